@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 SEED ?= 1
 RUNS ?= 200
+DEPTH ?= 10
 SPOKES ?= 2887
 
-.PHONY: setup demo test check bench endurance picture hub soak coverage lock clean
+.PHONY: setup demo test fuzz check bench endurance picture hub soak coverage lock clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 # On Linux all packages come as wheels. Elsewhere some are built from source, which takes a C compiler, with the build
@@ -36,7 +37,10 @@ demo: $(VENV)/ready          ## the main job, for real: about half a minute
 	$(BIN)/python examples/demo
 
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
-	$(BIN)/python -Im pytest -n auto --dist worksteal $(TESTS)
+	$(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)
+
+fuzz: $(VENV)/ready-dev      ## every property and state machine with DEPTH times as many draws, new ones each time
+	DEPTH=$(DEPTH) $(BIN)/python -m pytest -n auto --dist worksteal -p simulation.deeper $(TESTS)
 
 check: $(VENV)/ready-dev     ## lint, format, types, import directions, the structure, whether the locks are whole
 	$(BIN)/ruff check .

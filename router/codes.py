@@ -21,27 +21,38 @@ UPDATE = 0x1000
 class Code(enum.IntEnum):
     """Why a hop refuses. The numbers are BOLT 4's, part of the wire format and never reused."""
 
-    TEMPORARY_NODE_FAILURE = NODE | 2
-    PERMANENT_NODE_FAILURE = PERM | NODE | 2
-    REQUIRED_NODE_FEATURE_MISSING = PERM | NODE | 3
-    INVALID_ONION_VERSION = BADONION | PERM | 4
-    INVALID_ONION_HMAC = BADONION | PERM | 5
-    INVALID_ONION_KEY = BADONION | PERM | 6
-    TEMPORARY_CHANNEL_FAILURE = UPDATE | 7
-    PERMANENT_CHANNEL_FAILURE = PERM | 8
-    REQUIRED_CHANNEL_FEATURE_MISSING = PERM | 9
-    UNKNOWN_NEXT_PEER = PERM | 10
-    AMOUNT_BELOW_MINIMUM = UPDATE | 11
-    FEE_INSUFFICIENT = UPDATE | 12
-    INCORRECT_EXPIRY = UPDATE | 13
-    EXPIRY_TOO_SOON = UPDATE | 14
-    INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS = PERM | 15
-    FINAL_INCORRECT_EXPIRY = 18
-    FINAL_INCORRECT_AMOUNT = 19
-    CHANNEL_DISABLED = UPDATE | 20
-    EXPIRY_TOO_FAR = 21
-    INVALID_ONION_PAYLOAD = PERM | 22
-    MPP_TIMEOUT = 23
+    meaning: str
+    """The part of a sentence that a person can read."""
+
+    def __new__(cls, number: int, meaning: str = "") -> Code:  # with a number alone it finds
+        code = int.__new__(cls, number)
+        code._value_, code.meaning = number, meaning
+        return code
+
+    TEMPORARY_NODE_FAILURE = NODE | 2, "this node cannot forward just now"
+    PERMANENT_NODE_FAILURE = PERM | NODE | 2, "this node does not forward payments"
+    REQUIRED_NODE_FEATURE_MISSING = PERM | NODE | 3, "this node wants a feature that the payer did not use"
+    INVALID_ONION_VERSION = BADONION | PERM | 4, "the next node does not know this version of the onion"
+    INVALID_ONION_HMAC = BADONION | PERM | 5, "the next node got an onion that was damaged, or not made for it"
+    INVALID_ONION_KEY = BADONION | PERM | 6, "the next node got an onion whose key is no point of the curve"
+    TEMPORARY_CHANNEL_FAILURE = UPDATE | 7, "the next channel cannot carry this amount just now"
+    PERMANENT_CHANNEL_FAILURE = PERM | 8, "the next channel is closing"
+    REQUIRED_CHANNEL_FEATURE_MISSING = PERM | 9, "the next channel wants a feature that the payer did not use"
+    UNKNOWN_NEXT_PEER = PERM | 10, "the next channel is unknown at this node, or its peer is not connected"
+    AMOUNT_BELOW_MINIMUM = UPDATE | 11, "the amount is below the least that the next channel carries"
+    FEE_INSUFFICIENT = UPDATE | 12, "the fee is below what the next channel asks for"
+    INCORRECT_EXPIRY = UPDATE | 13, "the incoming lock expires before the outgoing one would"
+    EXPIRY_TOO_SOON = UPDATE | 14, "the lock expires too soon to be forwarded safely"
+    INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS = (
+        PERM | 15,
+        "the payee knows no such payment, or not with this amount or secret",
+    )
+    FINAL_INCORRECT_EXPIRY = 18, "the last lock does not expire when the onion says"
+    FINAL_INCORRECT_AMOUNT = 19, "the last lock does not carry what the onion says"
+    CHANNEL_DISABLED = UPDATE | 20, "the next channel takes no payments just now"
+    EXPIRY_TOO_FAR = 21, "the lock expires too far in the future"
+    INVALID_ONION_PAYLOAD = PERM | 22, "the instructions in the onion cannot be understood"
+    MPP_TIMEOUT = 23, "the other parts of the payment did not arrive in time"
 
     @property
     def bad_onion(self) -> bool:
@@ -62,36 +73,6 @@ class Code(enum.IntEnum):
     def of_policy(self) -> bool:
         """Whether the failure may carry the newest policy of the channel that it is about."""
         return bool(self & UPDATE)
-
-
-_SENTENCES = {
-    Code.TEMPORARY_NODE_FAILURE: "this node cannot forward just now",
-    Code.PERMANENT_NODE_FAILURE: "this node does not forward payments",
-    Code.REQUIRED_NODE_FEATURE_MISSING: "this node wants a feature that the payer did not use",
-    Code.INVALID_ONION_VERSION: "the next node does not know this version of the onion",
-    Code.INVALID_ONION_HMAC: "the next node got an onion that was damaged, or not made for it",
-    Code.INVALID_ONION_KEY: "the next node got an onion whose key is no point of the curve",
-    Code.TEMPORARY_CHANNEL_FAILURE: "the next channel cannot carry this amount just now",
-    Code.PERMANENT_CHANNEL_FAILURE: "the next channel is closing",
-    Code.REQUIRED_CHANNEL_FEATURE_MISSING: "the next channel wants a feature that the payer did not use",
-    Code.UNKNOWN_NEXT_PEER: "the next channel is unknown at this node, or its peer is not connected",
-    Code.AMOUNT_BELOW_MINIMUM: "the amount is below the least that the next channel carries",
-    Code.FEE_INSUFFICIENT: "the fee is below what the next channel asks for",
-    Code.INCORRECT_EXPIRY: "the incoming lock expires before the outgoing one would",
-    Code.EXPIRY_TOO_SOON: "the lock expires too soon to be forwarded safely",
-    Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS: "the payee knows no such payment, or not with this amount or secret",
-    Code.FINAL_INCORRECT_EXPIRY: "the last lock does not expire when the onion says",
-    Code.FINAL_INCORRECT_AMOUNT: "the last lock does not carry what the onion says",
-    Code.CHANNEL_DISABLED: "the next channel takes no payments just now",
-    Code.EXPIRY_TOO_FAR: "the lock expires too far in the future",
-    Code.INVALID_ONION_PAYLOAD: "the instructions in the onion cannot be understood",
-    Code.MPP_TIMEOUT: "the other parts of the payment did not arrive in time",
-}
-
-
-def explain(code: Code) -> str:
-    """Return what the code means, as the part of a sentence that a person can read."""
-    return _SENTENCES[code]
 
 
 def interpret(number: int) -> Code:

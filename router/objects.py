@@ -7,6 +7,7 @@ below 2**128), times are chain time in seconds.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, NewType, TypeAlias, cast
 
 import msgspec
@@ -21,6 +22,16 @@ NodeKey = NewType("NodeKey", bytes)
 """33 bytes: a node's compressed public key."""
 
 
+NODES_KNOWN = 1_000
+"""Keys that were found to be points, and are taken without another look: who pays, pays some nodes again and again."""
+
+
+@functools.lru_cache(NODES_KNOWN)
+def _point(data: bytes) -> NodeKey:
+    """Return a node's key; raise InvalidInput if it is no point of the curve."""
+    return NodeKey(bytes(PublicKey(data)))
+
+
 class _Node:
     """A node's key: a point of the curve, in 33 bytes."""
 
@@ -29,7 +40,7 @@ class _Node:
     def take(self, value: Any, name: str) -> Any:
         """See `Rule`."""
         try:
-            return NodeKey(bytes(value if isinstance(value, PublicKey) else PublicKey(_KEY.take(value, name))))
+            return NodeKey(bytes(value)) if isinstance(value, PublicKey) else _point(_KEY.take(value, name))
         except InvalidInput:
             raise refuse(name, self.expects, value) from None
 

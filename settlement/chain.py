@@ -7,7 +7,7 @@ Amounts are in the asset's smallest unit, fees in the native coin's smallest uni
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.errors import Revert
+
+T = TypeVar("T")
 
 # --- what the chain says ----------------------------------------------------------------------------------------
 
@@ -325,6 +327,28 @@ Call: TypeAlias = (
 )
 
 
+def moved_by(call: Call) -> tuple[Address, int]:
+    """Return the asset that a call of a user is about, and how much of it moves besides the fee."""
+    match call:
+        case OpenCall(terms, deposit):
+            return terms.asset, deposit
+        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
+            return asset, amount
+        case _:
+            return getattr(call, "asset", NATIVE), 0
+
+
+def value_of(call: Call) -> int:
+    """Return how much native coin travels with a call."""
+    asset, amount = moved_by(call)
+    return amount if asset == NATIVE else 0
+
+
+def with_side(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
+    """Return a pair that is in order of side, with another value for one."""
+    return (value, pair[1]) if side == 0 else (pair[0], value)
+
+
 class Chain(Protocol):
     """A chain node. Methods raise ChainUnavailable (retry), ChainError (do not), or what they name themselves."""
 
@@ -367,7 +391,7 @@ class Chain(Protocol):
         """The contract's state of a channel, None if it never existed."""
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """How many channels this pair ever opened in this asset: the next `Terms.number`."""
+        """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""
 
     async def secret_time(self, digest: bytes) -> int | None:
         """Block time at which the secret of this sha256 digest was registered."""

@@ -19,9 +19,9 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.node.handle import ChannelHandle
-from tallystick.sdk.node.known_peers import PeerKnown, known_peers
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.streams import OutgoingStream
+from tallystick.sdk.node.whereabouts import PeerKnown, known_peers
 from tallystick.sdk.testing.world import open_world
 
 Call = Callable[[Node, Node, ChannelHandle, OutgoingStream, str], Any]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.graph import Graph
@@ -34,7 +34,7 @@ FREE = ForwardingPolicy()
 def asset_graph(*edges: Edge) -> AssetGraph:
     """A node with channels 1 to PEER and 2 to OTHER, and what gossip told."""
     graph = Graph(edges)
-    own = [OwnChannel(channel(1), PEER, NATIVE, 1_000, 1_000), OwnChannel(channel(2), OTHER, NATIVE, 1_000, 1_000)]
+    own = [OwnChannel(channel(1), PEER, 1_000, 1_000), OwnChannel(channel(2), OTHER, 1_000, 1_000)]
     known = {one.channel: one for one in own}
     return AssetGraph(OWN, Planner(graph, Knowledge(graph)), lambda: known, known.get, lambda update: False)
 
@@ -44,7 +44,7 @@ class Hub:
 
     def __init__(self, channels: int) -> None:
         self.own = {
-            channel(number): OwnChannel(channel(number), node(1_000 + number), NATIVE, 1_000, 1_000)
+            channel(number): OwnChannel(channel(number), node(1_000 + number), 1_000, 1_000)
             for number in range(1, channels + 1)
         }
         self.changed = set(self.own)
@@ -142,7 +142,7 @@ def test_a_channel_that_is_gone_is_in_the_graph_no_more_and_may_come_back() -> N
     hub.becomes(2, None)
     hub.asset_graph.refresh()
     assert hub.asset_graph.planner.graph.slots_of(channel(2)) == ()
-    hub.own[channel(2)] = OwnChannel(channel(2), node(1_002), NATIVE, 2_000, 1_500)
+    hub.own[channel(2)] = OwnChannel(channel(2), node(1_002), 2_000, 1_500)
     hub.changed.add(channel(2))
     hub.asset_graph.refresh()
     assert hub.holds(2) == 1_500

@@ -223,9 +223,9 @@ def test_plain_coins_to_the_adjudicator_come_back_as_a_failed_call() -> None:
     chain = start()
     state = chain._branch.state
     sent = Transaction(b"", b"", CAROL.address, 0, 1, BASE_GAS, Envelope(chain.contract, 5, b""))
-    done = execute(state, chain._branch.rules, sent, 5, CAROL.address)
+    done = execute(state, chain._branch.rules, sent, 5)
     assert not done.success and done.reason.startswith("unknown-call: ")
-    assert state.number(balance_key(NATIVE, CAROL.address)) == START
+    assert state.number(balance_key(NATIVE, CAROL.address)) == START - BASE_GAS
 
 
 def test_genesis_cannot_create_coins_for_the_adjudicator() -> None:

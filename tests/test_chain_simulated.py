@@ -24,10 +24,9 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.transactions import GAS, sign_call
-from tallystick.settlement.simulated.blocks import MINER
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import SimulatedChain
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import MINER, Mint
 from tallystick.settlement.simulated.sqlite import SCHEMA
 from tallystick.settlement.testing.local import LocalChain
 

@@ -17,7 +17,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.forwarding.ports import FinalLock
+from tallystick.router.onion.payload import FinalLock
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Block, Header, SecretRegistered

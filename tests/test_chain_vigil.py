@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.vigil import AGAIN, FIRST, SHARE, TICK, Sight, begin_vigil, look
 
 
@@ -24,8 +25,8 @@ def watch(
         now += TICK
         well = back is not None and now >= back
         old = 0.0 if well else now
-        fault = "" if well else "no answer"
-        sight = Sight(now, old, old if silent else 0.0, fault, nonsense, at_stake=at_stake)
+        fault = None if well else ChainError("no sense") if nonsense else ChainUnavailable("no answer")
+        sight = Sight(now, old, old if silent else 0.0, fault, at_stake=at_stake)
         vigil, alarms = look(vigil, sight, "it does nothing")
         told += [(now, alarm) for alarm in alarms]
     return told
@@ -65,17 +66,17 @@ def test_the_end_of_what_was_told_is_told_once() -> None:
 
 @pytest.mark.alarm(AlarmKind.NODE_SLEPT)
 def test_a_process_that_stood_still_says_so_and_blames_no_chain_for_it() -> None:
-    vigil, told = look(begin_vigil(0.0), Sight(TICK, 0.0, 0.0, "", False), "")
+    vigil, told = look(begin_vigil(0.0), Sight(TICK, 0.0, 0.0, None), "")
     assert not told
-    slept = Sight(2 * TICK + 3_600, 3_600.0, 3_600.0, "", False)
+    slept = Sight(2 * TICK + 3_600, 3_600.0, 3_600.0, None)
     vigil, told = look(vigil, slept, "")
     assert [alarm.kind for alarm in told] == [AlarmKind.NODE_SLEPT] and "60 min" in told[0].text
-    _, told = look(vigil, Sight(3 * TICK + 3_600, 0.0, 0.0, "", False), "")
+    _, told = look(vigil, Sight(3 * TICK + 3_600, 0.0, 0.0, None), "")
     assert not told
 
 
 def test_that_it_is_another_chain_is_told_at_once() -> None:
-    vigil, told = look(begin_vigil(0.0), Sight(TICK, TICK + 1, 0.0, "begun anew", True, lost=True), "")
+    vigil, told = look(begin_vigil(0.0), Sight(TICK, TICK + 1, 0.0, WrongChain("begun anew"), lost=True), "")
     assert [alarm.kind for alarm in told] == [AlarmKind.CHAIN_RESET]
-    _, told = look(vigil, Sight(2 * TICK, 2 * TICK, 0.0, "begun anew", True, lost=True), "")
+    _, told = look(vigil, Sight(2 * TICK, 2 * TICK, 0.0, WrongChain("begun anew"), lost=True), "")
     assert not told

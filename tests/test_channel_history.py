@@ -9,8 +9,8 @@ from simulation.rows import sqlite_of
 from tallystick.channels.errors import HistoryGone, InvalidInput, StoreError
 from tallystick.channels.limits import HISTORY_BATCH, Policy
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.session.history import LOCK_HISTORY
 from tallystick.channels.session.inputs import KeepHistory, RevealSecret, SubmitLock
+from tallystick.channels.session.session import LOCK_HISTORY
 from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.schema import payment_of
 from tallystick.channels.storage.tables import table

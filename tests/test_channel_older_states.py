@@ -16,7 +16,7 @@ from tallystick.channels.protocol.messages import Update, encode
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, Terms
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import OlderState, Simplex, extend, genesis
-from tallystick.channels.session.history import LOCK_HISTORY
+from tallystick.channels.session.session import LOCK_HISTORY
 from tallystick.channels.storage.older import ROWS_AT_ONCE, older_state
 from tallystick.channels.storage.schema import ChannelSaved, HistoryPruned, UpdateReceived, UpdateSigned
 from tallystick.channels.storage.sqlite.channels import SCHEMA

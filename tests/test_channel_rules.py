@@ -13,7 +13,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Error, Message, channel_of, decode
 from tallystick.channels.protocol.objects import ChannelId, CooperativeClose, Withdrawal
 from tallystick.channels.session import inputs
-from tallystick.channels.session.inputs import Asks, Env, PeerMessage
+from tallystick.channels.session.inputs import Asks, PeerMessage
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.rules import ALL, RULES, Otherwise, Rule
 
@@ -73,7 +73,7 @@ def test_every_frozen_input_of_the_page_is_in_the_union() -> None:
 def test_an_input_without_a_row_is_refused_loudly() -> None:
     pair = in_phase(Phase.OPEN)
     with pytest.raises(InvalidUpdate, match="no sense") as refused:
-        process(pair.alice.session, PeerMessage(messages.Ping(1), b""), Env(0.0))
+        process(pair.alice.session, PeerMessage(messages.Ping(1), b""), 0.0)
     assert refused.value.code is Fault.UNKNOWN_MESSAGE
 
 
@@ -92,10 +92,10 @@ def test_what_is_not_legal_in_a_phase_is_refused_left_aside_or_ignored_as_the_ta
     if not kind.__module__.endswith(".messages"):
         blanks = dict.fromkeys(kind.__struct_fields__, 1)  # type: ignore[attr-defined]
         with pytest.raises(ChannelNotReady, match=phase.name.lower()):
-            process(session, kind(**blanks), Env(0.0))
+            process(session, kind(**blanks), 0.0)
         said = []
     else:
-        process(session, PeerMessage(sample(kind, pair.id), b""), Env(0.0))
+        process(session, PeerMessage(sample(kind, pair.id), b""), 0.0)
         said = [decode(frame) for _, frame in session.effects.frames]
     assert session.channel is before and not session.effects.moments and not session.effects.events
     if rule.otherwise is Otherwise.IGNORE:
@@ -115,7 +115,7 @@ def test_nothing_but_a_greeting_is_taken_before_both_have_greeted(kind: type[Mes
     if rule.unlinked is None:
         assert kind in (messages.Reestablish, messages.CloseRequest)
         return
-    process(session, PeerMessage(sample(kind, pair.id), b""), Env(0.0))
+    process(session, PeerMessage(sample(kind, pair.id), b""), 0.0)
     said = [decode(frame) for _, frame in session.effects.frames]
     assert session.channel is before and not session.ready and not session.effects.moments
     assert len(said) == (0 if rule.unlinked is Otherwise.IGNORE else 1)
@@ -128,7 +128,7 @@ def test_what_may_always_happen_is_never_refused_for_the_phase(phase: Phase) -> 
         assert RULES[kind].phases == ALL
         pair = in_phase(phase)
         try:
-            process(pair.alice.session, kind(), Env(0.0))
+            process(pair.alice.session, kind(), 0.0)
         except TallystickError as error:  # pragma: no cover
             raise AssertionError(f"{kind.__name__} in {phase.name}") from error
         assert pair.alice.channel.phase is phase
@@ -146,4 +146,4 @@ def test_a_forged_withdrawal_ends_the_connection_whatever_the_phase(phase: Phase
     pair = in_phase(phase)
     forged = sample(messages.WithdrawRequest, pair.id)
     with pytest.raises(InvalidSignature):
-        process(pair.alice.session, PeerMessage(forged, b""), Env(0.0))
+        process(pair.alice.session, PeerMessage(forged, b""), 0.0)

@@ -17,7 +17,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.words import plain
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.sdk.cli import graph, tables
-from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_as_it_is, say_json, show_table, warn
+from tallystick.sdk.cli.screen import facts, say, say_as_it_is, say_json, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import InvoiceInfo
 from tallystick.sdk.control.views import IncomingInfo
@@ -65,9 +65,7 @@ def test_all_that_is_printed_is_harmless(capsys: pytest.CaptureFixture[str]) -> 
     tables.show_invoices([invoice])
     tables.show_asked({"created": 0, "expires": 0, "amount": 5, "asset": NATIVE_ASSET, "memo": EVIL})
     graph.show_routes([Route((Hop(ChannelId(bytes(32)), NodeKey(bytes(33)), 5),))], {NodeKey(bytes(33)): EVIL})
-    table = make_table("alias")
-    add_row(table, EVIL)
-    show_table(table)
+    show_table(("alias",), [(EVIL,)])
     facts({EVIL: EVIL})
     warn(EVIL)
     say_json({EVIL.removesuffix("\ud800"): "\U000e0001"})
@@ -110,9 +108,8 @@ def test_amounts_and_ids_stand_in_one_piece_however_narrow_the_terminal_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    table = make_table("channel", "peer", figures=("balance", "spendable"))
-    add_row(table, "ab" * 32, "cd" * 32, LARGE, LARGE - 1)
-    show_table(table)
+    rows = [("ab" * 32, "cd" * 32, LARGE, LARGE - 1)]
+    show_table(("channel", "peer"), rows, figures=("balance", "spendable"))
     facts({"invoice": "tally1" * 60})
     words = capsys.readouterr().out.split()
     assert {"ab" * 32, "cd" * 32, str(LARGE), str(LARGE - 1), "tally1" * 60} <= set(words)

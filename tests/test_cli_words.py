@@ -22,8 +22,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.tickets import Ticket
 from tallystick.sdk.cli.app import app
-from tallystick.sdk.cli.patience import waiting_aloud
-from tallystick.sdk.cli.shell import run_guarded
+from tallystick.sdk.cli.shell import run_guarded, waiting_aloud
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.errors import ControlError
 from tallystick.sdk.node.handle import ChannelHandle

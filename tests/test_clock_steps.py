@@ -160,8 +160,8 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
 
         update = truth.update(channel, 0, int(timestamp), base_fee=int(timestamp) % 1_000)
         for frame in gossip_wire.frames([update]):
-            gossip.receive(PEER, frame, now)
-        while (asked := gossip.next_question(now)) is not None:
+            list(gossip.receiving(PEER, frame, now))
+        while (asked := gossip.pending.next_question(now)) is not None:
             gossip.answer(asked, truth.facts(asked), now)
 
     gossip.on_connected(PEER, now)
@@ -181,7 +181,7 @@ def test_what_others_said_while_we_were_ahead_does_not_stand_in_the_way_of_what_
 
 def test_rounds_of_reconciliation_go_on_when_the_clock_goes_back() -> None:
     async def act(journey: Journey) -> None:
-        gossip = journey.node("bob").routing.gossip
+        gossip = journey.node("bob").routing.gossip.core
         before = gossip.statistics().rounds
         journey.world.seats["bob"].clock.step(-YEAR)
         await trio.sleep(1_300)
@@ -204,7 +204,7 @@ def test_channels_that_the_chain_confirmed_in_the_future_are_asked_about_again()
     for _ in range(600):
         now += 1
         gossip.tick(now)
-        while (question := gossip.next_question(now)) is not None:
+        while (question := gossip.pending.next_question(now)) is not None:
             asked.add(question)
             gossip.answer(question, truth.facts(question), now)
     assert channel in asked

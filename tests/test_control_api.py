@@ -19,8 +19,7 @@ from tallystick.sdk.cli.tables import stream_line
 from tallystick.sdk.control import handlers, server
 from tallystick.sdk.control.client import ControlClient, control_at
 from tallystick.sdk.control.http import BODY_MAX
-from tallystick.sdk.control.server import serve_control
-from tallystick.sdk.control.service import ControlServer
+from tallystick.sdk.control.server import ControlServer, serve_control
 from tallystick.sdk.errors import ConfigurationError, ControlError, NodeUnreachable
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.running import open_node

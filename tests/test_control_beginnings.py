@@ -16,12 +16,11 @@ from tallystick.channels.storage.directory import holder_of, lock_directory
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.objects import NodeKey
 from tallystick.router.receiving.issued import InvoiceIssued, KeysendClaimed
-from tallystick.router.receiving.sqlite import SCHEMA as INVOICES
 from tallystick.router.sending.payments import Order, PaymentOrdered
-from tallystick.router.sending.sqlite import SCHEMA as PAYMENTS
+from tallystick.router.sqlite import INVOICES_SCHEMA, PAYMENTS_SCHEMA
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.payments import _beginning
-from tallystick.sdk.control.lookup_network import UnknownHash, find_invoice_of, find_payment_of
+from tallystick.sdk.control.lookup import UnknownHash, find_invoice_of, find_payment_of
 from tallystick.sdk.errors import ControlError
 
 HELD = "036a1c07" + "ab" * 28
@@ -30,7 +29,7 @@ NEWER = 1_500
 
 def node_with_newer_records() -> Any:
     """Return a node with one old invoice and payment of the hash HELD, and very many newer ones."""
-    store = SimulatedDisk([INVOICES, PAYMENTS]).open()
+    store = SimulatedDisk([INVOICES_SCHEMA, PAYMENTS_SCHEMA]).open()
     target = NodeKey(b"\x02" + bytes(32))
 
     def order(payment_hash: bytes) -> PaymentOrdered:

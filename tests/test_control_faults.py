@@ -23,7 +23,7 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.control.http import TokenCheck
 from tallystick.sdk.control.openapi import faults_of
 from tallystick.sdk.control.operations import operations
-from tallystick.sdk.control.service import ControlServer
+from tallystick.sdk.control.server import ControlServer
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.testing.world import open_world
 

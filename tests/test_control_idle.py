@@ -22,7 +22,7 @@ def test_the_client_gives_idle_connections_up_long_before_any_node_closes_them()
 
 async def test_the_client_uses_no_connection_that_was_idle_for_long() -> None:
     async with control_at("http://127.0.0.1:1", "a token") as client:
-        pool = client._caller.http._transport._pool  # type: ignore[attr-defined]  # httpx has no other way to see it
+        pool = client._ask.__self__.http._transport._pool  # type: ignore[attr-defined]  # httpx has no other way to see it
         assert pool._keepalive_expiry == clients.IDLE_SECONDS
 
 

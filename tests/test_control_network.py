@@ -14,7 +14,7 @@ from simulation.neighbours import a_line
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.sdk.control.client import ControlClient, control_at
-from tallystick.sdk.control.lookup_network import parse_node
+from tallystick.sdk.control.lookup import parse_node
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.errors import ControlError
 from tallystick.sdk.node.node import Node

@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.cli.app import app
-from tallystick.sdk.control import reference
-from tallystick.sdk.control.openapi import DESCRIPTIONS, document, faults_of
+from tallystick.sdk.control.openapi import DESCRIPTIONS, document, faults_of, page
 from tallystick.sdk.control.operations import GET, Empty, operations
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +97,7 @@ def test_fields_have_the_texts_that_stand_below_them() -> None:
 
 def test_the_page_is_the_one_that_tally_api_prints() -> None:
     written = (ROOT / "docs" / "api.md").read_text("utf-8")
-    assert written == reference.page(), "write it anew: tally api > docs/api.md"
+    assert written == page(), "write it anew: tally api > docs/api.md"
     assert CliRunner().invoke(app, ["api"]).stdout == written
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.router.codes import BADONION, NODE, PERM, UPDATE, Code, explain
+from tallystick.router.codes import BADONION, NODE, PERM, UPDATE, Code
 from tallystick.router.invoices import invoice
 from tallystick.router.onion import payload, sphinx
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, first_wrap
@@ -24,7 +24,7 @@ def rows(section: str) -> list[list[str]]:
 def test_every_failure_code_is_there_with_its_number_flags_and_words() -> None:
     flags = {"BADONION": BADONION, "PERM": PERM, "NODE": NODE, "UPDATE": UPDATE}
     assert [(int(row[0].strip("`"), 16), row[1], row[4]) for row in rows("Failures")] == [
-        (int(code), code.name.lower(), explain(code)) for code in Code
+        (int(code), code.name.lower(), code.meaning) for code in Code
     ]
     for row in rows("Failures"):
         number = int(row[0].strip("`"), 16)

@@ -22,11 +22,12 @@ from tallystick.settlement.chain import (
     RedeemCall,
     RegisterSecretCall,
     SettleCall,
+    moved_by,
 )
-from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, moved_by
+from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget
 from tallystick.settlement.enforcement.duties import ChannelOnChain, duties, must_close
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
-from tallystick.settlement.following.market import ANSWERS, REMEMBERED, Market
+from tallystick.settlement.following.checked import ANSWERS, REMEMBERED, Market
 from tallystick.settlement.sending.obligations import Obligation
 
 SECRET = b"s" * 32

@@ -75,7 +75,7 @@ def test_of_a_token_that_is_named_what_is_below_its_minimum_is_as_good_as_worthl
     policies = {TOKEN: ForwardingPolicy(fee_ppm=0, minimum=10_000)}
     world = line(RoutingOptions(policy=FREE, policies=policies), (TOKEN, OTHER), "C")
     for member in "AB":
-        world[member].policies._policy_in = NAMED.policy_in
+        world[member].policies._options = NAMED
     send(world, range(50), 9_999, channel=0)
     assert len(world["C"].finals) == LIMITS.claims
     send(world, range(100, 150), 10_000, channel=0)

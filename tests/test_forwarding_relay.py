@@ -11,9 +11,10 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.circuits import PolicySet, load_circuits, load_policies
-from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.forwarding.relay import Decision, Deliver, Fail, Forward
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalLock
 
 SECRET = b"s" * 32
 AMOUNTS = (100_100, 100_000)
@@ -58,7 +59,7 @@ def test_what_ends_here_is_delivered_to_the_payee() -> None:
 def test_what_pays_too_little_fails_and_is_given_back_at_once() -> None:
     world = Line()
     decision, _ = decided(world, "B", FEELESS)
-    assert isinstance(decision, Fail) and decision.reason and not decision.passing
+    assert isinstance(decision, Fail) and decision.reason() and not decision.passing
     assert world.pending() == [] and world["B"].router.statistics().refused == 1
 
 
@@ -72,6 +73,22 @@ def test_what_is_in_the_way_for_a_moment_only_is_told_from_what_stays(way: str) 
     decision, _ = decided(world, "B")
     assert isinstance(decision, Fail) and decision.passing
     assert world.pending() == [], "nobody was patient: it came from a peer"
+
+
+def test_no_failure_is_made_for_a_lock_that_only_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, came, made = Line(), list[AddLock](), list[Failure]()
+    router, channel = world["B"].router, world.channel("AB")
+    with monkeypatch.context() as taken:
+        taken.setattr(router, "_decide", lambda channel, added, **how: came.append(added) or [])
+        world.send("ABC", AMOUNTS, SECRET)
+        world.settle()
+    world["B"].fresh = False
+    monkeypatch.setattr(router._relay, "hide", lambda secret, failure: made.append(failure) or b"reason")
+    assert router._decide(channel, came[0], patient=True, again=True) is None and made == []
+    assert len(world.pending()) == 1
+    assert router._decide(channel, came[0], patient=False, again=True) == [] and len(made) == 1
+    world.settle()
+    assert world.pending() == [] and world["A"].ended[0].reason == b"reason"
 
 
 def test_what_the_payee_decides_is_in_the_commit_of_the_update_that_brought_the_lock(

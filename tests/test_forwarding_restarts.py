@@ -21,11 +21,11 @@ from tallystick.router.forwarding.circuits import (
     load_circuits,
 )
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, ForwardOutcome
-from tallystick.router.forwarding.sqlite import SCHEMA
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.replay import load_onions
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.sqlite import CIRCUITS_SCHEMA
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 AMOUNTS = (100_100, 100_000)
@@ -234,7 +234,7 @@ def test_reputations_and_onions_are_kept_as_long_as_they_are_of_use() -> None:
 
 
 def test_history_is_read_in_order_from_any_place_and_pruned_to_the_second() -> None:
-    store = SimulatedDisk([SCHEMA]).open()
+    store = SimulatedDisk([CIRCUITS_SCHEMA]).open()
     plain = Circuit(ChannelId(b"i" * 32), 0, ChannelId(b"o" * 32), 0, 11, 10, 900, b"", 100)
     for number in range(5):
         circuit = msgspec.structs.replace(plain, outgoing_lock=number)

@@ -12,9 +12,9 @@ from tallystick.channels.session.inputs import SignDue
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardOutcome
-from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalLock
 
 SECRET = b"s" * 32
 AMOUNTS = (100_100, 100_000)

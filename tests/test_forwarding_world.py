@@ -15,9 +15,8 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.forwarding.circuits import forwards_after, load_circuits
 from tallystick.router.forwarding.forwarder import ForwardOutcome
-from tallystick.router.forwarding.ports import FinalLock
 from tallystick.router.objects import NodeKey
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import build_onion
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node

@@ -20,6 +20,7 @@ from tallystick.router.gossip.announcements import (
     ADDRESSES_MAX,
     TYPES,
     ChannelUpdate,
+    Description,
     NodeAnnouncement,
     digest_of,
     replaces,
@@ -104,13 +105,13 @@ def test_a_signature_covers_every_field_and_the_chain() -> None:
 @pytest.mark.parametrize("alias", ["a" * 33, "ä" * 17, "line\nbreak", "bell\a", "\u202eevil"])
 def test_an_alias_that_is_too_long_or_not_printable_is_refused(alias: str) -> None:
     with pytest.raises(GossipRefused, match="alias"):
-        sign_node(person(1), DOMAIN, 1, alias=alias)
+        sign_node(person(1), DOMAIN, 1, Description(alias))
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:", "host:0", "host:65536", "ho st:1", ":1", "h" * 256 + ":1"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(GossipRefused, match="address"):
-        sign_node(person(1), DOMAIN, 1, addresses=(address,))
+        sign_node(person(1), DOMAIN, 1, Description(addresses=(address,)))
 
 
 @pytest.mark.parametrize("policy", [{"base_fee": 2**128}, {"fee_ppm": 2**32}, {"margin": 2**32}, {"minimum": -1}])
@@ -134,7 +135,7 @@ def test_of_two_versions_exactly_one_stands(first: int, digest: bytes, second: i
 
 MESSAGES: list[wire.Message] = [
     wire.Updates((sign_update(person(1), DOMAIN, CHANNEL, 1, 5, ForwardingPolicy(maximum=2**127)),)),
-    wire.Nodes((sign_node(person(1), DOMAIN, 6, alias="Ann's", addresses=("[::1]:5",), features=b"\1"),)),
+    wire.Nodes((sign_node(person(1), DOMAIN, 6, Description("Ann's", addresses=("[::1]:5",), features=b"\1")),)),
     wire.Query(1),
     wire.Summary(2, bytes(BUCKETS * DIGEST_SIZE)),
     wire.Fill(3, BUCKETS - 1, bytes(16)),
@@ -186,7 +187,7 @@ def test_the_largest_announcements_fit_into_frames() -> None:
     )
     update = sign_update(person(1), DOMAIN, CHANNEL, 1, 2**63 - 1, policy)
     addresses = ("h" * 255 + ":65535",) * ADDRESSES_MAX
-    node = sign_node(person(1), DOMAIN, 2**63 - 1, alias="a" * 32, addresses=addresses, features=bytes(32))
+    node = sign_node(person(1), DOMAIN, 2**63 - 1, Description("a" * 32, addresses=addresses, features=bytes(32)))
     frames = wire.frames([node] * 60 + [update] * 300)
     messages = [wire.decode(frame) for frame in frames]
     assert max(map(len, frames)) < 32_000

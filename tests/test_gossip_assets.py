@@ -20,8 +20,8 @@ from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.quota import ChannelQuota
 from tallystick.router.gossip.schema import GOSSIP, GossipChanged, load_gossip_channels
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelFacts, EdgeKnown, FactsKept, GossipStore
+from tallystick.router.sqlite import GOSSIP_SCHEMA
 
 NOW = 1_750_000_000
 ANN, BEA = person(1), person(2)
@@ -43,8 +43,8 @@ def hear(gossip: Gossip, truth: ChainTruth, *channels: ChannelId) -> list[EdgeKn
     """Let a peer tell of both directions of channels, and the chain answer; return the edges that were told."""
     updates = [truth.update(each, side, NOW) for each in channels for side in (0, 1)]
     for frame in wire.frames(list(updates)):
-        gossip.receive(PEER, frame, NOW)
-    while (asked := gossip.next_question(NOW)) is not None:
+        list(gossip.receiving(PEER, frame, NOW))
+    while (asked := gossip.pending.next_question(NOW)) is not None:
         gossip.answer(asked, truth.facts(asked), NOW)
     return [event for event in gossip.take().events if isinstance(event, EdgeKnown)]
 
@@ -72,7 +72,7 @@ def test_a_land_of_several_assets_agrees_after_it_was_divided() -> None:
 
 def test_a_flood_of_channels_in_worthless_tokens_pushes_out_nothing_that_the_node_can_use() -> None:
     truth, gossip = ChainTruth(), a_gossip(channels_max=3, asset_channels_max=2)
-    gossip.prefer([GOLD])
+    gossip.store.prefer([GOLD])
     useful = [truth.open(ANN, BEA, capacity=5, number=number) for number in range(3)]
     useful += [truth.open(ANN, BEA, capacity=5, number=number, asset=GOLD) for number in range(2)]
     hear(gossip, truth, *useful)

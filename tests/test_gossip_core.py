@@ -10,7 +10,7 @@ from simulation.gossip_house import NOW, OTHER, PEER, House
 from tallystick.channels.errors import InvalidSignature, MalformedMessage
 from tallystick.router.errors import GossipRefused
 from tallystick.router.gossip import wire
-from tallystick.router.gossip.announcements import sign_node
+from tallystick.router.gossip.announcements import Description, sign_node
 from tallystick.router.gossip.policy import DAY
 from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.objects import ForwardingPolicy
@@ -50,7 +50,7 @@ def test_a_name_makes_the_other_ends_key_known_too(truth: ChainTruth, house: Hou
     channel = truth.open(ANN, BEA)
     side = truth.owners[channel].index(ANN)
     house.hear(truth.update(channel, side, NOW))
-    house.hear(sign_node(BEA, DOMAIN, NOW, alias="Bea"))
+    house.hear(sign_node(BEA, DOMAIN, NOW, Description("Bea")))
     assert set(house.graph()) == {(channel, bytes(ANN.public))}
     house.check()
 
@@ -60,7 +60,7 @@ def test_an_unknown_channel_is_asked_about_once_and_its_update_waits(truth: Chai
     channel = truth.open(ANN, BEA)
     for side in (0, 1):
         for peer in (PEER, OTHER):
-            house.gossip.receive(peer, wire.frames([truth.update(channel, side, NOW)])[0], NOW)
+            list(house.gossip.receiving(peer, wire.frames([truth.update(channel, side, NOW)])[0], NOW))
     assert house.gossip.statistics().announcements == 0
     assert house.answer() == 1
     assert house.gossip.statistics().announcements == 2
@@ -88,7 +88,7 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: C
     channel, other = truth.open(ANN, BEA), truth.open(ANN, CAL)
     for each in (channel, other):
         house.hear(truth.update(each, 0, NOW), truth.update(each, 1, NOW))
-    house.hear(sign_node(BEA, DOMAIN, NOW, alias="Bea"), sign_node(ANN, DOMAIN, NOW, alias="Ann"))
+    house.hear(sign_node(BEA, DOMAIN, NOW, Description("Bea")), sign_node(ANN, DOMAIN, NOW, Description("Ann")))
     assert len(house.contents()) == 6
     house.gossip.on_closed(channel, house.now)
     house.take()
@@ -102,8 +102,8 @@ def test_a_channel_that_is_closed_on_chain_is_removed_and_stays_removed(truth: C
 
 def test_a_close_that_overtakes_the_chains_answer_wins(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
-    house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
-    assert house.gossip.next_question(NOW) == channel
+    list(house.gossip.receiving(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
+    assert house.gossip.pending.next_question(NOW) == channel
     facts = truth.facts(channel)
     house.gossip.on_closed(channel, NOW)
     house.gossip.answer(channel, facts, NOW)
@@ -155,7 +155,7 @@ def test_an_update_by_somebody_else_is_the_peers_fault_at_once_or_when_the_chain
 
 def test_a_forged_update_does_not_keep_an_honest_one_from_waiting(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
-    house.gossip.receive(OTHER, wire.frames([truth.update(channel, 0, NOW + 9, signer=CAL)])[0], NOW)
+    list(house.gossip.receiving(OTHER, wire.frames([truth.update(channel, 0, NOW + 9, signer=CAL)])[0], NOW))
     house.hear(truth.update(channel, 0, NOW), peer=PEER)
     assert (house.faults, len(house.contents())) == ([OTHER], 1)
 
@@ -167,11 +167,11 @@ def test_a_wrong_signature_is_the_peers_fault(truth: ChainTruth, house: House) -
         forged = msgspec.structs.replace(truth.update(channel, 0, NOW + 1), signature=bytes([1]) * 64)
         with pytest.raises(InvalidSignature):
             house.hear(forged)
-    name = msgspec.structs.replace(sign_node(ANN, DOMAIN, NOW), alias="Mallory")
+    name = msgspec.structs.replace(sign_node(ANN, DOMAIN, NOW, Description()), alias="Mallory")
     with pytest.raises(InvalidSignature):
         house.hear(name)
     with pytest.raises(MalformedMessage):
-        house.gossip.receive(PEER, b"junk", NOW)
+        list(house.gossip.receiving(PEER, b"junk", NOW))
     assert len(house.contents()) == 1
 
 
@@ -184,14 +184,14 @@ def test_what_is_too_old_or_from_the_future_is_dropped_without_blame(truth: Chai
 
 
 def test_a_name_without_a_channel_is_not_kept(truth: ChainTruth, house: House) -> None:
-    house.hear(sign_node(ANN, DOMAIN, NOW, alias="Ann"))
+    house.hear(sign_node(ANN, DOMAIN, NOW, Description("Ann")))
     assert (house.contents(), house.faults) == ({}, [])
 
 
 def test_what_is_not_renewed_is_dropped_after_two_weeks(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW - DAY))
-    house.hear(sign_node(ANN, DOMAIN, NOW))
+    house.hear(sign_node(ANN, DOMAIN, NOW, Description()))
     house.pass_time(13 * DAY + 600, step=300)
     house.pass_time(600)
     side_of_ann = truth.owners[channel].index(ANN)
@@ -246,10 +246,10 @@ def test_an_update_from_a_failure_that_is_not_sound_is_ignored_and_uses_up_nothi
 def test_our_own_update_is_what_our_failures_carry(truth: ChainTruth) -> None:
     house = House(truth, number=1)
     channel = truth.open(ANN, BEA)
-    assert house.gossip.update_of(channel) == b""
+    assert house.gossip.own.said_of(channel) == b""
     house.gossip.announce(channel, ForwardingPolicy(base_fee=4), house.now)
     house.pass_time(2)
-    there = house.gossip.update_of(channel)
+    there = house.gossip.own.said_of(channel)
     payer = House(truth)
     payer.hear(*(truth.update(channel, side, NOW - 5) for side in (0, 1)))
     learned = payer.gossip.learn(there, payer.now + 5)

@@ -35,10 +35,10 @@ def test_a_flood_of_channels_that_do_not_exist_fills_only_its_senders_places(tru
     house = House(truth, parked_per_peer=20, parked_max=30)
     channel = truth.open(ANN, BEA)
     for update in flood(truth, 100, 1):
-        house.gossip.receive(OTHER, wire.frames([update])[0], NOW)
+        list(house.gossip.receiving(OTHER, wire.frames([update])[0], NOW))
     assert house.gossip.statistics().pending == 20
-    house.gossip.receive(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
-    asked = [house.gossip.next_question(NOW) for _ in range(2)]
+    list(house.gossip.receiving(PEER, wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
+    asked = [house.gossip.pending.next_question(NOW) for _ in range(2)]
     assert channel in asked  # peers take turns: nobody waits behind a flood
     for question in asked:
         assert question is not None
@@ -52,10 +52,10 @@ def test_two_floods_share_the_places_and_leave_some_for_others(truth: ChainTruth
     house.gossip.on_connected(b"third", NOW)
     for salt, peer in enumerate((PEER, OTHER)):
         for update in flood(truth, 40, salt):
-            house.gossip.receive(peer, wire.frames([update])[0], NOW)
+            list(house.gossip.receiving(peer, wire.frames([update])[0], NOW))
     channels = [truth.open(ANN, BEA, number=number) for number in range(10)]
     for channel in channels:
-        house.gossip.receive(b"third", wire.frames([truth.update(channel, 0, NOW)])[0], NOW)
+        list(house.gossip.receiving(b"third", wire.frames([truth.update(channel, 0, NOW)])[0], NOW))
     assert house.gossip.statistics().pending == 30
     house.answer()
     assert {item[0] for item in house.contents()} == set(channels)
@@ -125,7 +125,7 @@ def test_a_full_book_keeps_the_channels_of_the_largest_capacity(truth: ChainTrut
 def test_requests_are_served_within_a_budget_and_no_more_of_them_wait_than_allowed(truth: ChainTruth) -> None:
     house = House(truth, serve_burst=10_000, serve_rate=1_000, requests_max=3)
     for number in range(20):
-        house.gossip.receive(PEER, wire.encode(wire.Query(number)), NOW)
+        list(house.gossip.receiving(PEER, wire.encode(wire.Query(number)), NOW))
     house.take()
     assert [m.round for _, m in house.sent if isinstance(m, wire.Summary)] == [0, 1]
     house.pass_time(60)
@@ -133,8 +133,8 @@ def test_requests_are_served_within_a_budget_and_no_more_of_them_wait_than_allow
 
 
 def test_answers_that_were_not_asked_for_are_ignored(house: House) -> None:
-    house.gossip.receive(PEER, wire.encode(wire.Summary(5, bytes([1]) * 8_192)), NOW)
-    house.gossip.receive(PEER, wire.encode(wire.Filled(5, 1)), NOW)
+    list(house.gossip.receiving(PEER, wire.encode(wire.Summary(5, bytes([1]) * 8_192)), NOW))
+    list(house.gossip.receiving(PEER, wire.encode(wire.Filled(5, 1)), NOW))
     assert house.take().frames == []
 
 
@@ -145,14 +145,14 @@ def test_peers_are_asked_for_different_parts_first_and_for_names_last(truth: Cha
     asked = {}
     for peer in (b"\x00", b"\x80"):
         house.sent.clear()
-        house.gossip.receive(peer, wire.encode(wire.Summary(1, bytes(8_192))), house.now)
+        list(house.gossip.receiving(peer, wire.encode(wire.Summary(1, bytes(8_192))), house.now))
         house.take()
         fills = []
         while [message for _, message in house.sent if isinstance(message, wire.Fill)]:
             news, house.sent = [m for _, m in house.sent if isinstance(m, wire.Fill)], []
             fills += [message.bucket for message in news]
             for message in news:
-                house.gossip.receive(peer, wire.encode(wire.Filled(1, message.bucket)), house.now)
+                list(house.gossip.receiving(peer, wire.encode(wire.Filled(1, message.bucket)), house.now))
             house.take()
         asked[peer] = fills
     assert asked[b"\x00"] == list(range(512))

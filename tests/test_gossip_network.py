@@ -12,7 +12,7 @@ from tallystick.channels.errors import PeerError
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
-from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.router.gossip.schema import load_announcements
 from tallystick.router.gossip.service import LOOKUPS
@@ -91,9 +91,9 @@ async def outage() -> None:
         ann.shell.on_connected(b"bea")
         for channel in channels:
             for frame in wire.frames([truth.update(channel, side, now) for side in (0, 1)]):
-                ann.shell.receive(b"bea", frame)
+                list(ann.shell.receiving(b"bea", frame))
         await trio.sleep(30)
-        assert (ann.graph, ann.shell.statistics().pending) == ({}, len(channels))
+        assert (ann.graph, ann.gossip.statistics().pending) == ({}, len(channels))
         truth.silent = False
         await trio.sleep(90)
         assert (len(ann.graph), truth.questions) == (2 * len(channels), len(channels))
@@ -123,7 +123,7 @@ async def missed() -> None:
         channel = truth.open(person(1), person(2))
         ann.shell.on_connected(b"bea")
         for frame in wire.frames([truth.update(channel, side, int(virtual_clock()())) for side in (0, 1)]):
-            ann.shell.receive(b"bea", frame)
+            list(ann.shell.receiving(b"bea", frame))
         await trio.sleep(5)
         assert len(ann.graph) == 2
         truth.close(channel)
@@ -145,10 +145,10 @@ async def refuse() -> None:
         channel = truth.open(person(1), person(2))
         ann.shell.on_connected(b"mallory")
         with pytest.raises(PeerError):
-            ann.shell.receive(b"mallory", b"junk")
+            list(ann.shell.receiving(b"mallory", b"junk"))
         forged = truth.update(channel, 0, int(virtual_clock()()), signer=person(3))
         for frame in wire.frames([forged]):
-            ann.shell.receive(b"mallory", frame)
+            list(ann.shell.receiving(b"mallory", frame))
         await trio.sleep(3)
         assert (ann.punished, ann.graph) == ([b"mallory"], {})
         assert ann.shell.unsent > 0  # nobody takes frames for Mallory: nothing waits for him

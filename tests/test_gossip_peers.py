@@ -24,10 +24,10 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.core import Gossip
 from tallystick.router.gossip.service import GossipService
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
+from tallystick.router.sqlite import GOSSIP_SCHEMA
 
 
 class Host:
@@ -45,16 +45,17 @@ class Host:
         self.peers = Peers(self.engine, network.endpoint(self.key), Random(number), self.on_event)
         self.gossip = Gossip(self.key, DOMAIN)
         self.service = GossipService(
-            self.gossip,
-            truth,
-            self.writer,
+            core=self.gossip,
+            ask=truth.channel,
+            writer=self.writer,
             clock=clock,
+            steady=clock,
             say=self.peers.say,
             punish=self.peers.end,
             tell=self.follow,
             jitter=Random(number).random,
         )
-        self.peers.extend(self.service.receive)
+        self.peers.extend(self.service.receiving)
         self.address = PeerAddress(bytes(self.key.public), f"host{number}", 9735)
 
     def on_event(self, event: Event) -> None:

@@ -14,8 +14,7 @@ from simulation.gossip_house import NOW, OTHER, PEER, House
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip import wire
-from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, sign_node
-from tallystick.router.gossip.own_announcements import Description
+from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, Description, sign_node
 from tallystick.router.gossip.policy import DAY
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, item_of
 from tallystick.router.objects import ForwardingPolicy
@@ -71,7 +70,7 @@ def test_our_own_policy_is_said_when_the_chain_confirms_and_renewed_in_time(trut
     channel = truth.open(ANN, BEA)
     view = truth.views.pop(channel)
     house.gossip.announce(channel, ForwardingPolicy(base_fee=3), house.now)
-    house.gossip.describe(Description("Ann", ("ann.example:7735",)))
+    house.gossip.own.describe(Description("Ann", ("ann.example:7735",)))
     house.pass_time(5)
     assert house.contents() == {}
     truth.views[channel] = view
@@ -117,9 +116,9 @@ def test_what_cannot_be_announced_is_refused_at_once(house: House) -> None:
     with pytest.raises(InvalidInput, match="policy"):
         house.gossip.announce(ChannelId(bytes(32)), ForwardingPolicy(base_fee=2**128), house.now)
     with pytest.raises(InvalidInput, match="address"):
-        house.gossip.describe(Description("Ann", ("nowhere",)))
+        house.gossip.own.describe(Description("Ann", ("nowhere",)))
     with pytest.raises(InvalidInput, match="addresses"):
-        house.gossip.describe(Description("Ann", ("a:1",) * 5))
+        house.gossip.own.describe(Description("Ann", ("a:1",) * 5))
 
 
 def test_a_channel_that_is_not_ours_is_never_announced(truth: ChainTruth, house: House) -> None:
@@ -140,7 +139,7 @@ FACTS: list[Announcement] = [
     for side in (0, 1)
     for time, fee in ((0, 1), (0, 2), (1, 3))
 ]
-FACTS += [sign_node(key, DOMAIN, NOW + time, alias=f"{time}") for key in (ANN, BEA) for time in (0, 2)]
+FACTS += [sign_node(key, DOMAIN, NOW + time, Description(f"{time}")) for key in (ANN, BEA) for time in (0, 2)]
 
 
 def feed(order: list[int]) -> House:
@@ -202,14 +201,14 @@ def deliver(houses: list[House], index: int, lost: Callable[[], bool]) -> None:
     for to, message in sent:
         if not lost():
             other = houses[int(to)]
-            other.gossip.receive(b"%d" % index, wire.encode(message), other.now)
+            list(other.gossip.receiving(b"%d" % index, wire.encode(message), other.now))
             deliver(houses, int(to), lost)
 
 
 def test_a_dropped_channel_event_precedes_the_edges_that_stay(truth: ChainTruth, house: House) -> None:
     channel = truth.open(ANN, BEA)
     house.hear(truth.update(channel, 0, NOW), truth.update(channel, 1, NOW))
-    house.hear(sign_node(ANN, DOMAIN, NOW), sign_node(BEA, DOMAIN, NOW))
+    house.hear(sign_node(ANN, DOMAIN, NOW, Description()), sign_node(BEA, DOMAIN, NOW, Description()))
     house.told.clear()
     house.gossip.store.drop((channel, 0))
     house.take()

@@ -13,14 +13,13 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import ChannelUpdate, sign_update
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.private_updates import encode_update
-from tallystick.router.network.hints import (
+from tallystick.router.network.private_channels import (
     OFFERED,
+    TOLD,
     HintUpdates,
     InboundChannel,
     Told,
     choose_hints,
-    decode_told,
-    encode_told,
 )
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.pathfinding.graph import Graph
@@ -72,21 +71,21 @@ def test_the_choice_does_not_depend_on_the_order_and_never_leaves_out_what_would
 
 def test_what_a_peer_is_told_alone_is_read_back_and_noise_is_refused() -> None:
     told = Told(CHANNEL, ForwardingPolicy(base_fee=2**127, fee_ppm=3), True)
-    assert decode_told(encode_told(told)) == told
+    assert TOLD.decode(TOLD.encode(told)) == told
     for noise in (
         b"",
         b"\x93\x26\xc0\xc0",
-        encode_told(told) + b"x",
+        TOLD.encode(told) + b"x",
         msgspec.msgpack.encode(Told(ChannelId(b"short"), FREE, True)),
     ):
         with pytest.raises(MalformedMessage):
-            decode_told(noise)
+            TOLD.decode(noise)
 
 
-def lessons(limits: GossipPolicy | None = None) -> tuple[Graph, HintUpdates]:
+def lessons() -> tuple[Graph, HintUpdates]:
     graph = Graph()
     graph.hint([Edge(CHANNEL, HUB, PAYEE, 10**6, FREE)])
-    return graph, HintUpdates(graph, DOMAIN, limits)
+    return graph, HintUpdates(graph, DOMAIN)
 
 
 def update(fee: int = 7, *, signer: int = 2, time: int = NOW, channel: ChannelId = CHANNEL) -> ChannelUpdate:

@@ -7,14 +7,14 @@ import pytest
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk, SimulatedStore
 from tallystick.router.invoices.invoice import Invoice, decode_invoice
 from tallystick.router.objects import NodeKey
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
@@ -22,13 +22,13 @@ from tallystick.router.receiving.issued import (
     InvoicesPruned,
     InvoiceState,
     KeysendClaimed,
-    find_claimable,
+    claimable_of,
     find_invoice,
     issue,
     list_invoices,
 )
-from tallystick.router.receiving.payee import Claimable, IncomingPart, Payee, PayeeOptions
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.receiving.payee import Claimable, Payee, PayeeOptions
+from tallystick.router.sqlite import INVOICES_SCHEMA
 
 KEY = PrivateKey(b"\x41" * 32)
 NOW = 1_700_000_000
@@ -57,7 +57,7 @@ def issued(number: int, amount: int | None = 100) -> InvoiceIssued:
 
 
 def book(*moments: Moment) -> SimulatedStore:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([INVOICES_SCHEMA])
     store = disk.open()
     store.disk = disk
     for moment in moments:
@@ -76,11 +76,13 @@ def test_what_is_issued_can_be_found_claimed_and_read_by_the_payer() -> None:
     assert (record.memo, record.secret, record.created, record.expires) == ("number 1", secret(1), NOW + 1, NOW + 3_601)
     assert (
         record.claimable
-        == find_claimable(store, record.payment_hash, payload())
+        == claimable_of(find_invoice(store, record.payment_hash), record.payment_hash, payload())
         == (Claimable(secret(1), OTHER, 100, False, NOW + 3_601))
     )
-    assert (any_amount := find_claimable(store, digest_of(secret(2)), payload())) and any_amount.amount == 0
-    assert find_invoice(store, OTHER) is None and find_claimable(store, OTHER, payload()) is None
+    assert (
+        any_amount := claimable_of(find_invoice(store, digest_of(secret(2))), digest_of(secret(2)), payload())
+    ) and any_amount.amount == 0
+    assert find_invoice(store, OTHER) is None and claimable_of(find_invoice(store, OTHER), OTHER, payload()) is None
 
 
 def test_an_invoice_goes_from_open_to_one_end() -> None:
@@ -122,7 +124,7 @@ def test_a_hold_invoice_learns_its_secret_when_it_is_claimed() -> None:
     hold = issue(invoice(1), KEY, b"", hold=True)
     store = book(hold)
     digest = hold.payment_hash
-    found = find_claimable(store, digest, payload())
+    found = claimable_of(find_invoice(store, digest), digest, payload())
     assert found is not None and found.hold and found.secret == b""
     store.commit([InvoiceClaimed(digest, secret(1), 100, NOW)])
     record = find_invoice(store, digest)
@@ -142,19 +144,21 @@ def test_a_secret_that_does_not_fit_is_refused(given: bytes, hold: bool, why: st
 
 def test_keysend_is_claimed_once_and_listed() -> None:
     store, digest = book(issued(1)), digest_of(secret(9))
-    claimable = find_claimable(store, digest, payload(secret(9)))
+    claimable = claimable_of(find_invoice(store, digest), digest, payload(secret(9)))
     assert claimable == Claimable(secret(9), OTHER, 100)
-    assert find_claimable(store, digest, payload(secret(9)), keysend=False) is None
-    assert find_claimable(store, digest, payload(secret(8))) is None
+    assert claimable_of(find_invoice(store, digest), digest, payload(secret(9)), keysend=False) is None
+    assert claimable_of(find_invoice(store, digest), digest, payload(secret(8))) is None
     store.commit([KeysendClaimed(digest, secret(9), 100, NOW)])
-    assert find_claimable(store, digest, payload(secret(9))) is None
+    assert claimable_of(find_invoice(store, digest), digest, payload(secret(9))) is None
     newest = list_invoices(store, 1)[0]
     assert (newest.position, newest.text, newest.received, newest.state(NOW)) == (2, "", 100, InvoiceState.CLAIMED)
 
 
 def test_a_keysend_cannot_replace_the_invoice_of_its_hash() -> None:
     store = book(issued(1))
-    found = find_claimable(store, digest_of(secret(1)), FinalPayload(1, NOW, bytes(32), 1, secret(1)))
+    found = claimable_of(
+        find_invoice(store, digest_of(secret(1))), digest_of(secret(1)), FinalPayload(1, NOW, bytes(32), 1, secret(1))
+    )
     assert found is not None and (found.amount, found.payment_secret) == (100, OTHER)
 
 
@@ -165,8 +169,8 @@ def test_a_keysend_in_parts_is_claimed_by_the_payee() -> None:
     answers = []
     for number, channel in enumerate(channels):
         said = FinalPayload(50, NOW + 600, bytes(32), 100, secret(9))
-        part = IncomingPart(channel, number, 50, NOW + 600, said.payment_secret, said.total, said.amount)
-        answers += payee.on_arrived(digest, part, find_claimable(store, digest, said), NOW)
+        part = FinalLock(channel, Lock(number, 50, NOW + 600, HASH, digest), said, b"o" * 32)
+        answers += payee.on_arrived(part, claimable_of(find_invoice(store, digest), digest, said), NOW)
     assert len(answers) == 1 and type(answers[0]).__name__ == "ClaimPayment"
 
 

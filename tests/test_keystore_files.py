@@ -15,8 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.sdk.daemon.keystore import KEYSTORE, LIGHT_WORK, STANDARD_WORK, create, load_key
-from tallystick.sdk.daemon.keystore_format import UnknownKeystore, normalised
+from tallystick.sdk.daemon.keystore import (
+    KEYSTORE,
+    LIGHT_WORK,
+    STANDARD_WORK,
+    UnknownKeystore,
+    create,
+    load_key,
+    normalised,
+)
 from tallystick.sdk.errors import ConfigurationError
 
 PASSWORD = "correct horse"

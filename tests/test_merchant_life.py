@@ -57,8 +57,8 @@ def order(alice: Node, invoice: Invoice, amount: int = ASKED, *, payment_secret:
         max_fee=100,
         payment_secret=payment_secret or invoice.payment_secret,
         lock_seconds=3_600,
-        gives_up=alice.routing.paying._clock() + 60,
-        created=alice.routing.paying._clock(),
+        gives_up=alice.routing.paying._node.clock() + 60,
+        created=alice.routing.paying._node.clock(),
     )
 
 

@@ -36,9 +36,9 @@ def chunks(data: bytes, sizes: list[int]) -> list[bytes]:
 def test_both_directions_carry_messages_independently() -> None:
     alice, bob = sessions()
     assert (alice.peer, bob.peer) == (BOB.public, ALICE.public)
-    assert bob.feed(alice.encrypt(b"to bob")) == [b"to bob"]
+    assert bob.feed(alice.encrypt_all([b"to bob"])) == [b"to bob"]
     assert alice.feed(bob.encrypt_all([b"one", b"", b"three"])) == [b"one", b"", b"three"]
-    assert bob.feed(alice.encrypt(b"again")) == [b"again"]
+    assert bob.feed(alice.encrypt_all([b"again"])) == [b"again"]
 
 
 @given(
@@ -74,12 +74,12 @@ def test_one_changed_byte_stops_the_session_after_the_messages_before_it(
             received += decryptor.feed(piece)
     assert received == messages[:intact]
     with pytest.raises(MalformedMessage):
-        decryptor.feed(Encryptor(*SECRETS).encrypt(b"good again"))
+        decryptor.feed(Encryptor(*SECRETS).encrypt_all([b"good again"]))
 
 
 def test_a_frame_cannot_be_replayed_dropped_or_reordered() -> None:
     encryptor = Encryptor(*SECRETS)
-    first, second = encryptor.encrypt(b"first"), encryptor.encrypt(b"second")
+    first, second = encryptor.encrypt_all([b"first"]), encryptor.encrypt_all([b"second"])
     for stream in (second, second + first):
         with pytest.raises(MalformedMessage):
             Decryptor(*SECRETS).feed(stream)
@@ -95,7 +95,7 @@ def test_the_longest_message_passes_and_one_byte_more_changes_nothing() -> None:
     assert len(longest) == MESSAGE_MAX
     with pytest.raises(InvalidInput, match="65535"):
         alice.encrypt_all([b"never sent", longest + b"x"])
-    frame = alice.encrypt(longest)
+    frame = alice.encrypt_all([longest])
     assert len(frame) == MESSAGE_MAX + FRAME_OVERHEAD
     assert bob.feed(frame[:-1]) == []
     assert bob.feed(frame[-1:]) == [longest]

@@ -66,7 +66,7 @@ def test_responder_makes_the_published_handshake() -> None:
 
 def test_frames_are_the_published_ones_across_two_key_rotations() -> None:
     encryptor = Encryptor(CHAINING, INITIATOR_SENDS)
-    frames = [encryptor.encrypt(b"hello") for _ in range(1002)]
+    frames = [encryptor.encrypt_all([b"hello"]) for _ in range(1002)]
     assert {number: frames[number].hex() for number in FRAMES} == FRAMES
     assert Decryptor(CHAINING, INITIATOR_SENDS).feed(b"".join(frames)) == [b"hello"] * 1002
 

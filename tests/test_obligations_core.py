@@ -13,21 +13,19 @@ from simulation.accounts import ACCOUNT, ELSEWHERE, POLICY, AccountWorld, gas
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ChallengeCall, Header, RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.fees import bumped, curve, next_price
 from tallystick.settlement.sending.nonces import bind, free
 from tallystick.settlement.sending.obligations import (
-    FINAL,
     Attempt,
     Look,
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
-    book_of,
+    bumped,
     change,
     judge_failure,
-    refuse,
 )
+from tallystick.settlement.sending.pricing import curve, next_price
 from tallystick.settlement.sending.rounds import decide
 
 OPERATIONS = st.one_of(
@@ -93,7 +91,7 @@ def test_no_nonce_serves_two_calls_and_everything_ends_done_or_with_an_alarm(
             assert any(f"({obligation.id}) is quarantined" in alarm.text for alarm in world.alarms) or mined == []
         else:
             assert (obligation.status is ObligationStatus.DONE) <= (len(mined) == 1 or obligation.filler)
-    assert all(obligation.status in FINAL for obligation in world.disk.values())
+    assert all(obligation.is_final for obligation in world.disk.values())
 
 
 def one(world: AccountWorld, identifier: str = "o") -> Obligation:
@@ -191,7 +189,7 @@ def test_no_other_refusal_ever_ends_an_obligation(refusal: Refusal | None) -> No
         id="o", call=RegisterSecretCall(bytes(32)), purpose="a test", budget=1, status=ObligationStatus.SENT
     )
     for _ in range(100):
-        obligation, _ = refuse(obligation, refusal, "refused", POLICY)
+        obligation = obligation.refuse(refusal, "refused", POLICY)
     assert obligation.status is ObligationStatus.SENT
 
 
@@ -311,7 +309,7 @@ def test_the_fee_curve_of_an_obligation_that_may_not_be_sent_yet_begins_when_it_
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, not_before=1_000
     )
-    book = book_of([obligation])
+    book = ObligationBook({}, -1).with_(obligation)
     for number, time in ((1, 10), (60, 1_000)):
         head = Header(number, bytes([number]) * 32, bytes(32), time)
         seen = Observation(head, head.time, nonce=0, market=5, receipts={})
@@ -329,7 +327,7 @@ def test_whoever_required_it_may_say_that_a_missed_deadline_is_no_misfortune(
     obligation = Obligation(
         id="o", call=TransferCall(NATIVE, ELSEWHERE, 1), purpose="a test", budget=10_000, deadline=100
     )
-    book = book_of([obligation])
+    book = ObligationBook({}, -1).with_(obligation)
     for number in range(9, 13):
         seen = Observation(Header(number, bytes(32), bytes(32), 101), 101, nonce=0, market=5, receipts={})
         outcome = decide(book, seen, account=ACCOUNT, gas=gas, policy=POLICY, judge=lambda late, reason: opinion)

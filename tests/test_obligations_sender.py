@@ -147,7 +147,7 @@ async def test_nonce_and_hash_are_stored_before_signing_and_sending(
 ) -> None:
     desk = Desk(tmp_path, chain)
     async with running(desk) as sender:
-        await sender.submit(transfer())
+        await desk.commit(sender.require(transfer()))
         await trio.sleep(1)
         assert desk.journal == [
             "store nonce None unsigned",
@@ -170,7 +170,7 @@ async def test_a_crash_before_any_commit_sends_the_same_transaction_after_the_re
         directory = tmp_path / str(commits)
         desk = Desk(directory, chain)
         async with running(desk) as sender:
-            await sender.submit(transfer(amount=commits))
+            await desk.commit(sender.require(transfer(amount=commits)))
             while len(desk.journal) < commits:
                 await trio.lowlevel.checkpoint()
             desk.dead = True
@@ -188,7 +188,7 @@ async def test_an_obligation_is_taken_on_once_whatever_became_of_it(
 ) -> None:
     desk = Desk(tmp_path, chain)
     async with running(desk) as sender:
-        await sender.submit(transfer())
+        await desk.commit(sender.require(transfer()))
         assert sender.require(transfer()) == ()
         for _ in range(140):
             chain.mine()
@@ -203,7 +203,7 @@ async def test_it_is_sent_again_after_a_reorganisation(
 ) -> None:
     desk = Desk(tmp_path, chain)
     async with running(desk) as sender:
-        await sender.submit(transfer())
+        await desk.commit(sender.require(transfer()))
         await trio.sleep(1)
         chain.mine()
         await trio.sleep(1)
@@ -240,7 +240,7 @@ async def test_trouble_with_the_chain_is_outlived(
         chain._answer = trio.lowlevel.checkpoint  # type: ignore[method-assign]
     chain.trouble.append(trouble)
     async with running(desk) as sender:
-        await sender.submit(transfer(amount=0))  # with coins in it, a want of coins would end it
+        await desk.commit(sender.require(transfer(amount=0)))  # with coins in it, a want of coins would end it
         for _ in range(20):
             chain.mine()
             await trio.sleep(10)
@@ -271,7 +271,7 @@ async def test_a_reorganisation_in_mid_observation_leads_to_another_look(
     chain.mine()
     chain.nonce = shaky  # type: ignore[method-assign]  # a branch that changes under the sender's hands
     async with running(desk) as sender:
-        await sender.submit(transfer())
+        await desk.commit(sender.require(transfer()))
         await trio.sleep(1)
         assert looks >= 2
         assert len(chain.pool) == 1
@@ -283,7 +283,7 @@ async def test_superseding_wakes_who_waits(
     desk = Desk(tmp_path, chain)
     ended: list[Obligation] = []
     async with running(desk) as sender, trio.open_nursery() as nursery:
-        await sender.submit(transfer())
+        await desk.commit(sender.require(transfer()))
 
         async def wait() -> None:
             ended.append(await sender.wait("o"))

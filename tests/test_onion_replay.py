@@ -12,7 +12,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
 from tallystick.router.onion.replay import OnionsForgotten, Replays, load_onions
-from tallystick.router.onion.sqlite import SCHEMA
+from tallystick.router.sqlite import ONIONS_SCHEMA
 
 ALICE, BOB = ChannelId(b"\x0a" * 32), ChannelId(b"\x0b" * 32)
 NOW = 1_700_000_000
@@ -23,7 +23,7 @@ def secret(number: int) -> bytes:
 
 
 def test_a_lock_is_processed_again_after_a_crash_and_its_onion_serves_no_other() -> None:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([ONIONS_SCHEMA])
     store = disk.open()
     moment = Replays(load_onions(store)).check(secret(1), ALICE, 7, NOW)
     assert moment is not None
@@ -39,7 +39,7 @@ def test_a_lock_is_processed_again_after_a_crash_and_its_onion_serves_no_other()
 
 
 def test_what_was_not_committed_was_not_answered_and_is_not_remembered() -> None:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([ONIONS_SCHEMA])
     store = disk.open()
     store.fail_at(0)
     replays = Replays(load_onions(store))
@@ -53,7 +53,7 @@ def test_what_was_not_committed_was_not_answered_and_is_not_remembered() -> None
 
 
 def test_onions_are_forgotten_when_their_locks_have_expired() -> None:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([ONIONS_SCHEMA])
     store = disk.open()
     replays = Replays()
     store.commit([moment for i in range(10) if (moment := replays.check(secret(i), ALICE, i, NOW + i))])
@@ -70,7 +70,7 @@ def test_onions_are_forgotten_when_their_locks_have_expired() -> None:
 
 def test_an_onion_that_comes_back_in_the_step_that_forgets_it_does_not_take_the_store_down() -> None:
     """Its row is there still when it is written anew, if the order of a commit will have it so."""
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([ONIONS_SCHEMA])
     store, replays = disk.open(), Replays()
     first = replays.check(secret(1), ALICE, 1, NOW)
     assert first is not None
@@ -96,7 +96,7 @@ def test_a_channel_that_floods_blocks_itself_and_nobody_else() -> None:
 
 
 def test_a_lock_that_never_expires_is_remembered_without_harm() -> None:
-    store = SimulatedDisk([SCHEMA]).open()
+    store = SimulatedDisk([ONIONS_SCHEMA]).open()
     moment = Replays().check(secret(1), ALICE, 1, 2**64 - 1)
     assert moment is not None
     store.commit([moment])
@@ -105,7 +105,7 @@ def test_a_lock_that_never_expires_is_remembered_without_harm() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([ALICE, BOB]), st.integers(0, 3), st.integers(0, 20))))
 def test_memory_rebuilt_from_disk_is_the_memory(steps: list[tuple[int, ChannelId, int, int]]) -> None:
-    disk = SimulatedDisk([SCHEMA])
+    disk = SimulatedDisk([ONIONS_SCHEMA])
     store = disk.open()
     replays, owners = Replays(), dict[int, tuple[ChannelId, int, int]]()
     for now, (onion, channel, lock, life) in enumerate(steps):

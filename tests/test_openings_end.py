@@ -21,7 +21,7 @@ from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage import schema
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.router.network.hints import Told, encode_told
+from tallystick.router.network.private_channels import TOLD, Told
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.daemon.daemon import node_config
@@ -281,7 +281,7 @@ def test_an_opening_that_came_to_nothing_stands_in_no_invoices_way() -> None:
         stranger = Stranger(alice, 0)
         assert await stranger.ask() == ""
         told = Told(channel_id(stranger.terms()), ForwardingPolicy(), False)
-        assert alice.routing.private_channels.receive(bytes(stranger.key.public), encode_told(told)) is not None
+        assert alice.routing.private_channels.receive(bytes(stranger.key.public), TOLD.encode(told)) is not None
         world.chain.advance(OPENING_SECONDS + 1_200)
         await world.blocks(world.config.confirmations + 2)
         assert alice.channels == []

@@ -18,13 +18,14 @@ from tallystick.channels.session.effects import LockEnded
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.asset_graph import RetryPlan
 from tallystick.router.sending.outgoing import OutgoingPayments
-from tallystick.router.sending.payer import Limits, RetryPlan
+from tallystick.router.sending.payer import Limits
 from tallystick.router.sending.payments import Order, PaymentRecord, find_payment, parts_under_way
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 DIGEST = digest_of(SECRET)
@@ -43,6 +44,7 @@ class Channel:
         self.locks: list[Lock] = []
         self.over: set[int] = set()
         self.given_up: list[int] = []
+        self.record = node.record
 
     @property
     def chain(self) -> ChainTime:
@@ -73,6 +75,7 @@ class Road:
     """A map with one road: the direct one. It notes what it is told."""
 
     def __init__(self) -> None:
+        self.knowledge = self
         self.reserved: list[Route] = []
         self.blamed: list[ChannelId] = []
         self.detour: tuple[Hop, ...] = ()
@@ -127,22 +130,20 @@ class World:
     """A payer on a disk of its own; `round` commits what has gathered, as the writer does."""
 
     def __init__(self) -> None:
-        self.disk = SimulatedDisk([SCHEMA])
+        self.disk = SimulatedDisk([PAYMENTS_SCHEMA])
         self.clock = 1_000.0
         self.channel = Channel(self)
         self.start()
 
     def start(self) -> None:
-        self.store = self.disk.open()
+        self.store = self.channel.disk = self.disk.open()
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.road = Road()
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self.channel),
+            cast(NodeChannels, self.channel),
             lambda order: self.road,
-            store=self.store,
-            record=self.record,
             clock=lambda: self.clock,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),

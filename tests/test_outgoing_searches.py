@@ -18,15 +18,16 @@ from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.asset_graph import RetryPlan
 from tallystick.router.sending.attribution import Attribution, PartFailure
 from tallystick.router.sending.outgoing import OutgoingPayments
-from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
+from tallystick.router.sending.payer import Limits, Part, Payment
 from tallystick.router.sending.payments import Order, PartSent, PaymentOrdered, find_payment
 from tallystick.router.sending.searches import TURN
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 PEER = NodeKey(bytes(PrivateKey(b"\x42" * 32).public))
 CHANNEL = ChannelId(b"c" * 32)
@@ -41,6 +42,7 @@ class Slow:
         self.steps = 0
         self.found = 0
         self.searching = 0
+        self.knowledge = self
         self.reserved: list[Route] = []
 
     def plan(
@@ -94,17 +96,15 @@ class World:
     now = 1_000
 
     def __init__(self, pauses: int) -> None:
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = self.disk = SimulatedDisk([PAYMENTS_SCHEMA]).open()
         self.roads = Slow(pauses)
         self.moments: list[Moment] = []
         self.thens: list[Callable[[], None]] = []
         self.locks = 0
         self.alarms: list[Alarm] = []
         self.outgoing = OutgoingPayments(
-            cast(ChannelPort, self),
+            cast(NodeChannels, self),
             lambda order: self.roads,
-            store=self.store,
-            record=self.record,
             clock=lambda: 1_000.0,
             entropy=lambda size: b"\x17" * size,
             limits=lambda asset: Limits(),
@@ -112,7 +112,7 @@ class World:
             inline=False,
         )
 
-    def record(self, moments: Sequence[Moment], then: Callable[[], None]) -> None:
+    def record(self, moments: Sequence[Moment], then: Callable[[], None] = lambda: None) -> None:
         self.moments += moments
         self.thens.append(then)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -12,18 +12,18 @@ from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.storage.store import Moment
+from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.admission import IncomingLocks
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock, FinalPayload
 from tallystick.router.receiving.issued import find_invoice, issue
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.receiving.service import Receiving
-from tallystick.router.receiving.sqlite import SCHEMA
+from tallystick.router.sqlite import INVOICES_SCHEMA
 from tallystick.settlement.chain import RegisterSecretCall
 
 SECRET, WORD = b"s" * 32, b"w" * 32
@@ -34,11 +34,15 @@ CHANNEL = ChannelId(b"c" * 32)
 class Port:
     """Channels in which every lock is there, and the answers to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Store) -> None:
+        self.disk = disk
         self.chain = ChainTime(1_000)
         self.fresh = True
         self.revealed: list[int] = []
         self.refused: list[int] = []
+
+    def record(self, moments: Sequence[Moment], then: Callable[[], None]) -> None:
+        then()
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         assert secret == SECRET
@@ -54,7 +58,7 @@ class World:
 
     def __init__(self) -> None:
         key = PrivateKey(b"\x01" * 32)
-        self.store = SimulatedDisk([SCHEMA]).open()
+        self.store = SimulatedDisk([INVOICES_SCHEMA]).open()
         invoice = Invoice(
             payee=NodeKey(bytes(key.public)),
             payment_hash=digest_of(SECRET),
@@ -65,14 +69,12 @@ class World:
             created=1_000,
         )
         self.store.commit([issue(invoice, key, b"", hold=True)])
-        self.port = Port()
+        self.port = Port(self.store)
         self.receiving = Receiving(
-            cast(ChannelPort, self.port),
+            cast(NodeChannels, self.port),
             cast(IncomingLocks, self.port),
-            self.store,
             patience=PayeeOptions(),
             keysend=(NATIVE,),
-            later=lambda then: then(),
             tell=lambda event: None,
         )
         self.locks = [

@@ -11,8 +11,9 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Hop, NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.asset_graph import RetryPlan
 from tallystick.router.sending.attribution import Attribution, PartFailure
-from tallystick.router.sending.payer import Limits, Part, Payment, RetryPlan
+from tallystick.router.sending.payer import Limits, Part, Payment
 
 TARGET = NodeKey(b"\x02" + bytes(32))
 SECRET = b"s" * 32
@@ -41,6 +42,7 @@ class Roads:
         self.widest = widest
         self.ppm = ppm
         self.lessons: list[tuple[object, ...]] = []
+        self.knowledge = self
         self.reserved: list[Route] = []
         self.policy_is_news = True
         self.policy_is_kept = True

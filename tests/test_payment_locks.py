@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -86,8 +88,9 @@ def test_a_part_that_both_agree_is_gone_is_over() -> None:
 def test_the_locks_of_a_payment_live_as_long_as_its_invoice_asks_for(claim: int) -> None:
     async def fault(journey: Journey) -> None:
         dave, alice = journey.node("dave"), journey.node("alice")
-        invoicing, options = dave.routing.invoicing, dave.config.payments
-        invoicing._options = msgspec.structs.replace(options, patience=PayeeOptions(claim=claim))
+        invoicing = dave.routing.invoicing
+        options = msgspec.structs.replace(dave.config.payments, patience=PayeeOptions(claim=claim))
+        invoicing._node = dataclasses.replace(invoicing._node, options=options)
         invoice = await journey.invoice(hold=True)
         assert decode_invoice(invoice.text).lock_life == claim
         journey.ask(invoice)

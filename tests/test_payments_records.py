@@ -27,10 +27,9 @@ from tallystick.router.sending.payments import (
     find_payment,
     list_payments,
     load_parts,
-    part_of_lock,
     pending_payments,
 )
-from tallystick.router.sending.sqlite import SCHEMA
+from tallystick.router.sqlite import PAYMENTS_SCHEMA
 
 TARGET = NodeKey(b"\x02" * 33)
 CHANNEL = ChannelId(b"c" * 32)
@@ -52,7 +51,7 @@ def order(number: int = 0, amount: int = 2**70) -> Order:
 def reopened(directory: Path, store: SqliteStore | None = None) -> SqliteStore:
     if store is not None:
         store.close()
-    return open_store(directory, [SCHEMA], owner="test")
+    return open_store(directory, [PAYMENTS_SCHEMA], owner="test")
 
 
 def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
@@ -62,7 +61,6 @@ def test_orders_parts_and_ends_survive_a_restart(tmp_path: Path) -> None:
     store = reopened(tmp_path, store)
     (pending,) = pending_payments(store)
     assert pending.order == order() and not pending.is_paid
-    assert part_of_lock(store, CHANNEL, 7) == (order().payment_hash, 0)
     store.commit(
         [PartEnded(CHANNEL, 7, b"s" * 32), PaymentEnded(order().payment_hash, b"s" * 32, 2**65, None, "", 9.0)]
     )
@@ -145,7 +143,7 @@ def _write_old(rows: Rows, moment: _OldOrder) -> None:
 
 
 def test_payments_of_older_versions_get_their_kinds(tmp_path: Path) -> None:
-    old = Schema(Subject("payments", (), {_OldOrder: _write_old}), SCHEMA.migrations[:1])
+    old = Schema(Subject("payments", (), {_OldOrder: _write_old}), PAYMENTS_SCHEMA.migrations[:1])
     orders = (
         msgspec.structs.replace(order(1, 5), memo="probe"),
         msgspec.structs.replace(order(2, 5), first_channel=CHANNEL, last_channel=CHANNEL),

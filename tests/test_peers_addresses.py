@@ -18,15 +18,15 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.network.routing import PaymentOptions
-from tallystick.sdk.cli.shell import parse_amount
+from tallystick.sdk.cli.options import parse_amount
 from tallystick.sdk.daemon.configuration import Settings, parse_place, read_settings, write_settings
 from tallystick.sdk.daemon.daemon import node_config
 from tallystick.sdk.errors import ConfigurationError
-from tallystick.sdk.node.known_peers import known_peers
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial, write_place
 from tallystick.sdk.node.running import open_node
 from tallystick.sdk.node.sqlite import SCHEMAS
+from tallystick.sdk.node.whereabouts import known_peers
 from tallystick.settlement.testing.local import LocalChain
 
 KEYS = {name: PrivateKey(keccak(name.encode())) for name in ("alice", "bob", "carol")}

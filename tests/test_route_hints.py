@@ -79,8 +79,8 @@ def test_a_hub_tells_the_network_nothing_of_a_channel_whose_other_end_announces_
         back = world.node("bob")
         await back.until(lambda: all(channel.connected for channel in back.channels))
         await world.blocks(3)
-        assert not back.routing.gossip.update_of(private.id) and back.routing.gossip.update_of(public.id)
-        assert alice.routing.gossip.statistics().channels == 1
+        assert not back.routing.gossip.core.own.said_of(private.id) and back.routing.gossip.core.own.said_of(public.id)
+        assert alice.routing.gossip.core.statistics().channels == 1
         assert (await alice.pay((await carol.create_invoice(50_000)).text)).fee == 3
 
     behind_a_hub(act)

@@ -100,7 +100,7 @@ def test_the_flow_costs_what_the_optimum_costs(seed: int, amount: int, numba: bo
             rng.choice((knowledge.on_passed, knowledge.on_failed))(
                 edge.channel, edge.target, rng.randint(1, edge.capacity), NOW
             )
-    knowledge.refresh(NOW)
+    finish(knowledge.refreshing(NOW))
     pieces, c = pieces_of(prior), graph.columns
     source, target = graph.index(node_key(0)), graph.index(node_key(1))
     assert source is not None and target is not None

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.router.errors import NoRoute
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
-from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior
+from tallystick.router.pathfinding.beliefs import BIMODAL, UNIFORM, Prior, load_beliefs
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import FORGET_AFTER, HALF_LIFE, Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.router.pathfinding.sqlite import SCHEMA
-from tallystick.router.testing.networks import HiddenBalances, channel_id, node_key, random_network
+from tallystick.router.pathfinding.steps import finish
+from tallystick.router.sqlite import LIQUIDITY_SCHEMA
+from tallystick.router.testing.networks import HiddenBalances, channel_id, node_key, quantile, random_network
 
 CAPACITY = 10_000
 NOW = 1000.0
@@ -86,7 +86,7 @@ def test_a_search_reads_the_bounds_and_believes_more_of_what_passed() -> None:
     known = knowledge()
     graph = known.graph
     slot = graph.slot(CHANNEL, OTHER)
-    known.refresh(NOW)
+    finish(known.refreshing(NOW))
     known.on_failed(CHANNEL, OTHER, 7000, NOW)
     assert graph.columns.upper[slot] == 7000 and graph.columns.share_upper[slot] == BIMODAL.below(0.7)
     known.on_passed(CHANNEL, OTHER, 3000, NOW)
@@ -107,9 +107,9 @@ def test_beliefs_fade_by_half_in_a_half_life_and_are_forgotten_in_the_end() -> N
     known.on_passed(CHANNEL, OTHER, 4000, NOW)
     known.on_failed(CHANNEL, OTHER, 6001, NOW)
     assert bounds(known, OTHER, NOW + HALF_LIFE) == (2000, 8001)
-    known.refresh(NOW + HALF_LIFE)
+    finish(known.refreshing(NOW + HALF_LIFE))
     assert known.graph.columns.upper[known.graph.slot(CHANNEL, OTHER)] == 8001
-    known.refresh(NOW + (FORGET_AFTER + 1) * HALF_LIFE)
+    finish(known.refreshing(NOW + (FORGET_AFTER + 1) * HALF_LIFE))
     assert len(known) == 0 and bounds(known, OTHER) == (0, CAPACITY + 1)
     assert known.graph.columns.upper[known.graph.slot(CHANNEL, OTHER)] == CAPACITY
 
@@ -121,7 +121,7 @@ def test_a_prior_is_a_distribution_and_symmetric(prior: Prior) -> None:
     assert below[0] == 0 and below[-1] == pytest.approx(1) and below == sorted(below)
     assert all(one == pytest.approx(1 - other) for one, other in zip(below, reversed(below), strict=True))
     for share in (0.01, 0.3, 0.9):
-        assert prior.quantile(prior.below(share)) == pytest.approx(share)
+        assert quantile(prior, prior.below(share)) == pytest.approx(share)
 
 
 def test_parts_under_way_take_what_they_take_until_they_are_released() -> None:
@@ -182,7 +182,7 @@ def test_a_channel_that_gossip_brings_back_is_known_again() -> None:
     known.graph.drop(CHANNEL)
     for edge in pair():
         known.graph.put(edge)
-    known.refresh(NOW)
+    finish(known.refreshing(NOW))
     assert known.graph.columns.upper[known.graph.slot(CHANNEL, OTHER)] == 500
 
 
@@ -202,15 +202,15 @@ def test_beliefs_and_exclusions_are_bounded_and_the_oldest_go_first() -> None:
 def test_beliefs_survive_a_restart_and_the_forgotten_ones_stay_forgotten(tmp_path: Path) -> None:
     edges = random_network(random.Random(1), 50, 200, capacity=10**35)
     known = Knowledge(Graph(edges), beliefs_max=64)
-    store = open_store(tmp_path, [SCHEMA], owner="test")
+    store = open_store(tmp_path, [LIQUIDITY_SCHEMA], owner="test")
     for number, edge in enumerate(edges):
         known.on_failed(edge.channel, edge.target, edge.capacity // 3, NOW + number)
         if number % 10 == 0:
-            store.commit(moments_of(known.changes()))
-    store.commit(moments_of(known.changes()))
-    assert known.changes().learned == ()
+            store.commit(known.changes())
+    store.commit(known.changes())
+    assert known.changes() == []
     store.close()
-    store = open_store(tmp_path, [SCHEMA], owner="test")
+    store = open_store(tmp_path, [LIQUIDITY_SCHEMA], owner="test")
     again = Knowledge(Graph(edges), beliefs_max=64)
     again.restore(load_beliefs(store))
     store.close()

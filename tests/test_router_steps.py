@@ -152,11 +152,11 @@ def test_what_happens_in_a_pause_waits_for_the_end_of_the_search_and_is_not_lost
             assert [list(column) for column in who.graph.columns] == before
             many += 1
     rng = random.Random(seed)
-    calm.knowledge.refresh(NOW)
+    finish(calm.knowledge.refreshing(NOW))
     for _ in range(many):
         happenings(calm, edges, rng)
     for one in (who, calm):
-        one.knowledge.refresh(NOW)
+        finish(one.knowledge.refreshing(NOW))
     assert many > 3 and columns_of(who.graph) == columns_of(calm.graph)
 
 

@@ -151,7 +151,7 @@ def test_only_locks_with_companions_are_dropped_on_request_and_numbers_leave_no_
     lock(pair.alice)
     lock(pair.alice, attach=companion(1))
     lock(pair.alice, attach=companion(2))
-    session.locks.drop_accompanied()
+    session.locks.drop(accompanied=True)
     assert keeper.told == [("dropped", 2), ("dropped", 1)]
     assert session.next_lock == 1 and session.outbox.total == 10
     lock(pair.alice, 20)

@@ -109,7 +109,7 @@ async def test_a_directory_refuses_another_key_chain_and_contract_and_harms_no_c
                 async with open_node(tmp_path / "alice", key=CAROL, chain=chain):
                     raise AssertionError("another key was let in")
             async with a_chain(5) as other:
-                with pytest.raises(StoreForeign, match="chain of id 1337, and this is the chain 5"):
+                with pytest.raises(StoreForeign, match="chain of id 1337, and this is the chain of id 5"):
                     async with open_node(tmp_path / "alice", key=ALICE, chain=other):
                         raise AssertionError("another chain was let in")
         async with open_node(tmp_path / "alice", key=ALICE, chain=chain) as alice:

@@ -45,14 +45,13 @@ from tallystick.router.forwarding.circuits import (
     load_circuits,
 )
 from tallystick.router.onion.replay import OnionsForgotten
-from tallystick.router.pathfinding.liquidity_schema import BeliefLearned, BeliefsForgotten, load_beliefs
+from tallystick.router.pathfinding.beliefs import BeliefLearned, BeliefsForgotten, load_beliefs
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceIssued,
     InvoicesPruned,
     KeysendClaimed,
     find_invoice,
-    last_paid,
     list_invoices,
     paid_after,
 )
@@ -167,7 +166,7 @@ def everything(store: Store) -> Iterator[object]:
         yield list_invoices(store, limit), list_invoices(store, limit, 3, own=True)
         yield list_payments(store, limit), list_payments(store, limit, 3, probes=False)
         yield oldest_of_largest_source(store, 2, limit)
-    yield pruned_of(store), pruned_of(store, channel), load_choices(store), last_paid(store)
+    yield pruned_of(store), pruned_of(store, channel), load_choices(store)
     yield [sent_with(store, channel, payment) for payment in range(8)], payment_of(store, "key 2")
     yield pending_payments(store), parts_under_way(store), load_circuits(store)
     for ordered in kinds[PaymentOrdered]:

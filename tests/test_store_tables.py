@@ -17,7 +17,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.router.forwarding.circuits import (
     forwards_before,
 )
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs
+from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.receiving.issued import (
     find_invoice,
     last_paid,

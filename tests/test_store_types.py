@@ -13,7 +13,7 @@ from tallystick.channels.storage.schema import UpdateSigned
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 from tallystick.router.receiving.issued import InvoiceIssued
-from tallystick.sdk.node.known_peers import PeerKnown
+from tallystick.sdk.node.whereabouts import PeerKnown
 
 ID = ChannelId(b"c" * 32)
 WRONG: list[Moment] = [

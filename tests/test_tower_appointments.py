@@ -15,6 +15,7 @@ from tallystick.channels.errors import MalformedMessage
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import BalanceProof, SignedProof
 from tallystick.channels.testing.clock import seeded_entropy
+from tallystick.settlement.ethereum.signatures import HALF_ORDER
 from tallystick.watchtower.disputes import check
 from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.messages import (
@@ -87,6 +88,14 @@ def test_forged_proofs_and_vouchers_are_of_no_use() -> None:
     assert defence.voucher is None
     swapped = check(Appointment(PAIR.terms, None, good, b"v" * 64), PAIR.terms, ALICE.address, TOWER.address)
     assert swapped.proofs == (None, None)
+
+
+def test_a_proof_with_a_high_s_is_of_no_use_as_the_contract_would_refuse_it() -> None:
+    good = PAIR.proof(0, 3, 5)
+    s = 2 * HALF_ORDER + 1 - int.from_bytes(good.signature[32:], "big")
+    malleated = msgspec.structs.replace(good, signature=good.signature[:32] + s.to_bytes(32, "big"))
+    defence = check(Appointment(PAIR.terms, malleated, None, b"v" * 64), PAIR.terms, ALICE.address, TOWER.address)
+    assert defence.proofs == (None, None)
 
 
 @given(st.binary(max_size=80))

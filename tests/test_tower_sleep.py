@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import msgspec
 import trio
@@ -40,17 +41,16 @@ class House:
 
     def begin(self) -> None:
         """Begin from what is on disk."""
-        self.watch = Watch(
-            tower=TOWER,
-            chain=self,  # type: ignore[arg-type]
-            store=self,  # type: ignore[arg-type]
-            commit=self.commit,
-            sender=self,  # type: ignore[arg-type]
-            alarm=lambda alarm: None,
-            budget=ChallengeBudget(10**15, 0, 1_000),
+        self.watch = Watch(self.sender, ChallengeBudget(10**15, 0, 1_000))  # type: ignore[arg-type]
+
+    @property
+    def sender(self) -> SimpleNamespace:
+        """What a watch has of its sender."""
+        return SimpleNamespace(
+            account=TOWER, chain=self, store=self, commit=self.commit, alarm=lambda alarm: None, obligations=tuple
         )
 
-    # what a watch asks of its store, sender and chain
+    # what a watch asks of its store and chain
 
     chain_id = 1337
 
@@ -61,9 +61,6 @@ class House:
     async def commit(self, moments: Sequence[Moment]) -> None:
         await trio.lowlevel.checkpoint()
         self.store.commit(moments)
-
-    def obligations(self) -> tuple[()]:
-        return ()
 
     async def channel(self, channel: ChannelId) -> ContractChannel:
         await trio.lowlevel.checkpoint()

@@ -105,7 +105,7 @@ async def test_a_full_tower_refuses_what_is_new_and_drops_nothing_within_its_ter
 
 
 async def test_what_was_not_renewed_within_its_term_makes_room_the_oldest_first(office: Office) -> None:
-    mark, began = office.service._new_quota.mark(FLOOD), int(office.now)
+    mark, began = office.service.new_quota.mark(FLOOD), int(office.now)
     old = [
         AppointmentStored(Address(n.to_bytes(20, "big")), n.to_bytes(32, "big"), 1, bytes(9), began + n, mark)
         for n in range(MOST - 10)

@@ -286,7 +286,7 @@ async def test_a_half_open_connection_is_an_ended_one() -> None:
 
 async def test_a_reset_in_the_middle_of_a_frame_is_link_closed() -> None:
     async with linked() as (alice, bob):
-        await alice._stream.send_all(alice._session.encrypt(bytes(1000))[:500])
+        await alice._stream.send_all(alice._session.encrypt_all([bytes(1000)])[:500])
         alice._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         await alice.aclose()
         with pytest.raises(LinkClosed):
@@ -295,7 +295,7 @@ async def test_a_reset_in_the_middle_of_a_frame_is_link_closed() -> None:
 
 async def test_forged_bytes_end_the_link_after_the_good_messages_before_them() -> None:
     async with linked() as (alice, bob):
-        await alice._stream.send_all(alice._session.encrypt(b"good") + bytes(40))
+        await alice._stream.send_all(alice._session.encrypt_all([b"good"]) + bytes(40))
         assert await bob.receive() == [b"good"]
         with pytest.raises(MalformedMessage):
             await bob.receive()

@@ -165,7 +165,7 @@ async def test_forged_frames_of_a_known_peer_end_only_that_link() -> None:
             await stream.send_all(handshake.act_one)
             act_three, session = handshake.read_act_two(await stream.receive_some(50))
             # The first message may travel with act three.
-            await stream.send_all(act_three + session.encrypt(b"hello"))
+            await stream.send_all(act_three + session.encrypt_all([b"hello"]))
             assert session.feed(await stream.receive_some()) == [b"hello"]
             await stream.send_all(bytes(34))
             await ended(stream)

@@ -235,7 +235,7 @@ async def test_a_failure_told_twice_is_the_same_failure_and_keeps_no_frames() ->
 def test_keys_are_refused_after_thousands_of_others_and_free_again_when_nothing_was_paid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tallystick.channels.node.payment_keys.KEYED_MIN", 10)
+    monkeypatch.setattr("tallystick.channels.node.admission.KEYED_MIN", 10)
     pair = Pair(deposits=(10_000, 0))
     engine = pair.alice.engine
     waiting = engine.pay(pair.id, 1, key="waiting")

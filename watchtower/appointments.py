@@ -9,6 +9,7 @@ with it the tower defends better, and it needs no further space.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
@@ -27,13 +28,7 @@ from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload, decode, encode, sign_receipt
 from tallystick.watchtower.quotas import AppointmentQuota
-from tallystick.watchtower.schema import (
-    AppointmentStored,
-    StoredAppointment,
-    count_appointments,
-    has_appointments,
-    read_appointments,
-)
+from tallystick.watchtower.schema import AppointmentStored, count_appointments, has_appointments, read_appointments
 
 CLIENTS_PART = 0.5
 """Of the loop's time, what answering clients takes at most, waiting for the disk included: following the chain and
@@ -52,45 +47,33 @@ Troubles: TypeAlias = Callable[[], Sequence[str]]
 """Returns why the tower should take nothing new now, one sentence each; empty if all is well."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AppointmentService:
-    """Answers clients. `handle` is the network's handler. `commit` fails at once when the disk refuses."""
+    """Answers clients. `handle` is the network's handler."""
 
-    def __init__(
-        self,
-        *,
-        key: PrivateKey,
-        store: Store,
-        commit: Commit,
-        clock: Clock,
-        troubles: Troubles,
-        quota: int,
-        alarm: OnAlarm,
-        new_quota: AppointmentQuota,
-        kept: Callable[[], Collection[bytes]] = frozenset,
-        stored: Callable[[bytes], None] = lambda locator: None,
-    ) -> None:
-        """`kept` returns the locators of channels that are being closed: nothing is dropped of them.
+    key: PrivateKey
+    store: Store
+    commit: Commit
+    """Fails at once when the disk refuses."""
+    clock: Clock
+    troubles: Troubles
+    quota: int
+    alarm: OnAlarm
+    new_quota: AppointmentQuota
+    kept: Callable[[], Collection[bytes]] = frozenset
+    """Returns the locators of channels that are being closed: nothing is dropped of them."""
+    stored: Callable[[bytes], None] = lambda locator: None
+    """Is told under which locator something was stored."""
+    accepted: int = field(default=0, init=False)
+    """Appointments and revisions taken since the start."""
+    refused: int = field(default=0, init=False)
+    """Requests refused since the start."""
 
-        `stored` is told under which locator something was stored.
-        """
-        self._key = key
-        self._store = store
-        self._commit = commit
-        self._clock = clock
-        self._troubles = troubles
-        self._quota = quota
-        self._alarm = alarm
-        self._new_quota = new_quota
-        self._kept = kept
-        self._told = stored
+    def __post_init__(self) -> None:
         self._turns = Turns(CLIENTS_PART)
         allowed = allowance(descriptor_limit())
         self._strangers = Guests(allowed.strangers)
         self._clients = Guests(allowed.links - allowed.strangers)
-        self.accepted = 0
-        """Appointments and revisions taken since the start."""
-        self.refused = 0
-        """Requests refused since the start."""
 
     async def handle(self, link: Link) -> None:
         """Serve one client until its connection ends; raise what the link raises, and MalformedMessage."""
@@ -121,7 +104,7 @@ class AppointmentService:
                 self._clients.leave(known)
 
     def _rank(self, client: Address) -> Rank:
-        return Rank.PARTNER if has_appointments(self._store, client) else Rank.STRANGER
+        return Rank.PARTNER if has_appointments(self.store, client) else Rank.STRANGER
 
     async def answer(self, client: Address, message: Message, source: str = "") -> Message:
         """Return the answer to one message of a client; a receipt only once the blob is durable.
@@ -138,39 +121,39 @@ class AppointmentService:
             return self._refuse(message.locator, TowerRefusal.UNKNOWN, 0, text)
         return Held(message.locator, held.revision, held.blob)
 
-    def _held(self, client: Address, locator: bytes) -> StoredAppointment | None:
-        return next((row for row in read_appointments(self._store, locator) if row.client == client), None)
+    def _held(self, client: Address, locator: bytes) -> AppointmentStored | None:
+        return next((row for row in read_appointments(self.store, locator) if row.client == client), None)
 
     async def _take(self, client: Address, upload: Upload, source: str) -> Message:
         held = self._held(client, upload.locator)
         revision = 0 if held is None else held.revision
         if held is not None and upload.revision == held.revision and upload.blob == held.blob:
-            return sign_receipt(self._key, client, upload.locator, revision, held.blob, held.time)
+            return sign_receipt(self.key, client, upload.locator, revision, held.blob, held.time)
         if upload.revision <= revision:
             text = f"the tower holds revision {revision} of this appointment; send a higher one"
             return self._refuse(upload.locator, TowerRefusal.STALE, revision, text)
         if held is None:
-            if troubles := self._troubles():
+            if troubles := self.troubles():
                 text = f"the tower takes nothing new now: {troubles[0]}"
                 return self._refuse(upload.locator, TowerRefusal.TROUBLE, 0, text)
-            if count_appointments(self._store, client) >= self._quota:
-                text = f"this client has {self._quota} appointments already; more need another tower"
+            if count_appointments(self.store, client) >= self.quota:
+                text = f"this client has {self.quota} appointments already; more need another tower"
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, text)
-            if full := self._new_quota.refusal(source, self._clock()):
+            if full := self.new_quota.refusal(source, self.clock()):
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, full)
-        time = int(self._clock())
-        mark = self._new_quota.mark(source)
+        time = int(self.clock())
+        mark = self.new_quota.mark(source)
         moments: list[Moment] = [AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark)]
-        if overdue := self._new_quota.overdue(time, self._kept()):
+        if overdue := self.new_quota.overdue(time, self.kept()):
             moments.insert(0, overdue)
         try:
-            await self._commit(moments)
+            await self.commit(moments)
         except StoreError as error:
             text = f"the disk refused an appointment ({error}); nothing new is taken until it works"
-            self._alarm(Alarm(AlarmKind.DISK, text))
+            self.alarm(Alarm(AlarmKind.DISK, text))
             text = "the tower's disk refused; try again later"
             return self._refuse(upload.locator, TowerRefusal.TROUBLE, revision, text)
-        self._told(upload.locator)
+        self.stored(upload.locator)
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):
             # Another connection of the same client was faster with a higher revision.
@@ -178,7 +161,7 @@ class AppointmentService:
                 upload.locator, TowerRefusal.STALE, stored.revision if stored else 0, "a newer one came first"
             )
         self.accepted += 1
-        return sign_receipt(self._key, client, upload.locator, upload.revision, upload.blob, stored.time)
+        return sign_receipt(self.key, client, upload.locator, upload.revision, upload.blob, stored.time)
 
     def _refuse(self, locator: bytes, why: TowerRefusal, held: int, text: str) -> Refused:
         self.refused += 1

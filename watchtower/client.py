@@ -12,6 +12,7 @@ anywhere in between leaves a gap in the revisions and nothing else: the next upl
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import msgspec
 import trio
@@ -110,37 +111,25 @@ class TowerClientStatistics(msgspec.Struct, frozen=True):
     last_fault: str
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TowerClient:
-    """Uploads this node's appointments to one tower. Run `run` in a nursery.
+    """Uploads this node's appointments to one tower. Run `run` in a nursery."""
 
-    `alarm` is told what a person should know; `jitter` returns a number in [0, 1).
-    """
+    key: PrivateKey
+    tower: PeerAddress
+    network: Network
+    store: Store
+    commit: Commit
+    entropy: Entropy
+    jitter: Jitter
+    alarm: OnAlarm
+    """Is told what a person should know."""
+    clock: Clock
+    policy: ClientPolicy = field(default_factory=ClientPolicy)
 
-    def __init__(
-        self,
-        *,
-        key: PrivateKey,
-        tower: PeerAddress,
-        network: Network,
-        store: Store,
-        commit: Commit,
-        entropy: Entropy,
-        jitter: Jitter,
-        alarm: OnAlarm,
-        clock: Clock,
-        policy: ClientPolicy | None = None,
-    ) -> None:
-        self._key = key
-        self._address = tower
-        self.tower = PublicKey(tower.key)
-        self._network = network
-        self._commit = commit
-        self._entropy = entropy
-        self._jitter = jitter
-        self._alarm = alarm
-        self._policy = policy or ClientPolicy()
-        self._coverage: dict[ChannelId, Coverage] = read_coverage(store, self.tower.address)
-        self._clock = clock
+    def __post_init__(self) -> None:
+        self._tower = PublicKey(self.tower.key)
+        self._coverage: dict[ChannelId, Coverage] = read_coverage(self.store, self._tower.address)
         self._receipted = {channel: _time_of(held.receipt) for channel, held in self._coverage.items() if held.receipt}
         """By the tower's clock."""
         self._renewed: dict[ChannelId, float] = {}
@@ -173,7 +162,7 @@ class TowerClient:
         if self._is_dirty(channel):
             self._dirty[channel] = None
             self._wake.set()
-            if 0 < self._policy.units <= self._exposed:
+            if 0 < self.policy.units <= self._exposed:
                 self._urgent.set()
 
     def forget(self, channel: ChannelId) -> None:
@@ -205,9 +194,9 @@ class TowerClient:
 
         Opens a connection of its own. Raise LinkClosed or PeerError if the tower cannot be reached or answers wrongly.
         """
-        party, tower = self._key.address, self.tower.address
+        party, tower = self.key.address, self._tower.address
         locator = locator_of(close_key, tower, party)
-        link = await self._network.dial(self._address)
+        link = await self.network.dial(self.tower)
         try:
             answers = await self._ask(link, [Fetch(VERSION, locator)])
         finally:
@@ -239,27 +228,27 @@ class TowerClient:
             now = trio.current_time()
             if not self._dirty or not self._exposed or self._uploads != uploads:
                 if told:
-                    text = f"the tower at {self._address} takes appointments again"
-                    self._alarm(Alarm(AlarmKind.TOWER_BACK, text))
+                    text = f"the tower at {self.tower} takes appointments again"
+                    self.alarm(Alarm(AlarmKind.TOWER_BACK, text))
                 since, uploads, told = now, self._uploads, 0
             elif now - since >= min(UNCOVERED_FIRST * 2**told, UNCOVERED_AGAIN * max(told, 1)):
                 text = (
-                    f"the tower at {self._address} has taken nothing for {spell(now - since)}, and {self._exposed} "
+                    f"the tower at {self.tower} has taken nothing for {spell(now - since)}, and {self._exposed} "
                     f"units moved that it does not guard ({self._last_fault or 'it does not answer'})"
                 )
-                self._alarm(Alarm(AlarmKind.TOWER_UNREACHABLE, text))
+                self.alarm(Alarm(AlarmKind.TOWER_UNREACHABLE, text))
                 told += 1
 
     async def _upload_forever(self) -> None:
         """Upload; connect again, with growing pauses, when the connection ends."""
-        policy = self._policy
+        policy = self.policy
         most = max(policy.backoff_max, AGAIN_MIN)
         first = min(max(policy.backoff_first, AGAIN_MIN), most)
-        retry = Retry(Pauses("uploading to the tower", first, most), self._jitter)
+        retry = Retry(Pauses("uploading to the tower", first, most), self.jitter)
         while True:
             try:
                 await self._next_round()
-                link = await self._network.dial(self._address)
+                link = await self.network.dial(self.tower)
                 try:
                     self._link = link
                     while True:
@@ -272,8 +261,8 @@ class TowerClient:
             except (LinkClosed, PeerError) as error:
                 self._last_fault = str(error)
                 if isinstance(error, PeerError):
-                    text = f"the tower at {self._address} misbehaves: {error}"
-                    self._alarm(Alarm(AlarmKind.TOWER_MISBEHAVES, text))
+                    text = f"the tower at {self.tower} misbehaves: {error}"
+                    self.alarm(Alarm(AlarmKind.TOWER_MISBEHAVES, text))
             await retry.pause()
 
     async def _next_round(self) -> None:
@@ -284,7 +273,7 @@ class TowerClient:
             with trio.move_on_at(min(soonest, trio.current_time() + LOOK_EVERY)):
                 await self._wake.wait()
             self._dirty.update(dict.fromkeys(c for c in self._offers if self._is_old(c)))
-        with trio.move_on_after(self._policy.every):
+        with trio.move_on_after(self.policy.every):
             await self._urgent.wait()
         self._urgent = trio.Event()
 
@@ -307,15 +296,15 @@ class TowerClient:
             held = self._coverage_of(channel)
             self._coverage[channel] = msgspec.structs.replace(held, revision=held.revision + 1)
             moments.append(self._coverage[channel])
-        await self._commit(moments)
-        party, tower = self._key.address, self.tower.address
+        await self.commit(moments)
+        party, tower = self.key.address, self._tower.address
         sent = []
         for channel, moment in zip(channels, moments, strict=True):
             offer = self._offers.get(channel)
             if offer is None:
                 continue
             appointment = Appointment(offer.terms, offer.proof0, offer.proof1, self._voucher(channel, offer.terms))
-            blob = seal(appointment, offer.close_key, tower, party, self._entropy)
+            blob = seal(appointment, offer.close_key, tower, party, self.entropy)
             locator = locator_of(offer.close_key, tower, party)
             sent.append((channel, offer, Upload(VERSION, locator, moment.revision, blob)))
         return sent
@@ -325,7 +314,7 @@ class TowerClient:
         if not messages:
             return []
         answers: list[Message] = []
-        with trio.move_on_after(self._policy.answer_within):
+        with trio.move_on_after(self.policy.answer_within):
             await link.send([encode(message) for message in messages])
             while len(answers) < len(messages):
                 answers += [decode(data) for data in await link.receive()]
@@ -336,27 +325,27 @@ class TowerClient:
     async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload, answer: Message) -> None:
         match answer:
             case TowerReceipt():
-                verify_receipt(answer, self.tower, self._key.address, upload)
+                verify_receipt(answer, self._tower, self.key.address, upload)
                 await self._cover(channel, offer, upload, encode(answer))
             case Refused(locator, why, held, text) if locator == upload.locator:
                 self._refused += 1
-                self._not_before[channel] = trio.current_time() + self._policy.backoff_max
+                self._not_before[channel] = trio.current_time() + self.policy.backoff_max
                 if why is TowerRefusal.STALE:
                     self._stale(channel, held)
                 elif text != self._last_fault:
-                    said = f"the tower at {self._address} refused an appointment: {text}"
-                    self._alarm(Alarm(AlarmKind.TOWER_REFUSES, said))
+                    said = f"the tower at {self.tower} refused an appointment: {text}"
+                    self.alarm(Alarm(AlarmKind.TOWER_REFUSES, said))
                 self._last_fault = text
             case _:
                 raise MalformedMessage(f"the tower answered an upload with {type(answer).__name__}")
 
     async def _cover(self, channel: ChannelId, offer: Offer, upload: Upload, receipt: bytes) -> None:
         seq0, seq1 = offer.seqs
-        covered = Coverage(self.tower.address, channel, upload.revision, seq0, seq1, offer.moved, receipt)
-        await self._commit([covered])
+        covered = Coverage(self._tower.address, channel, upload.revision, seq0, seq1, offer.moved, receipt)
+        await self.commit([covered])
         before = self._exposure(channel)
         self._coverage[channel] = covered
-        self._receipted[channel], self._renewed[channel] = _time_of(receipt), self._clock()
+        self._receipted[channel], self._renewed[channel] = _time_of(receipt), self.clock()
         self._exposed += self._exposure(channel) - before
         self._uploads += 1
         if not self._is_dirty(channel):
@@ -370,10 +359,10 @@ class TowerClient:
             f"the tower holds revision {held} of channel {channel.hex()[:8]}, newer than this node's data: the data is "
             "an old copy. Nothing is overwritten; fetch the tower's appointment before using this channel"
         )
-        self._alarm(Alarm(AlarmKind.OLD_DATA, text))
+        self.alarm(Alarm(AlarmKind.OLD_DATA, text))
 
     def _coverage_of(self, channel: ChannelId) -> Coverage:
-        return self._coverage.get(channel) or Coverage(self.tower.address, channel)
+        return self._coverage.get(channel) or Coverage(self._tower.address, channel)
 
     def _is_dirty(self, channel: ChannelId) -> bool:
         offer, held = self._offers.get(channel), self._coverage_of(channel)
@@ -383,7 +372,7 @@ class TowerClient:
     def _is_old(self, channel: ChannelId) -> bool:
         """Whether what the tower promised for a channel should be promised anew, before its term is over."""
         received = max(self._receipted.get(channel, math.inf), self._renewed.get(channel, -math.inf))
-        return channel in self._offers and self._clock() - received > RENEW
+        return channel in self._offers and self.clock() - received > RENEW
 
     def _exposure(self, channel: ChannelId) -> int:
         offer = self._offers.get(channel)
@@ -399,12 +388,12 @@ class TowerClient:
         signature = self._vouchers.get(channel)
         if signature is None:
             domain = domain_separator(terms.chain_id, terms.contract)
-            signature = self._key.sign(digest_voucher(domain, Voucher(channel, self.tower.address)))
+            signature = self.key.sign(digest_voucher(domain, Voucher(channel, self._tower.address)))
             self._vouchers[channel] = signature
         return signature
 
     def __repr__(self) -> str:
-        return f"<TowerClient of {self._address}: {len(self._dirty)} of {len(self._offers)} channels uncovered>"
+        return f"<TowerClient of {self.tower}: {len(self._dirty)} of {len(self._offers)} channels uncovered>"
 
 
 def _time_of(receipt: bytes) -> float:

@@ -31,7 +31,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
-from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, look, spell
+from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics
@@ -83,12 +83,14 @@ async def run_tower(
     directory, or is this tower, StoreForeign if it is another tower's.
     """
 
+    address = "0x" + key.address.hex()
+
     def jitter() -> float:
         return entropy(1)[0] / 256
 
     def waiting(why: str) -> TowerStatus:
         at = str(PeerAddress(bytes(key.public), host, port)) if port else ""  # clients will reach it there
-        return TowerStatus(clock(), "0x" + key.address.hex(), at, 0, "", None, why)
+        return TowerStatus(clock(), address, at, 0, "", None, why)
 
     require_trio("run_tower")
     raise_descriptor_limit()
@@ -116,14 +118,8 @@ async def run_tower(
 
             def started(at: PeerAddress) -> None:
                 def status() -> TowerStatus:
-                    return TowerStatus(
-                        time=clock(),
-                        address="0x" + tower.address.hex(),
-                        peer_address=str(at),
-                        chain_id=chain.chain_id,
-                        contract="0x" + chain.contract.hex(),
-                        statistics=tower.statistics(),
-                    )
+                    contract = "0x" + chain.contract.hex()
+                    return TowerStatus(clock(), address, str(at), chain.chain_id, contract, tower.statistics())
 
                 nursery.start_soon(_keep_status, directory, status)
                 ready(status())
@@ -153,13 +149,12 @@ async def _patient_chain(
                     chain: Chain = await stack.enter_async_context(open_rpc_chain(url, jitter=jitter))
                     break
                 except (ChainUnavailable, ChainError) as error:
-                    fault, now, nonsense = f"its chain node: {error}", system_elapsed(), isinstance(error, ChainError)
+                    fault, now = f"its chain node: {error}", system_elapsed()
                     if vigil.told is None:
-                        kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
-                        alarm(Alarm(kind, f"the tower watches nothing, as it waits for {fault}"))
-                        vigil = begin_vigil(now, kind)
+                        alarm(Alarm(kind_of(error), f"the tower watches nothing, as it waits for {fault}"))
+                        vigil = begin_vigil(now, kind_of(error))
                     elif now - vigil.looked >= TICK:
-                        seen = Sight(now, math.inf, now - vigil.well, str(error), nonsense)
+                        seen = Sight(now, math.inf, now - vigil.well, error)
                         vigil, alarms = look(vigil, seen, "this tower watches nothing")
                         for found in alarms:
                             alarm(found)

@@ -21,9 +21,9 @@ import msgspec
 
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.eip712 import channel_id, digest_proof, digest_voucher, domain_separator
-from tallystick.channels.protocol.keys import with_recovery_id
 from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, Terms, Voucher
 from tallystick.settlement.chain import ChallengeCall, Challenged, Closed, Header, Settled
+from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.sending.obligations import Duty, Obligation
 from tallystick.watchtower.sealing import Appointment
 
@@ -95,21 +95,25 @@ def check(appointment: Appointment, terms: Terms, party: Address, tower: Address
         signed if signed is not None and _valid(signed, sender, terms, channel, domain) else None
         for sender, signed in enumerate(appointment.proofs)
     )
-    voucher: Voucher | None = Voucher(channel, tower)
-    try:
-        with_recovery_id(digest_voucher(domain, Voucher(channel, tower)), appointment.voucher_signature, party)
-    except InvalidSignature:
-        voucher = None
-    return Defence(party, (proofs[0], proofs[1]), voucher, appointment.voucher_signature if voucher else b"")
+    voucher, signature = Voucher(channel, tower), appointment.voucher_signature
+    if not _is_signed(digest_voucher(domain, voucher), signature, party):
+        return Defence(party, (proofs[0], proofs[1]), None, b"")
+    return Defence(party, (proofs[0], proofs[1]), voucher, signature)
 
 
 def _valid(signed: SignedProof, sender: int, terms: Terms, channel: ChannelId, domain: bytes) -> bool:
     if (signed.proof.channel, signed.proof.sender) != (channel, sender):
         return False
     digest = digest_proof(domain, signed.proof)
+    return _is_signed(digest, signed.signature, terms.participants[sender]) and _is_signed(
+        digest, signed.countersignature, terms.participants[1 - sender]
+    )
+
+
+def _is_signed(digest: bytes, signature: bytes, signer: Address) -> bool:
+    """Whether the contract would take the signature: else the tower would pay for a challenge that is refused."""
     try:
-        with_recovery_id(digest, signed.signature, terms.participants[sender])
-        with_recovery_id(digest, signed.countersignature, terms.participants[1 - sender])
+        verify_signer(digest, signature, signer)
     except InvalidSignature:
         return False
     return True

@@ -27,7 +27,7 @@ class AppointmentStored(Moment, frozen=True):
     blob: bytes
     time: int
     source: bytes = b""
-    """From which address it came (`new_quota.mark`)."""
+    """From which address it came (`AppointmentQuota.mark`)."""
 
 
 class AppointmentsDropped(Moment, frozen=True):
@@ -73,15 +73,6 @@ class Coverage(Moment, frozen=True):
     receipt: bytes = b""
 
 
-class StoredAppointment(Moment, frozen=True):
-    """One row of `appointments`."""
-
-    client: Address
-    revision: int
-    blob: bytes
-    time: int
-
-
 _TERMS: Codec[Terms] = Codec(Terms, canonical=False)
 _SIGHTING: Codec[DisputeEvent] = Codec(DisputeEvent, canonical=False)
 
@@ -93,10 +84,9 @@ _EVENTS = table("case_events", "channel number position data", keys=3)
 _COVERAGE = table("tower_coverage", "tower channel revision seq0 seq1 moved receipt", keys=2)
 
 
-def read_appointments(store: Store, locator: bytes) -> list[StoredAppointment]:
-    """Return all blobs under a locator (of one client, unless somebody copied a locator)."""
-    query = _APPOINTMENTS.rows(columns="client revision blob time", locator=locator, order=(CAME,))
-    return [StoredAppointment(*row) for row in store.read(query)]
+def read_appointments(store: Store, locator: bytes) -> list[AppointmentStored]:
+    """Return all blobs under a locator (of one client, unless somebody copied a locator), without their sources."""
+    return [AppointmentStored(*row) for row in store.read(_APPOINTMENTS.rows(locator=locator, order=(CAME,)))]
 
 
 def count_appointments(store: Store, client: Address | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.channels.storage.sqlite.identity import IDENTITY_SCHEMA
+from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.watchtower.schema import CLIENT, TOWER

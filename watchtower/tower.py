@@ -2,7 +2,7 @@
 
     follower ──steps──▶ Watch ──obligations──▶ Sender ──transactions──▶ chain
                           ▲ blobs, by locator
-    network ──uploads──▶ Desk ──▶ store
+    network ──uploads──▶ AppointmentService ──▶ store
 
 A chain node that talks nonsense, or a full disk, does not end a tower: it raises the alarm, refuses what is new, and
 keeps trying to defend what it has.
@@ -28,18 +28,10 @@ from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import Chain, ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS
-from tallystick.settlement.following.checked import with_checks
+from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import Follower, FollowerStatistics
-from tallystick.settlement.following.market import Market
 from tallystick.settlement.following.vigil import TICK, begin_vigil, look
-from tallystick.settlement.sending.fee_account import (
-    AT_ONCE,
-    LOOK_AGAIN,
-    LOOK_EVERY,
-    REST_PERCENT,
-    FeeAccount,
-    FundsAndDuties,
-)
+from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
 from tallystick.settlement.sending.obligations import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
@@ -122,10 +114,7 @@ class Tower:
         chain = with_checks(chain)
         self._elapsed = elapsed
         self._policy = policy or TowerPolicy()
-        self._store = store
         self._network = network
-        self._chain = chain
-        self._jitter = jitter
         self._on_alarm = alarm
         self._free_space = free_space
         self._inline = inline
@@ -143,15 +132,8 @@ class Tower:
             jitter=jitter,
             policy=self._policy.sending,
         )
-        self.watch = Watch(
-            tower=key.address,
-            chain=chain,
-            store=store,
-            commit=self._commit_surely,
-            sender=self.sender,
-            alarm=self._alarm,
-            budget=ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps),
-        )
+        budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
+        self.watch = Watch(self.sender, budget)
         self.service = AppointmentService(
             key=key,
             store=store,
@@ -204,7 +186,7 @@ class Tower:
     def statistics(self) -> TowerStatistics:
         """Return the figures of this moment. Must be called within trio."""
         return TowerStatistics(
-            appointments=count_appointments(self._store),
+            appointments=count_appointments(self.sender.store),
             accepted=self.service.accepted,
             refused=self.service.refused,
             cases=len(self.watch.disputes),
@@ -240,25 +222,25 @@ class Tower:
 
     async def _check_fees(self) -> None:
         """Tell, for ever, when the account holds less than what may be due costs; until then nothing new is taken."""
-        account, market = FeeAccount(self.address), Market(self._chain)
+        account, market = FeeAccount(self.address), Market(self.sender.chain)
         while True:
             with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
                 await market.ask()
-                held = await self._chain.balance(self.address, NATIVE)
+                held = await self.sender.chain.balance(self.address, NATIVE)
                 now, soon = self._needed(market.price or 0)
                 self._fees = FundsAndDuties(held, now)
                 account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
-            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+            await trio.sleep(account.pause)
 
     def _needed(self, price: int) -> tuple[int, int]:
-        """Return what to hold for the disputes that are open, or as a reserve; and what for some of the appointments,
-        too.
+        """Return what to hold for the disputes that are open, or as a reserve, and for some of the appointments, too.
 
         The latter is for the owner only: strangers may leave as many appointments as they like.
         """
-        challenge, guarded = min(2 * GAS[ChallengeCall] * price, self._policy.budget), count_appointments(self._store)
+        challenge = min(2 * GAS[ChallengeCall] * price, self._policy.budget)
+        guarded = count_appointments(self.sender.store)
         now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.at_work))
         many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100
         return now, max(now, challenge * min(guarded, AT_ONCE) + many)
@@ -280,14 +262,14 @@ class Tower:
 
         async with self._disk:
             write = partial(self._write, moments)
-            await Retry(DISK_AGAIN, self._jitter).until_done(write, StoreError, on_fault=on_fault)
+            await Retry(DISK_AGAIN, self.sender.jitter).until_done(write, StoreError, on_fault=on_fault)
 
     async def _write(self, moments: Sequence[Moment]) -> None:
         if self._inline:
-            self._store.commit(moments)
+            self.sender.store.commit(moments)
             await trio.lowlevel.checkpoint()
         else:
-            await trio.to_thread.run_sync(self._store.commit, moments)
+            await trio.to_thread.run_sync(self.sender.store.commit, moments)
         self._disk_failing = False
 
 

@@ -14,49 +14,38 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
-from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.channels.storage.store import Moment, Store
-from tallystick.settlement.chain import Block, Chain, Challenged, Closed, Header, Settled
+from tallystick.channels.storage.store import Moment
+from tallystick.settlement.chain import Block, Challenged, Closed, Header, Settled
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Step
 from tallystick.settlement.sending.moments import step_moment
-from tallystick.settlement.sending.obligations import FINAL
-from tallystick.settlement.sending.sender import Commit, Sender
+from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
+@dataclass(eq=False, repr=False)
 class Watch:
-    """The disputes of one tower on one chain. `on_step` is the follower's consumer."""
+    """The disputes of the tower whose challenges `sender` sends, on its chain. `on_step` is the follower's consumer."""
 
-    def __init__(
-        self,
-        *,
-        tower: Address,
-        chain: Chain,
-        store: Store,
-        commit: Commit,
-        sender: Sender,
-        alarm: OnAlarm,
-        budget: ChallengeBudget,
-    ) -> None:
-        self._tower = tower
-        self._chain = chain
-        self._store = store
-        self._commit = commit
-        self._sender = sender
-        self._alarm = alarm
-        self._budget = budget
+    sender: Sender
+    budget: ChallengeBudget
+    challenged: int = field(default=0, init=False)
+    """Challenges taken on since the start."""
+
+    def __post_init__(self) -> None:
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
-        self.disputes: dict[ChannelId, Dispute] = read_disputes(store)
+        self.disputes: dict[ChannelId, Dispute] = read_disputes(self.sender.store)
         self._awake: dict[ChannelId, None] = dict.fromkeys(self.disputes)
         """Cases for which something may have to be done."""
         self._asleep: dict[bytes, ChannelId] = {}
@@ -68,26 +57,24 @@ class Watch:
         for dispute in self.disputes.values():
             if dispute.closed is not None:
                 heappush(self._windows, (dispute.closed.deadline, dispute.channel))
-        self.challenged = 0
-        """Challenges taken on since the start."""
 
     async def on_step(self, step: Step) -> None:
         """Take in one step of the chain; return once its effects and the position are durable."""
         terms = await self._terms_of_closed(step.block) if isinstance(step, BlockAdded) else {}
-        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+        moments: list[Moment] = [step_moment(self.sender.chain.chain_id, step)]
         if isinstance(step, BlockAdded):
             moments += self._add(step.block, terms)
             moments += self._work(step.block.header)
         else:
             moments += self._remove(step.header)
-        await self._commit(moments)
+        await self.sender.commit(moments)
 
     async def _terms_of_closed(self, block: Block) -> dict[ChannelId, Terms]:
         """Return the terms of the channels that a block closes; raise ChainUnavailable if the chain does not say."""
         found = {}
         for event in block.events:
             if isinstance(event, Closed):
-                view = await self._chain.channel(event.channel)
+                view = await self.sender.chain.channel(event.channel)
                 if view is None or channel_id(view.terms) != event.channel:
                     raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
                 found[event.channel] = view.terms
@@ -131,7 +118,7 @@ class Watch:
             settled = dispute.settled
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
                 moments.append(self._drop(channel, self._locators(dispute)))
-            elif not (defences or settled or any(o.channel == channel for o in self._sender.obligations())):
+            elif not (defences or settled or any(o.channel == channel for o in self.sender.obligations())):
                 del self._awake[channel]
                 self._asleep.update(dict.fromkeys(self._locators(dispute), channel))
         moments += self._end_windows(head)
@@ -172,23 +159,18 @@ class Watch:
 
     def _supersede(self, dispute: Dispute | None, channel: ChannelId) -> list[Moment]:
         moments: list[Moment] = []
-        for obligation in self._sender.obligations():
-            if obligation.channel == channel and (reason := moot(dispute, obligation, self._tower)):
-                moments += self._sender.supersede(obligation.id, reason)
+        for obligation in self.sender.obligations():
+            if obligation.channel == channel and (reason := moot(dispute, obligation, self.sender.account)):
+                moments += self.sender.supersede(obligation.id, reason)
         return moments
 
     def _require(self, dispute: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
         moments: list[Moment] = []
-        at_work = {o.call for o in self._sender.obligations() if o.status not in FINAL and o.channel == dispute.channel}
-        for duty in duties(dispute, defences, self._budget, self._funds.get(dispute.channel)):
+        at_work = {o.call for o in self.sender.obligations() if not o.is_final and o.channel == dispute.channel}
+        for duty in duties(dispute, defences, self.budget, self._funds.get(dispute.channel)):
             if duty.call in at_work:
                 continue
-            try:
-                added = self._sender.pursue(duty, head.number)
-            except InvalidInput as error:  # derived again at the next block
-                text = f"a challenge for channel {dispute.channel.hex()[:8]} must wait: {error}"
-                self._alarm(Alarm(AlarmKind.DUTY_WAITS, text))
-                continue
+            added = self.sender.pursue(duty, head.number)
             self.challenged += bool(added)
             moments += added
         return moments
@@ -201,7 +183,7 @@ class Watch:
         closed = dispute.closed
         if closed is None:
             return ()
-        return tuple(locator_of(closed.close_key, self._tower, party) for party in dispute.terms.participants)
+        return tuple(locator_of(closed.close_key, self.sender.account, party) for party in dispute.terms.participants)
 
     def _defences(self, dispute: Dispute) -> Sequence[Defence]:
         """Return what the tower holds for the dispute, opened with the key that the close has published."""
@@ -210,7 +192,7 @@ class Watch:
             return []
         defences = []
         for party, locator in zip(dispute.terms.participants, self._locators(dispute), strict=True):
-            for row in read_appointments(self._store, locator):
+            for row in read_appointments(self.sender.store, locator):
                 if row.client != party:  # the peer knows the locator too, and would leave old proofs there
                     continue
                 name = (locator, row.client, row.revision)
@@ -223,12 +205,12 @@ class Watch:
 
     def _open(self, blob: bytes, close_key: bytes, terms: Terms, party: Address) -> Defence | None:
         try:
-            defence = check(unseal(blob, close_key, self._tower, party), terms, party, self._tower)
+            defence = check(unseal(blob, close_key, self.sender.account, party), terms, party, self.sender.account)
         except (MalformedMessage, InvalidInput) as error:
             text = f"an appointment of 0x{party.hex()} is of no use: {error}; tell the client"
-            self._alarm(Alarm(AlarmKind.APPOINTMENT_USELESS, text))
+            self.sender.alarm(Alarm(AlarmKind.APPOINTMENT_USELESS, text))
             return None
         if defence.voucher is None:
             text = f"an appointment of 0x{party.hex()} has no valid voucher: the tower defends it without reward"
-            self._alarm(Alarm(AlarmKind.APPOINTMENT_UNREWARDED, text))
+            self.sender.alarm(Alarm(AlarmKind.APPOINTMENT_UNREWARDED, text))
         return defence

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import trio
 
@@ -33,45 +34,32 @@ ANNOUNCED_MAX = 4
 """Addresses that a node announces which are tried."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Dialer:
-    """Keeps connections. `attend(link)` serves one to its end, and returns for how many seconds it was of use."""
+    """Keeps connections. What is not explained is as in `Peers`."""
 
-    def __init__(
-        self,
-        network: Network,
-        rng: random.Random,
-        *,
-        attend: Callable[[Link], Awaitable[float]],
-        connected: Callable[[bytes], bool],
-        wait_gone: Callable[[bytes], Awaitable[None]],
-        wanted: Callable[[bytes], bool],
-        announced: Callable[[bytes], tuple[str, ...]],
-        reached: Callable[[PeerAddress], None],
-        tell: Callable[[Event], None],
-    ) -> None:
-        """`wait_gone` returns while a peer is not connected; `wanted` says whether to look for it unasked.
-
-        The others are as in `Peers`.
-        """
-        self._network = network
-        self._rng = rng
-        self._attend = attend
-        self._connected = connected
-        self._wait_gone = wait_gone
-        self._wanted = wanted
-        self._announced = announced
-        self._on_reached = reached
-        self._tell = tell
-        self._reached: dict[bytes, PeerAddress] = {}
-        """Where each node was reached last; at first, where it is said to be."""
-        self._given: dict[bytes, PeerAddress] = {}
-        """Where its owner says that it is now, until it was reached anywhere."""
-        self._sought: dict[bytes, None] = {}
-        self._proved: dict[bytes, PeerAddress] = {}
-        """Where each node proved its key last, since we started."""
-        self._keepers: dict[bytes, trio.CancelScope] = {}
-        self._nursery: trio.Nursery | None = None
-        self.dials = 0
+    network: Network
+    rng: random.Random
+    attend: Callable[[Link], Awaitable[float]]
+    """Serves one link to its end, and returns for how many seconds it was of use."""
+    is_connected: Callable[[bytes], bool]
+    wait_gone: Callable[[bytes], Awaitable[None]]
+    """Returns while a peer is not connected."""
+    is_wanted: Callable[[bytes], bool]
+    """Whether to look for a peer unasked."""
+    announced: Callable[[bytes], tuple[str, ...]]
+    reached: Callable[[PeerAddress], None]
+    tell: Callable[[Event], None]
+    dials: int = field(default=0, init=False)
+    _reached: dict[bytes, PeerAddress] = field(default_factory=dict, init=False)
+    """Where each node was reached last; at first, where it is said to be."""
+    _given: dict[bytes, PeerAddress] = field(default_factory=dict, init=False)
+    """Where its owner says that it is now, until it was reached anywhere."""
+    _sought: dict[bytes, None] = field(default_factory=dict, init=False)
+    _proved: dict[bytes, PeerAddress] = field(default_factory=dict, init=False)
+    """Where each node proved its key last, since we started."""
+    _keepers: dict[bytes, trio.CancelScope] = field(default_factory=dict, init=False)
+    _nursery: trio.Nursery | None = field(default=None, init=False)
 
     def start(self, nursery: trio.Nursery) -> None:
         """Dial from now on, in tasks of this nursery."""
@@ -86,7 +74,7 @@ class Dialer:
             self._reached[key] = address
         elif self._reached[key] != address:
             self._given[key] = address
-            if key in self._keepers and not self._connected(key):
+            if key in self._keepers and not self.is_connected(key):
                 self._keepers.pop(key).cancel()
         self._start(key)
 
@@ -111,7 +99,7 @@ class Dialer:
     async def prove(self, address: PeerAddress) -> None:
         """Make sure that the node is at this address, and remember it; raise LinkClosed or HandshakeFailed if not."""
         if self._proved.get(address.key) != address:
-            link = await self._network.dial(address)
+            link = await self.network.dial(address)
             await link.aclose()
             self._note(address)
 
@@ -119,7 +107,7 @@ class Dialer:
         """Return where to look for a node, in order."""
         own = [self._given.get(key), self._reached.get(key)]
         found = dict.fromkeys(place for place in own if place is not None)
-        for text in self._announced(key)[:ANNOUNCED_MAX]:
+        for text in self.announced(key)[:ANNOUNCED_MAX]:
             with contextlib.suppress(InvalidInput):
                 found[PeerAddress.parse(f"{key.hex()}@{text}")] = None
         return list(found)
@@ -129,7 +117,7 @@ class Dialer:
         self._reached[address.key] = address
         if self._proved.get(address.key) != address:
             self._proved[address.key] = address
-            self._on_reached(address)
+            self.reached(address)
 
     def _start(self, key: bytes) -> None:
         if self._nursery is not None and key not in self._keepers:
@@ -141,26 +129,26 @@ class Dialer:
         attempt, pause = 0, 0.0
         with scope:
             while True:
-                await self._wait_gone(key)
+                await self.wait_gone(key)
                 if key not in self._reached:
-                    if not self._wanted(key):
+                    if not self.is_wanted(key):
                         self._sought.pop(key, None)
                         del self._keepers[key]
                         return
                     await trio.sleep(SEEK_SECONDS)
                 places = self.places(key)
-                if not places or self._connected(key):
+                if not places or self.is_connected(key):
                     continue
                 lasted = 0.0
                 self.dials += 1
                 try:
-                    link = await self._network.dial(places[attempt % len(places)])
+                    link = await self.network.dial(places[attempt % len(places)])
                 except (LinkClosed, PeerError) as error:
                     if isinstance(error, PeerError):
-                        self._tell(PeerNotice(key, b"", error.code, str(error), True))
+                        self.tell(PeerNotice(key, b"", error.code, str(error), True))
                 else:
                     self._note(places[attempt % len(places)])
-                    lasted = await self._attend(link)
+                    lasted = await self.attend(link)
                 attempt = 0 if lasted > min(STEADY, STEADY_PAUSES * pause) else attempt + 1
-                pause = REDIAL.after(attempt, self._rng.random)
+                pause = REDIAL.after(attempt, self.rng.random)
                 await trio.sleep(pause)

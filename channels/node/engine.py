@@ -13,12 +13,10 @@ from typing import Protocol, TypeVar
 
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
-from tallystick.channels.node.backpressure import Backpressure
-from tallystick.channels.node.opening import Opening, OpeningMessage
-from tallystick.channels.node.payment_keys import PaymentKeys
+from tallystick.channels.node.admission import Backpressure, PaymentKeys
+from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
-from tallystick.channels.node.views import Views, unknown_channel
-from tallystick.channels.node.work import EngineStatistics, statistics_of
+from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
 from tallystick.channels.protocol.conditions import require_known
@@ -29,11 +27,10 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.session import inputs, machine, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
-from tallystick.channels.session.inputs import Asks, Env, LinkDown, LinkUp, PeerMessage
-from tallystick.channels.session.locks import LockKeeper, always_fresh
+from tallystick.channels.session.inputs import Asks, LinkDown, LinkUp, PeerMessage
+from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.standing import never_lost
 from tallystick.channels.session.streamed import OutgoingStreamState
 from tallystick.channels.session.tickets import Ticket
 from tallystick.channels.session.view import ChannelView
@@ -79,8 +76,8 @@ class Engine:
         contract: Address,
         tell: Callable[[Event], None],
         saved: Callable[[Channel], None] = lambda channel: None,
-        fresh: Callable[[], bool] = always_fresh,
-        lost: Callable[[], bool] = never_lost,
+        fresh: Callable[[], bool] = lambda: True,
+        lost: Callable[[], bool] = lambda: False,
     ) -> None:
         """`tell` gets each event and `saved` each channel's agreed state, both after the commit that holds them.
 
@@ -100,6 +97,8 @@ class Engine:
         self._changed: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
         self._backpressure = Backpressure()
+        self.turn = self._backpressure.turn
+        """`turn()` lets others work after every TURN payments: for who submits many without waiting for receipts."""
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
@@ -107,7 +106,7 @@ class Engine:
         self._lost = lost
         self._stopped = False
         self._rounds = self._durable = 0
-        self.sessions: dict[ChannelId, Session] = {}
+        self.sessions = Sessions()
         self._by_peer: dict[bytes, dict[ChannelId, Session]] = {}
         self.views = Views(self.sessions, self._by_peer)
         self.recordings = Recordings(self.sessions)
@@ -145,10 +144,7 @@ class Engine:
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
-        try:
-            return self.sessions[channel]
-        except KeyError:
-            raise unknown_channel(channel) from None
+        return self.sessions[channel]
 
     def view(self, channel: ChannelId) -> ChannelView:
         """Return a channel as it is now; raise InvalidInput if there is no such channel."""
@@ -162,7 +158,7 @@ class Engine:
         session = self._add(channel)
         session.change(channel)
         if channel.peer_key in self._wires:
-            process(session, LinkUp(), self._env())
+            process(session, LinkUp(), self._clock())
             if old is not None:
                 resync.succeed(session, old)
         self._due(session)
@@ -201,17 +197,14 @@ class Engine:
         Raise InvalidInput if there is no such channel, and what the command is refused with: nothing was done then.
         """
         session = self.session(channel)
-        answer = process(session, command, self._env())
+        answer = process(session, command, self._clock())
         self._due(session)
         return answer
 
     def giver(self, channel: ChannelId, stream: OutgoingStreamState) -> Callable[[int], int]:
         """Return a function that applies a `SubmitUnits` of so many units. Raises as `apply` does."""
         session = self.session(channel)
-        return machine.giver(session, stream, lambda: self._due(session), self._env)
-
-    def _env(self) -> Env:
-        return Env(self._clock())
+        return machine.giver(session, stream, lambda: self._due(session), self._clock)
 
     def _due(self, session: Session) -> None:
         """Let a channel to which something has happened take part in the next round."""
@@ -243,11 +236,9 @@ class Engine:
 
         `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
         """
-        await self._backpressure.room(self.session(channel))
-
-    async def turn(self) -> None:
-        """Let others work after every TURN payments: for who submits many without waiting for receipts."""
-        await self._backpressure.turn()
+        session = self.session(channel)
+        if session.full:
+            await self._backpressure.room(session)
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
         """Accept a payment at once (`room` first).
@@ -266,7 +257,7 @@ class Engine:
     def pay_many(self, channel: ChannelId, amounts: Sequence[int]) -> list[Ticket]:
         """Accept payments at once, in runs (`room` first). Raises as `Session.pay_many` does, and EngineStopped."""
         session = self._payable(channel)
-        tickets = process(session, inputs.SubmitPayments(tuple(amounts)), self._env())
+        tickets = process(session, inputs.SubmitPayments(tuple(amounts)), self._clock())
         self._due(session)
         return tickets
 
@@ -286,7 +277,7 @@ class Engine:
         self._wires[peer] = wire
         self._effects.emit(PeerConnected(peer, True))
         for session in self.sessions_with(peer):
-            process(session, LinkUp(), self._env())
+            process(session, LinkUp(), self._clock())
             self._due(session)
         self.opening.repeat(peer)
         self.writer.wake()
@@ -299,7 +290,7 @@ class Engine:
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
         for session in self.sessions_with(peer):
-            process(session, LinkDown(), self._env())
+            process(session, LinkDown(), self._clock())
             self._changed.add(session.channel.id)
         self.writer.wake()
 
@@ -312,10 +303,10 @@ class Engine:
 
         Ask now and then, by one clock. `queued`: whether frames for the peer wait on our side.
         """
-        tick, env = inputs.Tick((self._rounds, self._durable), queued), Env(now)
+        tick = inputs.Tick((self._rounds, self._durable), queued)
         owes = False
         for session in self.sessions_with(peer):
-            owes |= process(session, tick, env)
+            owes |= process(session, tick, now)
         return owes
 
     def receive(self, peer: bytes, message: messages.Message, frame: bytes) -> bool:
@@ -327,7 +318,7 @@ class Engine:
         if isinstance(message, messages.Error):
             self.emit(PeerNotice(peer, message.channel, message.code, plain(message.text), False))
             self._on_error(peer, ChannelId(message.channel), message)
-        elif isinstance(message, OpeningMessage):
+        elif isinstance(message, messages.OpeningMessage):
             self.opening.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
@@ -337,7 +328,7 @@ class Engine:
                 self._on_unknown(peer, identity, message)
                 return False
             self._due(session)
-            process(session, PeerMessage(message, frame), self._env())
+            process(session, PeerMessage(message, frame), self._clock())
             return True
         return False
 
@@ -346,9 +337,9 @@ class Engine:
         session = self.sessions.get(identity)
         if message.code == Fault.UNKNOWN_CHANNEL and session is not None and session.channel.peer_key == peer:
             self._changed.add(identity)
-            process(session, LinkDown(), self._env())  # it may learn of the channel yet, and greet us then
+            process(session, LinkDown(), self._clock())  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
-            process(session, inputs.PeerExcused(), self._env())
+            process(session, inputs.PeerExcused(), self._clock())
 
     def _on_unknown(self, peer: bytes, identity: ChannelId, message: messages.Message) -> None:
         domain = domain_separator(self.chain_id, self.contract)
@@ -372,9 +363,9 @@ class Engine:
     def on_chain_moved(self, chain: ChainTime) -> None:
         """The chain has moved: let its time pass in every channel in which something waits for that."""
         self.chain = chain
-        moved, env = inputs.ChainMoved(chain), self._env()
+        moved, now = inputs.ChainMoved(chain), self._clock()
         for session in self.sessions.values():
-            if process(session, moved, env):
+            if process(session, moved, now):
                 self._due(session)
         if self._keeper is not None:
             self.store(self._keeper.on_chain_moved())
@@ -386,19 +377,19 @@ class Engine:
         due = Round()
         if not self._dirty and not self._effects:
             return due
-        env, sign = self._env(), inputs.SignDue()
+        now, sign = self._clock(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
         self._changed.update(dirty)
         self._changed.update(channel.id for channel in self._effects.saved_channels)
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
-            process(session, sign, env)
+            process(session, sign, now)
             self._backpressure.look(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
         if updates:
-            due.rest = REST * (self._clock() - env.now) * updates / (updates + payments / BATCH_WORTH)
+            due.rest = REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH)
         if self._effects:
             self._rounds += 1
             effects = self._effects.take()
@@ -434,7 +425,7 @@ class Engine:
         for session in self.sessions.values():
             session.locks.keeper = None  # it will look at every pending lock when the node starts again
         for session in self.sessions.values():
-            process(session, inputs.Stop(), self._env())
+            process(session, inputs.Stop(), self._clock())
         self._backpressure.end()
 
     def statistics(self) -> EngineStatistics:

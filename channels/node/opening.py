@@ -10,10 +10,9 @@ from typing import Protocol
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.protocol import core
+from tallystick.channels.protocol import core, messages
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.protocol.messages import Error, Message, OpenAccept, OpenProposal, OpenRefuse, OpenRequest
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.session.effects import OpenRequested
 
@@ -23,8 +22,6 @@ OLD_RESERVE = (
 
 Answer = Callable[[str | None], None]
 """Gets None for yes, else the reason why not."""
-
-OpeningMessage = OpenProposal | OpenRequest | OpenAccept | OpenRefuse
 
 
 class OpeningPort(Protocol):
@@ -37,7 +34,7 @@ class OpeningPort(Protocol):
     def is_connected(self, peer: bytes) -> bool:
         """Whether the peer is connected now."""
 
-    def send(self, peer: bytes, message: Message) -> None:
+    def send(self, peer: bytes, message: messages.Message) -> None:
         """Send to a peer, after the next commit."""
 
     def emit(self, event: OpenRequested) -> None:
@@ -52,9 +49,9 @@ class Opening:
 
     def __init__(self, engine: OpeningPort) -> None:
         self._engine = engine
-        self._asked: dict[tuple[bytes, ChannelId], tuple[OpenProposal, Answer]] = {}
+        self._asked: dict[tuple[bytes, ChannelId], tuple[messages.OpenProposal, Answer]] = {}
 
-    def request(self, peer: bytes, request: OpenProposal, answer: Answer) -> None:
+    def request(self, peer: bytes, request: messages.OpenProposal, answer: Answer) -> None:
         """Ask a peer to use a channel that we want to open; raise ChannelNotReady if it is not connected."""
         if not self._engine.is_connected(peer):
             raise ChannelNotReady("the peer is not connected: connect to it before opening a channel")
@@ -78,20 +75,20 @@ class Opening:
         if asked is not None:
             asked[1](refusal)
 
-    def on_error(self, peer: bytes, error: Error) -> None:
+    def on_error(self, peer: bytes, error: messages.Error) -> None:
         """The peer finds fault with a channel; that it does not know it (any more) answers a greeting, no proposal."""
         if error.code not in (Fault.UNKNOWN_CHANNEL, Fault.WRONG_PHASE):
             self.on_answered(peer, ChannelId(error.channel), error.text)
 
-    def on_message(self, peer: bytes, message: OpeningMessage) -> None:
+    def on_message(self, peer: bytes, message: messages.OpeningMessage) -> None:
         """Take a request or an answer in; raise InvalidUpdate if it can be nothing that we would agree to."""
-        if isinstance(message, OpenRequest):
-            self._engine.send(peer, OpenRefuse(channel_id(message.terms), OLD_RESERVE))
-        elif isinstance(message, OpenProposal):
+        if isinstance(message, messages.OpenRequest):
+            self._engine.send(peer, messages.OpenRefuse(channel_id(message.terms), OLD_RESERVE))
+        elif isinstance(message, messages.OpenProposal):
             self._check_terms(peer, message.terms)
             self._engine.emit(OpenRequested(peer, message))
         else:
-            self.on_answered(peer, message.channel, message.text if isinstance(message, OpenRefuse) else None)
+            self.on_answered(peer, message.channel, message.text if isinstance(message, messages.OpenRefuse) else None)
 
     def _check_terms(self, peer: bytes, terms: Terms) -> None:
         if (terms.chain_id, terms.contract) != (self._engine.chain_id, self._engine.contract):
@@ -99,12 +96,12 @@ class Opening:
         if {PublicKey(peer).address, self._engine.key.address} != set(terms.participants):
             raise InvalidUpdate("a channel can be opened only between the two that speak here", Fault.REFUSED)
 
-    def answer(self, peer: bytes, request: OpenProposal, refusal: str | None) -> None:
+    def answer(self, peer: bytes, request: messages.OpenProposal, refusal: str | None) -> None:
         """Answer a peer's request. On a yes (None) the channel is stored before the answer leaves."""
         identity = channel_id(request.terms)
         if refusal is not None:
-            self._engine.send(peer, OpenRefuse(identity, refusal[:ERROR_TEXT_MAX]))
+            self._engine.send(peer, messages.OpenRefuse(identity, refusal[:ERROR_TEXT_MAX]))
             return
         side = request.terms.side_of(self._engine.key.address)
-        self._engine.send(peer, OpenAccept(identity))
+        self._engine.send(peer, messages.OpenAccept(identity))
         self._engine.add_channel(core.new_channel(request.terms, side, peer, reserve_ppm=request.reserve_ppm))

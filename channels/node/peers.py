@@ -106,12 +106,12 @@ class Peers:
         self._faults = 0
         self._sent = self._received = 0  # on links that have ended
         self.dialer = Dialer(
-            network,
-            rng,
+            network=network,
+            rng=rng,
             attend=self._attend,
-            connected=lambda key: key in self._wires,
+            is_connected=lambda key: key in self._wires,
             wait_gone=self._wait_gone,
-            wanted=engine.has_business_with,
+            is_wanted=engine.has_business_with,
             announced=announced,
             reached=reached,
             tell=tell,

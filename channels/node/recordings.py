@@ -26,10 +26,7 @@ class Recordings:
     def begin(self, channel: ChannelId) -> None:
         """Record a channel from now on, anew if it is recorded already; raise InvalidInput if it is unknown."""
         self.end(channel)
-        session = self._sessions.get(channel)
-        if session is None:
-            raise InvalidInput(f"this node has no channel {channel.hex()}")
-        self._recorders[channel] = Recorder(session)
+        self._recorders[channel] = Recorder(self._sessions[channel])
 
     def end(self, channel: ChannelId) -> None:
         """Record it no longer, and forget what was recorded."""

@@ -9,7 +9,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import REASON_MAX, Policy
-from tallystick.channels.protocol.conditions import amount_paid, kind_of
+from tallystick.channels.protocol.conditions import kind_of
 from tallystick.channels.protocol.core import Channel, KnownSecret, Rejection
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.simplex import Simplex
@@ -45,7 +45,7 @@ def reveal(channel: Channel, lock_id: int, secret: bytes) -> Channel:
     kind = kind_of(lock)
     if not kind.revealed:
         raise InvalidInput(f"lock {lock_id} is of kind {kind.name}: there is no secret to reveal")
-    amount_paid(lock, secret)
+    kind.amount_paid(lock, secret)
     if _says(channel.rejections, lock_id):
         raise InvalidInput(f"lock {lock_id} was rejected before: its sender may take it back")
     if _says(channel.secrets, lock_id):

@@ -29,11 +29,6 @@ def _read_extension(code: int, data: bytes) -> int:
     return value
 
 
-def _read_untyped(data: bytes) -> Any:
-    """Return builtins, with wide integers in them. Sizes are bounded by that of `data`, nesting by msgpack itself."""
-    return msgpack.unpackb(data, ext_hook=_read_extension, strict_map_key=False)
-
-
 def _write_wide(value: Any) -> Any:
     """Return builtins with every int beyond 64 bits replaced by its extension."""
     if type(value) is int and value > UINT64_MAX:
@@ -68,9 +63,9 @@ class Codec(Generic[T]):
             data = self._write(value)
             same = self._read(data) == value
         except (MalformedMessage, OverflowError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidInput(f"{_name(value)} holds what cannot be written down: {error}") from error
+            raise InvalidInput(f"this {type(value).__name__} holds what cannot be written down: {error}") from error
         if not same:
-            raise InvalidInput(f"{_name(value)} holds something that would be read back as something else")
+            raise InvalidInput(f"this {type(value).__name__} holds something that would be read back as something else")
         return data
 
     def decode(self, data: bytes) -> T:
@@ -92,12 +87,9 @@ class Codec(Generic[T]):
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             if not isinstance(error, msgspec.ValidationError):
                 raise MalformedMessage(f"these bytes are no message: {error}") from error
-        try:  # without `builtin_types`, base64 in text would be taken for bytes
-            return cast(T, msgspec.convert(_read_untyped(data), self.kind, builtin_types=(bytes,)))
+        try:  # sizes are bounded by that of `data`, nesting by msgpack itself
+            untyped = msgpack.unpackb(data, ext_hook=_read_extension, strict_map_key=False)
+            # Without `builtin_types`, base64 in text would be taken for bytes.
+            return cast(T, msgspec.convert(untyped, self.kind, builtin_types=(bytes,)))
         except (msgspec.DecodeError, msgpack.UnpackException, RecursionError, ValueError, TypeError) as error:
             raise MalformedMessage(f"these bytes are no message: {error}") from error
-
-
-def _name(value: object) -> str:
-    """Name a value by its type alone: it may hold secrets."""
-    return f"this {type(value).__name__}"

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from operator import attrgetter
 
 import msgspec
 
@@ -51,8 +50,6 @@ from tallystick.channels.protocol.objects import (
 from tallystick.channels.protocol.operations import Cancel, Operation
 from tallystick.channels.protocol.simplex import Simplex, extend, genesis
 from tallystick.channels.values.discretion import Discreet
-
-_lock_of = attrgetter("lock")
 
 
 class Phase(enum.IntEnum):
@@ -265,13 +262,6 @@ def require_open(channel: Channel) -> None:
         raise ChannelNotReady(f"channel {channel.id.hex()[:8]} is {channel.phase.name.lower()}, not open")
 
 
-def _require_peer_may_write(channel: Channel) -> None:
-    if channel.phase is not Phase.OPEN:
-        raise InvalidUpdate(
-            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
-        )
-
-
 # --- the numbered stream ----------------------------------------------------------------------------------------
 
 
@@ -316,7 +306,10 @@ def accept(
     `consent` names pending locks that may be cancelled because they expired unsatisfied, by our own confirmed view of
     the chain. The caller verifies the signature over the state's proof.
     """
-    _require_peer_may_write(channel)
+    if channel.phase is not Phase.OPEN:
+        raise InvalidUpdate(
+            f"this channel is {channel.phase.name.lower()} here: nothing is countersigned any more", Fault.WRONG_PHASE
+        )
     before = channel.theirs.simplex
     if seq != before.proof.seq + 1:
         raise InvalidUpdate(f"the next update is number {before.proof.seq + 1}, not {seq}", Fault.WRONG_SEQ)

@@ -61,21 +61,17 @@ def _digest(domain: bytes, struct: bytes) -> bytes:
 
 def digest_proof(domain: bytes, proof: BalanceProof) -> bytes:
     """Return the digest (32 bytes) that both parties sign for a balance proof."""
-    return _digest(
-        domain,
-        b"".join(
-            (
-                _BALANCE_PROOF,
-                proof.channel,
-                proof.sender.to_bytes(32, "big"),
-                proof.seq.to_bytes(32, "big"),
-                proof.transferred.to_bytes(32, "big"),
-                proof.locked.to_bytes(32, "big"),
-                proof.locks_root,
-                proof.seen.to_bytes(32, "big"),
-            )
-        ),
+    fields = (
+        _BALANCE_PROOF,
+        proof.channel,
+        proof.sender.to_bytes(32, "big"),
+        proof.seq.to_bytes(32, "big"),
+        proof.transferred.to_bytes(32, "big"),
+        proof.locked.to_bytes(32, "big"),
+        proof.locks_root,
+        proof.seen.to_bytes(32, "big"),
     )
+    return _digest(domain, b"".join(fields))
 
 
 def digest_cooperative_close(domain: bytes, close: CooperativeClose) -> bytes:
@@ -95,17 +91,11 @@ def digest_voucher(domain: bytes, voucher: Voucher) -> bytes:
     return _digest(domain, _VOUCHER + voucher.channel + bytes(12) + voucher.beneficiary)
 
 
+@lru_cache(maxsize=4096)
 def channel_id(terms: Terms) -> ChannelId:
     """Return keccak(abi.encode(chainId, contract, p0, p1, asset, n)): 32 bytes, known before the channel exists."""
-    return _channel_id(
-        terms.chain_id, terms.contract, terms.participants[0], terms.participants[1], terms.asset, terms.number
-    )
-
-
-@lru_cache(maxsize=4096)
-def _channel_id(chain: int, contract: bytes, p0: bytes, p1: bytes, asset: bytes, number: int) -> ChannelId:
-    pad = bytes(12)
-    packed = _word(chain) + pad + contract + pad + p0 + pad + p1 + pad + asset + _word(number)
+    addresses = (terms.contract, *terms.participants, terms.asset)
+    packed = _word(terms.chain_id) + b"".join(bytes(12) + each for each in addresses) + _word(terms.number)
     return ChannelId(keccak(packed))
 
 

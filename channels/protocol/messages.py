@@ -227,32 +227,12 @@ class OpenProposal(msgspec.Struct, frozen=True, array_like=True, tag=24, forbid_
     reserve_ppm: Number
 
 
-Message: TypeAlias = (
-    Hello
-    | Error
-    | Ping
-    | Pong
-    | Reestablish
-    | Update
-    | Ack
-    | Reveal
-    | Reject
-    | Funding
-    | OpenRequest
-    | OpenAccept
-    | OpenRefuse
-    | Shutdown
-    | CloseOffer
-    | CloseAccept
-    | WithdrawRequest
-    | WithdrawGrant
-    | CloseRequest
-    | Links
-    | LinksAck
-    | LinksHeld
-    | Counts
-    | OpenProposal
-)
+ConnectionMessage: TypeAlias = Hello | Error | Ping | Pong
+OpeningMessage: TypeAlias = OpenRequest | OpenAccept | OpenRefuse | OpenProposal
+UpdateMessage: TypeAlias = Reestablish | Update | Ack | Funding | Counts
+LockMessage: TypeAlias = Reveal | Reject | Links | LinksAck | LinksHeld
+OfferMessage: TypeAlias = Shutdown | CloseOffer | CloseAccept | CloseRequest | WithdrawRequest | WithdrawGrant
+Message: TypeAlias = ConnectionMessage | OpeningMessage | UpdateMessage | LockMessage | OfferMessage
 
 _CODEC: Codec[Message] = Codec(Message)
 

@@ -1,4 +1,4 @@
-"""Statements outside the numbered stream: cooperative close, withdrawal, and proof of lost data. Pure, like `core`.
+"""Statements outside the numbered stream, and what the confirmed chain and its time do to a channel. Pure, like `core`.
 
 close       both say Shutdown and stop; once nothing is in flight or locked, side 0 signs an offer, and is FROZEN until
             it is mined or `valid_until` has passed; the other countersigns, and is FROZEN too; whoever asked submits
@@ -6,6 +6,7 @@ withdrawal  the writer counts the amount as gone, stores and signs; the peer cou
             countersigns; if it is not mined by `valid_until`, both take it back
 recovery    at each reconnect both show their newest doubly signed proofs. A valid one above what this node knows
             proves that this node lost data: RECOVERING, it never signs again and asks the peer to close
+the chain   confirms deposits and withdrawals, and outlives offers: a dead one is undone
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds
 from tallystick.channels.limits import Policy
 from tallystick.channels.protocol.core import (
     Channel,
+    CloseInitiator,
     ClosingOffer,
     PendingWithdrawal,
     Phase,
@@ -117,3 +119,54 @@ def check_withdrawal(channel: Channel, withdrawal: Withdrawal, now: int, policy:
     free -= channel.peer_reserve()
     if not 0 < amount <= free:
         raise InvalidUpdate(f"{amount} cannot be withdrawn: {max(0, free)} is free", Fault.OVER_CAPACITY)
+
+
+# --- what the chain does ----------------------------------------------------------------------------------------
+
+
+def with_confirmed_funding(channel: Channel, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> Channel:
+    """Return the channel with what the chain confirmed; a withdrawal that it includes is no longer pending."""
+    first, second = (
+        None if pending and withdrawn[side] >= pending.withdrawal.total else pending
+        for side, pending in enumerate(channel.withdrawals)
+    )
+    return msgspec.structs.replace(channel, deposits=deposits, withdrawn=withdrawn, withdrawals=(first, second))
+
+
+def with_counted_deposits(channel: Channel, deposits: int) -> Channel:
+    """Return the channel when the peer counts that much as deposited by us in all that it will send from now on."""
+    counted = min(channel.deposits[channel.side], deposits)
+    return msgspec.structs.replace(channel, counted=counted) if counted > channel.counted else channel
+
+
+def heeding(channel: Channel) -> Channel:
+    """Return the channel with all confirmed deposits of the peer counted for our reserve."""
+    return msgspec.structs.replace(channel, heeded=channel.deposits[channel.peer_side])
+
+
+def expire_offers(channel: Channel, final_time: int) -> Channel:
+    """Return the channel without offers that confirmed chain time has outlived: dead, so their effects are undone."""
+    first, second = (
+        None if pending and pending.withdrawal.valid_until < final_time else pending for pending in channel.withdrawals
+    )
+    if (first, second) != channel.withdrawals:
+        channel = msgspec.structs.replace(channel, withdrawals=(first, second))
+    if channel.offer is not None and channel.offer.close.valid_until < final_time:
+        channel = msgspec.structs.replace(channel, offer=None, shutdown=CloseInitiator.NONE)
+        if channel.phase is Phase.FROZEN:
+            channel = move(channel, Phase.OPEN)
+    return channel
+
+
+def timeless(channel: Channel) -> bool:
+    """Whether nothing in the channel waits for the chain or its time: no lock, no offer, no end that has begun."""
+    if channel.phase is Phase.GONE:
+        return True
+    return (
+        channel.phase in (Phase.OPENING, Phase.OPEN)
+        and channel.offer is None
+        and channel.withdrawals == (None, None)
+        and not channel.theirs.simplex.locks
+        and not channel.ours.simplex.locks
+        and not any(state.simplex.locks for state in channel.flight)
+    )

@@ -150,20 +150,12 @@ class _Fold:
         return lock
 
     def result(self, seen: int) -> Simplex:
-        before = self._before
-        if self._transferred + self._locked > AMOUNT_MAX or before.proof.seq >= UINT64_MAX:
+        before, old = self._before, self._before.proof
+        if self._transferred + self._locked > AMOUNT_MAX or old.seq >= UINT64_MAX:
             raise InvalidUpdate("the totals of this simplex would not fit into their fields", Fault.BAD_AMOUNT)
-        locks, root = before.locks, before.proof.locks_root
+        locks, root = before.locks, old.locks_root
         if self._locks is not None:
             locks = tuple(self._locks.values())
             root = locks_root(locks)
-        proof = BalanceProof(
-            before.proof.channel,
-            before.proof.sender,
-            before.proof.seq + 1,
-            self._transferred,
-            self._locked,
-            root,
-            seen,
-        )
+        proof = BalanceProof(old.channel, old.sender, old.seq + 1, self._transferred, self._locked, root, seen)
         return Simplex(proof, locks, self._next_lock, self._next_payment)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX
-from tallystick.channels.protocol.confirmed import heeding, with_counted_deposits
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Counts, Funding, Reestablish
+from tallystick.channels.protocol.offers import heeding, with_counted_deposits
 from tallystick.channels.session.port import SessionPort
 
 

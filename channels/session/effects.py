@@ -128,21 +128,10 @@ class PeerNotice(msgspec.Struct, frozen=True):
     """Whether it was we who found the fault."""
 
 
-Event: TypeAlias = (
-    PaymentsReceived
-    | PaymentsSecured
-    | LockReceived
-    | LockEnded
-    | LockRejected
-    | LockDropped
-    | SecretLearned
-    | StreamReceived
-    | ChannelChanged
-    | CloseRequested
-    | OpenRequested
-    | PeerConnected
-    | PeerNotice
-)
+PaymentEvent: TypeAlias = PaymentsReceived | PaymentsSecured | StreamReceived
+LockEvent: TypeAlias = LockReceived | LockEnded | LockRejected | LockDropped | SecretLearned
+ChannelEvent: TypeAlias = ChannelChanged | CloseRequested | OpenRequested
+Event: TypeAlias = PaymentEvent | LockEvent | ChannelEvent | PeerConnected | PeerNotice
 
 
 class Effects:
@@ -157,9 +146,9 @@ class Effects:
         """(peer's public key, frame), in order."""
         self.events: list[Event] = []
         self.resolved: list[tuple[list[Ticket], int]] = []
-        """(tickets, seq of the update that carried them)."""
+        """(tickets, seq of the update that carried them): their receipts are let out after the commit."""
         self.acts: list[Callable[[], None]] = []
-        """What else waits for the commit."""
+        """What else is done after the commit, before the events are told."""
 
     def take(self) -> Effects:
         """Move everything into a new object, and begin the next round."""
@@ -187,10 +176,6 @@ class Effects:
         """Send a message after the commit, if the peer is connected then."""
         self.frames.append((peer, encode(message)))
 
-    def send_frame(self, peer: bytes, frame: bytes) -> None:
-        """Send an encoded message after the commit."""
-        self.frames.append((peer, frame))
-
     def forget_frames(self, peer: bytes) -> None:
         """Drop what was to be sent on a link that is gone."""
         self.frames = [item for item in self.frames if item[0] != peer]
@@ -198,14 +183,6 @@ class Effects:
     def emit(self, event: Event) -> None:
         """Tell the application after the commit, once."""
         self.events.append(event)
-
-    def resolve(self, tickets: list[Ticket], seq: int) -> None:
-        """Let these payments' receipts out after the commit."""
-        self.resolved.append((tickets, seq))
-
-    def then(self, act: Callable[[], None]) -> None:
-        """Do this after the commit, before the events are told."""
-        self.acts.append(act)
 
     @property
     def saved_channels(self) -> list[Channel]:

@@ -5,7 +5,8 @@
     Chain     ChainMoved, FundingConfirmed, PhaseReached
     Time      Tick (the peer's patience is looked at), SignDue (a round begins), Stop
 
-An input of type `Asks[R]` is answered by an R. Amounts are in units of the channel's asset, times in seconds.
+An input of type `Asks[R]` is answered by an R. The time at which it comes is told beside it, by whose clock the input
+names. Amounts are in units of the channel's asset, times in seconds.
 """
 
 from __future__ import annotations
@@ -30,12 +31,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 class Asks(msgspec.Struct, Generic[R_co], frozen=True):
     """Something that happens to a channel; whoever tells it gets an R back."""
-
-
-class Env(msgspec.Struct, frozen=True, gc=False):
-    """What an input does not say itself: the time at which it comes, in seconds of whose clock the input names."""
-
-    now: float
 
 
 # --- commands: payments -----------------------------------------------------------------------------------------
@@ -211,32 +206,11 @@ class Stop(Asks[None], frozen=True):
     """The node goes down: end what waits unsigned."""
 
 
-Command: TypeAlias = (
-    SubmitPayment
-    | SubmitPayments
-    | JoinUpdate
-    | SubmitLock
-    | RevealSecret
-    | RejectLock
-    | GiveUpLocks
-    | BeginStream
-    | SubmitUnits
-    | FinishStream
-    | RequestClose
-    | ForceClose
-    | RequestWithdrawal
-    | KeepHistory
-)
-Input: TypeAlias = (
-    Command
-    | PeerMessage
-    | LinkUp
-    | LinkDown
-    | PeerExcused
-    | ChainMoved
-    | FundingConfirmed
-    | PhaseReached
-    | Tick
-    | SignDue
-    | Stop
-)
+PaymentCommand: TypeAlias = SubmitPayment | SubmitPayments | JoinUpdate
+LockCommand: TypeAlias = SubmitLock | RevealSecret | RejectLock | GiveUpLocks
+StreamCommand: TypeAlias = BeginStream | SubmitUnits | FinishStream
+ChannelCommand: TypeAlias = RequestClose | ForceClose | RequestWithdrawal | KeepHistory
+Command: TypeAlias = PaymentCommand | LockCommand | StreamCommand | ChannelCommand
+PeerInput: TypeAlias = PeerMessage | LinkUp | LinkDown | PeerExcused
+ChainInput: TypeAlias = ChainMoved | FundingConfirmed | PhaseReached
+Input: TypeAlias = Command | PeerInput | ChainInput | Tick | SignDue | Stop

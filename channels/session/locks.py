@@ -22,7 +22,7 @@ from typing import Protocol
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
-from tallystick.channels.protocol.conditions import amount_paid, kind_of, worth
+from tallystick.channels.protocol.conditions import kind_of, worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
@@ -71,7 +71,7 @@ class Locks:
     def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.keeper: LockKeeper | None = None
-        self.fresh: Callable[[], bool] = always_fresh
+        self.fresh: Callable[[], bool] = lambda: True
         """Whether our view of the chain is up to date: no secret is paid for on the word of an old one."""
         self.companions: dict[int, Moment] = {}
         self.onions: dict[int, bytes] = {}
@@ -93,10 +93,6 @@ class Locks:
             if kind_of(lock).routed and lock.id not in decided
         ]
 
-    def onion(self, lock: int) -> bytes:
-        """Return the onion of a pending lock of the peer's that nobody answered yet; empty if there is none."""
-        return self.onions.get(lock, b"")
-
     # --- ours ----------------------------------------------------------------------------------------------------
 
     def attach(self, lock: int, companion: Moment | None) -> None:
@@ -114,15 +110,9 @@ class Locks:
                 if companion is not None:
                     self._session.effects.store(companion)
 
-    def drop(self) -> None:
-        """Give up every new lock that waits unsigned."""
-        self._dropped(self._session.outbox.drop_locks(lambda lock: True))
-
-    def drop_accompanied(self) -> None:
-        """Give up the queued locks with companions, newest first, as far as no other lock stands behind them."""
-        self._dropped(self._session.outbox.drop_locks(lambda lock: lock.id in self.companions))
-
-    def _dropped(self, dropped: list[Lock]) -> None:
+    def drop(self, *, accompanied: bool = False) -> None:
+        """Give up the locks that wait unsigned, newest first; `accompanied`: as far back as all have companions."""
+        dropped = self._session.outbox.drop_locks(lambda lock: not accompanied or lock.id in self.companions)
         for lock in dropped:
             self.companions.pop(lock.id, None)
         for lock in dropped:
@@ -157,9 +147,10 @@ class Locks:
         lock = channel.newest.lock(message.lock)
         if lock is None or channel.phase is not Phase.OPEN:  # what waited for a fresh view comes here again
             return
-        if not kind_of(lock).revealed:
+        kind = kind_of(lock)
+        if not kind.revealed:
             raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
-        amount = amount_paid(lock, message.secret)
+        amount = kind.amount_paid(lock, message.secret)
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)
@@ -248,8 +239,3 @@ class Locks:
     def _store(self, moments: Sequence[Moment]) -> None:
         for moment in moments:
             self._session.effects.store(moment)
-
-
-def always_fresh() -> bool:
-    """Say yes: without a chain that is followed, the time that was told is all there is."""
-    return True

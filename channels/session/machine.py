@@ -21,7 +21,7 @@ from tallystick.channels.errors import ChannelNotReady, Fault, InvalidUpdate
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.messages import Error, Reestablish, Update
 from tallystick.channels.session import receiver
-from tallystick.channels.session.inputs import Asks, Env, PeerMessage, SubmitPayment, SubmitUnits
+from tallystick.channels.session.inputs import Asks, PeerMessage, SubmitPayment, SubmitUnits
 from tallystick.channels.session.rules import OPEN, RULES, Otherwise, Rule
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.streamed import OutgoingStreamState
@@ -32,7 +32,7 @@ R = TypeVar("R")
 _PAYS = RULES[SubmitPayment]
 
 
-def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) -> R:
+def process(session: Session, given: Asks[R], now: float, recorded: bool = False) -> R:
     """Let something happen to a channel and return its answer; what follows from it is in the session's `effects`.
 
     Raise TallystickError for a command that is refused, PeerError for a message that must not be: nothing was done.
@@ -40,7 +40,7 @@ def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) 
     """
     answer: R
     if session.recorder is not None and not recorded:
-        answer = session.recorder.take(given, env, process)
+        answer = session.recorder.take(given, now, process)
         return answer
     rule = RULES.get(type(given)) or _rule_of_message(given)
     if rule.unlinked is not None and not session.link.ready:
@@ -48,7 +48,7 @@ def process(session: Session, given: Asks[R], env: Env, recorded: bool = False) 
     elif session.channel.phase not in rule.phases:
         answer = _out_of_phase(session, given, rule)
     else:
-        answer = rule.handler(session, given, env)
+        answer = rule.handler(session, given, now)
     return answer
 
 
@@ -56,11 +56,11 @@ def pay(session: Session, amount: int, memo: bytes, key: str, now: float) -> Tic
     """Process a `SubmitPayment`. Raises as `process` does."""
     if session.recorder is None and session.channel.phase in _PAYS.phases:
         return session.pay(amount, memo, key, now)
-    return process(session, SubmitPayment(amount, memo, key), Env(now))
+    return process(session, SubmitPayment(amount, memo, key), now)
 
 
 def giver(
-    session: Session, stream: OutgoingStreamState, due: Callable[[], None], env: Callable[[], Env]
+    session: Session, stream: OutgoingStreamState, due: Callable[[], None], clock: Callable[[], float]
 ) -> Callable[[int], int]:
     """Return a function that processes a `SubmitUnits` of so many units. Raises as `process` does.
 
@@ -70,7 +70,7 @@ def giver(
 
     def give(units: int) -> int:
         if session.recorder is not None:
-            depth = process(session, SubmitUnits(stream.lock, stream.condition, units), env())
+            depth = process(session, SubmitUnits(stream.lock, stream.condition, units), clock())
         else:  # as `Streams.submit`, but for a call that would cost as much as all of it
             depth = stream.wanted + units
             if units < 1 or stream.closing or depth > stream.limit:

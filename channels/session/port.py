@@ -1,4 +1,4 @@
-"""What the parts of a session ask of it: streams, locks, counts and history work through this, on one channel each."""
+"""What the parts of a session ask of it: streams, locks and counts work through this, on one channel each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from tallystick.channels.session.standing import Headroom
 class LocksPort(Protocol):
     """The locks of a session, as its streams see them."""
 
-    @property
-    def fresh(self) -> Callable[[], bool]:
-        """Whether the view of the chain is up to date."""
+    fresh: Callable[[], bool]
+    """Whether the view of the chain is up to date."""
 
 
 class SessionPort(Protocol):
@@ -35,8 +34,6 @@ class SessionPort(Protocol):
     chain: ChainTime
     effects: Effects
     outbox: Outbox
-    history: int | None
-    tidied: int
 
     @property
     def locks(self) -> LocksPort:

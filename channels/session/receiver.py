@@ -20,9 +20,8 @@ from tallystick.channels.protocol.messages import Error, Update
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay
 from tallystick.channels.session.effects import PaymentsReceived
-from tallystick.channels.session.flight import ended_locks
-from tallystick.channels.session.history import tidy
 from tallystick.channels.session.session import Session
+from tallystick.channels.session.tickets import ended_locks
 from tallystick.channels.storage.schema import UpdateReceived
 
 
@@ -59,7 +58,7 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
         if isinstance(operation, AddLock):
             _consider(session, operation)
     session.tell_ended(session.channel.peer_side, ended_locks(message.operations, before))
-    tidy(session)
+    session.tidy()
 
 
 def leave_aside(session: Session, message: Update, code: Fault, text: str) -> None:

@@ -7,10 +7,12 @@ Sans-IO, on top of `session`.
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
-from tallystick.channels.protocol import confirmed, core
+from tallystick.channels.protocol import core, offers
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.keys import PublicKey
@@ -28,9 +30,9 @@ from tallystick.channels.protocol.messages import (
 from tallystick.channels.protocol.objects import SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
-from tallystick.channels.session.flight import SentUpdate, ended_locks
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.session import Session
+from tallystick.channels.session.tickets import SentUpdate, ended_locks
 from tallystick.channels.storage.schema import Journaled
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
@@ -64,7 +66,7 @@ def on_disconnected(session: Session) -> None:
     session.link = LinkState()
     session.patience.forget()
     session.streams.on_disconnected()
-    session.locks.drop_accompanied()
+    session.locks.drop(accompanied=True)
     session.window.forget()
 
 
@@ -162,16 +164,11 @@ def _verify_statement(session: Session, statement: SignedProof) -> None:
 
 def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
     """Return whether a greeting about a channel that we do not know carries our own signature: we lost it entirely."""
-    for statement, signature in (
-        (message.ours, message.ours and message.ours.countersignature),
-        (message.theirs, message.theirs and message.theirs.signature),
-    ):
-        if statement is not None and signature and statement.proof.channel == message.channel:
-            try:
-                ours.verify(digest_proof(domain, statement.proof), signature)
-            except InvalidSignature:
-                continue
-            return True
+    for statement, ours_of_it in ((message.ours, "countersignature"), (message.theirs, "signature")):
+        if statement is not None and statement.proof.channel == message.channel:
+            with contextlib.suppress(InvalidSignature):
+                ours.verify(digest_proof(domain, statement.proof), getattr(statement, ours_of_it))
+                return True
     return False
 
 
@@ -186,7 +183,7 @@ def repeat(session: Session) -> None:
     channel = session.channel
     for sent in session.sent:
         if sent.seq > known:
-            session.effects.send_frame(channel.peer_key, sent.frame)
+            session.effects.frames.append((channel.peer_key, sent.frame))
     session.streams.repeat()
     for secret in channel.secrets:
         session.send(Reveal(channel.id, secret.lock, secret.secret))
@@ -214,7 +211,7 @@ def on_close_request(session: Session) -> None:
 def set_funding(session: Session, deposits: tuple[int, int], withdrawn: tuple[int, int]) -> None:
     """Take in what the chain confirmed; open the channel if it was opening, and tell the peer what we count."""
     before = session.channel
-    after = confirmed.with_confirmed_funding(before, deposits, withdrawn)
+    after = offers.with_confirmed_funding(before, deposits, withdrawn)
     if after.phase is Phase.OPENING:
         after = core.move(after, Phase.OPEN)
     if after == before:

@@ -15,11 +15,10 @@ import msgspec
 
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.session import history, inputs, negotiation, receiver, resync, rounds, timing
-from tallystick.channels.session.inputs import Env
+from tallystick.channels.session import inputs, negotiation, receiver, resync, timing
 from tallystick.channels.session.session import Session
 
-Handler: TypeAlias = Callable[[Session, Any, Env], Any]
+Handler: TypeAlias = Callable[[Session, Any, float], Any]
 
 
 class Otherwise(enum.Enum):
@@ -56,46 +55,46 @@ ALL = tuple(Phase)
 # fmt: off
 RULES: dict[type, Rule] = {
     # what our own programs ask for
-    inputs.SubmitPayment: Rule(lambda s, g, env: s.pay(g.amount, g.memo, g.key, env.now), OPEN),
-    inputs.SubmitPayments: Rule(lambda s, g, env: s.pay_many(g.amounts, env.now), OPEN),
-    inputs.JoinUpdate: Rule(lambda s, g, env: s.join(g.seq, g.ticket), ALL),
-    inputs.SubmitLock: Rule(lambda s, g, env: s.add_lock(g), OPEN),
-    inputs.RevealSecret: Rule(lambda s, g, env: s.reveal(g.lock, g.secret), ALL),
-    inputs.RejectLock: Rule(lambda s, g, env: s.reject(g.lock, g.reason), ALL),
-    inputs.GiveUpLocks: Rule(lambda s, g, env: s.locks.drop_accompanied() if g.accompanied else s.locks.drop(), ALL),
-    inputs.BeginStream: Rule(lambda s, g, env: s.streams.open(g.chain, g.unit, g.expiry), OPEN),
-    inputs.SubmitUnits: Rule(lambda s, g, env: s.streams.submit(s.streams.find(g.lock, g.condition), g.units), ALL),
-    inputs.FinishStream: Rule(lambda s, g, env: s.streams.finish(g.lock, g.condition), ALL),
-    inputs.RequestClose: Rule(lambda s, g, env: negotiation.request_close(s), OPEN),
-    inputs.ForceClose: Rule(lambda s, g, env: s.enter(Phase.CLOSING), CLOSES),
-    inputs.RequestWithdrawal: Rule(lambda s, g, env: negotiation.request_withdrawal(s, g.amount), OPEN),
-    inputs.KeepHistory: Rule(lambda s, g, env: history.keep(s, g.updates), ALL),
+    inputs.SubmitPayment: Rule(lambda s, g, now: s.pay(g.amount, g.memo, g.key, now), OPEN),
+    inputs.SubmitPayments: Rule(lambda s, g, now: s.pay_many(g.amounts, now), OPEN),
+    inputs.JoinUpdate: Rule(lambda s, g, now: s.join(g.seq, g.ticket), ALL),
+    inputs.SubmitLock: Rule(lambda s, g, now: s.add_lock(g), OPEN),
+    inputs.RevealSecret: Rule(lambda s, g, now: s.reveal(g.lock, g.secret), ALL),
+    inputs.RejectLock: Rule(lambda s, g, now: s.reject(g.lock, g.reason), ALL),
+    inputs.GiveUpLocks: Rule(lambda s, g, now: s.locks.drop(accompanied=g.accompanied), ALL),
+    inputs.BeginStream: Rule(lambda s, g, now: s.streams.open(g.chain, g.unit, g.expiry), OPEN),
+    inputs.SubmitUnits: Rule(lambda s, g, now: s.streams.submit(s.streams.find(g.lock, g.condition), g.units), ALL),
+    inputs.FinishStream: Rule(lambda s, g, now: s.streams.finish(g.lock, g.condition), ALL),
+    inputs.RequestClose: Rule(lambda s, g, now: negotiation.request_close(s), OPEN),
+    inputs.ForceClose: Rule(lambda s, g, now: s.enter(Phase.CLOSING), CLOSES),
+    inputs.RequestWithdrawal: Rule(lambda s, g, now: negotiation.request_withdrawal(s, g.amount), OPEN),
+    inputs.KeepHistory: Rule(lambda s, g, now: s.keep_history(g.updates), ALL),
     # what the peer may send
-    messages.Reestablish: Rule(lambda s, g, env: resync.on_reestablish(s, g.message), GREETS, REFUSE),
-    messages.CloseRequest: Rule(lambda s, g, env: resync.on_close_request(s), SIGNED, IGNORE),
-    messages.Update: Rule(lambda s, g, env: receiver.on_update(s, g.message, g.frame, env.now), OPEN, ASIDE, REFUSE),
-    messages.Ack: Rule(lambda s, g, env: s.on_ack(g.message, env.now), SIGNED, IGNORE, REFUSE),
-    messages.Reveal: Rule(lambda s, g, env: s.locks.on_reveal(g.message), OPEN, IGNORE, REFUSE),
-    messages.Reject: Rule(lambda s, g, env: s.locks.on_reject(g.message), OPEN, IGNORE, REFUSE),
-    messages.Links: Rule(lambda s, g, env: s.streams.on_links(g.message), OPEN, IGNORE, REFUSE),
-    messages.LinksAck: Rule(lambda s, g, env: s.streams.on_ack(g.message), ALL, IGNORE, REFUSE),
-    messages.LinksHeld: Rule(lambda s, g, env: s.streams.on_held(g.message), ALL, IGNORE, REFUSE),
-    messages.Funding: Rule(lambda s, g, env: s.counting.on_funding(g.message), ALL, IGNORE, REFUSE),
-    messages.Counts: Rule(lambda s, g, env: s.counting.on_counts(g.message), ALL, IGNORE, IGNORE),
-    messages.Shutdown: Rule(lambda s, g, env: negotiation.on_shutdown(s, g.message), OPEN, IGNORE, REFUSE),
-    messages.CloseOffer: Rule(lambda s, g, env: negotiation.on_close_offer(s, g.message), ALL, REFUSE, REFUSE),
-    messages.CloseAccept: Rule(lambda s, g, env: negotiation.on_close_accept(s, g.message), ALL, IGNORE, REFUSE),
-    messages.WithdrawRequest: Rule(lambda s, g, env: negotiation.on_withdrawal(s, g.message), ALL, REFUSE, REFUSE),
-    messages.WithdrawGrant: Rule(lambda s, g, env: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
+    messages.Reestablish: Rule(lambda s, g, now: resync.on_reestablish(s, g.message), GREETS, REFUSE),
+    messages.CloseRequest: Rule(lambda s, g, now: resync.on_close_request(s), SIGNED, IGNORE),
+    messages.Update: Rule(lambda s, g, now: receiver.on_update(s, g.message, g.frame, now), OPEN, ASIDE, REFUSE),
+    messages.Ack: Rule(lambda s, g, now: s.on_ack(g.message, now), SIGNED, IGNORE, REFUSE),
+    messages.Reveal: Rule(lambda s, g, now: s.locks.on_reveal(g.message), OPEN, IGNORE, REFUSE),
+    messages.Reject: Rule(lambda s, g, now: s.locks.on_reject(g.message), OPEN, IGNORE, REFUSE),
+    messages.Links: Rule(lambda s, g, now: s.streams.on_links(g.message), OPEN, IGNORE, REFUSE),
+    messages.LinksAck: Rule(lambda s, g, now: s.streams.on_ack(g.message), ALL, IGNORE, REFUSE),
+    messages.LinksHeld: Rule(lambda s, g, now: s.streams.on_held(g.message), ALL, IGNORE, REFUSE),
+    messages.Funding: Rule(lambda s, g, now: s.counting.on_funding(g.message), ALL, IGNORE, REFUSE),
+    messages.Counts: Rule(lambda s, g, now: s.counting.on_counts(g.message), ALL, IGNORE, IGNORE),
+    messages.Shutdown: Rule(lambda s, g, now: negotiation.on_shutdown(s, g.message), OPEN, IGNORE, REFUSE),
+    messages.CloseOffer: Rule(lambda s, g, now: negotiation.on_close_offer(s, g.message), ALL, REFUSE, REFUSE),
+    messages.CloseAccept: Rule(lambda s, g, now: negotiation.on_close_accept(s, g.message), ALL, IGNORE, REFUSE),
+    messages.WithdrawRequest: Rule(lambda s, g, now: negotiation.on_withdrawal(s, g.message), ALL, REFUSE, REFUSE),
+    messages.WithdrawGrant: Rule(lambda s, g, now: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
     # what happens by itself
-    inputs.LinkUp: Rule(lambda s, g, env: resync.on_connected(s), ALL),
-    inputs.LinkDown: Rule(lambda s, g, env: resync.on_disconnected(s), ALL),
-    inputs.PeerExcused: Rule(lambda s, g, env: s.learn(excused=True), ALL),
-    inputs.ChainMoved: Rule(lambda s, g, env: timing.on_chain_moved(s, g.chain), ALL),
-    inputs.FundingConfirmed: Rule(lambda s, g, env: resync.set_funding(s, g.deposits, g.withdrawn), ALL),
-    inputs.PhaseReached: Rule(lambda s, g, env: s.enter(g.phase), ALL),
-    inputs.Tick: Rule(lambda s, g, env: rounds.look(s, g.rounds, env.now, queued=g.queued), ALL),
-    inputs.SignDue: Rule(lambda s, g, env: rounds.sign_due(s, env.now), ALL),
-    inputs.Stop: Rule(lambda s, g, env: rounds.stop(s), ALL),
+    inputs.LinkUp: Rule(lambda s, g, now: resync.on_connected(s), ALL),
+    inputs.LinkDown: Rule(lambda s, g, now: resync.on_disconnected(s), ALL),
+    inputs.PeerExcused: Rule(lambda s, g, now: s.learn(excused=True), ALL),
+    inputs.ChainMoved: Rule(lambda s, g, now: timing.on_chain_moved(s, g.chain), ALL),
+    inputs.FundingConfirmed: Rule(lambda s, g, now: resync.set_funding(s, g.deposits, g.withdrawn), ALL),
+    inputs.PhaseReached: Rule(lambda s, g, now: s.enter(g.phase), ALL),
+    inputs.Tick: Rule(lambda s, g, now: timing.look(s, g.rounds, now, queued=g.queued), ALL),
+    inputs.SignDue: Rule(lambda s, g, now: timing.sign_due(s, now), ALL),
+    inputs.Stop: Rule(lambda s, g, now: timing.stop(s), ALL),
 }
 # fmt: on

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, TallystickError
-from tallystick.channels.limits import LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
+from tallystick.channels.limits import HISTORY_BATCH, LOCKS_MAX, MEMO_MAX, ONION_MAX, UINT64_MAX, Policy
 from tallystick.channels.protocol import answers, core
 from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
@@ -30,24 +30,26 @@ from tallystick.channels.protocol.simplex import Simplex
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.counting import Counting
 from tallystick.channels.session.effects import ChannelChanged, Effects, PaymentsSecured
-from tallystick.channels.session.flight import EndedLock, SentUpdate, ended_locks
-from tallystick.channels.session.history import tidy
-from tallystick.channels.session.inputs import Asks, Env, SubmitLock
+from tallystick.channels.session.inputs import Asks, SubmitLock
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.locks import Locks
 from tallystick.channels.session.outbox import Outbox, run_limit
 from tallystick.channels.session.patience import Patience
-from tallystick.channels.session.standing import Headroom, never_lost, require_payable
+from tallystick.channels.session.standing import Headroom, require_payable
 from tallystick.channels.session.streams import Streams
-from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.session.tickets import EndedLock, SentUpdate, Ticket, ended_locks
 from tallystick.channels.session.window import Window
-from tallystick.channels.storage.schema import UpdateSigned
+from tallystick.channels.storage.schema import HistoryChosen, HistoryPruned, UpdateSigned
+
+LOCK_HISTORY = 4_096
+"""Updates that a channel keeps at least if it has ever held a lock: states that a tower, or the peer, may let stand
+are read back from them (`older`)."""
 
 
 class RecorderPort(Protocol):
     """Stands before the rules and takes down what passes (`channels.session.recording`)."""
 
-    def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
+    def take(self, given: Asks[Any], now: float, act: Callable[..., Any]) -> Any:
         """Let it happen by `act`, which is told that it is taken down, and return what that returns."""
 
 
@@ -62,7 +64,7 @@ class Session:
         self.peer = PublicKey(channel.peer_key)
         self.domain = domain_separator(channel.terms.chain_id, channel.terms.contract)
         self._standing = Headroom.of(channel)
-        self.lost: Callable[[], bool] = never_lost
+        self.lost: Callable[[], bool] = lambda: False
         self.outbox = Outbox()
         self.window = Window(policy.window)
         self.streams = Streams(self)
@@ -144,7 +146,9 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether whoever wants to pay has to wait."""
-        return self.outbox.payments >= self.policy.outbox or self.unsecured >= self.policy.unsecured
+        outbox, most = self.outbox, self.policy.unsecured
+        waits = outbox.total + self.standing.exposed  # `unsecured`, but for a call that would cost as much as the rest
+        return outbox.payments >= self.policy.outbox or waits >= most or most == 0
 
     def require_payable(self) -> None:
         """Raise ChannelNotReady unless new payments may join the outbox."""
@@ -361,7 +365,7 @@ class Session:
             UpdateSigned(self.channel.id, proof.seq, before.next_payment, count, frame, now, tuple(keys))
         )
         self.locks.on_signed(operations)
-        self.effects.send_frame(self.channel.peer_key, frame)
+        self.effects.frames.append((self.channel.peer_key, frame))
         return True
 
     def on_ack(self, message: Ack, now: float) -> None:
@@ -383,7 +387,7 @@ class Session:
             done = self.sent.popleft()
             payments += done.payments
             if done.tickets:
-                self.effects.resolve(done.tickets, done.seq)
+                self.effects.resolved.append((done.tickets, done.seq))
                 for ticket in done.tickets:
                     if ticket.key:
                         self._keyed.pop(ticket.key, None)
@@ -393,13 +397,32 @@ class Session:
             self.patience.progress()
             self.locks.ready()
         self.effects.emit(PaymentsSecured(self.channel.id, seq, payments))
-        tidy(self)
+        self.tidy()
 
     def tell_ended(self, sender: int, ended: list[EndedLock]) -> None:
         """Say which locks of a side an agreed update removed."""
         for end in ended:
             self.streams.on_ended(sender, end.lock, end.paid)
             self.locks.on_ended(sender, end.lock, end.paid, end.secret)
+
+    # --- its history -----------------------------------------------------------------------------------------------
+
+    def keep_history(self, updates: int | None) -> None:
+        """Keep that many agreed updates in each journal from now on (None: all); raise InvalidInput if it is none."""
+        if updates is not None and updates < 0:
+            raise InvalidInput(f"a channel keeps 0 updates or more, or all (None), not {updates}")
+        self.history, self.tidied = updates, -HISTORY_BATCH
+        self.effects.store(HistoryChosen(self.channel.id, updates))
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Prune, now and then, what is more than should be kept: in batches, which cost each update next to nothing."""
+        ours, theirs = self.channel.ours, self.channel.theirs
+        if self.history is not None and ours.seq + theirs.seq - self.tidied >= HISTORY_BATCH:
+            self.tidied = ours.seq + theirs.seq
+            locks = ours.simplex.next_lock or theirs.simplex.next_lock
+            kept = max(self.history, LOCK_HISTORY) if locks else self.history
+            self.effects.store(HistoryPruned(self.channel.id, ours.seq + 1 - kept, theirs.seq + 1 - kept))
 
     # --- the receiver: what is accepted is in `receiver` --------------------------------------------------------
 

@@ -26,10 +26,15 @@ class Headroom(msgspec.Struct, frozen=True):
         funding = channel.funding(channel.side)
         return cls(
             channel,
-            channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE,
+            is_payable(channel),
             core.capacity(channel, funding) - channel.coming_reserve,
             channel.newest.committed - channel.ours.simplex.committed,
         )
+
+
+def is_payable(channel: Channel) -> bool:
+    """Whether new payments may join the outbox."""
+    return channel.phase is Phase.OPEN and channel.shutdown is CloseInitiator.NONE
 
 
 def require_payable(channel: Channel, *, lost: bool) -> None:
@@ -42,8 +47,3 @@ def require_payable(channel: Channel, *, lost: bool) -> None:
         )
     if channel.shutdown is not CloseInitiator.NONE:
         raise ChannelNotReady("this channel is about to close: open another one for new payments")
-
-
-def never_lost() -> bool:
-    """Say no: without a chain that is followed, no channel is unknown to it."""
-    return False

@@ -60,9 +60,8 @@ class Streams:
         for row in rows:
             proof = StreamProof.decode(row.proof)
             own = row.sender == channel.side
-            states = (
-                [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
-            )  # an unlock may be in flight
+            # An unlock may be in flight.
+            states = [*reversed(channel.flight), channel.ours] if own else [channel.theirs]
             lock = next(filter(None, (state.simplex.lock(row.lock) for state in states)), None)
             if lock is None or not proof.terms.fit(lock):
                 continue
@@ -78,7 +77,7 @@ class Streams:
 
     def claims(self) -> dict[int, StreamProof]:
         """Return what the peer's pending locks owe us by the links that we hold."""
-        return {stream.lock: stream.proof for stream in self.incoming.values() if stream.depth}
+        return {lock: stream.proof for lock, stream in self.incoming.items() if stream.depth}
 
     # --- the payer -----------------------------------------------------------------------------------------------
 
@@ -361,7 +360,7 @@ class Streams:
             own = self.outgoing.pop(lock.id, None)
             if own is not None:
                 own.closing = True
-                session.effects.then(partial(own.end, paid))
+                session.effects.acts.append(partial(own.end, paid))
         else:
             stream = self.incoming.pop(lock.id, None)
             if stream is not None:
@@ -369,7 +368,7 @@ class Streams:
 
     def _tell(self, stream: IncomingStreamState, depth: int, paid: int | None) -> None:
         units, stream.stored = depth - stream.stored, depth
-        self._session.effects.then(partial(stream.secure, depth, paid))
+        self._session.effects.acts.append(partial(stream.secure, depth, paid))
         if units:
             stream.depth = max(stream.depth, depth)
             amount = units * stream.terms.unit

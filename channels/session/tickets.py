@@ -1,18 +1,23 @@
 """A ticket is one payment, or a run of payments, on its way; a receipt is what it becomes.
 
 A payment is *accepted* when it has a place in the outbox, *signed* when an update that carries it is stored, and
-*secured* when the payee's countersignature is stored. Only then is there a receipt.
+*secured* when the payee's countersignature is stored. Only then is there a receipt. Until an update of ours is
+acknowledged, it is kept in memory with its tickets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 
 import msgspec
 import trio
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.protocol.operations import Cancel, Operation, Unlock
+from tallystick.channels.protocol.simplex import Simplex
+from tallystick.channels.values.discretion import Discreet
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -116,13 +121,38 @@ class Ticket(msgspec.Struct, gc=False, eq=False):
             self.event.set()
 
     def __repr__(self) -> str:
-        state = (
-            "secured"
-            if self.secured
-            else "failed"
-            if self.error
-            else "signed"
-            if self.payment is not None
-            else "accepted"
-        )
+        unsecured = "accepted" if self.payment is None else "signed"
+        state = "secured" if self.secured else "failed" if self.error else unsecured
         return f"<Ticket {self.amount} {state}>"
+
+
+class EndedLock(Discreet, msgspec.Struct, frozen=True):
+    """A lock that an update removes: how much of it was paid, and by which secret (empty: cancelled)."""
+
+    lock: Lock
+    paid: int
+    secret: bytes
+
+
+def ended_locks(operations: Iterable[Operation], before: Simplex) -> list[EndedLock]:
+    """Return the locks of `before` that `operations` remove."""
+    ended = []
+    for operation in operations:
+        if isinstance(operation, (Unlock, Cancel)) and (lock := before.lock(operation.id)) is not None:
+            paid, secret = (operation.amount, operation.proof) if isinstance(operation, Unlock) else (0, b"")
+            ended.append(EndedLock(lock, paid, secret))
+    return ended
+
+
+class SentUpdate(Discreet, msgspec.Struct):
+    """An update in flight: its frame, to repeat it, and the tickets that it carries (none after a restart)."""
+
+    seq: int
+    frame: bytes
+    payments: int
+    tickets: list[Ticket]
+    ended: list[EndedLock]
+    agreed: int
+    """Number of the newest agreed update when this one was signed."""
+    signed: float
+    """When that was."""

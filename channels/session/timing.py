@@ -1,11 +1,17 @@
-"""What follows in one channel as chain time passes: offers die, locks expire, secrets show up. Sans-IO."""
+"""What follows in one channel as time passes, and at its end. Sans-IO.
+
+of the chain    offers die, locks expire, secrets show up
+of rounds       what is due is signed; whoever owes an acknowledgement is looked at
+"""
 
 from __future__ import annotations
 
-from tallystick.channels.protocol import confirmed
+from tallystick.channels.errors import EngineStopped
+from tallystick.channels.protocol import offers
 from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.operations import Cancel
+from tallystick.channels.session import negotiation, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.session import Session
 
@@ -16,7 +22,7 @@ CANCEL_MARGIN = 30
 def on_chain_moved(session: Session, chain: ChainTime) -> bool:
     """Let chain time pass in a channel; return whether anything in it waits for that."""
     session.chain = chain
-    waits = session.channel.phase is not Phase.GONE and (session.link.missed or not confirmed.timeless(session.channel))
+    waits = session.channel.phase is not Phase.GONE and (session.link.missed or not offers.timeless(session.channel))
     if waits:
         let_pass(session, chain)
     session.locks.on_time()
@@ -25,7 +31,7 @@ def on_chain_moved(session: Session, chain: ChainTime) -> bool:
 
 def let_pass(session: Session, chain: ChainTime) -> None:
     """Let time pass: dead offers, what was left aside, expired locks, registered secrets, links that wait."""
-    before, after = session.channel, confirmed.expire_offers(session.channel, chain.final)
+    before, after = session.channel, offers.expire_offers(session.channel, chain.final)
     if after is not before:
         session.change(after)
         session.tell_changed()
@@ -41,3 +47,27 @@ def let_pass(session: Session, chain: ChainTime) -> None:
         elif lock.expiry + CANCEL_MARGIN < chain.final:
             session.locks.end(Cancel(lock.id))
     session.streams.on_chain_moved()
+
+
+def sign_due(session: Session, now: float) -> None:
+    """Say again what the peer asked for, sign what is due, and do the next step of a close."""
+    resync.repeat(session)
+    session.flush(now)
+    negotiation.advance_close(session)
+
+
+def look(session: Session, rounds: tuple[int, int], now: float, *, queued: bool) -> bool:
+    """Return whether the peer owes an acknowledgement; raise InvalidUpdate if it has for too long.
+
+    Only of what it could acknowledge now: in step, and open.
+    """
+    waits = session.link.ready and session.channel.phase is Phase.OPEN
+    oldest = session.sent[0].seq if session.sent and waits else 0
+    if session.patience.look(oldest, rounds, now, queued=queued, excused=session.link.excused):
+        raise session.patience.cut(session.channel.id)
+    return oldest > 0
+
+
+def stop(session: Session) -> None:
+    """End what waits unsigned: what was signed is resumed at the next start."""
+    session.abandon(EngineStopped("the node is stopping: this payment was not made"))

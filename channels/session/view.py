@@ -15,7 +15,7 @@ from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.standing import Headroom, require_payable
+from tallystick.channels.session.standing import Headroom, is_payable, require_payable
 from tallystick.channels.values.discretion import Discreet
 
 
@@ -49,7 +49,7 @@ class ChannelView(Discreet, msgspec.Struct, frozen=True):
     @property
     def payable(self) -> bool:
         """Whether new payments are taken."""
-        return not self.lost and Headroom.of(self.channel).payable
+        return not self.lost and is_payable(self.channel)
 
     @property
     def is_stuck(self) -> bool:

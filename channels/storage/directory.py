@@ -17,7 +17,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tallystick.channels.errors import StoreError, StoreInUse
 from tallystick.channels.storage.identity import Identity, shown
@@ -27,29 +26,8 @@ HELD = (errno.EAGAIN, errno.EACCES)
 """What a lock answers that another process has."""
 
 
-class DirectoryLock:
-    """Both locks of one data directory. Made by `lock_directory`."""
-
-    def __init__(self, folder: int, file: IO[str]) -> None:
-        self._folder: int | None = folder
-        self._file = file
-
-    def close(self) -> None:
-        """Give the directory up; may be called twice."""
-        self._file.close()
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
-
-    def __enter__(self) -> DirectoryLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def lock_directory(directory: Path, owner: str) -> DirectoryLock:
-    """Take the data directory for this process, as `owner`, making it if need be.
+def lock_directory(directory: Path, owner: str) -> contextlib.ExitStack:
+    """Take the data directory for this process, as `owner`, making it if need be; closing what is returned gives it up.
 
     Raise StoreInUse, naming the holder, if it is taken, StoreError if it cannot be made, written or locked.
     """
@@ -66,8 +44,7 @@ def lock_directory(directory: Path, owner: str) -> DirectoryLock:
             file.truncate(0)
             file.write(f"{owner} (process {os.getpid()})")
             file.flush()
-            opened.pop_all()
-            return DirectoryLock(folder, file)
+            return opened.pop_all()
     except OSError as error:
         raise StoreError(
             f"the data directory {directory} cannot be used ({error.strerror}): it must be a directory on a disk with "

@@ -62,23 +62,18 @@ def claim_directory(store: Store, ours: Identity, known: Iterable[Identity], pla
 
 
 def _compare(theirs: Identity, ours: Identity, place: str) -> None:
-    if theirs.account is not None and theirs.account != ours.account:
-        raise StoreForeign(
-            f"the data in {place} belongs to the key {shown(theirs.account)}, and this is the key "
-            f"{shown(ours.account)}: nothing was done; give it the key that it belongs to, or choose another directory"
-        )
-    if theirs.chain_id is not None and theirs.chain_id != ours.chain_id:
-        raise StoreForeign(
-            f"the data in {place} belongs to the chain of id {theirs.chain_id}, and this is the chain {ours.chain_id}: "
-            "nothing was done; give it a node of that chain, or choose another directory"
-        )
-    if theirs.contract is not None and theirs.contract != ours.contract:
-        raise StoreForeign(
-            f"the data in {place} belongs to the contract {shown(theirs.contract)}, and this is the contract "
-            f"{shown(ours.contract)}: nothing was done; give it its own contract, or choose another directory"
-        )
+    for said, own, kind, cure in (
+        (theirs.account, ours.account, "the key", "the key that it belongs to"),
+        (theirs.chain_id, ours.chain_id, "the chain", "a node of that chain"),
+        (theirs.contract, ours.contract, "the contract", "its own contract"),
+    ):
+        if said is not None and said != own:
+            raise StoreForeign(
+                f"the data in {place} belongs to {kind} {shown(said)}, and this is {kind} {shown(own)}: nothing was "
+                f"done; give it {cure}, or choose another directory"
+            )
 
 
-def shown(address: bytes | None) -> str:
-    """Return an address as people read it."""
-    return "none" if address is None else f"0x{address.hex()}"
+def shown(part: bytes | int | None) -> str:
+    """Return an address, or a chain's id, as people read it."""
+    return f"0x{part.hex()}" if isinstance(part, bytes) else "none" if part is None else f"of id {part}"

@@ -16,6 +16,7 @@ The journals are history: rows that are agreed may be pruned at any time without
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import asdict, astuple
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.core import Channel
@@ -157,10 +158,6 @@ _HISTORY = table("history", "channel chosen keep position payments")
 _CHANNEL: Codec[Channel] = Codec(Channel, canonical=False)
 
 
-def _saved(rows: Rows, moment: ChannelSaved) -> None:
-    rows.put(_CHANNELS, moment.channel.id, _CHANNEL.encode(moment.channel))
-
-
 def _forgotten(rows: Rows, moment: ChannelForgotten) -> None:
     rows.delete(_CHANNELS, id=moment.channel)
     rows.delete(_HISTORY, channel=moment.channel)
@@ -197,10 +194,6 @@ def _chosen(rows: Rows, moment: HistoryChosen) -> None:
     rows.put(_HISTORY, moment.channel, 1, moment.keep, position, payments)
 
 
-def _stream_saved(rows: Rows, moment: StreamSaved) -> None:
-    rows.put(_STREAMS, moment.channel, moment.sender, moment.lock, moment.proof)
-
-
 def _stream_ended(rows: Rows, moment: StreamEnded) -> None:
     rows.delete(_STREAMS, channel=moment.channel, sender=moment.sender, lock=moment.lock)
     if moment.paid:
@@ -208,28 +201,20 @@ def _stream_ended(rows: Rows, moment: StreamEnded) -> None:
         rows.put(_STREAMED, moment.channel, moment.sender, amount.to_bytes(16, "big"))
 
 
-def _onion_kept(rows: Rows, moment: OnionKept) -> None:
-    rows.put(_PACKETS, moment.channel, moment.lock, moment.onion)
-
-
-def _onion_dropped(rows: Rows, moment: OnionDropped) -> None:
-    rows.delete(_PACKETS, channel=moment.channel, lock=moment.lock)
-
-
 CHANNELS = Subject(
     "channels",
     (_CHANNELS, _SENT, _RECEIVED, _KEYS, _STREAMS, _PACKETS, _STREAMED, _HISTORY),
     {
-        ChannelSaved: _saved,
+        ChannelSaved: lambda rows, moment: rows.put(_CHANNELS, moment.channel.id, _CHANNEL.encode(moment.channel)),
         ChannelForgotten: _forgotten,
         UpdateSigned: _signed,
         UpdateReceived: _received,
         HistoryPruned: _pruned,
         HistoryChosen: _chosen,
-        StreamSaved: _stream_saved,
+        StreamSaved: lambda rows, moment: rows.put(_STREAMS, *astuple(moment)),
         StreamEnded: _stream_ended,
-        OnionKept: _onion_kept,
-        OnionDropped: _onion_dropped,
+        OnionKept: lambda rows, moment: rows.put(_PACKETS, *astuple(moment)),
+        OnionDropped: lambda rows, moment: rows.delete(_PACKETS, **asdict(moment)),
     },
 )
 

@@ -7,38 +7,32 @@ itself (`codec`).
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.values.argument_rules import refuse
+from tallystick.channels.values.argument_rules import Text, refuse
 
 _PLAIN: dict[type, tuple[type, ...]] = {bytes: (bytes,), int: (int,), str: (str,), bool: (bool,), float: (float, int)}
 _EXPECTS = {bytes: "bytes", int: "a whole number", str: "text", bool: "True or False", float: "a number"}
-_FIELDS: dict[type[Moment], list[tuple[str, tuple[type, ...]]]] = {}
+_TEXT = Text(secret=True)
 
 
 def check_types(moment: Moment) -> None:
     """Raise InvalidInput if a plain field of a moment is of another type than it says."""
     kind = type(moment)
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        fields = _FIELDS[kind] = _fields_of(kind)
-    for name, kinds in fields:
+    for name, kinds in _fields_of(kind):
         value = getattr(moment, name)
         if type(value) not in kinds and not (isinstance(value, kinds) and not isinstance(value, bool)):
-            raise refuse(f"{kind.__name__}.{name}", _expected(kinds), value, secret=True)
+            raise refuse(
+                f"{kind.__name__}.{name}", " or ".join(_EXPECTS.get(one, "None") for one in kinds), value, secret=True
+            )
         if type(value) is str and not value.isascii():
-            _check_text(f"{kind.__name__}.{name}", value)
+            _TEXT.take(value, f"{kind.__name__}.{name}")
 
 
-def _check_text(name: str, value: str) -> None:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise refuse(name, "text without half of a surrogate pair", value, secret=True) from None
-
-
+@functools.cache
 def _fields_of(kind: type[Moment]) -> list[tuple[str, tuple[type, ...]]]:
     """Return the plain fields of a moment, with the types that they may have."""
     hints = get_type_hints(kind, include_extras=True)
@@ -56,7 +50,3 @@ def _plain(hint: Any) -> tuple[type, ...]:
     if hasattr(hint, "__supertype__"):
         return _plain(hint.__supertype__)
     return (type(None),) if hint is type(None) else _PLAIN.get(hint, ())
-
-
-def _expected(kinds: tuple[type, ...]) -> str:
-    return " or ".join(_EXPECTS.get(kind, "None") for kind in kinds)

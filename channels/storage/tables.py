@@ -11,7 +11,7 @@ comparison holds with it. True and False are kept as 1 and 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -137,34 +137,14 @@ def table(name: str, columns: str, **how: Any) -> Table:
     return Table(name=name, columns=tuple(columns.split()), **how)
 
 
-def equals(column: str, value: Any) -> Condition:
-    """Return the condition that a column is a value."""
-    return Condition(column, "=", value)
+def _relation(sign: str) -> Callable[[str, Any], Condition]:
+    return lambda column, value: Condition(column, sign, value)
 
 
-def below(column: str, value: Any) -> Condition:
-    """Return the condition that a column is less."""
-    return Condition(column, "<", value)
-
-
-def above(column: str, value: Any) -> Condition:
-    """Return the condition that a column is greater."""
-    return Condition(column, ">", value)
-
-
-def at_most(column: str, value: Any) -> Condition:
-    """Return the condition that a column is not greater."""
-    return Condition(column, "<=", value)
-
-
-def at_least(column: str, value: Any) -> Condition:
-    """Return the condition that a column is not less."""
-    return Condition(column, ">=", value)
-
-
-def other(column: str, value: Any) -> Condition:
-    """Return the condition that a column is another value."""
-    return Condition(column, "!=", value)
+equals, other = _relation("="), _relation("!=")
+"""What a column is, or is not."""
+below, at_most, above, at_least = map(_relation, ("<", "<=", ">", ">="))
+"""Between what it is."""
 
 
 def beginning(column: str, digits: str) -> tuple[Condition, Condition]:
@@ -175,7 +155,7 @@ def beginning(column: str, digits: str) -> tuple[Condition, Condition]:
 
 def conditions(where: tuple[Condition, ...], equal: Mapping[str, Any]) -> tuple[Condition, ...]:
     """Return all conditions, those of equality too."""
-    return (*(equals(column, value) for column, value in equal.items()), *where)
+    return (*[Condition(column, "=", value) for column, value in equal.items()], *where)
 
 
 def find(source: Reader, table: Table, *key: Any) -> Row | None:

@@ -25,7 +25,6 @@ Then = Callable[[], None]
 QUEUE_MAX = 10_000
 """Moments that may wait for the disk before `room` makes producers wait."""
 
-
 REST_MIN = 0.002
 """Seconds of rest that are not worth the while."""
 
@@ -98,16 +97,13 @@ class Writer:
         """Queue moments and wait until they are durable (and everything added before them has happened)."""
         done = trio.Event()
         self.add(moments, done.set)
-        await self._wait_for(done)
+        while not done.is_set():
+            self.require_running()
+            await self._round_done.wait()
 
     async def room(self) -> None:
         """Wait while more than QUEUE_MAX moments are waiting: backpressure for whoever reads from a socket."""
         while len(self._moments) > QUEUE_MAX and self._failure is None:
-            await self._round_done.wait()
-
-    async def _wait_for(self, done: trio.Event) -> None:
-        while not done.is_set():
-            self.require_running()
             await self._round_done.wait()
 
     def require_running(self) -> None:

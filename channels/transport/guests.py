@@ -1,8 +1,9 @@
-"""Who may stay: a bounded number of strangers' connections. One more ends that of whom it harms least. Sans-IO.
+"""Who may stay: a bounded number of connections. One more ends that of whom it harms least. Sans-IO.
 
 Nobody is refused for being new: when all places are taken, the address with the most of them gives one back, and of its
 connections the one that has been there the longest, those first that have no channel under way. Whoever gets a funded
-channel is a stranger no more and takes no place. So whoever floods from a few addresses drives out its own connections.
+channel is a stranger no more and takes no place. So whoever floods from a few addresses drives out its own connections,
+and silent ones keep nobody out.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ class Guest(msgspec.Struct, frozen=True, eq=False):
 class Guests:
     """The connections that take a place. Who ends by itself must `leave`."""
 
-    def __init__(self, most: int) -> None:
-        """`most`: places."""
+    def __init__(self, most: int, spared: Callable[[str], int] = lambda source: 0) -> None:
+        """`most`: places; `spared`: how many of an address do not count when it is looked who has the most."""
         self._most = max(1, most)
+        self._spared = spared
         self._places: dict[str, dict[Guest, None]] = {}
         """By address, the oldest first."""
         self._count = 0
@@ -89,9 +91,9 @@ class Guests:
 
     def _least(self, newest: Guest) -> Guest | None:
         """Return who has to make room; None if a place was found that its holder needs no more."""
-        greediest = max(self._places.values(), key=len)
+        greediest = max(self._places, key=lambda source: len(self._places[source]) - self._spared(source))
         opening = None
-        for guest in greediest:
+        for guest in self._places[greediest]:
             rank = guest.rank()
             if rank is Rank.PARTNER:
                 self.leave(guest)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import trio
@@ -22,6 +23,7 @@ from tallystick.channels.errors import HandshakeFailed, InvalidInput, LinkClosed
 from tallystick.channels.ports import Entropy, Link, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.transport.descriptors import allowance, descriptor_limit
+from tallystick.channels.transport.guests import Guest, Guests, Rank
 from tallystick.channels.transport.noise import (
     ACT_ONE_SIZE,
     ACT_THREE_SIZE,
@@ -204,9 +206,9 @@ class TcpNetwork:
         self._key = key
         self._entropy = entropy
         self._seconds = handshake_seconds
-        self._handshakes_max = allowed.handshakes if handshakes_max is None else handshakes_max
+        most = allowed.handshakes if handshakes_max is None else handshakes_max
         self._links_max = allowed.links if links_max is None else links_max
-        self._handshakes: dict[str, dict[trio.CancelScope, None]] = {}  # by address, the oldest first
+        self._handshakes = Guests(most, self._spared)
         self._favoured: OrderedDict[str, None] = OrderedDict()
         self._turns = Turns(HANDSHAKE_PART)
         self._links = 0
@@ -215,7 +217,7 @@ class TcpNetwork:
 
     def statistics(self) -> TransportStatistics:
         """Return what the inbound side is doing now."""
-        return TransportStatistics(sum(map(len, self._handshakes.values())), self._links, self._failed, self._refused)
+        return TransportStatistics(len(self._handshakes), self._links, self._failed, self._refused)
 
     def favour(self, source: str) -> None:
         """Remember an address from which a partner came: its handshakes go before strangers'."""
@@ -223,6 +225,9 @@ class TcpNetwork:
         self._favoured.move_to_end(source)
         while len(self._favoured) > FAVOURED_MAX:
             self._favoured.popitem(last=False)
+
+    def _spared(self, source: str) -> int:
+        return FAVOURED_HANDSHAKES if source in self._favoured else 0
 
     async def dial(self, address: PeerAddress) -> Link:
         """Connect and authenticate within `handshake_seconds`.
@@ -267,14 +272,12 @@ class TcpNetwork:
             del listeners[1:]
         bound = listeners[0].socket.getsockname()
         started(PeerAddress(bytes(self._key.public), bound[0], bound[1]))
-
-        async def inbound(stream: trio.SocketStream) -> None:
-            await self._inbound(stream, handler)
-
         pace = TokenBucket(ACCEPTS_RATE, ACCEPTS_BURST, trio.current_time())
-        await trio.serve_listeners(inbound, [_PacedListener(listener, pace) for listener in listeners])
+        await trio.serve_listeners(
+            partial(self._inbound, handler), [_PacedListener(listener, pace) for listener in listeners]
+        )
 
-    async def _inbound(self, stream: trio.SocketStream, handler: Callable[[Link], Awaitable[None]]) -> None:
+    async def _inbound(self, handler: Callable[[Link], Awaitable[None]], stream: trio.SocketStream) -> None:
         """Authenticate one inbound connection and hand it over."""
         try:
             source = _source(stream)
@@ -297,8 +300,8 @@ class TcpNetwork:
     async def _admit(self, stream: trio.SocketStream, source: str) -> NoiseSession | None:
         """Return the session of an inbound connection; None if it failed, took too long or was evicted."""
         scope = trio.move_on_after(self._seconds)
-        self._handshakes.setdefault(source, {})[scope] = None
-        self._make_room()
+        guest = Guest(source, lambda: Rank.STRANGER, scope.cancel)
+        self._handshakes.admit(guest)
         session = None
         try:
             with scope:
@@ -306,32 +309,10 @@ class TcpNetwork:
         except (PeerError, trio.BrokenResourceError):
             pass
         finally:
-            self._forget(source, scope)
+            self._handshakes.leave(guest)
             if session is None:
                 self._failed += 1
         return session
-
-    def _make_room(self) -> None:
-        """End handshakes while there are too many: the oldest of the address with the most of them.
-
-        Silent strangers cannot keep others out, and whoever knocks at a high rate drives out its own handshakes; an
-        address from which a partner came lately keeps a few in any case.
-        """
-        while sum(map(len, self._handshakes.values())) > self._handshakes_max:
-            source = max(self._handshakes, key=self._greed)
-            oldest = next(iter(self._handshakes[source]))
-            self._forget(source, oldest)
-            oldest.cancel()
-
-    def _greed(self, source: str) -> int:
-        count = len(self._handshakes[source])
-        return count - FAVOURED_HANDSHAKES if source in self._favoured else count
-
-    def _forget(self, source: str, scope: trio.CancelScope) -> None:
-        mine = self._handshakes.get(source, {})
-        mine.pop(scope, None)
-        if not mine:
-            self._handshakes.pop(source, None)
 
     async def _initiate(self, stream: trio.SocketStream, expected: PublicKey) -> NoiseSession:
         """Run the handshake as the side that dialed."""

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -66,10 +67,6 @@ class Encryptor:
         self._key = key
         self._seal = ChaCha20Poly1305(key).encrypt
         self._nonce = 0
-
-    def encrypt(self, message: bytes) -> bytes:
-        """Return the frame of one message. Raise InvalidInput, with nothing changed, if it is too long."""
-        return self.encrypt_all([message])
 
     def encrypt_all(self, messages: Sequence[bytes]) -> bytes:
         """Return the frames of many messages, joined for one write. Raise InvalidInput if one is too long."""
@@ -153,16 +150,12 @@ class Decryptor:
         self._buffer = bytearray(data[start:])
 
 
-class NoiseSession:
-    """What a handshake yields: the peer's proven key, and one cipher per direction."""
+class NoiseSession(msgspec.Struct, frozen=True):
+    """What a handshake yields: the peer's proven key, and a cipher per direction, by what it does."""
 
-    __slots__ = ("encrypt", "encrypt_all", "feed", "peer")
-
-    def __init__(self, peer: PublicKey, outgoing: Encryptor, incoming: Decryptor) -> None:
-        self.peer = peer
-        self.encrypt = outgoing.encrypt
-        self.encrypt_all = outgoing.encrypt_all
-        self.feed = incoming.feed
+    peer: PublicKey
+    encrypt_all: Callable[[Sequence[bytes]], bytes]
+    feed: Callable[[bytes], list[bytes]]
 
     def __repr__(self) -> str:
         return f"Session(with {self.peer!r})"
@@ -209,6 +202,11 @@ class _Transcript:
         except InvalidInput as error:
             raise HandshakeFailed("the peer's handshake holds bytes that are no public key") from error
 
+    def session(self, peer: PublicKey, sending: bytes, receiving: bytes) -> NoiseSession:
+        """Return what begins where the handshake ended, with a key per direction."""
+        outgoing, incoming = Encryptor(self.chaining, sending), Decryptor(self.chaining, receiving)
+        return NoiseSession(peer, outgoing.encrypt_all, incoming.feed)
+
 
 def _body(act: bytes, size: int, name: str) -> bytes:
     """Return an act without its version byte, once its form is checked."""
@@ -245,8 +243,7 @@ class Initiator:
         transcript.mix_secret(self._key.shared_secret(theirs))
         act_three = _VERSION + identity + transcript.seal(b"")
         sending, receiving = _derive(transcript.chaining, b"")
-        chaining = transcript.chaining
-        return act_three, NoiseSession(self._responder, Encryptor(chaining, sending), Decryptor(chaining, receiving))
+        return act_three, transcript.session(self._responder, sending, receiving)
 
 
 class Responder:
@@ -277,5 +274,4 @@ class Responder:
         transcript.mix_secret(self._ephemeral.shared_secret(peer))
         transcript.open(body[49:])
         receiving, sending = _derive(transcript.chaining, b"")
-        chaining = transcript.chaining
-        return NoiseSession(peer, Encryptor(chaining, sending), Decryptor(chaining, receiving))
+        return transcript.session(peer, sending, receiving)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from sha3 import keccak_256
 
 from tallystick.channels.errors import InvalidInput
+
+T = TypeVar("T")
 
 SHOWN = 60
 """Characters of a wrong argument that an error shows."""
@@ -41,51 +44,80 @@ def refuse(name: str, expects: str, value: object, *, secret: bool = False) -> I
     return InvalidInput(f"{name} must be {expects}, not {given}")
 
 
-class ArgumentRule(Protocol):
-    """What fits a parameter."""
+class ArgumentRule:
+    """What fits a parameter: as it is (`fits`), or converted (then a rule has a `take` of its own)."""
 
     expects: str
     """What it takes, to be put behind "must be"."""
 
+    def fits(self, value: Any) -> bool:
+        """Whether a value may be used as it is."""
+        return False
+
     def take(self, value: Any, name: str) -> Any:
         """Return the value as it is to be used; raise InvalidInput if it does not fit."""
+        if self.fits(value):
+            return value
+        raise refuse(name, self.expects, value)
 
 
-class Whole:
+class Is(ArgumentRule):
+    """What a test says yes to."""
+
+    def __init__(self, expects: str, test: Callable[[Any], bool]) -> None:
+        self.expects, self.test = expects, test
+
+    def fits(self, value: Any) -> bool:
+        return self.test(value)
+
+
+FLAG = Is("True or False", lambda value: value is True or value is False)
+"""Nothing that is like them fits."""
+NOTHING = Is("None", lambda value: value is None)
+ANYTHING = Is("anything", lambda value: True)
+CALLS = Is("something that can be called", callable)
+
+
+def instance_of(kind: type[Any], expects: str = "") -> Is:
+    """Return the rule for objects of a class."""
+    return Is(expects or article(kind.__name__), lambda value: isinstance(value, kind))
+
+
+def does(protocol: type[Any]) -> Is:
+    """Return the rule for what has all public members of a protocol."""
+    members = [name for name in dir(protocol) if not name.startswith("_")]
+    return Is(
+        article(protocol.__name__),
+        lambda value: not isinstance(value, type) and all(hasattr(value, member) for member in members),
+    )
+
+
+class Whole(ArgumentRule):
     """Whole numbers: `int` itself, and no bool."""
 
     def __init__(self, low: int | None = None, high: int | None = None, expects: str = "") -> None:
         self.low, self.high = low, high
-        bounds = "" if low is None else f" from {_number(low)} on" if high is None else ""
-        if low is not None and high is not None:
-            bounds = f" from {_number(low)} to {_number(high)}"
-        self.expects = expects or f"a whole number{bounds}"
+        self.expects = expects or f"a whole number{_span(low, high, _number)}"
 
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if type(value) is int and (self.low is None or value >= self.low) and (self.high is None or value <= self.high):
-            return value
-        raise refuse(name, self.expects, value)
+    def fits(self, value: Any) -> bool:
+        low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        return type(value) is int and low <= value <= high
 
 
-class Real:
+class Real(ArgumentRule):
     """Numbers that are finite: int or float, and no bool."""
 
     def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
         self.low, self.high = low, high
-        bounded = math.isfinite(low) and math.isfinite(high)
-        bounds = f" from {low:g} to {high:g}" if bounded else f" from {low:g} on" if math.isfinite(low) else ""
-        self.expects = f"a number{bounds}"
+        first, last = (bound if math.isfinite(bound) else None for bound in (low, high))
+        self.expects = f"a number{_span(first, last, '{:g}'.format)}"
 
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
+    def fits(self, value: Any) -> bool:
         small = type(value) is float or (type(value) is int and value.bit_length() < FLOAT_BITS)
-        if small and self.low <= value <= self.high and -math.inf < value < math.inf:
-            return value
-        raise refuse(name, self.expects, value)
+        return small and self.low <= value <= self.high and -math.inf < value < math.inf
 
 
-class Text:
+class Text(ArgumentRule):
     """Text that UTF-8 can write, of at most so many bytes."""
 
     def __init__(self, most: int | None = None, *, secret: bool = False) -> None:
@@ -93,20 +125,17 @@ class Text:
         self.expects = "text" if most is None else f"text of at most {most} bytes in UTF-8"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if type(value) is str and value.isascii() and (self.most is None or len(value) <= self.most):
-            return value
         if isinstance(value, str):
             try:
                 size = len(value.encode())
             except UnicodeEncodeError:
                 raise refuse(name, f"{self.expects} without half of a surrogate pair", value, secret=True) from None
             if self.most is None or size <= self.most:
-                return str.__str__(value)
+                return value if type(value) is str else str.__str__(value)
         raise refuse(name, self.expects, value, secret=self.secret)
 
 
-class Raw:
+class Raw(ArgumentRule):
     """Bytes, of a number within bounds."""
 
     def __init__(self, low: int = 0, high: int | None = None, *, empty: bool = False) -> None:
@@ -116,7 +145,6 @@ class Raw:
         self.expects = f"{size}bytes" + (", or none" if empty and low else "")
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if isinstance(value, (bytes, bytearray, memoryview)):
             raw = value if type(value) is bytes else bytes(value)
             if (self.empty and not raw) or (self.low <= len(raw) and (self.high is None or len(raw) <= self.high)):
@@ -124,20 +152,16 @@ class Raw:
         raise refuse(name, self.expects, value, secret=True)
 
 
-class Hex:
+class Hex(Raw):
     """So many bytes, as such or as hex text (with or without 0x). `read` turns them into something else."""
 
     def __init__(self, size: int, what: str = "", *, empty: bool = False, check: Callable[[str], bool] | None = None):
-        """`empty`: none at all fits, too. `check` says of hex text whether it may be so written."""
-        self.size, self.empty, self.check = size, empty, check
-        self.expects = (
-            f"{what or f'{size} bytes'}: {size} bytes, or {2 * size} hex digits"
-            if what
-            else (f"{size} bytes, or {2 * size} hex digits")
-        )
+        """`check` says of hex text whether it may be so written."""
+        super().__init__(size, size, empty=empty)
+        self.check = check
+        self.expects = f"{what}{': ' if what else ''}{size} bytes, or {2 * size} hex digits"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if isinstance(value, str) and (value or self.empty):
             digits = value[2:] if value[:2] in ("0x", "0X") else value
             if digits.isascii() and digits.isalnum() and (self.check is None or self.check(digits)):
@@ -145,14 +169,10 @@ class Hex:
                     value = bytes.fromhex(digits)
             elif not value:
                 value = b""
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            raw = value if type(value) is bytes else bytes(value)
-            if len(raw) == self.size or (self.empty and not raw):
-                return raw
-        raise refuse(name, self.expects, value, secret=True)
+        return super().take(value, name)
 
 
-class Memo:
+class Memo(ArgumentRule):
     """A memo: bytes, or text, which becomes its UTF-8."""
 
     def __init__(self, most: int) -> None:
@@ -160,9 +180,6 @@ class Memo:
         self.expects = f"text or bytes, at most {most} bytes in UTF-8"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if type(value) is bytes and len(value) <= self.most:
-            return value
         raw = value
         if isinstance(value, str):
             with contextlib.suppress(UnicodeEncodeError):
@@ -174,81 +191,7 @@ class Memo:
         raise refuse(name, self.expects, value)
 
 
-class Is:
-    """Objects of a class."""
-
-    def __init__(self, kind: type[Any], expects: str = "") -> None:
-        self.kind = kind
-        self.expects = expects or article(kind.__name__)
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if isinstance(value, self.kind):
-            return value
-        raise refuse(name, self.expects, value)
-
-
-class Flag:
-    """True or False, and nothing that is like them."""
-
-    expects = "True or False"
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if value is True or value is False:
-            return value
-        raise refuse(name, self.expects, value)
-
-
-class Nothing:
-    """None."""
-
-    expects = "None"
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if value is None:
-            return None
-        raise refuse(name, self.expects, value)
-
-
-class Anything:
-    """Whatever it is."""
-
-    expects = "anything"
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        return value
-
-
-class Calls:
-    """What can be called."""
-
-    expects = "something that can be called"
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if callable(value):
-            return value
-        raise refuse(name, self.expects, value)
-
-
-class Does:
-    """What has all public members of a protocol."""
-
-    def __init__(self, protocol: type[Any]) -> None:
-        self.expects = article(protocol.__name__)
-        self.members = [name for name in dir(protocol) if not name.startswith("_")]
-
-    def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
-        if not isinstance(value, type) and all(hasattr(value, member) for member in self.members):
-            return value
-        raise refuse(name, self.expects, value)
-
-
-class OneOf:
+class OneOf(ArgumentRule):
     """What one of several rules takes; if none does, the error is that of the rule that came nearest."""
 
     def __init__(self, rules: Sequence[ArgumentRule]) -> None:
@@ -256,18 +199,17 @@ class OneOf:
         self.expects = " or ".join(rule.expects for rule in rules)
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         for rule in self.rules:
             try:
                 return rule.take(value, name)
             except InvalidInput as error:
                 if isinstance(value, getattr(rule, "deep", ())):  # of the right class, and wrong within
                     raise error
-        secret = any(isinstance(rule, Raw | Hex) for rule in self.rules)
+        secret = any(isinstance(rule, Raw) for rule in self.rules)
         raise refuse(name, self.expects, value, secret=secret)
 
 
-class Items:
+class Items(ArgumentRule):
     """Sequences of what a rule takes; text and bytes are none. They become tuples."""
 
     def __init__(self, item: ArgumentRule, kinds: tuple[type[Any], ...] = (Sequence,)) -> None:
@@ -275,23 +217,16 @@ class Items:
         self.expects = f"a list or tuple (of each {item.expects})"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, self.kinds):
             raise refuse(name, self.expects, value)
-        found = tuple(value)
-        rule = self.item
-        if isinstance(rule, Whole) and set(map(type, found)) <= {
-            int
-        }:  # quick, as thousands of payments are such a list
-            low, high = (min(found), max(found)) if found else (rule.low, rule.high)
-            if (rule.low is None or low >= rule.low) and (rule.high is None or high <= rule.high):  # type: ignore[operator]
-                return found
-        taken = tuple([rule.take(item, f"{name}[{index}]") for index, item in enumerate(found)])
-        same = type(value) is tuple and all(map(_is, taken, value))
-        return value if same else taken
+        found, rule = tuple(value), self.item
+        numbers = isinstance(rule, Whole) and set(map(type, found)) == {int}  # quick: thousands of payments are such
+        if numbers and rule.fits(min(found)) and rule.fits(max(found)):
+            return found
+        return _kept(value, tuple([rule.take(item, f"{name}[{index}]") for index, item in enumerate(found)]))
 
 
-class Both:
+class Both(ArgumentRule):
     """Tuples of so many items, each with a rule of its own."""
 
     def __init__(self, rules: Sequence[ArgumentRule]) -> None:
@@ -300,16 +235,13 @@ class Both:
         self.expects = f"a tuple of {len(rules)}: " + ", ".join(rule.expects for rule in rules)
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if not isinstance(value, (tuple, list)) or len(value) != len(self.rules):
             raise refuse(name, self.expects, value)
-        taken = tuple(
-            [rule.take(item, f"{name}[{i}]") for i, (rule, item) in enumerate(zip(self.rules, value, strict=True))]
-        )
-        return value if type(value) is tuple and all(map(_is, taken, value)) else taken
+        parts = enumerate(zip(self.rules, value, strict=True))
+        return _kept(value, tuple([rule.take(item, f"{name}[{index}]") for index, (rule, item) in parts]))
 
 
-class MappingRule:
+class MappingRule(ArgumentRule):
     """Mappings whose keys and values fit a rule each. They become dicts."""
 
     def __init__(self, key: ArgumentRule, value: ArgumentRule) -> None:
@@ -317,7 +249,6 @@ class MappingRule:
         self.expects = f"a dict from {key.expects} to {value.expects}"
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if not isinstance(value, Mapping):
             raise refuse(name, self.expects, value)
         return {
@@ -335,6 +266,12 @@ def fits_checksum(digits: str) -> bool:
     return all(digit.isdigit() or digit.isupper() == (mark > "7") for digit, mark in zip(digits, digest, strict=False))
 
 
+def _span(low: T | None, high: T | None, written: Callable[[T], str]) -> str:
+    """Say from where to where; nothing, without a beginning."""
+    end = "" if low is None else " on" if high is None else f" to {written(high)}"
+    return "" if low is None else f" from {written(low)}{end}"
+
+
 def _number(value: int) -> str:
     """Write a bound: 2**128 - 1 instead of its 39 digits."""
     for number, suffix in ((value, ""), (value + 1, " - 1")):
@@ -348,5 +285,6 @@ def article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
-def _is(one: object, other: object) -> bool:
-    return one is other
+def _kept(value: Any, taken: tuple[Any, ...]) -> Any:
+    """Return the tuple that was given rather than an equal one."""
+    return value if type(value) is tuple and all(map(operator.is_, taken, value)) else taken

@@ -27,23 +27,23 @@ from typing import Annotated, Any, ParamSpec, TypeVar, Union, cast, get_args, ge
 import msgspec
 
 from tallystick.channels.values.argument_rules import (
-    Anything,
+    ANYTHING,
+    CALLS,
+    FLAG,
+    NOTHING,
     ArgumentRule,
     Both,
-    Calls,
-    Does,
-    Flag,
-    Is,
     Items,
     MappingRule,
     Memo,
-    Nothing,
     OneOf,
     Raw,
     Real,
     Text,
     Whole,
     article,
+    does,
+    instance_of,
     refuse,
 )
 
@@ -51,7 +51,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Fields:
+class Fields(ArgumentRule):
     """Structs of a class, whose fields fit their types."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
@@ -67,7 +67,6 @@ class Fields:
         return [(field, plain.get(hints[field]) or rule_of(hints[field])) for field in self.kind.__struct_fields__]
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         if not isinstance(value, self.kind):
             raise refuse(name, self.expects, value)
         changes = self.changes(value, name)
@@ -88,17 +87,17 @@ _POSITIVE: dict[Any, ArgumentRule] = {int: Whole(0, 2**128 - 1), float: Real(0)}
 """What plain numbers of options are."""
 
 _KNOWN: dict[Any, ArgumentRule] = {
-    bool: Flag(),
+    bool: FLAG,
     int: Whole(),
     float: Real(),
     str: Text(),
     bytes: Raw(),
-    type(None): Nothing(),
-    None: Nothing(),
-    object: Anything(),
-    Any: Anything(),
-    collections.abc.Callable: Calls(),
-    Path: Is(os.PathLike, "a path"),
+    type(None): NOTHING,
+    None: NOTHING,
+    object: ANYTHING,
+    Any: ANYTHING,
+    collections.abc.Callable: CALLS,
+    Path: instance_of(os.PathLike, "a path"),
 }
 
 
@@ -119,7 +118,7 @@ def rule_of(hint: Any) -> ArgumentRule:
     if get_args(hint):
         return _composed(get_origin(hint), get_args(hint))
     if isinstance(hint, (TypeVar, ParamSpec)):
-        return Anything()
+        return ANYTHING
     if hasattr(hint, "__supertype__"):
         return rule_of(hint.__supertype__)
     if not inspect.isclass(hint):
@@ -127,10 +126,10 @@ def rule_of(hint: Any) -> ArgumentRule:
     if issubclass(hint, msgspec.Struct):
         return Fields(hint)
     if getattr(hint, "_is_protocol", False):
-        return Does(hint)
+        return does(hint)
     if issubclass(hint, enum.Enum):
-        return Is(hint, f"one of {', '.join(f'{hint.__name__}.{member.name}' for member in hint)}")
-    return Is(hint)
+        return instance_of(hint, f"one of {', '.join(f'{hint.__name__}.{member.name}' for member in hint)}")
+    return instance_of(hint)
 
 
 def _composed(origin: Any, inside: tuple[Any, ...]) -> ArgumentRule:
@@ -142,12 +141,12 @@ def _composed(origin: Any, inside: tuple[Any, ...]) -> ArgumentRule:
     if origin is tuple:
         return Items(rule_of(inside[0]), (tuple, list))
     if origin in (Callable, Awaitable):
-        return Calls() if origin is Callable else Anything()
+        return CALLS if origin is Callable else ANYTHING
     if issubclass(origin, Mapping):
         return MappingRule(rule_of(inside[0]), rule_of(inside[1]))
     if issubclass(origin, (Sequence, set, frozenset)) or origin is Iterable:
         return Items(rule_of(inside[0]), (origin,))
-    return Is(origin)
+    return instance_of(origin)
 
 
 def _bounded(inner: Any, marks: Sequence[Any]) -> ArgumentRule:
@@ -160,14 +159,14 @@ def _bounded(inner: Any, marks: Sequence[Any]) -> ArgumentRule:
                 rule = Whole(cast(int, low), cast(int, mark.le))
             elif isinstance(rule, Real):
                 rule = Real(-math.inf if low is None else low, math.inf if mark.le is None else mark.le)
-            elif isinstance(rule, Raw):
+            elif type(rule) is Raw:
                 rule = Raw(mark.min_length or 0, mark.max_length)
             elif isinstance(rule, Text):
                 rule = Text(mark.max_length)
     return rule
 
 
-class _Late:
+class _Late(ArgumentRule):
     """The rule of a parameter whose type is not defined yet when its function is: it is looked up at the first call."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
@@ -180,7 +179,6 @@ class _Late:
         return rule_of(_hint(self.function, self.name))
 
     def take(self, value: Any, name: str) -> Any:
-        """See `ArgumentRule`."""
         return self.rule.take(value, name)
 
 
@@ -254,9 +252,9 @@ def _fits(rule: ArgumentRule, name: str, scope: dict[str, Any]) -> str:
             return f"type({name}) is str and {name}.isascii()" + _bounds(f"len({name})", None, rule.most)
         case Memo():
             return f"type({name}) is bytes" + _bounds(f"len({name})", None, rule.most)
-        case Flag():
+        case _ if rule is FLAG:
             return f"({name} is True or {name} is False)"
-        case Nothing():
+        case _ if rule is NOTHING:
             return f"{name} is None"
         case OneOf():
             found = [fits for one in rule.rules if (fits := _fits(one, name, scope))]
@@ -275,14 +273,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         check_fields(self)
 
 
-_FIELDS: dict[type[msgspec.Struct], Fields] = {}
+_fields_of = functools.cache(Fields)
 
 
 def check_fields(struct: msgspec.Struct) -> None:
     """Check the fields of a struct, at the end of its making; raise InvalidInput, which names the field."""
     kind = type(struct)
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        fields = _FIELDS[kind] = Fields(kind)
-    for field, taken in fields.changes(struct, kind.__name__).items():
+    for field, taken in _fields_of(kind).changes(struct, kind.__name__).items():
         msgspec.structs.force_setattr(struct, field, taken)

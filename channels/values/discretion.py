@@ -9,20 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-SECRETS = frozenset(
-    {
-        "close_key",
-        "frame",
-        "keysend",
-        "link",
-        "password",
-        "payment_secret",
-        "proof",
-        "secret",
-        "secrets",
-        "seed",
-        "token",
-    }
+SECRETS = (
+    frozenset({"close_key", "keysend", "password", "payment_secret", "proof", "secret", "secrets", "seed", "token"})
+    | {"frame", "link"}  # which have secrets within
 )
 """Names of fields that hold secrets, or bytes that have them within. Flags and numbers of such a name are shown."""
 
@@ -42,14 +31,11 @@ class Discreet:
         return [(name, _hidden(value) if name in SECRETS else value) for name, value in fields]
 
 
-class _Hidden:
+class _Hidden(str):
     """What is shown of a secret."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def _hidden(value: Any) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 from tallystick import NATIVE, PrivateKey, TallystickError, keccak
 from tallystick.sdk.bench.driver import DriverOptions
 from tallystick.settlement.ethereum.rpc_client import RpcChain
-from tallystick.settlement.simulated.blocks import MINER
+from tallystick.settlement.simulated.ledger import MINER
 
 FUNDS = 10**12
 """Coins of each account at the beginning."""

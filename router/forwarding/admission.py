@@ -14,21 +14,25 @@ Between a router and its engine; it decides nothing but yes or no. Its moments a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.session.view import ChannelView
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.router.forwarding.circuits import PeerBarred, ReputationSaved, load_bars, load_reputations
-from tallystick.router.forwarding.exposure import Exposure, ExposureLimits, LockDirection
+from tallystick.router.forwarding.exposure import Exposure, LockDirection
 from tallystick.router.forwarding.forced_claims import ATTENTION, ForcedClaims
 from tallystick.router.forwarding.forwarder import Circuit
-from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming, JammingLimits, Reputation
-from tallystick.router.forwarding.ports import ChannelPort
-from tallystick.router.objects import ForwardingPolicy
+from tallystick.router.forwarding.jamming import Bucket, ForwardRequest, Jamming
+from tallystick.router.forwarding.policies import RoutingOptions
+from tallystick.router.forwarding.ports import NodeChannels
+from tallystick.router.onion.failures import Failure, first_wrap
+from tallystick.router.onion.payload import FinalLock
 
 _UNPRICED = b"?"
 """Stands behind a peer's key where locks are counted that are worth nothing, as far as the owner has said."""
@@ -42,27 +46,16 @@ class Admission:
     docstring."""
 
     def __init__(
-        self,
-        channels: ChannelPort,
-        store: Store,
-        jamming: JammingLimits,
-        exposure: ExposureLimits,
-        *,
-        named: Mapping[Address, ForwardingPolicy],
-        fee: Callable[[], int],
-        alarm: OnAlarm,
+        self, channels: NodeChannels, options: RoutingOptions, *, fee: Callable[[], int], alarm: OnAlarm
     ) -> None:
-        """`named`: the assets that the owner knows, besides the coin. What is below the minimum is not worth a claim.
-
-        `fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are.
-        """
-        self.exposure = Exposure(exposure)
+        """`fee` says below what worth, in the native coin, no secret is claimed on chain now; 0: all are."""
+        self.exposure = Exposure(options.exposure)
         self._channels = channels
-        self._named = named
+        self._named = options.policies
+        """The assets that the owner knows, besides the coin. What is below the minimum is not worth a claim."""
         self._fee = fee
         self._alarm = alarm
-        reputations = [(row.peer, Reputation(row.worth, row.earned, row.time)) for row in load_reputations(store)]
-        self._jamming = Jamming(jamming, reputations, load_bars(store))
+        self._jamming = Jamming(options.jamming, load_reputations(channels.disk), load_bars(channels.disk))
         self._owing: set[bytes] = set()
         """Peers that leave unpaid what the chain shows to be ours."""
         self._told: set[tuple[ChannelId, int]] = set()
@@ -164,7 +157,7 @@ class Admission:
                 self.exposure.forget(channel)
                 self._told = {name for name in self._told if name[0] != channel}
         return moments + [
-            ReputationSaved(peer, reputation.worth, reputation.earned, reputation.time)
+            ReputationSaved(peer, *msgspec.structs.astuple(reputation))
             for peer, reputation in self._jamming.take_changed()
         ]
 
@@ -183,8 +176,11 @@ class Admission:
                 if channel.phase in (Phase.OPEN, Phase.FROZEN):
                     self._owing.add(channel.peer_key)
                 continue
-            told = (channel.id, known.lock) in self._told
-            moments += self._bar(channel, lock) if told else self._doubt(channel, lock)
+            if (channel.id, known.lock) in self._told:
+                why = f"got a secret and did not pay the {lock.amount} for it"
+                moments += self._bar(channel, why, self._jamming.limits.banned, "two weeks")
+            else:
+                self._doubt(channel, lock)
         return moments
 
     def _look_for_forced(self, view: ChannelView, lock: Lock) -> list[Moment]:
@@ -199,28 +195,23 @@ class Admission:
             return []
         self._jamming.cost(peer, self._fee(), now)
         seconds = self._forced.bar(peer)
-        until = self._jamming.bar(peer, now, seconds) if seconds is not None else None
-        if until is None:
+        if seconds is None:
             return []
-        text = (
-            f"the peer of channel {view.channel.id.hex()[:8]} pays for secrets only once they are on chain: "
-            f"nothing is forwarded for it for {(until - now) // 3_600} hours; close the channel if it goes on"
-        )
-        self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
-        return [PeerBarred(peer, until)]
+        why = "pays for secrets only once they are on chain"
+        return self._bar(view.channel, why, seconds, f"{seconds // 3_600} hours")
 
-    def _bar(self, channel: Channel, lock: Lock) -> list[Moment]:
-        until = self._jamming.bar(channel.peer_key, self._channels.chain.now)
+    def _bar(self, channel: Channel, why: str, seconds: int, term: str) -> list[Moment]:
+        until = self._jamming.bar(channel.peer_key, self._channels.chain.now, seconds)
         if until is None:
             return []
         text = (
-            f"the peer of channel {channel.id.hex()[:8]} got a secret and did not pay the {lock.amount} for "
-            f"it: nothing is forwarded for it for two weeks; close the channel if it goes on"
+            f"the peer of channel {channel.id.hex()[:8]} {why}: nothing is forwarded for it for {term}; close the "
+            "channel if it goes on"
         )
         self._alarm(Alarm(AlarmKind.PEER_BARRED, text))
         return [PeerBarred(channel.peer_key, until)]
 
-    def _doubt(self, channel: Channel, lock: Lock) -> list[Moment]:
+    def _doubt(self, channel: Channel, lock: Lock) -> None:
         if not self._doubts(channel.peer_key):
             self._doubted[channel.peer_key] = self._channels.chain.now + self._jamming.limits.banned
             text = (
@@ -228,7 +219,6 @@ class Admission:
                 "peer may not have known the secret in time: nothing small is taken from it for two weeks"
             )
             self._alarm(Alarm(AlarmKind.LOCK_UNPAID, text))
-        return []
 
     def _doubts(self, peer: bytes) -> bool:
         return self._channels.chain.now < self._doubted.get(peer, 0)
@@ -275,3 +265,38 @@ class Admission:
             value=outgoing.funding(0) + outgoing.funding(1),
             asset=b"" if outgoing.terms.asset == NATIVE else outgoing.terms.asset,
         )
+
+
+class IncomingLocks:
+    """Answers to incoming locks: each is claimed, or given back for a reason that nobody but the payer can read.
+
+    Who decides is above it: relay, forwarder and payee.
+    """
+
+    def __init__(self, channels: NodeChannels, admission: Admission, update_of: Callable[[ChannelId], bytes]) -> None:
+        """`update_of` gives the newest policy of a channel of ours, as gossip carries it, for failures."""
+        self._channels = channels
+        self._admission = admission
+        self._update_of = update_of
+
+    def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
+        """Claim a lock; return whether it is there (still) to be claimed."""
+        if not self._channels.reveal(channel, lock, secret):
+            return False
+        self._admission.on_claimed(self._channels.view(channel), lock)
+        return True
+
+    def release(self, channel: ChannelId, lock: int, reason: bytes) -> None:
+        """Give a lock back. One that is gone, or was claimed, stays as it is."""
+        if self._channels.reject(channel, lock, reason):
+            self._admission.on_freed(channel, lock)
+
+    def refuse(self, final: FinalLock, failure: Failure) -> None:
+        """Let a lock that ends here go."""
+        self.release(final.channel, final.lock.id, self.hide(final.secret, failure))
+
+    def hide(self, secret: bytes, failure: Failure) -> bytes:
+        """Return the reason that tells the payer of a failure of ours, with the newest policy of what it is about."""
+        if failure.code.of_policy and failure.channel and not failure.update:
+            failure = msgspec.structs.replace(failure, update=self._update_of(ChannelId(failure.channel)))
+        return first_wrap(secret, failure)

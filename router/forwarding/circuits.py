@@ -20,6 +20,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Row, Rows, above, below, decode_column, last, table
 from tallystick.router.forwarding.forwarder import Circuit, ForwardOutcome
+from tallystick.router.forwarding.jamming import Reputation
 from tallystick.router.objects import ForwardingPolicy
 
 
@@ -151,9 +152,9 @@ def load_circuits(store: Store) -> list[tuple[Circuit, bytes]]:
     ]
 
 
-def load_reputations(store: Store) -> list[ReputationSaved]:
+def load_reputations(store: Store) -> list[tuple[bytes, Reputation]]:
     """Return what every peer is worth."""
-    return [ReputationSaved(*row) for row in store.read(_REPUTATIONS.rows())]
+    return [(peer, Reputation(*rest)) for peer, *rest in store.read(_REPUTATIONS.rows())]
 
 
 def load_bars(store: Store) -> list[tuple[bytes, int]]:

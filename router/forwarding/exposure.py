@@ -97,8 +97,13 @@ class Exposure:
 
     def small(self, peer: bytes, course: LockDirection, fee: int | None) -> tuple[int, int]:
         """Return the value and the number of a peer's small locks; without a fee, the value means nothing."""
-        pending = self._at(peer, course, fee)
-        return (pending.value, pending.count) if pending is not None else (0, 0)
+        pending = self._pending.get((peer, course))
+        if pending is None:
+            return 0, 0
+        if pending.fee != fee:  # they were counted at another one the last time
+            small = [amount for amount in pending.amounts.values() if self.is_small(amount, fee)]
+            pending.fee, pending.value, pending.count = fee, sum(small), len(small)
+        return pending.value, pending.count
 
     def began(self, name: Name, peer: bytes, amount: int) -> None:
         """A lock is pending from now on. Nothing happens if it was already."""
@@ -129,11 +134,3 @@ class Exposure:
         """Nothing is left of a channel."""
         for name in [name for name in self._peers if name[0] == channel]:
             self.on_ended(name)
-
-    def _at(self, peer: bytes, course: LockDirection, fee: int | None) -> _Pending | None:
-        """Return an account's locks, counted at this fee: anew, if it is another one than the last time."""
-        pending = self._pending.get((peer, course))
-        if pending is not None and pending.fee != fee:
-            small = [amount for amount in pending.amounts.values() if self.is_small(amount, fee)]
-            pending.fee, pending.value, pending.count = fee, sum(small), len(small)
-        return pending

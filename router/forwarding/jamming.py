@@ -206,7 +206,7 @@ class Jamming:
 
     def on_ended(self, name: Hashable, paid: bool, now: int) -> None:
         """It has ended. Nothing happens if no payment has that name."""
-        held = self._remove(name)
+        held = self.forget(name)
         if held is None:
             return
         asked, duration = held.asked, now - held.began
@@ -239,11 +239,8 @@ class Jamming:
         """Whether nothing is admitted from a peer."""
         return now < self._barred.get(peer, 0)
 
-    def forget(self, name: Hashable) -> None:
-        """It never began: nobody gains or loses by it."""
-        self._remove(name)
-
-    def _remove(self, name: Hashable) -> _Held | None:
+    def forget(self, name: Hashable) -> _Held | None:
+        """It never began: nobody gains or loses by it. Return what it held; None if no payment has that name."""
         held = self._held.pop(name, None)
         if held is None:
             return None

@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
-from tallystick.channels.limits import Policy
-from tallystick.channels.node.views import Views
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.view import ChannelView
+from tallystick.channels.session.inputs import GiveUpLocks, RejectLock, RevealSecret, SubmitLock
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.values.discretion import Discreet
-from tallystick.router.onion.payload import FinalPayload
+from tallystick.router.onion.payload import FinalLock
 
 
-class ChannelPort(Protocol):
+class NodeChannels:
     """A node's channels, as the payment network needs them.
 
     What is asked for is done at once; it is durable, and the peer learns of it, with the next commit.
     """
 
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.key = engine.key
+        self.disk = engine.writer.store
+        """What the node has stored."""
+        self.record = engine.writer.add
+        """`record(moments, then)` makes moments durable, then calls `then`."""
+        self.policy = engine.policy
+        """What this node asks of the locks in its channels."""
+        self.views = engine.views
+        """All channels, to be looked at."""
+        self.view = engine.view
+        """`view(channel)` returns a channel as it is now, or raises InvalidInput if there is no such channel."""
+        self.store = engine.store
+        """`store(moments)` writes them in the very commit of what was done to channels in this step."""
+
     @property
     def chain(self) -> ChainTime:
         """The chain's times, and the secrets that it shows."""
+        return self._engine.chain
 
     @property
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one, no secret is given away."""
-
-    @property
-    def policy(self) -> Policy:
-        """What this node asks of the locks in its channels."""
-
-    @property
-    def views(self) -> Views:
-        """All channels, to be looked at."""
+        return self._engine.fresh()
 
     @property
     def ready(self) -> bool:
         """Whether all channels that may carry payments are in step with their peers."""
-
-    def view(self, channel: ChannelId) -> ChannelView:
-        """Return a channel as it is now; raise InvalidInput if there is no such channel."""
+        return all(view.ready for view in self.views if view.payable)
 
     def send_lock(
         self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment | None = None
@@ -54,44 +60,54 @@ class ChannelPort(Protocol):
         `attach` is stored with its signature. Raise ChannelNotReady unless the channel is `usable`, else as
         `SubmitLock` is refused; nothing was done then.
         """
+        if not self.view(channel).usable:
+            raise ChannelNotReady(
+                f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
+            )
+        return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, attach=attach))
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
         """Give up a lock of ours that is not signed yet: `LockKeeper.on_lock_dropped` hears of it."""
+        if lock >= self.views.channel(channel).newest.next_lock:
+            self._engine.apply(channel, GiveUpLocks())
 
     def give_up_all(self, channel: ChannelId) -> None:
         """Give up all locks of ours that are not signed yet."""
+        self._engine.apply(channel, GiveUpLocks(accompanied=False))
 
     def paid_with(self, channel: ChannelId, lock: int) -> bytes:
         """Return the secret for which we have signed that a lock is paid, as long as nobody agreed to that."""
+        return self.views.secret_in_flight(channel, lock)
 
     def is_over(self, channel: ChannelId, lock: int) -> bool:
         """Whether our lock's fate is known whatever its peer says: confirmed time is past it, or its channel is gone.
 
         If its secret is registered, `LockKeeper.on_secret_learned` heard of that before.
         """
+        state = self.views.channel(channel)
+        if state.phase is Phase.GONE:
+            return True
+        if lock >= state.newest.next_lock:
+            return False
+        if self.paid_with(channel, lock):
+            return False  # we may be held to it
+        pending = [held.simplex.lock(lock) for held in (state.ours, *state.flight)]
+        return all(found is None or found.expiry < self.chain.final for found in pending)
 
     def reveal(self, channel: ChannelId, lock: int, secret: bytes) -> bool:
         """Claim a lock of the peer's; return whether it is there (still) to be claimed."""
+        return self._answer(channel, RevealSecret(lock, secret))
 
     def reject(self, channel: ChannelId, lock: int, reason: bytes) -> bool:
         """Give a lock of the peer's back; return whether it was there, and not claimed."""
+        return self._answer(channel, RejectLock(lock, reason))
 
-    def store(self, moments: Iterable[Moment]) -> None:
-        """Write moments in the very commit of what was done to channels in this step."""
-
-
-class FinalLock(Discreet, msgspec.Struct, frozen=True):
-    """A lock that ends at this node."""
-
-    channel: ChannelId
-    lock: Lock
-    payload: FinalPayload
-    secret: bytes
-    """Shared with the payer by the onion: `IncomingLocks.refuse` needs it."""
-    asset: Address = NATIVE
-    """Of the channel."""
-    again: bool = False
-    """It was pending when the node went down, and handed to the payee before."""
+    def _answer(self, channel: ChannelId, answer: RevealSecret | RejectLock) -> bool:
+        try:
+            self._engine.apply(channel, answer)
+        except InvalidInput:
+            return False
+        return True
 
 
 class PayeePort(Protocol):

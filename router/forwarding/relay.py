@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
 
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.session.view import ChannelView
@@ -26,10 +26,10 @@ from tallystick.router.errors import InvalidOnion
 from tallystick.router.forwarding.admission import Admission
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, OutboundChannel, Readiness, choose
 from tallystick.router.forwarding.jamming import Bucket
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, refusal
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, Payload, decode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, Payload, decode_payload
 from tallystick.router.onion.replay import Replays
 from tallystick.router.onion.sphinx import Peeled, peel
 
@@ -52,9 +52,10 @@ class Deliver(msgspec.Struct, frozen=True):
 
 
 class Fail(msgspec.Struct, frozen=True):
-    """Give it back for this reason."""
+    """Give it back."""
 
-    reason: bytes
+    reason: Callable[[], bytes]
+    """Makes what its payer alone can read: not before it is needed, as some locks only wait."""
     passing: bool = False
     """What is in the way may be over in a moment: whoever has patience decides again then."""
 
@@ -62,101 +63,87 @@ class Fail(msgspec.Struct, frozen=True):
 Decision: TypeAlias = Forward | Deliver | Fail
 
 
+@dataclass(eq=False, repr=False)
 class Relay:
     """Decides what becomes of a lock that comes in with an onion: see the module's docstring. Part of a `Router`."""
 
-    def __init__(
-        self,
-        key: PrivateKey,
-        channels: ChannelPort,
-        admission: Admission,
-        replays: Replays,
-        limits: ForwardingLimits,
-        *,
-        policy_of: Callable[[ChannelId], ForwardingPolicy],
-        hide: Callable[[bytes, Failure], bytes],
-    ) -> None:
-        """`policy_of` says what is asked for payments over a channel; `hide` makes a reason of a failure of ours."""
-        self._key = key
-        self._channels = channels
-        self._admission = admission
-        self._replays = replays
-        self._limits = limits
-        self._policy_of = policy_of
-        self._hide = hide
+    channels: NodeChannels
+    admission: Admission
+    replays: Replays
+    limits: ForwardingLimits
+    policy_of: Callable[[ChannelId], ForwardingPolicy]
+    """Says what is asked for payments over a channel."""
+    hide: Callable[[bytes, Failure], bytes]
+    """Makes the reason of a failure of ours, from the onion's secret."""
 
     def decide(self, channel: ChannelId, added: AddLock, *, again: bool = False) -> tuple[Decision, Sequence[Moment]]:
         """Return what to do with a lock, and what to store in any case. `again`: it was pending at a restart."""
         lock = added.lock
         peeled: Peeled | None = None
         try:
-            peeled = peel(self._key, added.onion, lock.condition)
+            peeled = peel(self.channels.key, added.onion, lock.condition)
             payload = _read(peeled)
             if payload.expiry > lock.expiry:
                 code = Code.FINAL_INCORRECT_EXPIRY if peeled.next_packet is None else Code.INCORRECT_EXPIRY
                 return self._fail(peeled, Failure(code, time=lock.expiry)), ()
-            seen = self._replays.check(peeled.secret, channel, lock.id, lock.expiry)
+            seen = self.replays.check(peeled.secret, channel, lock.id, lock.expiry)
         except InvalidOnion as error:
-            return Fail(refusal(error, added.onion, peeled.secret if peeled else b"")), ()
+            reason = refusal(error, added.onion, peeled.secret if peeled else b"")
+            return Fail(lambda: reason), ()
         return self._decide(channel, lock, payload, peeled, again=again), () if seen is None else (seen,)
 
     def _decide(self, channel: ChannelId, lock: Lock, payload: Payload, peeled: Peeled, *, again: bool) -> Decision:
-        view = self._channels.view(channel)
+        view = self.channels.view(channel)
         phase, final = view.channel.phase, isinstance(payload, FinalPayload)
         if phase in (Phase.SETTLED, Phase.GONE) or (phase is not Phase.OPEN and not final):
             # it may not be in what the chain paid out: nothing may be given for it any more
             return self._fail(peeled, Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=channel))
-        if not self._channels.fresh:
+        if not self.channels.fresh:
             return self._fail(peeled, Failure(Code.TEMPORARY_NODE_FAILURE), passing=True)
         if isinstance(payload, ForwardPayload):
-            return self._forward(channel, lock, payload, peeled)
-        if not again and not self._admission.accepts(channel, lock):  # what was taken on once is not refused for that
+            return self._forward(view, lock, payload, peeled)
+        if not again and not self.admission.accepts(channel, lock):  # what was taken on once is not refused for that
             return self._fail(peeled, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel))
         return Deliver(FinalLock(channel, lock, payload, peeled.secret, view.channel.terms.asset, again))
 
-    def _forward(self, channel: ChannelId, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Decision:
-        now = self._channels.chain.now
-        found = choose(lock, channel, order, self._outbound_channels(channel, order.channel), now, self._limits)
+    def _forward(self, source: ChannelView, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Decision:
+        now, channel = self.channels.chain.now, source.channel.id
+        views = {view.channel.id: view for view in self.channels.views.beside(order.channel)}
+        if views:
+            views[channel] = source
+        outbound = [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
+        found = choose(lock, channel, order, outbound, now, self.limits)
         if isinstance(found, Failure):
             return self._not_onwards(found, order, peeled)
         circuit = Circuit(
             incoming=channel,
             incoming_lock=lock.id,
             outgoing=found.channel,
-            outgoing_lock=self._channels.view(found.channel).next_lock,
+            outgoing_lock=views[found.channel].next_lock,
             amount_in=lock.amount,
             amount_out=order.amount,
             expiry=order.expiry,
             secret=peeled.secret,
             began=now,
         )
-        bucket = self._admission.admit(circuit)
+        bucket = self.admission.admit(circuit)
         if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
             return self._not_onwards(Failure(Code.CHANNEL_DISABLED, channel=order.channel), order, peeled)
         return Forward(circuit, peeled.next_packet or b"", bucket, order.channel)
 
     def _not_onwards(self, failure: Failure, order: ForwardPayload, peeled: Peeled) -> Fail:
-        passing = failure.code is Code.CHANNEL_DISABLED and not self._channels.view(order.channel).usable
+        passing = failure.code is Code.CHANNEL_DISABLED and not self.channels.view(order.channel).usable
         return self._fail(peeled, failure, passing=passing)
 
     def _fail(self, peeled: Peeled, failure: Failure, *, passing: bool = False) -> Fail:
-        return Fail(self._hide(peeled.secret, failure), passing)
-
-    def _outbound_channels(self, source: ChannelId, target: ChannelId) -> list[OutboundChannel]:
-        """Return what a payment from `source` over `target` could go through."""
-        named = self._channels.views.get(target)
-        if named is None:
-            return []
-        views = {view.channel.id: view for view in self._channels.views.with_peer(named.channel.peer_key)}
-        views[source] = self._channels.view(source)
-        return [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]
+        return Fail(lambda: self.hide(peeled.secret, failure), passing)
 
     def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel
         way = Readiness.CLOSING
         if view.payable:
             way = Readiness.OPEN if view.usable else Readiness.OFFLINE
-        policy = self._policy_of(channel.id)
+        policy = self.policy_of(channel.id)
         asset = channel.terms.asset
         return OutboundChannel(channel.id, channel.peer_key, asset, policy, way, view.signable, view.lock_slots)
 
@@ -167,24 +154,24 @@ class Relay:
         if not added.onion:
             return objection.encode()
         try:
-            secret = peel(self._key, added.onion, added.lock.condition).secret
+            secret = peel(self.channels.key, added.onion, added.lock.condition).secret
         except InvalidOnion as error:
             return refusal(error, added.onion)
-        policy, expiry, now = self._channels.policy, added.lock.expiry, self._channels.chain.now
+        policy, expiry, now = self.channels.policy, added.lock.expiry, self.channels.chain.now
         code = Code.TEMPORARY_CHANNEL_FAILURE
         if expiry < now + policy.lock_expiry_min:
             code = Code.EXPIRY_TOO_SOON
         elif expiry > now + policy.lock_expiry_max:
             code = Code.EXPIRY_TOO_FAR
-        return self._hide(secret, Failure(code))
+        return self.hide(secret, Failure(code))
 
     def checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
         """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""
         if len(reason) != NOTICE_SIZE:
             return reason
-        onion = self._channels.views.onion(circuit.incoming, circuit.incoming_lock)
+        onion = self.channels.views.onion(circuit.incoming, circuit.incoming_lock)
         try:
-            sent = peel(self._key, onion, lock.condition).next_packet or b""
+            sent = peel(self.channels.key, onion, lock.condition).next_packet or b""
         except InvalidOnion:
             return b"no onion was sent"  # no failure at all: the channel is blamed
         return reason[:2] + hashlib.sha256(sent).digest()

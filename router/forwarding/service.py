@@ -24,57 +24,29 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.storage.store import Moment, Store
-from tallystick.channels.values.arguments import Options
+from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import CircuitClosed, CircuitOpened, CircuitRejected, load_circuits
-from tallystick.router.forwarding.exposure import ExposureLimits
 from tallystick.router.forwarding.forwarder import (
     Answer,
     ClaimLock,
     CloseCircuit,
     Forwarder,
-    ForwardingLimits,
     ForwardOutcome,
     KeepReason,
     Name,
     ReleaseLock,
 )
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.jamming import JammingLimits
-from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import ChannelPort, PayeePort, PayerPort
+from tallystick.router.forwarding.policies import Policies, RoutingOptions
+from tallystick.router.forwarding.ports import NodeChannels, PayeePort, PayerPort
 from tallystick.router.forwarding.relay import Deliver, Forward, Relay
-from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.replay import Replays, load_onions
 
 __all__ = ["Router", "RouterStatistics", "RoutingOptions"]
-
-
-class RoutingOptions(Options, frozen=True, kw_only=True):
-    """How a node takes part in the payment network."""
-
-    policy: ForwardingPolicy = ForwardingPolicy(base_fee=0, fee_ppm=1_000)
-    """What it asks for payments over its channels, where the owner says nothing else."""
-    policies: dict[Address, ForwardingPolicy] = msgspec.field(default_factory=dict)
-    """The same for channels in other assets than the chain's coin. Where an asset is not named, it is the policy above
-    without its amounts (no base fee, any amount): those are in units of the coin. And of all that is not named, few
-    locks pend at once (`exposure`)."""
-    limits: ForwardingLimits = ForwardingLimits()
-    jamming: JammingLimits = JammingLimits()
-    exposure: ExposureLimits = ExposureLimits()
-
-    def policy_in(self, asset: Address) -> ForwardingPolicy:
-        """Return what is asked for payments over channels in an asset, where the owner says nothing else."""
-        if asset == NATIVE:
-            return self.policy
-        rates = msgspec.structs.replace(self.policy, base_fee=0, minimum=1, maximum=0)
-        return self.policies.get(asset, rates)
 
 
 class RouterStatistics(msgspec.Struct, frozen=True):
@@ -93,24 +65,14 @@ class RouterStatistics(msgspec.Struct, frozen=True):
     """Remembered against replays."""
 
 
-class _UnresolvedLock(msgspec.Struct):
-    """A lock from before the restart whose channel onwards is not in step yet."""
-
-    channel: ChannelId
-    added: AddLock
-    until: int
-
-
 class Router:
     """The router of one node, which all locks of its channels go through: see the module's docstring. The engine's
     `LockKeeper`; `start` it once the chain was caught up with."""
 
     def __init__(
         self,
-        key: PrivateKey,
-        channels: ChannelPort,
-        store: Store,
-        limits: ForwardingLimits,
+        channels: NodeChannels,
+        options: RoutingOptions,
         *,
         policies: Policies,
         admission: Admission,
@@ -122,25 +84,28 @@ class Router:
     ) -> None:
         """`alarm` is told what a person should know, `on_ready` of every channel that its peer is in step."""
         self._channels = channels
-        self._limits = limits
+        self._limits = options.limits
         self._admission = admission
         self._incoming = incoming
         self._payer = payer
         self._payee = payee
         self._alarm = alarm
         self._on_ready = on_ready
-        self._replays = Replays(load_onions(store))
+        self._replays = Replays(load_onions(channels.disk))
         self._relay = Relay(
-            key, channels, admission, self._replays, limits, policy_of=policies.policy_of, hide=incoming.hide
+            channels, admission, self._replays, self._limits, policy_of=policies.policy_of, hide=incoming.hide
         )
         self._forwarder = Forwarder(incoming.hide)
         self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._refused = 0
         self._earned: dict[Address, int] = {}
-        self._waiting: dict[Name, _UnresolvedLock] = {}
+        self._waiting: dict[Name, AddLock] = {}
+        """Locks from before the restart whose channels onwards are not in step yet …"""
+        self._patient_until = 0
+        """… and until when they may wait for that, in chain time."""
         states = [view.channel for view in channels.views]
         claimed = {(state.id, known.lock) for state in states for known in state.secrets}
-        self._forwarder.resume(load_circuits(store), claimed)
+        self._forwarder.resume(load_circuits(channels.disk), claimed)
         admission.resume(self._forwarder.circuits)
 
     def __repr__(self) -> str:
@@ -148,12 +113,12 @@ class Router:
 
     def start(self) -> None:
         """Look again at every incoming lock that was pending when the node went down. Peers come after."""
-        until = self._channels.chain.now + self._limits.unsigned_max
+        self._patient_until = self._channels.chain.now + self._limits.unsigned_max
         for channel in self._channels.views.ids:
             for added in self._channels.views.undecided_locks(channel):
                 name = (channel, added.lock.id)
                 if added.onion and self._forwarder.of_origin(*name) is None:
-                    self._waiting[name] = _UnresolvedLock(channel, added, until)
+                    self._waiting[name] = added
         self._channels.store(self._look_again())
 
     def statistics(self) -> RouterStatistics:
@@ -177,11 +142,11 @@ class Router:
     def _look_again(self) -> list[Moment]:
         """Decide about the locks from before the restart whose channels onwards are in step, or are too long not."""
         moments: list[Moment] = []
-        for name, waiting in list(self._waiting.items()):
-            patient = self._channels.chain.now <= waiting.until
-            decided = self._decide(waiting.channel, waiting.added, patient=patient, again=True)
+        patient = self._channels.chain.now <= self._patient_until
+        for (channel, lock), added in list(self._waiting.items()):
+            decided = self._decide(channel, added, patient=patient, again=True)
             if decided is not None:
-                self._waiting.pop(name, None)
+                self._waiting.pop((channel, lock), None)
                 moments += decided
         return moments
 
@@ -200,7 +165,7 @@ class Router:
             self._channels.store(seen)
             return None
         else:
-            self._fail(channel, added.lock.id, decision.reason)
+            self._fail(channel, added.lock.id, decision.reason())
         return [*seen]
 
     def _forward(self, forward: Forward, lock: Lock) -> None:

@@ -37,26 +37,16 @@ FEATURES_MAX = 32
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
-TYPES: dict[str, list[dict[str, str]]] = {
-    "ChannelUpdate": [
-        {"name": "channel", "type": "bytes32"},
-        {"name": "side", "type": "uint8"},
-        {"name": "key", "type": "bytes"},
-        {"name": "timestamp", "type": "uint64"},
-        {"name": "baseFee", "type": "uint128"},
-        {"name": "feePpm", "type": "uint32"},
-        {"name": "minimum", "type": "uint128"},
-        {"name": "maximum", "type": "uint128"},
-        {"name": "margin", "type": "uint32"},
-        {"name": "enabled", "type": "bool"},
-    ],
-    "NodeAnnouncement": [
-        {"name": "key", "type": "bytes"},
-        {"name": "timestamp", "type": "uint64"},
-        {"name": "alias", "type": "string"},
-        {"name": "addresses", "type": "string[]"},
-        {"name": "features", "type": "bytes"},
-    ],
+_SIGNED = {
+    "ChannelUpdate": (
+        "bytes32 channel,uint8 side,bytes key,uint64 timestamp,uint128 baseFee,uint32 feePpm,uint128 minimum,"
+        "uint128 maximum,uint32 margin,bool enabled"
+    ),
+    "NodeAnnouncement": "bytes key,uint64 timestamp,string alias,string[] addresses,bytes features",
+}
+TYPES = {
+    name: [dict(zip(("type", "name"), field.split(), strict=True)) for field in fields.split(",")]
+    for name, fields in _SIGNED.items()
 }
 """The descriptions that wallets take, as in `channels/protocol/eip712.py`."""
 
@@ -93,13 +83,15 @@ class NodeAnnouncement(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
 Announcement: TypeAlias = ChannelUpdate | NodeAnnouncement
 
 
-def _type_hash(name: str) -> bytes:
-    fields = ",".join(f"{field['type']} {field['name']}" for field in TYPES[name])
-    return keccak(f"{name}({fields})".encode())
+class Description(msgspec.Struct, frozen=True):
+    """What a node says of itself: see `NodeAnnouncement`."""
+
+    alias: str = ""
+    addresses: tuple[str, ...] = ()
+    features: bytes = b""
 
 
-_CHANNEL_UPDATE = _type_hash("ChannelUpdate")
-_NODE_ANNOUNCEMENT = _type_hash("NodeAnnouncement")
+_CHANNEL_UPDATE, _NODE_ANNOUNCEMENT = (keccak(f"{name}({fields})".encode()) for name, fields in _SIGNED.items())
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,255}:([0-9]{1,5})", re.ASCII)
 
 
@@ -120,17 +112,8 @@ def _pack_update(update: ChannelUpdate) -> bytes:
     policy = update.policy
     if flaw := policy.flaw():
         raise GossipRefused(flaw)
-    numbers = (
-        update.timestamp,
-        policy.base_fee,
-        policy.fee_ppm,
-        policy.minimum,
-        policy.maximum,
-        policy.margin,
-        int(policy.enabled),
-    )
     head = _CHANNEL_UPDATE + update.channel + _word(update.side) + keccak(update.key)
-    return head + b"".join(map(_word, numbers))
+    return head + b"".join(map(_word, (update.timestamp, *msgspec.structs.astuple(policy))))
 
 
 def _pack_node(node: NodeAnnouncement) -> bytes:
@@ -182,19 +165,11 @@ def sign_update(
     return msgspec.structs.replace(update, signature=key.sign(digest_of(domain, update)))
 
 
-def sign_node(
-    key: PrivateKey,
-    domain: bytes,
-    timestamp: int,
-    *,
-    alias: str = "",
-    addresses: tuple[str, ...] = (),
-    features: bytes = b"",
-) -> NodeAnnouncement:
+def sign_node(key: PrivateKey, domain: bytes, timestamp: int, said: Description) -> NodeAnnouncement:
     """Return a signed node announcement; raise GossipRefused if a field is out of its bounds."""
-    if len(addresses) > ADDRESSES_MAX or len(features) > FEATURES_MAX:
+    if len(said.addresses) > ADDRESSES_MAX or len(said.features) > FEATURES_MAX:
         raise GossipRefused(f"a node announces at most {ADDRESSES_MAX} addresses and {FEATURES_MAX} bytes of features")
-    node = NodeAnnouncement(NodeKey(bytes(key.public)), timestamp, alias, addresses, features)
+    node = NodeAnnouncement(NodeKey(bytes(key.public)), timestamp, said.alias, said.addresses, said.features)
     return msgspec.structs.replace(node, signature=key.sign(digest_of(domain, node)))
 
 

@@ -25,10 +25,10 @@ shows is as many seconds off it as `set_date` was told last, and is for timestam
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.transport.rates import Paces, TokenBucket
 from tallystick.router.gossip import wire
 from tallystick.router.gossip.announcements import (
@@ -39,7 +39,7 @@ from tallystick.router.gossip.announcements import (
     signer_address,
     verify_announcement,
 )
-from tallystick.router.gossip.own_announcements import Description, OwnAnnouncements
+from tallystick.router.gossip.own_announcements import OwnAnnouncements
 from tallystick.router.gossip.peer_state import (
     Budgets,
     GossipEffects,
@@ -51,11 +51,10 @@ from tallystick.router.gossip.peer_state import (
 )
 from tallystick.router.gossip.pending_updates import PendingUpdates
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.gossip.private_updates import PrivateUpdates, encode_update
+from tallystick.router.gossip.private_updates import PrivateUpdates
 from tallystick.router.gossip.reconciliation import BUCKETS, UPDATE_BUCKETS
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
-    Change,
     ChannelFacts,
     FactsForgotten,
     FactsKept,
@@ -86,10 +85,10 @@ class Gossip:
         self._peers: dict[bytes, PeerState] = {}
         self._gone: OrderedDict[bytes, Budgets] = OrderedDict()
         self._partner = partner
-        self._pending = PendingUpdates(self._policy, partner)
+        self.pending = PendingUpdates(self._policy, partner)
         self._served = TokenBucket(self._policy.strangers_serve_rate, self._policy.strangers_serve_burst, 0.0)
         """Bytes that strangers get in answer to their requests, all together."""
-        self._own = OwnAnnouncements(key, domain, self._policy, self.store)
+        self.own = OwnAnnouncements(key, domain, self._policy, self.store)
         self._paces = Paces(self._policy.update_every, self._policy.update_burst)
         self._private = PrivateUpdates(domain, self._policy, self.store, self._paces)
         self._cursor = 0
@@ -103,17 +102,12 @@ class Gossip:
         taken, self._effects = self._effects, GossipEffects()
         taken.changes, self.store.changes = self.store.changes, []
         taken.events, self.store.events = self.store.events, []
-        taken.questions = self._pending.curious
         return taken
-
-    def next_question(self, now: float) -> ChannelId | None:
-        """Return a channel to ask the chain about, None if there is none now. `answer` must follow."""
-        return self._pending.next_question(now)
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way that the next tick should bring further."""
-        return self._pending.curious or any(
+        return self.pending.curious or any(
             state.news or state.requests or state.queried or state.todo or state.asked for state in self._peers.values()
         )
 
@@ -123,7 +117,7 @@ class Gossip:
             channels=len(self.store),
             announcements=self.store.announcements,
             peers=len(self._peers),
-            pending=len(self._pending),
+            pending=len(self.pending),
             accepted=self._accepted,
             repeated=self._repeated,
             ignored=self._ignored,
@@ -143,48 +137,41 @@ class Gossip:
     def load(self, channels: Iterable[FactsKept], announcements: Iterable[KeptAnnouncement], now: float) -> None:
         """Take in what was stored. Call it once, before anything else; `effects` then tells the edges."""
         store = self.store
-        forgotten: list[Change] = []
         for known in channels:
             if not store.put_channel(known.channel, known.facts, known.verified):
-                forgotten.append(FactsForgotten(known.channel))
+                store.changes.append(FactsForgotten(known.channel))
         for kept in announcements:
             if store.takes(kept.announcement):
                 store.put(kept.announcement, kept.digest)
-                self._own.remember(kept.announcement)
+                self.own.remember(kept.announcement)
             else:
-                forgotten.append(AnnouncementForgotten(item_of(kept.announcement)))
-        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)] + forgotten
+                store.changes.append(AnnouncementForgotten(item_of(kept.announcement)))
+        store.changes = [c for c in store.changes if isinstance(c, FactsForgotten | AnnouncementForgotten)]
         for bucket in range(BUCKETS):
             self._drop_beyond(bucket, self._date(now))
-
-    def prefer(self, assets: Collection[Address]) -> None:
-        """Keep room for channels in these assets, besides the coin: this node can use them."""
-        self.store.prefer(assets)
 
     def on_connected(self, peer: bytes, now: float) -> None:
         """A peer is there: reconcile with it at the next tick."""
         if peer not in self._peers:
             budgets = self._gone.pop(peer, None) or Budgets(self._policy, now)
             self._peers[peer] = PeerState(budgets, now)
-            self._pending.join(peer)
+            self.pending.join(peer)
 
     def on_disconnected(self, peer: bytes) -> None:
         """A peer is gone: forget what was going on with it, but not what it has used up of its budgets."""
         state = self._peers.pop(peer, None)
         if state is None:
             return
-        self._pending.leave(peer)
+        self.pending.leave(peer)
         self._gone[peer] = state.budgets
         while len(self._gone) > self._policy.gone_max:
             self._gone.popitem(last=False)
 
-    def receive(self, peer: bytes, frame: bytes, now: float) -> None:
-        """Take a frame of a connected peer. Raise PeerError for what no honest peer sends."""
-        for _ in self.receiving(peer, frame, now):
-            pass
-
     def receiving(self, peer: bytes, frame: bytes, now: float) -> Iterator[None]:
-        """Take a frame of a connected peer in steps of about a millisecond; it may have left between two of them."""
+        """Take a frame of a connected peer in steps of about a millisecond; it may have left between two of them.
+
+        Raise PeerError for what no honest peer sends.
+        """
         state = self._peers.get(peer)
         if state is None or not state.budgets.bytes.take(len(frame), now):
             self._ignored += 1
@@ -219,8 +206,8 @@ class Gossip:
 
     def answer(self, channel: ChannelId, facts: ChannelFacts | None, now: float) -> None:
         """Take the chain's answer to a question; None: there is no such channel, or it is closed."""
-        self._pending.on_answered(channel)
-        pending = self._pending.take(channel)
+        self.pending.on_answered(channel)
+        pending = self.pending.take(channel)
         if facts is None:
             for peer in pending:
                 self._peers[peer].budgets.items.charge(self._policy.lookup_cost, now)
@@ -235,7 +222,7 @@ class Gossip:
         self, channel: ChannelId, facts: ChannelFacts, pending: list[tuple[bytes, KeptAnnouncement]], now: float
     ) -> None:
         """Take in a channel, if there is something to keep of it: a flood of updates by others makes no room here."""
-        if not pending and not self._own.wants(channel) and self.store.facts(channel) is None:
+        if not pending and not self.own.wants(channel) and self.store.facts(channel) is None:
             return
         if not self.store.put_channel(channel, facts, self._date(now)):
             self._forget(channel, now + self._policy.refused_seconds)
@@ -243,38 +230,38 @@ class Gossip:
         for peer, kept in pending:
             if self._in_pace(kept, now):
                 self._admit(peer, kept, now)
-        self._say(self._own.update(channel, self._date(now)), now)
+        self._say(self.own.update(channel, self._date(now)), now)
         self.store.tidy(channel)
 
     def on_closed(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is closing or closed, or its opening was undone: it can carry nothing."""
         self._forget(channel, now + self._policy.stale)
-        self._own.forget(channel)
+        self.own.forget(channel)
 
     def on_opened(self, channel: ChannelId, now: float) -> None:
         """The chain says that a channel is open now. If we refused what we were told of it, we ask our peers again."""
-        if self._pending.pardon(channel):
+        if self.pending.pardon(channel):
             for state in self._peers.values():
                 state.next_round = min(state.next_round, now + self._policy.soon)
 
     def recheck(self, channel: ChannelId) -> None:
         """Ask the chain again about a channel if it is here: its funding may have changed."""
         if self.store.facts(channel) is not None:
-            self._pending.ask(channel)
+            self.pending.ask(channel)
 
     def recheck_since(self, time: float) -> None:
         """Ask the chain again about all channels that it confirmed since then: it was reorganised."""
-        self._pending.pardon_all()
+        self.pending.pardon_all()
         for channel in self.store.verified_since(self._date(time)):
-            self._pending.ask(channel)
+            self.pending.ask(channel)
 
     def tick(self, now: float) -> None:
         """Do what is due. Call it about once per second."""
         self._sweep(now)
-        due = self._own.due(now, self._date(now))
-        self._say(due.say, now)
-        for channel in due.ask:
-            self._pending.ask(channel)
+        say, ask = self.own.due(now, self._date(now))
+        self._say(say, now)
+        for channel in ask:
+            self.pending.ask(channel)
         for peer, state in self._peers.items():
             self._serve(peer, state, now)
             self._tell_news(peer, state)
@@ -290,17 +277,8 @@ class Gossip:
         It is signed at once if the chain has confirmed the channel, else as soon as it does: a payment that is refused
         for a new policy must not come back with the old one. Raise InvalidInput if the policy cannot be announced.
         """
-        self._own.announce(channel, policy)
-        self._say(self._own.update(channel, self._date(now)), now)
-
-    def describe(self, description: Description) -> None:
-        """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
-        self._own.describe(description)
-
-    def update_of(self, channel: ChannelId) -> bytes:
-        """Return our own update of a channel, as failures carry it (BOLT 4); empty if there is none."""
-        update = self._own.said_of(channel)
-        return encode_update(update) if update is not None else b""
+        self.own.announce(channel, policy)
+        self._say(self.own.update(channel, self._date(now)), now)
 
     def learn(self, update: bytes, now: float) -> ChannelUpdate | None:
         """Take in an update that a forwarder sent back to us as a payer; return it if it was sound and news.
@@ -359,7 +337,7 @@ class Gossip:
                 if other != peer and len(state.news) < self._policy.news_max:
                     state.news[item] = None
         if peer is not None:
-            self._own.on_heard(announcement)
+            self.own.on_heard(announcement)
 
     def _say(self, own: list[KeptAnnouncement], now: float) -> None:
         for kept in own:
@@ -375,16 +353,16 @@ class Gossip:
 
     def _park(self, peer: bytes, update: ChannelUpdate, kept: KeptAnnouncement, now: float) -> None:
         place = (update.channel, update.side)
-        if self._pending.is_refused(update.channel, now):
+        if self.pending.is_refused(update.channel, now):
             self._refusals += 1
-        elif self._pending.newest(peer, place) < update.timestamp:
+        elif self.pending.newest(peer, place) < update.timestamp:
             verify_announcement(update, kept.digest)
-            self._ignored += not self._pending.keep(peer, place, kept)
+            self._ignored += not self.pending.keep(peer, place, kept)
 
     def _forget(self, channel: ChannelId, until: float) -> None:
         """Drop a channel and what waits for it, and let nothing about it in until then."""
-        self._pending.take(channel)
-        self._pending.refuse(channel, until)
+        self.pending.take(channel)
+        self.pending.refuse(channel, until)
         self.store.drop_channel(channel)
 
     # --- telling and reconciling -------------------------------------------------------------------------------------
@@ -406,7 +384,7 @@ class Gossip:
         """Ask for the next buckets that differ, as fast as our own budgets and the chain's answers allow."""
         policy = self._policy
         while state.todo and len(state.asked) < policy.window:
-            pending = self._pending.of(peer)
+            pending = self.pending.of(peer)
             busy = state.budgets.items.settle(now) < policy.items_burst / 2 or 2 * pending > policy.parked_per_peer
             names_too_early = state.todo[0] >= UPDATE_BUCKETS and (
                 pending or any(n < UPDATE_BUCKETS for n in state.asked)
@@ -440,7 +418,7 @@ class Gossip:
         date = self._date(now)
         self._drop_beyond(bucket, date)
         for channel in self.store.unverified_channels(bucket, date - self._policy.recheck, date):
-            self._pending.ask(channel)
+            self.pending.ask(channel)
         if not bucket:
             self._paces.sweep(now)
 

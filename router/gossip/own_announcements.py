@@ -9,39 +9,23 @@ What we said with a date of the future, by a clock that was ahead, nobody else t
 
 from __future__ import annotations
 
-import msgspec
-
 from tallystick.channels.errors import InvalidInput, PeerError
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.gossip.announcements import (
     Announcement,
     ChannelUpdate,
+    Description,
     NodeAnnouncement,
     digest_of,
     sign_node,
     sign_update,
 )
 from tallystick.router.gossip.policy import GossipPolicy
+from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.gossip.reconciliation import ItemId
 from tallystick.router.gossip.store import GossipStore, KeptAnnouncement
 from tallystick.router.objects import ForwardingPolicy, NodeKey
-
-
-class Description(msgspec.Struct, frozen=True):
-    """What our node says of itself."""
-
-    alias: str = ""
-    addresses: tuple[str, ...] = ()
-    features: bytes = b""
-
-
-class Due(msgspec.Struct):
-    """What is to be done now."""
-
-    say: list[KeptAnnouncement] = []
-    ask: list[ChannelId] = []
-    """Channels that we want to announce and that the chain has not confirmed yet."""
 
 
 class OwnAnnouncements:
@@ -70,7 +54,7 @@ class OwnAnnouncements:
     def describe(self, description: Description) -> None:
         """Want a name and addresses to be known. Raise InvalidInput if they are none."""
         try:
-            self._sign_node(description, 0)
+            sign_node(self._key, self._domain, 0, description)
         except PeerError as error:
             raise InvalidInput(str(error)) from error
         self._description = description
@@ -80,13 +64,13 @@ class OwnAnnouncements:
         """Whether we announce this channel."""
         return channel in self._wishes
 
-    def said_of(self, channel: ChannelId) -> ChannelUpdate | None:
-        """Return our newest update of a channel, None if there is none."""
+    def said_of(self, channel: ChannelId) -> bytes:
+        """Return our newest update of a channel, as failures carry it (BOLT 4); empty if there is none."""
         for side in (0, 1):
             kept = self._store.get((channel, side))
             if kept is not None and kept.announcement.key == self._own and isinstance(kept.announcement, ChannelUpdate):
-                return kept.announcement
-        return None
+                return encode_update(kept.announcement)
+        return b""
 
     def forget(self, channel: ChannelId) -> None:
         """Announce this channel no more."""
@@ -106,21 +90,22 @@ class OwnAnnouncements:
         else:
             self._next_look = 0.0
 
-    def due(self, now: float, date: float) -> Due:
-        """Return what is to be said or asked now, a bounded part of it."""
-        found = Due()
+    def due(self, now: float, date: float) -> tuple[list[KeptAnnouncement], list[ChannelId]]:
+        """Return what is to be said now, a bounded part of it, and the channels that the chain is to confirm first."""
+        say: list[KeptAnnouncement] = []
+        ask: list[ChannelId] = []
         if now >= self._next_look:
             self._next_look = now + self._policy.check_own
             self._due.update(dict.fromkeys(self._wishes))
-            found.say += self._node(date)
+            say += self._node(date)
         for channel in list(self._due)[: self._policy.own_per_tick]:
             del self._due[channel]
             if channel in self._wishes:
                 if self._store.facts(channel) is None:
-                    found.ask.append(channel)
+                    ask.append(channel)
                 else:
-                    found.say += self.update(channel, date)
-        return found
+                    say += self.update(channel, date)
+        return say, ask
 
     def update(self, channel: ChannelId, date: float) -> list[KeptAnnouncement]:
         """Return the update of a confirmed channel of ours, signed anew, if what the store has is not what we want."""
@@ -150,7 +135,7 @@ class OwnAnnouncements:
         said = self._fresh(there, date)
         if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
             return []
-        node = self._sign_node(wanted, _after(there, date))
+        node = sign_node(self._key, self._domain, _after(there, date), wanted)
         return [KeptAnnouncement(node, digest_of(self._domain, node))]
 
     def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
@@ -166,16 +151,6 @@ class OwnAnnouncements:
         if there is None or there.announcement.timestamp <= date - self._policy.refresh:
             return None
         return there.announcement
-
-    def _sign_node(self, wanted: Description, timestamp: int) -> NodeAnnouncement:
-        return sign_node(
-            self._key,
-            self._domain,
-            timestamp,
-            alias=wanted.alias,
-            addresses=wanted.addresses,
-            features=wanted.features,
-        )
 
 
 def _after(there: KeptAnnouncement | None, date: float) -> int:

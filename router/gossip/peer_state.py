@@ -25,8 +25,6 @@ class GossipEffects(msgspec.Struct):
     events: list[GraphEvent] = []
     faults: list[tuple[bytes, PeerError]] = []
     """Peers whose connections should be ended, and why."""
-    questions: bool = False
-    """Whether `next_question` has something to ask the chain."""
 
 
 class GossipStatistics(msgspec.Struct, frozen=True):

@@ -271,9 +271,7 @@ class GossipStore:
     def tell_apart(self, update: ChannelUpdate) -> None:
         """Tell the graph of an update of a channel here that is not taken in. The store's next word replaces it."""
         kept = self._channels[update.channel]
-        target = self._keys.get(kept.facts.participants[1 - update.side])
-        if target is not None:
-            edge = Edge(kept.channel, update.key, target, kept.facts.capacity, update.policy)
+        if (edge := self._edge(kept, update)) is not None:
             self.events.append(EdgeKnown(edge, kept.facts.asset))
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -288,15 +286,15 @@ class GossipStore:
         kept = self._channels.get(channel)
         if kept is None:
             return (None, None)
-        return (self._edge(kept, 0), self._edge(kept, 1))
+        said = (self._items.get((channel, side)) for side in (0, 1))
+        one, other = (None if update is None else self._edge(kept, update.announcement) for update in said)
+        return one, other
 
-    def _edge(self, kept: FactsKept, side: int) -> Edge | None:
-        update = self._items.get((kept.channel, side))
-        target = self._keys.get(kept.facts.participants[1 - side])
-        if update is None or target is None or not isinstance(update.announcement, ChannelUpdate):
+    def _edge(self, kept: FactsKept, update: Announcement) -> Edge | None:
+        if not isinstance(update, ChannelUpdate):
             return None
-        policy = update.announcement.policy
-        return Edge(kept.channel, update.announcement.key, target, kept.facts.capacity, policy)
+        target = self._keys.get(kept.facts.participants[1 - update.side])
+        return None if target is None else Edge(kept.channel, update.key, target, kept.facts.capacity, update.policy)
 
     def _tell(self, channel: ChannelId) -> None:
         """Say how the edges of a channel differ from what was said before."""

@@ -104,12 +104,8 @@ def decode(frame: bytes) -> Message:
 
 def frames(announcements: list[Announcement]) -> list[bytes]:
     """Return announcements as few frames, each within the limits of a message: updates first, each kind in order."""
-    updates = [item for item in announcements if isinstance(item, ChannelUpdate)]
-    nodes = [item for item in announcements if isinstance(item, NodeAnnouncement)]
-    step, found = UPDATES_PER_FRAME, []
-    for start in range(0, len(updates), step):
-        found.append(encode(Updates(tuple(updates[start : start + step]))))
-    step = NODES_PER_FRAME
-    for start in range(0, len(nodes), step):
-        found.append(encode(Nodes(tuple(nodes[start : start + step]))))
-    return found
+    updates = tuple(item for item in announcements if isinstance(item, ChannelUpdate))
+    nodes = tuple(item for item in announcements if isinstance(item, NodeAnnouncement))
+    one, other = UPDATES_PER_FRAME, NODES_PER_FRAME
+    found = [encode(Updates(updates[start : start + one])) for start in range(0, len(updates), one)]
+    return found + [encode(Nodes(nodes[start : start + other])) for start in range(0, len(nodes), other)]

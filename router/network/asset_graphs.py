@@ -15,55 +15,31 @@ from functools import partial
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.node.engine import Engine
-from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import EdgeKnown, GraphEvent
-from tallystick.router.network.hints import HintUpdates
-from tallystick.router.network.options import PaymentOptions
-from tallystick.router.network.private_channels import PrivateChannels, capacity_of
+from tallystick.router.network.node import LocalNode
+from tallystick.router.network.private_channels import HintUpdates, PrivateChannels, capacity_of
 from tallystick.router.objects import NodeKey
+from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
-from tallystick.router.pathfinding.liquidity_schema import load_beliefs, moments_of
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.sending.asset_graph import AssetGraph, OrderRoutes, OwnChannel
 from tallystick.router.sending.payments import Order
 
 
 class AssetGraphs:
-    """The asset graphs of one node, by asset: see the module's docstring. `load` it before the chain is followed,
+    """The asset graphs of one node, by asset: see the module's docstring. `look` before the chain is followed,
     `draw` what gossip tells."""
 
-    def __init__(
-        self,
-        own: NodeKey,
-        engine: Engine,
-        writer: Writer,
-        gossip: GossipService,
-        private_channels: PrivateChannels,
-        domain: bytes,
-        options: PaymentOptions,
-        clock: Clock,
-        steady: Clock,
-    ) -> None:
-        """`domain` is the adjudicator's EIP-712 domain separator; `steady` shows at the start what `clock` does."""
-        self._own = own
-        self._engine = engine
-        self._views = engine.views
-        self._writer = writer
+    def __init__(self, node: LocalNode, gossip: GossipService, private_channels: PrivateChannels) -> None:
+        self._node = node
+        self._views = node.engine.views
         self._gossip = gossip
         self._private_channels = private_channels
-        self._domain = domain
-        self._named = tuple(options.assets)
-        self._limit = options.assets_max
-        self._compiled = options.compiled
-        self._clock = clock
-        self._steady = steady
         self._asset_graphs: dict[Address, AssetGraph] = {}
         self._changed: dict[Address, set[ChannelId]] = {}
         """Channels to which something has happened of which the graph of their asset does not know yet."""
@@ -77,7 +53,8 @@ class AssetGraphs:
         if asset_graph is None:
             raise InvalidInput(
                 f"this node has no map of the network for asset 0x{asset.hex()}: it makes one when a channel in it is "
-                f"open, for {self._limit} assets besides the coin at most; those named in the settings come first"
+                f"open, for {self._node.options.assets_max} assets besides the coin at most; those named in the "
+                "settings come first"
             )
         return asset_graph
 
@@ -97,18 +74,17 @@ class AssetGraphs:
 
     # --- which graphs there are ------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Make the graphs that are wanted now. Call it before gossip tells what is on disk."""
-        self.look()
-
     def look(self) -> None:
-        """Make the graphs that have come to be wanted, and drop those that are not wanted any more."""
-        held = self._held()
+        """Make the graphs that have come to be wanted, and drop those that are not wanted any more.
+
+        Call it first before gossip tells what is on disk.
+        """
+        held, options = self._held(), self._node.options
         others = sorted(held, key=lambda asset: (not held[asset], asset not in self._asset_graphs, asset))
-        wanted = [asset for asset in dict.fromkeys([*self._named, *others]) if asset != NATIVE][: self._limit]
+        wanted = [asset for asset in dict.fromkeys([*options.assets, *others]) if asset != NATIVE][: options.assets_max]
         self._gossip.prefer(wanted)
         for asset in [asset for asset in self._asset_graphs if asset not in (NATIVE, *wanted)]:
-            self._writer.add(moments_of(self._asset_graphs.pop(asset).knowledge.changes(), asset))
+            self._node.engine.writer.add(self._asset_graphs.pop(asset).knowledge.changes(asset))
         for asset in (NATIVE, *wanted):
             self._asset_graph(asset)
 
@@ -131,14 +107,14 @@ class AssetGraphs:
     def _asset_graph(self, asset: Address) -> AssetGraph:
         """Return the graph for an asset, made now if there is none."""
         if asset not in self._asset_graphs:
-            graph = Graph(self._gossip.edges(asset), compiled=self._compiled)
+            graph = Graph(self._gossip.core.store.edges(asset).values(), compiled=self._node.options.compiled)
             knowledge = Knowledge(graph)
-            knowledge.restore(load_beliefs(self._writer.store, asset), self._steady())
-            learn = partial(self._learn, graph, HintUpdates(graph, self._domain))
+            knowledge.restore(load_beliefs(self._node.channels.disk, asset), self._node.steady())
+            learn = partial(self._learn, graph, HintUpdates(graph, self._node.domain))
             changed = partial(self._take_changed, asset)
             self._changed[asset] = {view.channel.id for view in self._views if view.channel.terms.asset == asset}
             self._asset_graphs[asset] = AssetGraph(
-                self._own, Planner(graph, knowledge), changed, self._own_channel, learn
+                self._node.own, Planner(graph, knowledge), changed, self._own_channel, learn
             )
         return self._asset_graphs[asset]
 
@@ -155,16 +131,13 @@ class AssetGraphs:
 
     def news(self) -> list[Moment]:
         """Return what payments have taught since the last call, to be stored."""
-        found = [
-            moments_of(asset_graph.knowledge.changes(), asset) for asset, asset_graph in self._asset_graphs.items()
-        ]
-        return [moment for moments in found for moment in moments]
+        return [news for asset, each in self._asset_graphs.items() for news in each.knowledge.changes(asset)]
 
     def _learn(self, graph: Graph, hint_updates: HintUpdates, update: bytes) -> bool:
         """Take in the channel update of a failure, for the very next plan already."""
         found = self._gossip.learn(update)
         if found is None:
-            return hint_updates.learn(update, self._clock())
+            return hint_updates.learn(update, self._node.clock())
         for slot in graph.slots_of(found.channel):
             edge = graph.edge(slot)
             if edge.source == found.key:
@@ -173,7 +146,7 @@ class AssetGraphs:
 
     def _take_changed(self, asset: Address) -> set[ChannelId]:
         """Return our channels in an asset to which something has happened since the last call."""
-        for channel in self._engine.take_changed():
+        for channel in self._node.engine.take_changed():
             view = self._views.get(channel)
             if view is not None:
                 self._changed.setdefault(view.channel.terms.asset, set()).add(channel)
@@ -187,7 +160,6 @@ class AssetGraphs:
         return OwnChannel(
             channel,
             NodeKey(view.channel.peer_key),
-            view.channel.terms.asset,
             capacity_of(view.channel),
             spendable if view.usable and view.lock_slots > 0 else 0,
             self._private_channels.peer_policy(channel),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.ports import Entropy
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
@@ -22,19 +18,16 @@ from tallystick.channels.protocol.objects import (
     to_hash,
     to_text,
 )
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import choose_hints
-from tallystick.router.network.options import PaymentOptions
+from tallystick.router.network.node import LocalNode
 from tallystick.router.network.paid import PaidInvoices, PaidJournal
-from tallystick.router.network.private_channels import PrivateChannels
-from tallystick.router.objects import Edge, NodeKey
+from tallystick.router.network.private_channels import PrivateChannels, choose_hints
+from tallystick.router.objects import Edge
 from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, issue, list_invoices
 from tallystick.router.receiving.service import PartRefused, Receiving
-from tallystick.settlement.chain import Chain
 
 _TWICE = "there is an invoice for this payment hash already: a hash is paid once"
 
@@ -43,33 +36,14 @@ class Invoicing:
     """The invoices of one node, from issuing to what becomes of them: see the module's docstring."""
 
     def __init__(
-        self,
-        key: PrivateKey,
-        chain: Chain,
-        channels: ChannelPort,
-        store: Store,
-        options: PaymentOptions,
-        *,
-        graphs: AssetGraphs,
-        private_channels: PrivateChannels,
-        receiving: Receiving,
-        commit: Callable[[Sequence[Moment]], Awaitable[None]],
-        entropy: Entropy,
+        self, node: LocalNode, graphs: AssetGraphs, private_channels: PrivateChannels, receiving: Receiving
     ) -> None:
-        """`commit(moments)` returns once they, and everything done before, are durable."""
-        self.paid = PaidJournal(store)
+        self.paid = PaidJournal(node.channels.disk)
         """What was paid to us, to be read and waited for."""
-        self._key = key
-        self._own = NodeKey(bytes(key.public))
-        self._chain = chain
-        self._channels = channels
-        self._store = store
-        self._options = options
+        self._node = node
         self._graphs = graphs
         self._private_channels = private_channels
         self._receiving = receiving
-        self._commit = commit
-        self._entropy = entropy
 
     @checked
     async def create_invoice(
@@ -96,7 +70,7 @@ class Invoicing:
                 f"this node has no open channel in asset 0x{token.hex()} that could be paid over: open one first"
             )
         digest = to_hash(payment_hash, "payment_hash") if payment_hash else b""
-        ways = choose_hints(self._private_channels.now(token), amount) if hints and self._options.hints else ()
+        ways = choose_hints(self._private_channels.now(token), amount) if hints and self._node.options.hints else ()
         return await self.ask(
             amount, to_text(memo), lifetime=lifetime, hold=hold, payment_hash=digest, asset=token, hints=ways
         )
@@ -114,25 +88,25 @@ class Invoicing:
         own: bool = False,
     ) -> InvoiceRecord:
         """Issue an invoice; `own`: for a payment of this node to itself. Raise InvalidInput."""
-        secret = b"" if payment_hash else self._entropy(32)
+        secret = b"" if payment_hash else self._node.entropy(32)
         invoice = Invoice(
-            payee=self._own,
+            payee=self._node.own,
             payment_hash=payment_hash or digest_of(secret),
-            payment_secret=self._entropy(32),
-            chain_id=self._chain.chain_id,
-            contract=self._chain.contract,
+            payment_secret=self._node.entropy(32),
+            chain_id=self._node.chain.chain_id,
+            contract=self._node.chain.contract,
             asset=asset,
             amount=amount,
-            created=self._channels.chain.sure,
+            created=self._node.channels.chain.sure,
             lifetime=lifetime,
-            lock_life=self._options.patience.claim,
+            lock_life=self._node.options.patience.claim,
             memo=memo,
             hints=hints,
         )
-        if find_invoice(self._store, invoice.payment_hash) is not None:
+        if find_invoice(self._node.channels.disk, invoice.payment_hash) is not None:
             raise InvalidInput(_TWICE)
-        issued = issue(invoice, self._key, secret, hold=hold or not secret, own=own)
-        await self._commit([issued])
+        issued = issue(invoice, self._node.engine.key, secret, hold=hold or not secret, own=own)
+        await self._node.engine.writer.commit([issued])
         record = self.invoice(invoice.payment_hash)
         if record.text != issued.text:  # somebody else was faster, since we looked
             raise InvalidInput(_TWICE)
@@ -141,7 +115,7 @@ class Invoicing:
     @checked
     def invoice(self, payment_hash: AnyHash) -> InvoiceRecord:
         """Return one invoice of ours; raise InvalidInput if it is unknown."""
-        record = find_invoice(self._store, to_hash(payment_hash))
+        record = find_invoice(self._node.channels.disk, to_hash(payment_hash))
         if record is None:
             raise InvalidInput("this node has no invoice of that payment hash; `tally invoice list` shows all")
         return record
@@ -149,7 +123,7 @@ class Invoicing:
     @checked
     def invoices(self, limit: Count = 100, before: Count | None = None) -> list[InvoiceRecord]:
         """Return invoices and payments without one, newest first; `before` goes on from a `position`."""
-        return list_invoices(self._store, limit, before)
+        return list_invoices(self._node.channels.disk, limit, before)
 
     @checked
     async def settle_invoice(self, secret: AnyHash) -> None:
@@ -188,5 +162,5 @@ class Invoicing:
 
     async def _commit_step(self, moments: list[Moment]) -> None:
         """Store moments in the very commit of what was just done to locks."""
-        self._channels.store(moments)
-        await self._commit(())
+        self._node.channels.store(moments)
+        await self._node.engine.writer.commit(())

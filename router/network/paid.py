@@ -12,7 +12,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.storage.store import Store
-from tallystick.router.receiving.issued import InvoiceRecord, last_paid, paid_after
+from tallystick.router.receiving.issued import InvoiceRecord, paid_after
 
 ROWS = 64
 """Invoices read from the disk at a time."""
@@ -22,7 +22,7 @@ class PaidJournal:
     """Reads what was claimed, and wakes those who wait for more."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self.news = trio.Event()
         """What the next claim sets."""
         self._asked: dict[bytes, trio.Event] = {}
@@ -44,10 +44,6 @@ class PaidJournal:
             if self._asked.get(payment_hash) is event and not event.statistics().tasks_waiting:
                 del self._asked[payment_hash]
 
-    def newest(self) -> int:
-        """Return the position of the newest claim, 0 if there is none."""
-        return last_paid(self._store)
-
     def after(self, position: int) -> PaidInvoices:
         """Return an iterator over what was claimed behind a position; raise InvalidInput if it is none."""
         if not 0 <= position < 1 << 62:
@@ -55,10 +51,6 @@ class PaidJournal:
                 f"{position} is no position: pass the `paid` of an invoice, or 0 to begin with the first"
             )
         return PaidInvoices(self, position)
-
-    def rows(self, position: int, limit: int) -> list[InvoiceRecord]:
-        """Return the next claims behind a position."""
-        return paid_after(self._store, position, limit)
 
 
 class PaidInvoices:
@@ -88,7 +80,7 @@ class PaidInvoices:
         return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
 
     def _fetch(self, limit: int) -> bool:
-        rows = self._journal.rows(self._position, limit)
+        rows = paid_after(self._journal.store, self._position, limit)
         self._waiting.extend(rows)
         if rows:
             self._position = rows[-1].paid

@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.conditions import SECRET_SIZE, digest_of
 from tallystick.channels.protocol.objects import (
     NATIVE,
@@ -26,19 +25,16 @@ from tallystick.channels.protocol.objects import (
     to_channel,
     to_hash,
 )
-from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import PaymentFailed, Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.invoicing import Invoicing
-from tallystick.router.network.options import PaymentOptions
+from tallystick.router.network.node import LocalNode
 from tallystick.router.objects import AnyNode, NodeKey, Route, to_node
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord, find_payment, list_payments
-from tallystick.settlement.chain import Chain
 
 REBALANCING = "rebalancing"
 """The memo of payments to ourselves."""
@@ -58,33 +54,11 @@ class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
 class Paying:
     """The payments that one node makes over several hops: see the module's docstring."""
 
-    def __init__(
-        self,
-        own: NodeKey,
-        chain: Chain,
-        channels: ChannelPort,
-        store: Store,
-        options: PaymentOptions,
-        *,
-        graphs: AssetGraphs,
-        outgoing: OutgoingPayments,
-        invoicing: Invoicing,
-        clock: Clock,
-        steady: Clock,
-        entropy: Entropy,
-    ) -> None:
-        """`steady` is for what is counted, whatever becomes of `clock`."""
-        self._own = own
-        self._chain = chain
-        self._channels = channels
-        self._store = store
-        self._options = options
+    def __init__(self, node: LocalNode, graphs: AssetGraphs, outgoing: OutgoingPayments, invoicing: Invoicing) -> None:
+        self._node = node
         self._graphs = graphs
         self._outgoing = outgoing
         self._invoicing = invoicing
-        self._clock = clock
-        self._steady = steady
-        self._entropy = entropy
 
     @checked
     async def pay(
@@ -107,29 +81,20 @@ class Paying:
         if before is not None:
             _check_same(before, wanted.payee, amount or wanted.amount, wanted.asset)
         else:
+            chain, now, assets = self._node.chain, self._node.channels.chain.now, self._graphs.usable
             worth = check_payable(
-                wanted,
-                chain_id=self._chain.chain_id,
-                contract=self._chain.contract,
-                assets=self._graphs.usable,
-                now=self._channels.chain.now,
-                amount=amount,
+                wanted, chain_id=chain.chain_id, contract=chain.contract, assets=assets, now=now, amount=amount
             )
+            names = wanted.payment_hash, wanted.payment_secret
+            order = self._order(*names, wanted.payee, worth, wanted.asset, max_fee, timeout)
             self._begin(
-                Order(
-                    payment_hash=wanted.payment_hash,
-                    target=wanted.payee,
-                    amount=worth,
-                    max_fee=self._max_fee(worth, wanted.asset, max_fee),
-                    asset=wanted.asset,
-                    payment_secret=wanted.payment_secret,
+                msgspec.structs.replace(
+                    order,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
-                    lock_seconds=max(self._options.lock_seconds, wanted.lock_life + 600),
-                    gives_up=self._until(timeout),
+                    lock_seconds=max(order.lock_seconds, wanted.lock_life + 600),
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
-                    created=self._clock(),
                     parts=wanted.takes_parts,
                 )
             )
@@ -157,21 +122,9 @@ class Paying:
             if before is not None:
                 _check_same(before, target, amount, token)
                 return await self.receipt(before.payment_hash)
-        opens = to_hash(secret, "secret") if secret else self._entropy(SECRET_SIZE)
-        order = Order(
-            payment_hash=digest_of(opens),
-            target=target,
-            amount=amount,
-            max_fee=self._max_fee(amount, token, max_fee),
-            asset=token,
-            payment_secret=self._entropy(32),
-            keysend=opens,
-            lock_seconds=self._options.lock_seconds,
-            gives_up=self._until(timeout),
-            created=self._clock(),
-            kind=PaymentKind.KEYSEND,
-        )
-        self._begin(order)
+        opens = to_hash(secret, "secret") if secret else self._node.entropy(SECRET_SIZE)
+        order = self._order(digest_of(opens), self._node.entropy(32), target, amount, token, max_fee, timeout)
+        self._begin(msgspec.structs.replace(order, keysend=opens, kind=PaymentKind.KEYSEND))
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -186,29 +139,17 @@ class Paying:
     ) -> PaymentReceipt:
         """Pay ourselves: `amount` comes back over one channel of ours, having gone out over another with the fee."""
         first, last = to_channel(out), to_channel(back)
-        asset, other = (self._channels.views.channel(channel).terms.asset for channel in (first, last))
+        asset, other = (self._node.channels.views.channel(channel).terms.asset for channel in (first, last))
         if first == last:
             raise InvalidInput("name two channels: one to send from, one to receive in")
         if asset != other:
             raise InvalidInput("these two channels carry different assets: a payment stays in one")
         self._graphs.of(asset)
         record = await self._invoicing.ask(amount, REBALANCING, asset=asset, own=True)
-        order = Order(
-            payment_hash=record.payment_hash,
-            target=self._own,
-            amount=amount,
-            max_fee=self._max_fee(amount, asset, max_fee),
-            asset=asset,
-            payment_secret=record.payment_secret,
-            lock_seconds=self._options.lock_seconds,
-            gives_up=self._until(timeout),
-            memo=REBALANCING,
-            created=self._clock(),
-            first_channel=first,
-            last_channel=last,
-            kind=PaymentKind.REBALANCE,
-        )
-        self._outgoing.begin(order)
+        names = record.payment_hash, record.payment_secret
+        order = self._order(*names, self._node.own, amount, asset, max_fee, timeout)
+        way = {"first_channel": first, "last_channel": last}
+        self._outgoing.begin(msgspec.structs.replace(order, memo=REBALANCING, kind=PaymentKind.REBALANCE, **way))
         return await self.receipt(order.payment_hash)
 
     @checked
@@ -217,19 +158,8 @@ class Paying:
     ) -> Route:
         """Find out by trying whether `amount` could be paid now; return the way, or raise PaymentFailed."""
         target, token = to_node(to), to_address(asset, "asset")
-        order = Order(
-            payment_hash=self._entropy(32),
-            target=target,
-            amount=amount,
-            max_fee=self._max_fee(amount, token, None),
-            asset=token,
-            payment_secret=self._entropy(32),
-            lock_seconds=self._options.lock_seconds,
-            gives_up=self._until(timeout),
-            created=self._clock(),
-            kind=PaymentKind.PROBE,
-        )
-        self._begin(order)
+        order = self._order(self._node.entropy(32), self._node.entropy(32), target, amount, token, None, timeout)
+        self._begin(msgspec.structs.replace(order, kind=PaymentKind.PROBE))
         record = await self._outgoing.wait_ended(order.payment_hash)
         if record.reason is not Unpaid.PAYEE_REFUSES:
             raise _failed(record)
@@ -239,7 +169,7 @@ class Paying:
     def estimate(self, to: AnyNode, amount: Amount, *, asset: AnyAddress = NATIVE) -> Route:
         """Return the way that a payment would try first; its `fee` is an estimate. Raise NoRoute or InvalidInput."""
         graph = self._graphs.of(to_address(asset, "asset"))
-        return graph.estimate(to_node(to), amount, now=self._steady())
+        return graph.estimate(to_node(to), amount, now=self._node.steady())
 
     async def receipt(self, payment_hash: bytes) -> PaymentReceipt:
         """Wait for a payment; return its receipt or raise PaymentFailed; InvalidInput if there is no such payment."""
@@ -256,12 +186,12 @@ class Paying:
 
         `order.kind` says what each was for. `probes`: with those that only found out something.
         """
-        return list_payments(self._store, limit, before, probes=probes)
+        return list_payments(self._node.channels.disk, limit, before, probes=probes)
 
     @checked
     def payment(self, payment_hash: AnyHash) -> PaymentRecord:
         """Return one payment of ours; raise InvalidInput if it is unknown."""
-        found = find_payment(self._store, to_hash(payment_hash))
+        found = find_payment(self._node.channels.disk, to_hash(payment_hash))
         if found is None:
             raise InvalidInput("this node made no payment of that hash; `tally payments` shows all")
         return found
@@ -269,24 +199,40 @@ class Paying:
     def _before(self, payment_hash: bytes) -> Order | None:
         """Return the order of a payment that is on its way or was paid; None if it may be (or may again be) begun."""
         begun = self._outgoing.order_of(payment_hash)  # which may not be stored yet
-        known = find_payment(self._store, payment_hash)
+        known = find_payment(self._node.channels.disk, payment_hash)
         if begun is None and known is not None and (known.ended is None or known.is_paid):
             return known.order
         return begun
 
     def _begin(self, order: Order) -> None:
-        if order.target == self._own:
+        if order.target == self._node.own:
             raise InvalidInput("this invoice is this node's own: paying oneself is `rebalance`")
         self._graphs.of(order.asset)
         self._outgoing.begin(order)
 
-    def _max_fee(self, amount: int, asset: Address, max_fee: int | None) -> int:
-        if max_fee is not None:
-            return check_amount(max_fee, "max_fee")
-        return self._options.max_fee(amount, asset)
-
-    def _until(self, timeout: float | None) -> float:
-        return self._clock() + (self._options.timeout if timeout is None else timeout)
+    def _order(
+        self,
+        payment_hash: bytes,
+        payment_secret: bytes,
+        target: NodeKey,
+        amount: int,
+        asset: Address,
+        max_fee: int | None,
+        timeout: float | None,
+    ) -> Order:
+        """Return what all orders have, by our options where whoever orders says nothing."""
+        options, now = self._node.options, self._node.clock()
+        return Order(
+            payment_hash=payment_hash,
+            payment_secret=payment_secret,
+            target=target,
+            amount=amount,
+            max_fee=options.max_fee(amount, asset) if max_fee is None else check_amount(max_fee, "max_fee"),
+            asset=asset,
+            lock_seconds=options.lock_seconds,
+            gives_up=now + (options.timeout if timeout is None else timeout),
+            created=now,
+        )
 
 
 def _check_same(order: Order, payee: NodeKey, amount: int | None, asset: Address) -> None:

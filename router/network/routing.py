@@ -18,39 +18,30 @@ from contextlib import suppress
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.node.alarms import OnAlarm
-from tallystick.channels.node.engine import Engine
-from tallystick.channels.node.peers import Peers, number_of
-from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.node.peers import number_of
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.eip712 import domain_separator
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, AnyChannel, ChannelId, Count, to_channel
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
-from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.guests import Rank
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.circuits import ForwardRecord, forwards_after, forwards_before
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.service import Router, RoutingOptions
+from tallystick.router.forwarding.policies import Policies, RoutingOptions
+from tallystick.router.forwarding.service import Router
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.service import GossipService
 from tallystick.router.gossip.store import GraphEvent
-from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.network.asset_graphs import AssetGraphs
-from tallystick.router.network.hints import TOLD_TAG
 from tallystick.router.network.invoicing import Invoicing
+from tallystick.router.network.node import LocalNode
 from tallystick.router.network.options import AssetOptions, PaymentOptions
 from tallystick.router.network.paying import Paying, PaymentReceipt
-from tallystick.router.network.private_channels import PrivateChannels
-from tallystick.router.objects import ForwardingPolicy, NodeKey
+from tallystick.router.network.private_channels import TOLD_TAG, PrivateChannels
+from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
 from tallystick.router.sending.outgoing import OutgoingPayments
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.following.follower import BlockAdded, Step
 
 __all__ = ["AssetOptions", "PaymentOptions", "PaymentReceipt", "Routing"]
@@ -67,150 +58,91 @@ class Routing:
 
     def __init__(
         self,
-        *,
-        key: PrivateKey,
-        engine: Engine,
-        writer: Writer,
-        chain: Chain,
-        peers: Peers,
-        options: PaymentOptions,
+        node: LocalNode,
         forwarding: RoutingOptions,
-        clock: Clock,
-        steady: Clock,
-        entropy: Entropy,
+        *,
         jitter: Callable[[], float],
         tell: Callable[[Paid | PaymentHeld], None],
-        alarm: OnAlarm,
         claim_fee: Callable[[], int],
     ) -> None:
-        """`steady` shows at the start what `clock` does; `tell` is told of payments to us after their commits.
+        """`tell` is told of payments to us after their commits.
 
         `claim_fee` says below what worth in the native coin a secret is not claimed on chain now; 0: all are claimed.
         """
-        self._options = options
-        self.channels = NodeChannels(engine)
-        self.policies = Policies(self.channels, writer.store, forwarding.policy_in)
-        self._own = NodeKey(bytes(key.public))
-        self._engine = engine
-        self._writer = writer
-        domain = domain_separator(chain.chain_id, chain.contract)
+        options, rank = node.options, node.engine.rank
+        self._node = node
+        self.channels = node.channels
+        self.policies = Policies(node.channels, forwarding)
         self.gossip = GossipService(
-            Gossip(key, domain, partner=lambda peer: engine.rank(peer) is Rank.PARTNER),
-            chain,
-            writer,
-            clock=clock,
-            steady=steady,
-            say=peers.say,
-            punish=peers.end,
+            core=Gossip(node.engine.key, node.domain, partner=lambda peer: rank(peer) is Rank.PARTNER),
+            ask=node.chain.channel,
+            writer=node.engine.writer,
+            clock=node.clock,
+            steady=node.steady,
+            say=node.peers.say,
+            punish=node.peers.end,
             tell=self._draw,
             jitter=jitter,
         )
         self.private_channels = PrivateChannels(
-            key,
-            domain,
-            engine,
-            self.policies,
-            is_known=self._is_known,
-            announced=self.gossip.update_of,
-            say=peers.say,
-            clock=clock,
-            announces=options.announce,
+            node, self.policies, is_known=self._is_known, announced=self.gossip.core.own.said_of
         )
-        self.maps = AssetGraphs(
-            self._own, engine, writer, self.gossip, self.private_channels, domain, options, clock, steady
-        )
-        admission = Admission(
-            self.channels,
-            writer.store,
-            forwarding.jamming,
-            forwarding.exposure,
-            named=forwarding.policies,
-            fee=claim_fee,
-            alarm=alarm,
-        )
-        self.incoming = IncomingLocks(self.channels, admission, self.private_channels.update_of)
+        self.maps = AssetGraphs(node, self.gossip, self.private_channels)
+        admission = Admission(node.channels, forwarding, fee=claim_fee, alarm=node.alarm)
+        self.incoming = IncomingLocks(node.channels, admission, self.private_channels.update_of)
         self.outgoing = OutgoingPayments(
-            self.channels,
+            node.channels,
             self.maps.routes_for,
-            store=writer.store,
-            record=writer.add,
-            clock=clock,
-            steady=steady,
-            entropy=entropy,
+            clock=node.clock,
+            steady=node.steady,
+            entropy=node.entropy,
             limits=options.limits_in,
-            alarm=alarm,
+            alarm=node.alarm,
             inline=False,
         )
         self.receiving = Receiving(
-            self.channels,
+            node.channels,
             self.incoming,
-            writer.store,
             patience=options.patience,
             keysend=(NATIVE, *options.assets) if options.keysend else (),
-            later=self._later,
             tell=tell,
         )
         self.router = Router(
-            key,
-            self.channels,
-            writer.store,
-            forwarding.limits,
+            node.channels,
+            forwarding,
             policies=self.policies,
             admission=admission,
             incoming=self.incoming,
             payer=self.outgoing,
             payee=self.receiving,
-            alarm=alarm,
+            alarm=node.alarm,
             on_ready=self.private_channels.tell,
         )
-        engine.keep_locks(self.router)
-        self.invoicing = Invoicing(
-            key,
-            chain,
-            self.channels,
-            writer.store,
-            options,
-            graphs=self.maps,
-            private_channels=self.private_channels,
-            receiving=self.receiving,
-            commit=writer.commit,
-            entropy=entropy,
-        )
-        self.paying = Paying(
-            self._own,
-            chain,
-            self.channels,
-            writer.store,
-            options,
-            graphs=self.maps,
-            outgoing=self.outgoing,
-            invoicing=self.invoicing,
-            clock=clock,
-            steady=steady,
-            entropy=entropy,
-        )
-        peers.extend(self._receive)
+        self.invoicing = Invoicing(node, self.maps, self.private_channels, self.receiving)
+        self.paying = Paying(node, self.maps, self.outgoing, self.invoicing)
+        node.engine.keep_locks(self.router)
+        node.peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Take in what is on disk. Before the chain is followed."""
-        self.maps.load()
+        self.maps.look()
         self.gossip.load()
         self.outgoing.load()
 
     def start(self) -> None:
         """Look again at what was pending, and go on with payments. Once the chain was caught up with."""
         self.router.start()
-        for channel in self._engine.views.ids:
+        for channel in self._node.engine.views.ids:
             self._announce(channel)
         self.outgoing.resume()
 
     def describe(self, addresses: tuple[str, ...]) -> None:
         """Let the network know where we are."""
-        if self._options.announce:
+        if self._node.options.announce:
             with suppress(InvalidInput):  # an address that cannot be announced is of no use to others
-                self.gossip.describe(Description(self._options.alias, addresses))
+                self.gossip.describe(Description(self._node.options.alias, addresses))
 
     async def run(self) -> None:
         """Gossip, watch over payments and write down what they teach, until cancelled."""
@@ -228,7 +160,7 @@ class Routing:
             await trio.sleep(SAVE_SECONDS)
             moments = self.maps.news()
             if moments:
-                await self._writer.commit(moments)
+                await self._node.engine.writer.commit(moments)
 
     def on_event(self, event: Event) -> None:
         """Take in what the engine and the peers tell."""
@@ -269,10 +201,10 @@ class Routing:
 
     def _is_known(self, channel: ChannelId, asset: Address) -> bool:
         """Whether the network knows a channel of ours as a way to us."""
-        return asset in self.maps and self.maps.graph(asset).get(channel, self._own) is not None
+        return asset in self.maps and self.maps.graph(asset).get(channel, self._node.own) is not None
 
     def _announce(self, channel: ChannelId) -> None:
-        view = self._engine.views.get(channel)
+        view = self._node.engine.views.get(channel)
         if view is not None and view.channel.phase is Phase.OPEN and self.private_channels.may_announce(channel):
             self.gossip.announce(channel, self.policies.policy_of(channel))
 
@@ -288,19 +220,16 @@ class Routing:
         """Ask something else from now on, and tell the network. Raise InvalidInput."""
         identity = to_channel(channel)
         self.private_channels.check(identity, policy)  # first: a node that starts says again what is stored
-        await self._writer.commit(list(self.policies.set_policy(identity, policy)))
+        await self._node.engine.writer.commit(list(self.policies.set_policy(identity, policy)))
         self._announce(identity)
         self.private_channels.tell(identity)
 
     @checked
     def forwards(self, limit: Count = 100, before: Count = 0) -> list[ForwardRecord]:
         """Return payments of others that ended, newest first; `before` goes on from a position."""
-        return forwards_before(self._writer.store, before, limit)
+        return forwards_before(self._node.channels.disk, before, limit)
 
     @checked
     def forwards_after(self, position: Count = 0, limit: Count = 100) -> list[ForwardRecord]:
         """Return payments of others that ended, oldest first, behind a position."""
-        return forwards_after(self._writer.store, position, limit)
-
-    def _later(self, then: Callable[[], None]) -> None:
-        self._writer.add((), then)
+        return forwards_after(self._node.channels.disk, position, limit)

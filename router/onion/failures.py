@@ -28,17 +28,10 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import REASON_MAX
-from tallystick.router.codes import Code, explain, interpret
+from tallystick.router.codes import Code, interpret
 from tallystick.router.errors import InvalidOnion
+from tallystick.router.onion import tlv
 from tallystick.router.onion.sphinx import HMAC_SIZE, derive, obfuscate
-from tallystick.router.onion.tlv import (
-    UINT64_BYTES,
-    UINT128_BYTES,
-    decode_integer,
-    decode_records,
-    encode_integer,
-    encode_records,
-)
 
 TRIES = 27
 """How often `attribute` tries to read a failure, whatever the length of the route."""
@@ -53,7 +46,7 @@ NOTICE_SIZE = 2 + 32
 
 _SIZES = {HMAC_SIZE + 4 + size for size in (MESSAGE_SIZE, MESSAGE_MAX)}
 _DUMMY = bytes(32)
-_INTEGERS = {2: ("amount", UINT128_BYTES), 4: ("time", UINT64_BYTES), 12: ("type", UINT64_BYTES), 14: ("offset", 2)}
+_INTEGERS = {2: ("amount", 16), 4: ("time", 8), 12: ("type", 8), 14: ("offset", 2)}  # each with its most bytes
 _BYTES = {6: "channel", 8: "update", 10: "onion_hash"}
 
 
@@ -81,18 +74,18 @@ class Failure(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """A sentence for a person."""
         about = f" (channel {self.channel.hex()[:16]}…)" if self.channel else ""
-        return explain(self.code) + about
+        return self.code.meaning + about
 
 
 def encode_failure(failure: Failure) -> bytes:
     """Return the message: its code, and what fields it has. Raise InvalidInput if it is too long."""
     records = {
-        kind: encode_integer(value)
+        kind: tlv.encode_integer(value)
         for kind, (name, _) in _INTEGERS.items()
         if (value := getattr(failure, name)) is not None
     }
     records |= {kind: value for kind, name in _BYTES.items() if (value := getattr(failure, name))}
-    message = failure.code.to_bytes(2, "big") + encode_records(records)
+    message = failure.code.to_bytes(2, "big") + tlv.encode_records(records)
     if len(message) > MESSAGE_MAX:
         raise InvalidInput(f"a failure has at most {MESSAGE_MAX} bytes, this one has {len(message)}")
     return message
@@ -105,11 +98,11 @@ def decode_failure(message: bytes) -> Failure:
     """
     if len(message) < 2:
         raise MalformedMessage("a failure begins with a code of 2 bytes")
-    records = decode_records(message[2:], _INTEGERS.keys() | _BYTES.keys())
+    records = tlv.decode_records(message[2:], _INTEGERS.keys() | _BYTES.keys())
     fields: dict[str, Any] = {name: records[kind] for kind, name in _BYTES.items() if kind in records}
     for kind, (name, size) in _INTEGERS.items():
         if kind in records:
-            fields[name] = decode_integer(records[kind], size)
+            fields[name] = tlv.decode_integer(records[kind], size)
     return Failure(interpret(int.from_bytes(message[:2], "big")), **fields)
 
 

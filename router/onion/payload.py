@@ -14,18 +14,11 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.limits import UINT64_MAX
-from tallystick.channels.protocol.objects import ChannelId, check_amount
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, check_amount
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.onion.tlv import (
-    UINT64_BYTES,
-    UINT128_BYTES,
-    decode_integer,
-    decode_records,
-    encode_integer,
-    encode_records,
-)
+from tallystick.router.onion import tlv
 
 AMOUNT = 2
 EXPIRY = 4
@@ -86,24 +79,43 @@ class FinalPayload(Discreet, msgspec.Struct, frozen=True):
 Payload = ForwardPayload | FinalPayload
 
 
+class FinalLock(Discreet, msgspec.Struct, frozen=True):
+    """A lock that ends at this node, and what its onion says."""
+
+    channel: ChannelId
+    lock: Lock
+    payload: FinalPayload
+    secret: bytes
+    """Shared with the payer by the onion: only the payer can read why it is refused."""
+    asset: Address = NATIVE
+    """Of the channel."""
+    again: bool = False
+    """It was pending when the node went down, and handed to the payee before: its invoice may have expired since."""
+
+    @property
+    def name(self) -> tuple[ChannelId, int]:
+        """Its channel and its number there."""
+        return self.channel, self.lock.id
+
+
 def encode_payload(payload: Payload) -> bytes:
     """Return the payload's records, without a length before them."""
-    records = {AMOUNT: encode_integer(payload.amount), EXPIRY: encode_integer(payload.expiry)}
+    records = {AMOUNT: tlv.encode_integer(payload.amount), EXPIRY: tlv.encode_integer(payload.expiry)}
     if isinstance(payload, ForwardPayload):
         records[CHANNEL] = payload.channel
     else:
-        records[PAYMENT_DATA] = payload.payment_secret + encode_integer(payload.total)
+        records[PAYMENT_DATA] = payload.payment_secret + tlv.encode_integer(payload.total)
         if payload.metadata:
             records[METADATA] = payload.metadata
         if payload.keysend:
             records[KEYSEND] = payload.keysend
-    return encode_records(records)
+    return tlv.encode_records(records)
 
 
 def decode_payload(data: bytes) -> Payload:
     """Return what the payload says; raise InvalidOnion if it is not exactly one of the two kinds."""
     try:
-        return _decode(decode_records(data, _ALL))
+        return _decode(tlv.decode_records(data, _ALL))
     except (MalformedMessage, InvalidInput) as error:
         raise InvalidOnion(f"the onion's instructions are refused: {error}", Code.INVALID_ONION_PAYLOAD) from error
 
@@ -114,15 +126,15 @@ def _decode(records: dict[int, bytes]) -> Payload:
     )
     if wrong := (records.keys() - allowed) | (required - records.keys()):
         raise MalformedMessage(f"record {min(wrong)} is missing, or out of place")
-    amount = decode_integer(records[AMOUNT], UINT128_BYTES)
-    expiry = decode_integer(records[EXPIRY], UINT64_BYTES)
+    amount = tlv.decode_integer(records[AMOUNT], tlv.UINT128_BYTES)
+    expiry = tlv.decode_integer(records[EXPIRY], tlv.UINT64_BYTES)
     if CHANNEL in records:
         return ForwardPayload(amount, expiry, ChannelId(records[CHANNEL]))
     for optional in (METADATA, KEYSEND):
         if records.get(optional) == b"":
             raise MalformedMessage(f"record {optional} is empty")
     data = records[PAYMENT_DATA]
-    total = decode_integer(data[32:], UINT128_BYTES)
+    total = tlv.decode_integer(data[32:], tlv.UINT128_BYTES)
     return FinalPayload(amount, expiry, data[:32], total, records.get(KEYSEND, b""), records.get(METADATA, b""))
 
 

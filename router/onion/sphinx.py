@@ -122,25 +122,37 @@ def peel(key: PrivateKey, packet: bytes, associated: bytes) -> Peeled:
         raise InvalidOnion(
             "the onion was damaged, or made for another node or another payment", Code.INVALID_ONION_HMAC
         )
-    clear = obfuscate(derive(b"rho", secret), area + bytes(AREA_SIZE))
-    payload, code, end = _split(clear, secret)
-    if code == _NO_HMAC:
-        return Peeled(payload, secret, None)
-    following = point.blind(_blinding(ephemeral, secret))
-    return Peeled(payload, secret, _packet(following, clear[end : end + AREA_SIZE], code))
+    return _open(secret, point, ephemeral, area)
 
 
 def onions_of(onion: BuiltOnion) -> Iterator[bytes]:
     """Give the packet that each hop must receive, in order: what the hops before it make of the first one."""
-    packet = onion.packet
-    for secret in onion.secrets[:-1]:
-        yield packet
-        clear = obfuscate(derive(b"rho", secret), packet[1 + KEY_SIZE : -HMAC_SIZE] + bytes(AREA_SIZE))
-        _, code, end = _split(clear, secret)
-        ephemeral = packet[1 : 1 + KEY_SIZE]
-        following = Point(ephemeral).blind(_blinding(ephemeral, secret))
-        packet = _packet(following, clear[end : end + AREA_SIZE], code)
-    yield packet
+    packet: bytes | None = onion.packet
+    for secret in onion.secrets:
+        if packet is not None:
+            yield packet
+            ephemeral = packet[1 : 1 + KEY_SIZE]
+            packet = _open(secret, Point(ephemeral), ephemeral, packet[1 + KEY_SIZE : -HMAC_SIZE]).next_packet
+
+
+def _open(secret: bytes, point: Point, ephemeral: bytes, area: bytes) -> Peeled:
+    """Return what a packet holds for the hop that shares this secret with the payer; raise InvalidOnion if nothing."""
+    clear = obfuscate(derive(b"rho", secret), area + bytes(AREA_SIZE))
+    try:
+        size, start = read_bigsize(clear, 0)
+    except MalformedMessage as error:
+        raise InvalidOnion(f"in the onion, {error}", Code.INVALID_ONION_PAYLOAD, secret) from error
+    middle = start + size
+    end = middle + HMAC_SIZE
+    if end > AREA_SIZE:
+        raise InvalidOnion(
+            f"the onion's payload says that it has {size} bytes, more than fit", Code.INVALID_ONION_PAYLOAD, secret
+        )
+    payload, code = clear[start:middle], clear[middle:end]
+    if code == _NO_HMAC:
+        return Peeled(payload, secret, None)
+    following = point.blind(_blinding(ephemeral, secret))
+    return Peeled(payload, secret, _packet(following, clear[end : end + AREA_SIZE], code))
 
 
 def _packet(ephemeral: bytes, area: bytes, code: bytes) -> bytes:
@@ -171,20 +183,6 @@ def _filler(keys: Sequence[bytes], framed: Sequence[bytes]) -> bytes:
         extended = bytes(start) + filler + bytes(len(payload) + HMAC_SIZE)
         filler = obfuscate(key, extended)[start:]
     return filler
-
-
-def _split(clear: bytes, secret: bytes) -> tuple[bytes, bytes, int]:
-    """Return the payload and the next HMAC at the front of a decrypted area, and where they end."""
-    try:
-        size, start = read_bigsize(clear, 0)
-    except MalformedMessage as error:
-        raise InvalidOnion(f"in the onion, {error}", Code.INVALID_ONION_PAYLOAD, secret) from error
-    end = start + size + HMAC_SIZE
-    if end > AREA_SIZE:
-        raise InvalidOnion(
-            f"the onion's payload says that it has {size} bytes, more than fit", Code.INVALID_ONION_PAYLOAD, secret
-        )
-    return clear[start : start + size], clear[start + size : end], end
 
 
 def _authenticate(secret: bytes, area: bytes, associated: bytes) -> bytes:

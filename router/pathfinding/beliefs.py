@@ -1,10 +1,20 @@
-"""What is believed of the balance of others' channels: before anything is known, and by what passed or failed."""
+"""What is believed of the balance of others' channels: before anything is known, and by what passed or failed.
+
+What was learned is stored: one row per channel, replaced as payments teach, pruned with the belief. Each asset has a
+`Knowledge` of its own, whose rows are told apart by the asset. Nothing hangs on these rows but the quality of plans:
+they may be written late, and lost without harm.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import msgspec
+
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, below, table
 
 
 class Prior(msgspec.Struct, frozen=True):
@@ -22,14 +32,6 @@ class Prior(msgspec.Struct, frozen=True):
             return share
         ends = math.exp(-self.slope)
         return 0.5 * (1.0 - math.exp(-self.slope * share) + math.exp(self.slope * (share - 1.0)) - ends) / (1.0 - ends)
-
-    def quantile(self, chance: float) -> float:
-        """Return the share of the capacity that a balance is under with that probability: what `below` undoes."""
-        low, high = 0.0, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.below(middle) < chance else (low, middle)
-        return low
 
 
 BIMODAL = Prior()
@@ -70,3 +72,46 @@ class Belief(msgspec.Struct, frozen=True):
         """Return it after `amount` was paid over the direction."""
         lower = min(capacity, max(0, self.lower - amount))
         return Belief(lower, max(lower + 1, min(capacity + 1, self.upper - amount)), self.time)
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------
+
+
+class BeliefLearned(Moment, frozen=True):
+    """What is known of a channel changed."""
+
+    channel: ChannelId
+    belief: Belief
+    asset: Address
+
+
+class BeliefsForgotten(Moment, frozen=True):
+    """Nothing is known any more of an asset's channels last heard of before that time."""
+
+    before: float
+    asset: Address
+
+
+_WIDTH = 17
+"""Bytes of an amount: one more than the largest amount takes, as `upper` may be capacity + 1."""
+
+_LIQUIDITY = table("liquidity", "channel lower upper time asset", learned=True)
+
+
+def _learned(rows: Rows, moment: BeliefLearned) -> None:
+    belief = moment.belief
+    lower, upper = belief.lower.to_bytes(_WIDTH, "big"), belief.upper.to_bytes(_WIDTH, "big")
+    rows.put(_LIQUIDITY, moment.channel, lower, upper, belief.time, moment.asset)
+
+
+def _forgotten(rows: Rows, moment: BeliefsForgotten) -> None:
+    rows.delete(_LIQUIDITY, below("time", moment.before), asset=moment.asset)
+
+
+LIQUIDITY = Subject("liquidity", (_LIQUIDITY,), {BeliefLearned: _learned, BeliefsForgotten: _forgotten})
+
+
+def load_beliefs(store: Store, asset: Address = NATIVE) -> Iterator[tuple[ChannelId, Belief]]:
+    """Yield what was known of each channel in an asset, the oldest first: for `Knowledge.restore`."""
+    for channel, lower, upper, time, _ in store.read(_LIQUIDITY.rows(asset=asset, order=("time", "channel"))):
+        yield ChannelId(channel), Belief(int.from_bytes(lower, "big"), int.from_bytes(upper, "big"), time)

@@ -21,8 +21,9 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 import msgspec
 
@@ -42,19 +43,9 @@ MSAT = 1_000
 """Millisatoshi in a satoshi."""
 
 COLUMNS = (
-    "channel",
-    "src",
-    "dst",
-    "capacity_sat",
-    "fee_base_msat",
-    "fee_ppm",
-    "cltv_delta",
-    "htlc_min_msat",
-    "htlc_max_msat",
+    "channel", "src", "dst", "capacity_sat", "fee_base_msat", "fee_ppm", "cltv_delta", "htlc_min_msat", "htlc_max_msat",
     "enabled",
-)
-
-
+)  # fmt: skip
 INBOUND_COLUMNS = ("inbound_base_msat", "inbound_ppm")
 """Of a graph with inbound fees, after the others."""
 
@@ -102,11 +93,6 @@ class _LndEdge(msgspec.Struct, gc=False):
     node2_policy: _LndPolicy | None = None
 
 
-class _LndGraph(msgspec.Struct):
-    edges: list[_LndEdge]
-    nodes: list[_LndNode] = []
-
-
 # --- CLN -------------------------------------------------------------------------------------------------------------
 
 
@@ -123,30 +109,28 @@ class _ClnChannel(msgspec.Struct, gc=False):
     htlc_maximum_msat: Amount = 0
 
 
-class _ClnGraph(msgspec.Struct):
-    channels: list[_ClnChannel]
+class _Json(msgspec.Struct):
+    """Either of both formats: one has edges, the other channels."""
 
-
-class _Shape(msgspec.Struct):
-    """What tells the two JSON formats apart."""
-
-    edges: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    channels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    edges: list[_LndEdge] | None = None
+    nodes: list[_LndNode] = []
+    channels: list[_ClnChannel] | None = None
 
 
 def read_graph(data: bytes) -> ImportedGraph:
     """Return the graph in a file's bytes, whatever its format; raise InvalidInput, saying what is wrong with it."""
     data = _uncompressed(data)
     if data.lstrip()[:1] != b"{":
-        return _read_csv(data)
+        return _gather("csv", _read_csv(data))
     try:
-        shape = msgspec.json.decode(data, type=_Shape)
-        if shape.edges is not msgspec.UNSET:
-            return _read_lnd(msgspec.json.decode(data, type=_LndGraph))
-        if shape.channels is not msgspec.UNSET:
-            return _read_cln(msgspec.json.decode(data, type=_ClnGraph))
+        found = msgspec.json.decode(data, type=_Json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"this JSON is no graph of a Lightning node: {error}") from error
+    if found.edges is not None:
+        aliases = {_key(node.pub_key): node.alias for node in found.nodes if node.alias}
+        return _gather("lnd", _read_lnd(found.edges), aliases)
+    if found.channels is not None:
+        return _gather("cln", _read_cln(found.channels))
     raise InvalidInput(
         "this JSON is neither the output of `lncli describegraph` (it has no `edges`) nor that of `lightning-cli "
         "listchannels` (it has no `channels`)"
@@ -204,47 +188,51 @@ def _channel(name: str) -> ChannelId:
     return ChannelId(hashlib.sha256(name.encode()).digest())
 
 
-def _read_lnd(graph: _LndGraph) -> ImportedGraph:
+def _policy(fields: msgspec.Struct, names: str, enabled: bool) -> ForwardingPolicy:
+    """Return the policy in these fields: base fee, rate, smallest and largest amount."""
+    base, rate, low, high = (_number(getattr(fields, name), name) for name in names.split())
+    return ForwardingPolicy(base_fee=base, fee_ppm=rate, minimum=low, maximum=high, enabled=enabled)
+
+
+_Read = Iterator[tuple[Edge, InboundFee | None] | None]
+"""Directions, and what their targets ask for what comes in; None for one that is skipped."""
+
+
+def _gather(source: str, read: _Read, aliases: Mapping[NodeKey, str] = {}) -> ImportedGraph:
     edges: list[Edge] = []
     inbound: dict[Direction, InboundFee] = {}
     skipped = 0
-    keys: dict[str, NodeKey] = {}
-    for each in graph.edges:
-        for text in (each.node1_pub, each.node2_pub):
-            if text not in keys:
-                keys[text] = _key(text)
-        ends = keys[each.node1_pub], keys[each.node2_pub]
+    for found in read:
+        if found is None:
+            skipped += 1
+            continue
+        edge, fee = found
+        edges.append(edge)
+        if fee is not None and (fee.base or fee.ppm):
+            inbound[edge.channel, edge.target] = fee
+    return ImportedGraph(source, edges, aliases, skipped, inbound)
+
+
+def _read_lnd(edges: list[_LndEdge]) -> _Read:
+    key = cache(_key)
+    for each in edges:
+        one, other = key(each.node1_pub), key(each.node2_pub)
         channel, capacity = _channel(f"lnd {each.channel_id}"), _number(each.capacity, "capacity") * MSAT
         for source, target, policy, beyond in (
-            (ends[0], ends[1], each.node1_policy, each.node2_policy),
-            (ends[1], ends[0], each.node2_policy, each.node1_policy),
+            (one, other, each.node1_policy, each.node2_policy),
+            (other, one, each.node2_policy, each.node1_policy),
         ):
             if policy is None or source == target:
-                skipped += 1
+                yield None
                 continue
-            if beyond is not None:
-                fee = InboundFee(
-                    _signed(beyond.inbound_fee_base_msat, "inbound_fee_base_msat"),
-                    _signed(beyond.inbound_fee_rate_milli_msat, "inbound_fee_rate_milli_msat"),
-                )
-                if fee.base or fee.ppm:
-                    inbound[channel, target] = fee
-            terms = ForwardingPolicy(
-                base_fee=_number(policy.fee_base_msat, "fee_base_msat"),
-                fee_ppm=_number(policy.fee_rate_milli_msat, "fee_rate_milli_msat"),
-                minimum=_number(policy.min_htlc, "min_htlc"),
-                maximum=_number(policy.max_htlc_msat, "max_htlc_msat"),
-                enabled=not policy.disabled,
-            )
-            edges.append(Edge(channel, source, target, capacity, terms))
-    aliases = {_key(node.pub_key): node.alias for node in graph.nodes if node.alias}
-    return ImportedGraph("lnd", edges, aliases, skipped, inbound)
+            names = ("inbound_fee_base_msat", "inbound_fee_rate_milli_msat")
+            fee = None if beyond is None else InboundFee(*(_signed(getattr(beyond, name), name) for name in names))
+            names_out = "fee_base_msat fee_rate_milli_msat min_htlc max_htlc_msat"
+            yield Edge(channel, source, target, capacity, _policy(policy, names_out, not policy.disabled)), fee
 
 
-def _read_cln(graph: _ClnGraph) -> ImportedGraph:
-    edges: list[Edge] = []
-    skipped = 0
-    for each in graph.channels:
+def _read_cln(channels: list[_ClnChannel]) -> _Read:
+    for each in channels:
         source, target = _key(each.source), _key(each.destination)
         if each.amount_msat is not None:
             capacity = _number(each.amount_msat, "amount_msat")
@@ -253,20 +241,14 @@ def _read_cln(graph: _ClnGraph) -> ImportedGraph:
         else:
             raise InvalidInput(f"channel {each.short_channel_id} has neither amount_msat nor satoshis")
         if source == target:
-            skipped += 1
+            yield None
             continue
-        terms = ForwardingPolicy(
-            base_fee=_number(each.base_fee_millisatoshi, "base_fee_millisatoshi"),
-            fee_ppm=_number(each.fee_per_millionth, "fee_per_millionth"),
-            minimum=_number(each.htlc_minimum_msat, "htlc_minimum_msat"),
-            maximum=_number(each.htlc_maximum_msat, "htlc_maximum_msat"),
-            enabled=each.active,
-        )
-        edges.append(Edge(_channel(f"cln {each.short_channel_id}"), source, target, capacity, terms))
-    return ImportedGraph("cln", edges, {}, skipped)
+        names = "base_fee_millisatoshi fee_per_millionth htlc_minimum_msat htlc_maximum_msat"
+        channel = _channel(f"cln {each.short_channel_id}")
+        yield Edge(channel, source, target, capacity, _policy(each, names, each.active)), None
 
 
-def _read_csv(data: bytes) -> ImportedGraph:
+def _read_csv(data: bytes) -> _Read:
     try:
         lines = data.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
@@ -274,11 +256,8 @@ def _read_csv(data: bytes) -> ImportedGraph:
     columns = tuple(lines[0].split(",")) if lines else ()
     if columns not in (COLUMNS, (*COLUMNS, *INBOUND_COLUMNS)):
         raise InvalidInput(f"a graph in CSV begins with the line {','.join(COLUMNS)}")
-    edges: list[Edge] = []
-    inbound: dict[Direction, InboundFee] = {}
-    skipped = 0
-    keys: dict[int, NodeKey] = {}
-    channels: dict[int, ChannelId] = {}
+    key = cache(lambda number: NodeKey(b"\x02" + number.to_bytes(32, "big")))
+    channel_of = cache(lambda number: _channel(f"csv {number}"))
     for line_number, line in enumerate(lines[1:], 2):
         try:
             channel, src, dst, capacity, base, ppm, _, low, high, enabled, *more = map(int, line.split(","))
@@ -293,18 +272,11 @@ def _read_csv(data: bytes) -> ImportedGraph:
                 f"{line[:200]!r}"
             ) from error
         if src == dst:
-            skipped += 1
+            yield None
             continue
-        if channel not in channels:
-            channels[channel] = _channel(f"csv {channel}")
-        for node in (src, dst):
-            if node not in keys:
-                keys[node] = NodeKey(b"\x02" + node.to_bytes(32, "big"))
         terms = ForwardingPolicy(base_fee=base, fee_ppm=ppm, minimum=low, maximum=high, enabled=bool(enabled))
-        edges.append(Edge(channels[channel], keys[src], keys[dst], capacity * MSAT, terms))
-        if any(more):
-            inbound[channels[channel], keys[dst]] = InboundFee(*more)
-    return ImportedGraph("csv", edges, {}, skipped, inbound)
+        edge = Edge(channel_of(channel), key(src), key(dst), capacity * MSAT, terms)
+        yield edge, InboundFee(*more) if more else None
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -352,14 +324,10 @@ def spread(values: Iterable[int]) -> Spread:
 def graph_statistics(edges: Iterable[Edge]) -> GraphStatistics:
     """Return the figures of a graph."""
     edges = list(edges)
-    capacities: dict[ChannelId, int] = {}
-    directions: dict[ChannelId, int] = {}
-    degrees: dict[NodeKey, set[ChannelId]] = {}
-    for edge in edges:
-        capacities[edge.channel] = edge.capacity
-        directions[edge.channel] = directions.get(edge.channel, 0) + 1
-        for node in (edge.source, edge.target):
-            degrees.setdefault(node, set()).add(edge.channel)
+    capacities = {edge.channel: edge.capacity for edge in edges}
+    directions = Counter(edge.channel for edge in edges)
+    ends = {(edge.channel, node) for edge in edges for node in (edge.source, edge.target)}
+    degrees = Counter(node for _, node in ends)
     enabled = [edge.policy for edge in edges if edge.policy.enabled]
     return GraphStatistics(
         nodes=len(degrees),
@@ -369,7 +337,7 @@ def graph_statistics(edges: Iterable[Edge]) -> GraphStatistics:
         one_way=sum(count == 1 for count in directions.values()),
         capacity_total=sum(capacities.values()),
         capacity=spread(capacities.values()),
-        degree=spread(map(len, degrees.values())),
+        degree=spread(degrees.values()),
         base_fee=spread(policy.base_fee for policy in enabled),
         fee_ppm=spread(policy.fee_ppm for policy in enabled),
         maximum=spread(policy.maximum for policy in enabled),
@@ -384,20 +352,10 @@ def to_csv(edges: Iterable[Edge], inbound: Mapping[Direction, InboundFee] | None
     lines = [",".join((*COLUMNS, *INBOUND_COLUMNS) if priced else COLUMNS)]
     for edge in edges:
         policy = edge.policy
-        row: tuple[Any, ...] = (
-            channels.setdefault(edge.channel, len(channels)),
-            nodes.setdefault(edge.source, len(nodes)),
-            nodes.setdefault(edge.target, len(nodes)),
-            edge.capacity // MSAT,
-            policy.base_fee,
-            policy.fee_ppm,
-            0,
-            policy.minimum,
-            policy.maximum,
-            int(policy.enabled),
-        )
+        ends = nodes.setdefault(edge.source, len(nodes)), nodes.setdefault(edge.target, len(nodes))
+        terms = policy.base_fee, policy.fee_ppm, 0, policy.minimum, policy.maximum, int(policy.enabled)
+        row = [channels.setdefault(edge.channel, len(channels)), *ends, edge.capacity // MSAT, *terms]
         if priced:
-            fee = priced.get((edge.channel, edge.target), InboundFee(0, 0))
-            row = (*row, fee.base, fee.ppm)
+            row += msgspec.structs.astuple(priced.get((edge.channel, edge.target), InboundFee(0, 0)))
         lines.append(",".join(map(str, row)))
     return "\n".join(lines) + "\n"

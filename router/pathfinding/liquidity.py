@@ -7,7 +7,7 @@ does not. What is learned of one direction is mirrored onto the other, and fades
 is left, as others pay, too. Of our own channels the balance is known.
 
 `Knowledge` keeps the beliefs, exact, and writes what follows from them into the columns of the `Graph`, where searches
-read it. Beliefs are bounded in number, and survive restarts (`liquidity_schema`).
+read it. Beliefs are bounded in number, and survive restarts (`beliefs`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from contextlib import contextmanager
 
 import msgspec
 
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.storage.store import Moment
 from tallystick.router.objects import Edge, Hop, NodeKey, Route
-from tallystick.router.pathfinding.beliefs import BIMODAL, Belief, Prior
+from tallystick.router.pathfinding.beliefs import BIMODAL, Belief, BeliefLearned, BeliefsForgotten, Prior
 from tallystick.router.pathfinding.graph import Direction, Graph, capacity_of
-from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.pathfinding.steps import Steps
 
 HALF_LIFE = 3600.0
 """Seconds."""
@@ -42,17 +43,10 @@ _PAUSE = 250
 _PAUSE_FRESH = 4_000
 """The same for slots of which nothing may be known."""
 
+_Place = Direction | NodeKey
 
 _News = Callable[[Belief, int], Belief]
 """What a belief becomes, given the channel's capacity."""
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What became of beliefs since they were last asked for: those forgotten, then those learned."""
-
-    forgotten_before: float
-    """Beliefs older than that are gone."""
-    learned: tuple[tuple[ChannelId, Belief], ...]
 
 
 class Knowledge:
@@ -75,9 +69,9 @@ class Knowledge:
         self._own: dict[Direction, int] = {}
         self._reserved: dict[Direction, int] = {}
         self._penciled: dict[Direction, int] = {}
-        self._avoided: dict[Direction, float] = {}
-        self._avoided_nodes: dict[NodeKey, float] = {}
-        self._brief: dict[Direction | NodeKey, float] = {}
+        self._avoided: dict[_Place, float] = {}
+        self._avoided_nodes: dict[_Place, float] = {}
+        self._brief: dict[_Place, float] = {}
         """Since when those of the avoided are that may be back at any moment."""
         self._hoping = False
         self._refreshed = -math.inf
@@ -123,12 +117,8 @@ class Knowledge:
         low, high = columns.share_lower[slot], columns.share_upper[slot]
         return float((high - self.prior.below(wanted * columns.per_capacity[slot])) / (high - low))
 
-    def refresh(self, now: float) -> None:
-        """Bring the graph's columns up to date: call before a search. Cheap if little has happened."""
-        finish(self.refreshing(now))
-
     def refreshing(self, now: float) -> Steps[None]:
-        """Do what `refresh` does, with pauses."""
+        """Bring the graph's columns up to date, with pauses: run it before a search. Cheap if little has happened."""
         if now >= self._refreshed + self.half_life / _STEPS or now < self._refreshed:
             self._refreshed = now
             self._forget(now)
@@ -143,10 +133,9 @@ class Knowledge:
                 self._write(slot)
             if number % _PAUSE_FRESH == 0:
                 yield
-        for direction in [direction for direction, until in self._avoided.items() if until <= now]:
-            self._allow(direction)
-        for node in [node for node, until in self._avoided_nodes.items() if until <= now]:
-            self._allow_node(node)
+        for avoided in (self._avoided, self._avoided_nodes):
+            for key in [key for key, until in avoided.items() if until <= now]:
+                self._allow(key)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -163,12 +152,12 @@ class Knowledge:
     def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction carried `amount`, or could have, beside what is reserved."""
         self._is_back(channel, node)
-        wanted = amount + self._reserved.get((channel, node), 0)
+        wanted = amount + self.reserved(channel, node)
         self._learn(channel, node, now, lambda belief, capacity: belief.passes(wanted, capacity))
 
     def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
         """The direction could not carry `amount` beside what is reserved."""
-        wanted = amount + self._reserved.get((channel, node), 0)
+        wanted = amount + self.reserved(channel, node)
         if (channel, node) in self._own:
             self._own[channel, node] = max(0, min(self._own[channel, node], wanted - 1))
             self._touch(channel)
@@ -181,9 +170,9 @@ class Knowledge:
             self._moved(hop, now)
 
     def _moved(self, hop: Hop, now: float) -> None:
-        amount, wanted = hop.amount, hop.amount + self._reserved.get((hop.channel, hop.node), 0)
+        paid, wanted = hop.amount, hop.amount + self.reserved(hop.channel, hop.node)
         self._learn(
-            hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).with_payment(amount, size)
+            hop.channel, hop.node, now, lambda belief, size: belief.passes(wanted, size).with_payment(paid, size)
         )
 
     def reserve(self, route: Route) -> None:
@@ -192,7 +181,7 @@ class Knowledge:
 
     def release(self, route: Route) -> None:
         """A part has ended, whichever way."""
-        self._give_back(self._reserved, route)
+        self._take(self._reserved, route, -1)
 
     def pencil_in(self, route: Route) -> None:
         """A plan that is being made has this part: what it carries is not there for the plan's other parts."""
@@ -200,18 +189,12 @@ class Knowledge:
 
     def erase(self, route: Route) -> None:
         """The plan is made, or given up."""
-        self._give_back(self._penciled, route)
+        self._take(self._penciled, route, -1)
 
-    def _take(self, taken: dict[Direction, int], route: Route) -> None:
+    def _take(self, taken: dict[Direction, int], route: Route, times: int = 1) -> None:
         for hop in route.hops:
             direction = (hop.channel, hop.node)
-            taken[direction] = taken.get(direction, 0) + hop.amount
-            self._hold(direction)
-
-    def _give_back(self, taken: dict[Direction, int], route: Route) -> None:
-        for hop in route.hops:
-            direction = (hop.channel, hop.node)
-            left = taken.pop(direction, 0) - hop.amount
+            left = taken.pop(direction, 0) + times * hop.amount
             if left > 0:
                 taken[direction] = left
             self._hold(direction)
@@ -223,20 +206,21 @@ class Knowledge:
 
         `since`: it failed then, and may be back at any moment. What passes over it is proof that it is.
         """
-        direction = (channel, node)
-        self._note(direction, direction in self._avoided, since)
-        self._avoided[direction] = max(until, self._avoided.get(direction, until))
-        self._touch(channel)
-        if len(self._avoided) > self.beliefs_max:
-            self._allow(next(iter(self._avoided)))
+        self._avoid(self._avoided, (channel, node), until, since)
 
     def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
         """Lead nothing to the node until then; `since` as with `avoid`."""
-        self._note(node, node in self._avoided_nodes, since)
-        self._avoided_nodes[node] = max(until, self._avoided_nodes.get(node, until))
-        self._touch_node(node)
-        if len(self._avoided_nodes) > self.beliefs_max:
-            self._allow_node(next(iter(self._avoided_nodes)))
+        self._avoid(self._avoided_nodes, node, until, since)
+
+    def _avoid(self, avoided: dict[_Place, float], place: _Place, until: float, since: float | None) -> None:
+        if since is None:  # what is avoided for longer than a moment is not hoped for, whatever else happens to it
+            self._brief.pop(place, None)
+        elif place not in avoided or place in self._brief:
+            self._brief[place] = since
+        avoided[place] = max(until, avoided.get(place, until))
+        self._touch_place(place)
+        if len(avoided) > self.beliefs_max:
+            self._allow(next(iter(avoided)))
 
     @property
     def hopes(self) -> bool:
@@ -264,11 +248,8 @@ class Knowledge:
 
     def _hope(self, hoping: bool) -> None:
         self._hoping = hoping
-        for key in self._brief:
-            if isinstance(key, tuple):
-                self._touch(key[0])
-            else:
-                self._touch_node(key)
+        for place in self._brief:
+            self._touch_place(place)
 
     def _avoids(self, direction: Direction) -> bool:
         """Whether a direction is avoided, by itself or because of where it leads."""
@@ -277,39 +258,26 @@ class Knowledge:
             direction[1] in self._avoided_nodes and direction[1] not in hoped
         )
 
-    def _note(self, key: Direction | NodeKey, avoided: bool, since: float | None) -> None:
-        """What is avoided for longer than a moment is not hoped for, whatever else happens to it."""
-        if since is None:
-            self._brief.pop(key, None)
-        elif not avoided or key in self._brief:
-            self._brief[key] = since
-
-    def _allow(self, direction: Direction) -> None:
-        del self._avoided[direction]
-        self._brief.pop(direction, None)
-        self._touch(direction[0])
-
-    def _allow_node(self, node: NodeKey) -> None:
-        del self._avoided_nodes[node]
-        self._brief.pop(node, None)
-        self._touch_node(node)
+    def _allow(self, place: _Place) -> None:
+        del (self._avoided if isinstance(place, tuple) else self._avoided_nodes)[place]
+        self._brief.pop(place, None)
+        self._touch_place(place)
 
     def _is_back(self, channel: ChannelId, node: NodeKey) -> None:
         """Something passed over a direction, to a node."""
-        if (channel, node) in self._brief:
-            self._allow((channel, node))
-        if node in self._brief:
-            self._allow_node(node)
+        for place in ((channel, node), node):
+            if place in self._brief:
+                self._allow(place)
 
     # --- what is kept --------------------------------------------------------------------------------------------
 
-    def changes(self) -> Changes:
-        """Return what has changed since the last call, to be stored when convenient."""
-        learned = tuple((key, self._beliefs[key]) for key in sorted(self._changed) if key in self._beliefs)
-        changes = Changes(self._forgotten, learned)
+    def changes(self, asset: Address = NATIVE) -> list[Moment]:
+        """Return what has changed since the last call, to be stored when convenient as what is known of that asset."""
+        known = [BeliefLearned(key, self._beliefs[key], asset) for key in sorted(self._changed) if key in self._beliefs]
+        gone = [BeliefsForgotten(self._forgotten, asset)] if self._forgotten > -math.inf else []
         self._changed.clear()
         self._forgotten = -math.inf
-        return changes
+        return [*gone, *known]
 
     def restore(self, learned: Iterable[tuple[ChannelId, Belief]], now: float = math.inf) -> None:
         """Take over what was known before a restart. What was learned later than `now`, by another clock, is of now."""
@@ -319,17 +287,16 @@ class Knowledge:
 
     def reset(self) -> None:
         """Forget everything: what was learned, parts under way, exclusions, own balances."""
-        others = (channel for channel, _ in (*self._own, *self._reserved, *self._avoided))
-        channels = dict.fromkeys([*self._beliefs, *others])
-        nodes = list(self._avoided_nodes)
+        channels = [*self._beliefs, *(channel for channel, _ in (*self._own, *self._reserved))]
+        places = [*self._avoided, *self._avoided_nodes]
         for known in (self._beliefs, self._own, self._reserved, self._avoided, self._avoided_nodes, self._changed):
             known.clear()
         self._brief.clear()
         self._forgotten = math.inf
         for channel in channels:
             self._touch(channel)
-        for node in nodes:
-            self._touch_node(node)
+        for place in places:
+            self._touch_place(place)
 
     def _forget(self, now: float) -> None:
         before = now - FORGET_AFTER * self.half_life
@@ -348,12 +315,8 @@ class Knowledge:
         if edge is None or (channel, node) in self._own:
             return
         capacity = capacity_of(edge)
-        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
-        if edge.source < edge.target:
-            known = news(known.with_ends_swapped(capacity), capacity).with_ends_swapped(capacity)
-        else:
-            known = news(known, capacity)
-        self._beliefs[channel] = known
+        known = news(self._belief(edge, capacity, now), capacity)
+        self._beliefs[channel] = known.with_ends_swapped(capacity) if edge.source < edge.target else known
         self._changed.add(channel)
         if len(self._beliefs) > self.beliefs_max + self.beliefs_max // 8:
             self._forget(now)
@@ -366,20 +329,22 @@ class Knowledge:
         if own is not None:
             return own, own + 1
         capacity = capacity_of(edge)
-        belief = self._beliefs.get(edge.channel)
-        if belief is None:
+        if edge.channel not in self._beliefs:
             return 0, capacity + 1
-        belief = belief.with_fading(capacity, now, self.half_life)
-        if edge.source < edge.target:
-            belief = belief.with_ends_swapped(capacity)
+        belief = self._belief(edge, capacity, now)
         return belief.lower, belief.upper
+
+    def _belief(self, edge: Edge, capacity: int, now: float) -> Belief:
+        """Return what is left of what was known of a direction."""
+        known = self._beliefs.get(edge.channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
+        return known.with_ends_swapped(capacity) if edge.source < edge.target else known
 
     def _touch(self, channel: ChannelId) -> None:
         for slot in self.graph.slots_of(channel):
             self._write(slot)
 
-    def _touch_node(self, node: NodeKey) -> None:
-        for slot in self.graph.slots_at(node):
+    def _touch_place(self, place: _Place) -> None:
+        for slot in self.graph.slots_of(place[0]) if isinstance(place, tuple) else self.graph.slots_at(place):
             self._write(slot)
 
     def _knows_of(self, edge: Edge) -> bool:

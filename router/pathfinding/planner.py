@@ -13,8 +13,9 @@ without a pause.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -80,6 +81,16 @@ def warm_up() -> None:
     Planner(graph, Knowledge(graph)).plan(nodes[0], nodes[2], amount, max_fee=0, max_parts=2, now=0.0)
 
 
+class _Wanted(NamedTuple):
+    """What a plan is made for."""
+
+    source: NodeKey
+    target: NodeKey
+    amount: int
+    max_parts: int
+    hops_max: int
+
+
 class Planner:
     """Finds routes on one graph, by what is known of liquidity: see the module's docstring."""
 
@@ -108,13 +119,8 @@ class Planner:
         self, source: NodeKey, target: NodeKey, amount: int, *, max_fee: int, now: float, hops_max: int = HOPS_MAX
     ) -> Steps[Route]:
         """Find what `route` returns, with at most `hops_max` hops, in steps."""
-        _check(source, target, amount, max_fee)
-
-        def one(factor: float) -> Steps[tuple[Route, ...]]:
-            found = yield from self._search(source, target, amount, factor, hops_max)
-            return () if found is None else (found,)
-
-        return (yield from self._alone(self._within(max_fee, one, source, target, amount), now))[0]
+        found = self.planning(source, target, amount, max_fee=max_fee, max_parts=1, now=now, hops_max=hops_max)
+        return (yield from found)[0]
 
     def planning(
         self,
@@ -128,35 +134,31 @@ class Planner:
         hops_max: int = HOPS_MAX,
     ) -> Steps[tuple[Route, ...]]:
         """Find what `plan` returns, with at most `hops_max` hops each, in steps."""
-        _check(source, target, amount, max_fee)
+        check_amount(amount, "amount", 1)
+        check_amount(max_fee, "max_fee")
+        if source == target:
+            raise InvalidInput("a payment to oneself leads nowhere; name another payee")
         if max_parts < 1:
             raise InvalidInput("a plan needs at least one part: raise max_parts")
-
-        def parts(factor: float) -> Steps[tuple[Route, ...]]:
-            return self._parts(source, target, amount, factor, max_parts, hops_max)
-
-        return (yield from self._alone(self._within(max_fee, parts, source, target, amount), now))
-
-    def _alone(self, steps: Steps[T], now: float) -> Steps[T]:
-        """Run a search on columns that are up to date, and keep them as they are while it pauses."""
+        steps = self._within(max_fee, _Wanted(source, target, amount, max_parts, hops_max), now)
         graph = self.graph
         if graph.paused:  # in the middle of another search
             return finish(steps)
-        whole, self._worked = self._refreshed(steps, now), False
+        self._worked = False
         try:
             while True:
                 try:
-                    next(whole)
+                    next(steps)
                 except StopIteration as end:
-                    result: T = end.value
-                    return result
+                    routes: tuple[Route, ...] = end.value
+                    return routes
                 if not graph.is_crowded:
-                    graph.paused = True
+                    graph.paused = True  # what it reads stays as it is meanwhile
                     yield
                     graph.paused = False
         finally:
             graph.settle()
-            whole.close()  # takes back what an abandoned plan has penciled in
+            steps.close()  # takes back what an abandoned plan has penciled in
             self.knowledge.settle()
 
     def _paced(self, search: Search[Q, T], question: Q) -> Steps[T]:
@@ -167,22 +169,13 @@ class Planner:
         self._worked = True
         return found
 
-    def _refreshed(self, steps: Steps[T], now: float) -> Steps[T]:
-        yield from self.knowledge.refreshing(now)
-        return (yield from steps)
-
-    def _within(
-        self,
-        max_fee: int,
-        find: Callable[[float], Steps[tuple[Route, ...]]],
-        source: NodeKey,
-        target: NodeKey,
-        amount: int,
-    ) -> Steps[tuple[Route, ...]]:
-        """Return what `find` gives for the largest weight of risk at which the fee limit is kept."""
+    def _within(self, max_fee: int, wanted: _Wanted, now: float) -> Steps[tuple[Route, ...]]:
+        """Return the best plan for the largest weight of risk at which the fee limit is kept."""
+        if not self.graph.paused:
+            yield from self.knowledge.refreshing(now)
         cheapest = -1
         for factor in _RISKS:
-            routes = yield from find(factor)
+            routes = yield from self._parts(wanted, factor)
             if not routes:
                 break
             fee = sum(route.fee for route in routes)
@@ -190,19 +183,17 @@ class Planner:
                 return routes
             cheapest = fee if cheapest < 0 else min(fee, cheapest)
         if cheapest < 0:
-            raise (yield from self._unreachable(source, target, amount))
+            raise (yield from self._unreachable(wanted))
         raise NoRoute(
-            f"the cheapest way for {amount} costs {cheapest}, more than the limit of {max_fee}; allow more",
+            f"the cheapest way for {wanted.amount} costs {cheapest}, more than the limit of {max_fee}; allow more",
             Unpaid.FEE_LIMIT,
         )
 
     # --- searching -----------------------------------------------------------------------------------------------
 
-    def _search(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, hops_max: int
-    ) -> Steps[Route | None]:
-        """Return the cheapest route, weighing risk by `factor`; None if nothing keeps all limits."""
-        start, end = self.graph.index(source), self.graph.index(target)
+    def _search(self, wanted: _Wanted, amount: int, factor: float) -> Steps[Route | None]:
+        """Return the cheapest route for `amount`, weighing risk by `factor`; None if nothing keeps all limits."""
+        start, end = self.graph.index(wanted.source), self.graph.index(wanted.target)
         if start is None or end is None:
             return None
         costs = self.costs
@@ -233,10 +224,10 @@ class Planner:
             ):
                 path, route = hopeful, other
         for weight in _LONG:
-            if len(path) > hops_max:
+            if len(path) > wanted.hops_max:
                 path = yield from self._paced(self._kernels.one_sided, ask._replace(hop=ask.hop * weight))
                 route = self.along(path, amount)
-        return route if route is not None and len(route.hops) <= hops_max else None
+        return route if route is not None and len(route.hops) <= wanted.hops_max else None
 
     def along(self, slots: Sequence[int], amount: int) -> Route | None:
         """Return the path as a route with exact amounts, None if there is none or it breaks a limit."""
@@ -254,14 +245,13 @@ class Planner:
 
     # --- many parts ----------------------------------------------------------------------------------------------
 
-    def _parts(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int, hops_max: int
-    ) -> Steps[tuple[Route, ...]]:
+    def _parts(self, wanted: _Wanted, factor: float) -> Steps[tuple[Route, ...]]:
         """Return the better one of a single path and a plan along the cheapest flow; none if neither can be."""
-        single = yield from self._search(source, target, amount, factor, hops_max)
+        amount = wanted.amount
+        single = yield from self._search(wanted, amount, factor)
         many: tuple[Route, ...] = ()
-        if max_parts > 1:
-            many = yield from self._along_flow(source, target, amount, factor, max_parts, hops_max)
+        if wanted.max_parts > 1:
+            many = yield from self._along_flow(wanted, factor)
         if single is None or (many and self.weigh(many, amount, factor) < self.weigh((single,), amount, factor)):
             return many
         return (single,)
@@ -274,26 +264,24 @@ class Planner:
         weighed = factor * costs.risk_ppm * doubt * amount + costs.hop_ppm * hops + costs.part_ppm * parts * amount
         return sum(route.fee for route in routes) + weighed / MILLION
 
-    def _along_flow(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int, hops_max: int
-    ) -> Steps[tuple[Route, ...]]:
+    def _along_flow(self, wanted: _Wanted, factor: float) -> Steps[tuple[Route, ...]]:
         """Return routes along the cheapest flow, and along single paths for what it leaves; none if it cannot be."""
         routes: list[Route] = []
-        left = amount
-        flow = yield from self._flow(source, target, amount, factor, max_parts)
+        left, max_parts = wanted.amount, wanted.max_parts
+        flow = yield from self._flow(wanted, factor)
         if not flow:
             return ()
         try:
             for path, share in flow:
-                route = self._fitting(path, min(share, left)) if len(path) <= hops_max else None
-                if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= amount:
+                route = self._fitting(path, min(share, left)) if len(path) <= wanted.hops_max else None
+                if route is not None and len(routes) < max_parts - 1 and route.delivered * _CRUMB >= wanted.amount:
                     self.knowledge.pencil_in(route)
                     routes.append(route)
                     left -= route.delivered
             waiting = [left] if left else []
             while waiting:
                 piece = waiting.pop()
-                found = yield from self._search(source, target, piece, factor, hops_max)
+                found = yield from self._search(wanted, piece, factor)
                 if found is not None:
                     self.knowledge.pencil_in(found)
                     routes.append(found)
@@ -306,12 +294,10 @@ class Planner:
                 self.knowledge.erase(route)
         return tuple(routes)
 
-    def _flow(
-        self, source: NodeKey, target: NodeKey, amount: int, factor: float, max_parts: int
-    ) -> Steps[list[tuple[list[int], int]]]:
+    def _flow(self, wanted: _Wanted, factor: float) -> Steps[list[tuple[list[int], int]]]:
         """Return the paths of the cheapest flow and what each should deliver, the largest first."""
-        start, end = self.graph.index(source), self.graph.index(target)
-        if start is None or end is None or not self._wide_enough(source, target, amount):
+        amount, start, end = wanted.amount, self.graph.index(wanted.source), self.graph.index(wanted.target)
+        if start is None or end is None or not self._wide_enough(wanted):
             return []
         unit = max(1, amount >> _FLOW_BITS)
         costs, columns = self.costs, self.graph.columns
@@ -324,7 +310,7 @@ class Planner:
             risk=factor * amount * costs.risk_ppm / MILLION,
             hop=costs.hop_ppm / MILLION + 1e-12,
             spread=_SPREAD / amount,
-            least=amount / max_parts / _SPREAD,
+            least=amount / wanted.max_parts / _SPREAD,
             rounds=ROUNDS_MAX,
             ends=self._ends,
             slopes=self._slopes,
@@ -336,17 +322,11 @@ class Planner:
             (path, units * unit + (amount % unit if not number else 0)) for number, (path, units) in enumerate(paths)
         ]
 
-    def _wide_enough(self, source: NodeKey, target: NodeKey, amount: int) -> bool:
-        """Whether the channels at both ends together could carry `amount`: most plans that cannot be fail here."""
-        for edges in (self.graph.leaving(source), self.graph.reaching(target)):
-            wide = 0
-            for edge in edges:
-                wide += max(0, self.knowledge.room(edge))
-                if wide >= amount:
-                    break
-            else:
-                return False
-        return True
+    def _wide_enough(self, wanted: _Wanted) -> bool:
+        """Whether the channels at both ends together could carry it all: most plans that cannot be fail here."""
+        ends = self.graph.leaving(wanted.source), self.graph.reaching(wanted.target)
+        rooms = ((max(0, self.knowledge.room(edge)) for edge in edges) for edges in ends)
+        return all(any(wide >= wanted.amount for wide in accumulate(end)) for end in rooms)
 
     def _fitting(self, path: Sequence[int], wanted: int) -> Route | None:
         """Return the route along a path that delivers as much of `wanted` as every limit allows, None if nothing."""
@@ -363,17 +343,17 @@ class Planner:
 
     # --- explaining ----------------------------------------------------------------------------------------------
 
-    def _unreachable(self, source: NodeKey, target: NodeKey, amount: int) -> Steps[NoRoute]:
-        if (yield from self._connected(source, target)):
-            return NoRoute(self._too_much(source, target, amount), Unpaid.NO_LIQUIDITY)
+    def _unreachable(self, wanted: _Wanted) -> Steps[NoRoute]:
+        if (yield from self._connected(wanted.source, wanted.target)):
+            return NoRoute(self._too_much(wanted), Unpaid.NO_LIQUIDITY)
         return NoRoute("no path to the payee is known; wait for gossip, or ask for an invoice with route hints")
 
-    def _too_much(self, source: NodeKey, target: NodeKey, amount: int) -> str:
+    def _too_much(self, wanted: _Wanted) -> str:
         """Say where an amount does not fit, if that is at one of both ends.
 
         The payer knows its own channels; of the payee's, only what is public counts here, not what was learned.
         """
-        own, theirs = self.graph.leaving(source), self.graph.reaching(target)
+        own, theirs, amount = self.graph.leaving(wanted.source), self.graph.reaching(wanted.target), wanted.amount
         for way, most in (
             ("from the payer", sum(max(0, min(limit_of(edge), self.knowledge.room(edge))) for edge in own)),
             ("to the payee", sum(map(limit_of, theirs))),
@@ -418,10 +398,3 @@ def _passed_on(carried: int, policy: ForwardingPolicy, inbound: InboundFee | Non
     """Return about how much a node sends on of what comes to it; a discount may leave it something more."""
     taken = 0 if inbound is None else max(0, inbound.fee(carried))
     return (carried - taken - policy.base_fee) * MILLION // (MILLION + policy.fee_ppm)
-
-
-def _check(source: NodeKey, target: NodeKey, amount: int, max_fee: int) -> None:
-    check_amount(amount, "amount", 1)
-    check_amount(max_fee, "max_fee")
-    if source == target:
-        raise InvalidInput("a payment to oneself leads nowhere; name another payee")

@@ -59,23 +59,8 @@ class Meeting(NamedTuple):
     """One node: where both ends of that path meet; -1 if there is none."""
 
 
-class _Side(NamedTuple):
-    """What a search reads, as seen from one end."""
-
-    first: Column
-    following: Column
-    ends: Column
-    only: Column
-    base: Column
-    weight: Column
-    minimum: Column
-    limit: Column
-    per_capacity: Column
-    lower: Column
-    upper: Column
-    share_lower: Column
-    share_upper: Column
-    held: Column
+_Side = tuple[Column, ...]
+"""What a search reads, as seen from one end: first what differs from the other."""
 
 
 def two_sided(columns: Columns, question: Question) -> list[int]:
@@ -96,14 +81,11 @@ def begin_meeting(columns: Columns, question: Question) -> Meeting:
 def advance_meeting(columns: Columns, question: Question, state: Meeting, budget: int) -> bool:
     """Go on from the end where less waits; return whether the search has ended."""
     c = columns
-    outwards = _Side(
-        c.first_out, c.next_out, c.target, c.only_next, c.base, c.weight, c.minimum, c.limit,
-        c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
+    figures = (
+        c.base, c.weight, c.minimum, c.limit, c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
     )  # fmt: skip
-    inwards = _Side(
-        c.first_in, c.next_in, c.source, c.only_before, c.base, c.weight, c.minimum, c.limit,
-        c.per_capacity, c.lower, c.upper, c.share_lower, c.share_upper, c.held,
-    )  # fmt: skip
+    outwards: _Side = (c.first_out, c.next_out, c.target, c.only_next, *figures)
+    inwards: _Side = (c.first_in, c.next_in, c.source, c.only_before, *figures)
     ahead, behind, came, goes, front, back, bests, middles = state
     best, middle, looked, source = bests[0], middles[0], 0, question.source
     while len(front) > 0 and len(back) > 0 and front[0][0] + back[0][0] < best:

@@ -149,29 +149,23 @@ def issue(invoice: Invoice, key: PrivateKey, secret: bytes, *, hold: bool = Fals
     amount, expires = invoice.amount or 0, invoice.expiry
     if expires >= 1 << 63:
         raise InvalidInput("the invoice's lifetime is longer than a store can note")
-    return InvoiceIssued(
-        invoice.payment_hash,
-        invoice.payment_secret,
-        secret,
-        amount,
-        hold,
-        invoice.created,
-        expires,
-        invoice.memo,
-        text,
-        own,
-        invoice.asset,
-    )
+    digest, words, asset = invoice.payment_hash, invoice.payment_secret, invoice.asset
+    return InvoiceIssued(digest, words, secret, amount, hold, invoice.created, expires, invoice.memo, text, own, asset)
 
 
-def find_claimable(
-    store: Store, payment_hash: bytes, payload: FinalPayload, *, keysend: bool = True, asset: Address = NATIVE
+def claimable_of(
+    record: InvoiceRecord | None,
+    payment_hash: bytes,
+    payload: FinalPayload,
+    *,
+    keysend: bool = True,
+    asset: Address = NATIVE,
 ) -> Claimable | None:
     """Return what a lock under `payment_hash` may be claimed for, None if for nothing: unknown, claimed or cancelled.
 
-    `keysend` is whether the node takes payments without an invoice in `asset`, which the lock is in.
+    `record` is what there is of that hash. `keysend` is whether the node takes payments without an invoice in `asset`,
+    which the lock is in.
     """
-    record = find_invoice(store, payment_hash)
     if record is not None:
         return record.claimable
     if keysend and payload.keysend and digest_of(payload.keysend) == payment_hash:
@@ -210,10 +204,13 @@ def _keysend(rows: Rows, moment: KeysendClaimed) -> None:
     digest, secret, received, time = moment.payment_hash, moment.secret, _amount(moment.received), moment.time
     before = find(rows, _INVOICES, digest)
     if before is None:
-        position = last(rows, _INVOICES, "position") + 1
+        position, paid = last(rows, _INVOICES, "position") + 1, None
+        if moment.received:
+            paid = last(rows, _INVOICES, "paid") + 1
         words = (digest, position, b"", secret, _NONE, False, time, time, "", "")
-        rows.add(_INVOICES, *words, time, received, None, False, moment.asset)
-    elif _record(before).ended is None:
+        rows.add(_INVOICES, *words, time, received, paid, False, moment.asset)
+        return
+    if _record(before).ended is None:
         changes = {"secret": secret, "received": received, "ended": time, "asset": moment.asset}
         rows.update(_INVOICES, changes, hash=digest)
     paid = last(rows, _INVOICES, "paid") + 1
@@ -278,8 +275,3 @@ def list_invoices(store: Store, limit: int, before: int | None = None, *, own: b
 def paid_after(store: Store, position: int, limit: int) -> list[InvoiceRecord]:
     """Return up to `limit` payments that were claimed behind a position (`InvoiceRecord.paid`), in that order."""
     return [_record(row) for row in store.read(_INVOICES.rows(above("paid", position), order=("paid",), limit=limit))]
-
-
-def last_paid(store: Store) -> int:
-    """Return the position of what was claimed last, 0 if nothing was."""
-    return last(store, _INVOICES, "paid")

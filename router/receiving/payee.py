@@ -6,7 +6,7 @@ they do, the payment is complete: it is claimed at once, or held if the invoice 
 seconds, or whose locks come near their expiry, are let go. Nobody learns more from a refusal than that the payment is
 not wanted (BOLT 4, incorrect_or_unknown_payment_details).
 
-After a restart whatever lock is pending is presented again (`IncomingPart.again`): it was taken before, so it came
+After a restart whatever lock is pending is presented again (`FinalLock.again`): it was taken before, so it came
 in time, and what is gathered here need not be stored. That an invoice was claimed must be, in the commit of its first
 `ClaimPayment` (`router.receiving.issued`).
 """
@@ -19,9 +19,10 @@ import hmac
 import msgspec
 
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
+from tallystick.router.onion.payload import FinalLock
 
 
 class PayeeOptions(Options, frozen=True, kw_only=True):
@@ -50,54 +51,27 @@ class Claimable(Discreet, msgspec.Struct, frozen=True):
     """All parts must be in this one."""
 
 
-class IncomingPart(Discreet, msgspec.Struct, frozen=True):
-    """A lock that ends here, and what its onion says."""
-
-    channel: ChannelId
-    lock: int
-    amount: int
-    expiry: int
-    payment_secret: bytes
-    total: int
-    """What all parts together are to come to."""
-    told: int
-    """What the payer says that this lock should hold."""
-    told_expiry: int = 0
-    again: bool = False
-    """It was pending when the node went down, so it was taken then: its invoice may have expired since."""
-    asset: Address = NATIVE
-    """Of the channel."""
-
-
 class PartRefusal(enum.Enum):
-    """Why a part is refused. The payer learns nothing that tells the first six apart."""
+    """Why a part is refused, in its owner's words. The payer learns nothing that tells the first six apart."""
 
-    UNWANTED = 1
+    UNWANTED = "it is not wanted any more"
     """Nothing is known of such a payment; or it was paid, or cancelled."""
-    EXPIRED = 2
-    """It begins after its invoice has expired."""
-    WRONG_SECRET = 3
-    """It has not the payment secret of the invoice: who sends it has not seen that."""
-    WRONG_AMOUNT = 4
-    """It is to come to less than the invoice asks for, or to more than twice that."""
-    SUPERFLUOUS = 5
-    """The payment is complete without it, or its parts are of a payment of another size, or too much to be counted."""
-    TOO_MANY = 6
-    """As many payments are being gathered as may be."""
-    TAMPERED = 7
-    """The lock does not hold what the payer said it would: the forwarder before us kept something."""
-    TOO_SOON = 8
-    """It expires too soon to be claimed safely."""
-    INCOMPLETE = 9
-    """The other parts did not come in time."""
-    WRONG_ASSET = 10
-    """It is in another asset than the invoice asks for, or than the other parts are in."""
+    EXPIRED = "the invoice had expired"
+    WRONG_SECRET = "it came without the payment secret of the invoice"
+    WRONG_AMOUNT = "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
+    SUPERFLUOUS = "the payment is complete without it, or its parts do not agree on one amount"
+    """Or they come to more than can be counted."""
+    TOO_MANY = "too many payments are being gathered"
+    TAMPERED = "the payer sent {told} or a longer lock: the node before us did not pass that on"
+    TOO_SOON = "too little time was left to claim it safely"
+    INCOMPLETE = "the other parts of a payment of {total} did not come in time"
+    WRONG_ASSET = "it was in another asset than the invoice asks for"
 
 
 class RefusePart(msgspec.Struct, frozen=True):
     """Let this lock go."""
 
-    part: IncomingPart
+    part: FinalLock
     verdict: PartRefusal
 
 
@@ -106,14 +80,14 @@ class ClaimPayment(Discreet, msgspec.Struct, frozen=True):
 
     payment_hash: bytes
     secret: bytes
-    parts: tuple[IncomingPart, ...]
+    parts: tuple[FinalLock, ...]
 
 
 class HoldPayment(msgspec.Struct, frozen=True):
     """All parts are there; they wait for `settle` or `cancel`."""
 
     payment_hash: bytes
-    parts: tuple[IncomingPart, ...]
+    parts: tuple[FinalLock, ...]
 
 
 Answer = RefusePart | ClaimPayment | HoldPayment
@@ -123,12 +97,12 @@ class _Gathering(msgspec.Struct):
     wanted: Claimable
     total: int
     deadline: int
-    parts: list[IncomingPart]
+    parts: list[FinalLock]
     held: bool = False
 
     @property
     def sum(self) -> int:
-        return sum(part.amount for part in self.parts)
+        return sum(part.lock.amount for part in self.parts)
 
 
 class Payee:
@@ -147,39 +121,41 @@ class Payee:
         """The held payments: hash to amount."""
         return {digest: group.sum for digest, group in self._gathering.items() if group.held}
 
-    def on_arrived(self, payment_hash: bytes, part: IncomingPart, wanted: Claimable | None, now: int) -> list[Answer]:
+    def on_arrived(self, part: FinalLock, wanted: Claimable | None, now: int) -> list[Answer]:
         """A lock ends here. `wanted` is None if nothing is known of its hash (or if it was paid or cancelled)."""
+        payment_hash = part.lock.condition
         group = self._gathering.get(payment_hash)
-        if group is not None and any(_same(part, other) for other in group.parts):
+        if group is not None and any(part.name == other.name for other in group.parts):
             return []
         objection = self._objection(part, wanted, group, now)
         if objection is not None or wanted is None:
             return [RefusePart(part, objection or PartRefusal.UNWANTED)]
         if group is None:
-            group = _Gathering(wanted, part.total, now + self._patience.parts, [])
+            group = _Gathering(wanted, part.payload.total, now + self._patience.parts, [])
             self._gathering[payment_hash] = group
         group.parts.append(part)
         return self._complete(payment_hash, group)
 
     def _objection(
-        self, part: IncomingPart, wanted: Claimable | None, group: _Gathering | None, now: int
+        self, part: FinalLock, wanted: Claimable | None, group: _Gathering | None, now: int
     ) -> PartRefusal | None:
         if wanted is None:
             return PartRefusal.UNWANTED
+        lock, said = part.lock, part.payload
         if part.asset != (wanted if group is None else group.wanted).asset:
             return PartRefusal.WRONG_ASSET
-        if not hmac.compare_digest(part.payment_secret, wanted.payment_secret):
+        if not hmac.compare_digest(said.payment_secret, wanted.payment_secret):
             return PartRefusal.WRONG_SECRET
-        if part.amount < part.told or part.expiry < part.told_expiry:
+        if lock.amount < said.amount or lock.expiry < said.expiry:
             return PartRefusal.TAMPERED
-        if part.expiry < now + (self._last_moment if part.again else self._patience.claim):
+        if lock.expiry < now + (self._last_moment if part.again else self._patience.claim):
             return PartRefusal.TOO_SOON
         if group is not None:
-            more = group.held or group.sum >= group.total or group.sum + part.amount > AMOUNT_MAX
-            return PartRefusal.SUPERFLUOUS if more or part.total != group.total else None
+            more = group.held or group.sum >= group.total or group.sum + lock.amount > AMOUNT_MAX
+            return PartRefusal.SUPERFLUOUS if more or said.total != group.total else None
         if 0 < wanted.expires < now and not part.again:
             return PartRefusal.EXPIRED
-        if part.total < max(1, wanted.amount) or (wanted.amount and part.total > 2 * wanted.amount):
+        if said.total < max(1, wanted.amount) or (wanted.amount and said.total > 2 * wanted.amount):
             return PartRefusal.WRONG_AMOUNT
         return PartRefusal.TOO_MANY if len(self._gathering) >= self._limit else None
 
@@ -207,7 +183,7 @@ class Payee:
         return self._claim(payment_hash, secret)
 
     def _is_late(self, group: _Gathering, now: int) -> bool:
-        return min(part.expiry for part in group.parts) < now + self._last_moment
+        return min(part.lock.expiry for part in group.parts) < now + self._last_moment
 
     def cancel(self, payment_hash: bytes) -> list[Answer]:
         """Let go whatever has come of a payment."""
@@ -215,22 +191,22 @@ class Payee:
 
     def on_secret_opened(self, payment_hash: bytes, secret: bytes) -> ClaimPayment:
         """The secret is out, by no act of ours: claim whatever has come (perhaps nothing), complete or not."""
-        return (
-            self._claim(payment_hash, secret)
-            if payment_hash in self._gathering
-            else ClaimPayment(payment_hash, secret, ())
-        )
+        if payment_hash not in self._gathering:
+            return ClaimPayment(payment_hash, secret, ())
+        return self._claim(payment_hash, secret)
 
-    def on_gone(self, payment_hash: bytes, channel: ChannelId, lock: int) -> None:
-        """A lock that was gathered has ended without us: its channel closed, or its payer took it back."""
-        group = self._gathering.get(payment_hash)
-        if group is None:
-            return
-        group.parts = [part for part in group.parts if (part.channel, part.lock) != (channel, lock)]
+    def on_gone(self, channel: ChannelId, lock: Lock) -> FinalLock | None:
+        """A lock has ended without us: its channel closed, or its payer took it back. Return it if it was gathered."""
+        group = self._gathering.get(lock.condition)
+        gone = [part for part in group.parts if part.name == (channel, lock.id)] if group is not None else []
+        if group is None or not gone:
+            return None
+        group.parts.remove(gone[0])
         if not group.parts:
-            del self._gathering[payment_hash]
+            del self._gathering[lock.condition]
         elif group.held:
             group.held = group.sum >= group.total
+        return gone[0]
 
     def on_time(self, now: int) -> list[Answer]:
         """Let go what was incomplete for too long, and what comes too near to its expiry, held or not."""
@@ -246,7 +222,3 @@ class Payee:
     def _let_go(self, payment_hash: bytes, verdict: PartRefusal) -> list[Answer]:
         group = self._gathering.pop(payment_hash, None)
         return [RefusePart(part, verdict) for part in group.parts] if group is not None else []
-
-
-def _same(part: IncomingPart, other: IncomingPart) -> bool:
-    return (part.channel, part.lock) == (other.channel, other.lock)

@@ -8,7 +8,7 @@ such steps, too. What was claimed is told (`Paid`) once it is durable.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -16,55 +16,36 @@ import msgspec
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
-from tallystick.router.forwarding.incoming import IncomingLocks
-from tallystick.router.forwarding.ports import ChannelPort, FinalLock
+from tallystick.router.forwarding.admission import IncomingLocks
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalLock
 from tallystick.router.receiving.issued import (
     InvoiceCancelled,
     InvoiceClaimed,
+    InvoiceRecord,
     InvoiceState,
     KeysendClaimed,
-    find_claimable,
+    claimable_of,
     find_invoice,
 )
 from tallystick.router.receiving.payee import (
     Answer,
     ClaimPayment,
     HoldPayment,
-    IncomingPart,
     PartRefusal,
     Payee,
     PayeeOptions,
     RefusePart,
 )
 
-_Name = tuple[ChannelId, int]
-
-REFUSALS_MAX = 1_000
-"""Invoices of which it is remembered what was refused last."""
-
-_WORDS = {
-    PartRefusal.UNWANTED: "",
-    PartRefusal.EXPIRED: "the invoice had expired",
-    PartRefusal.WRONG_SECRET: "it came without the payment secret of the invoice",
-    PartRefusal.WRONG_AMOUNT: (
-        "it was to be a payment of {total}, and the invoice asks for {asked}, or up to twice as much"
-    ),
-    PartRefusal.SUPERFLUOUS: "the payment is complete without it, or its parts do not agree on one amount",
-    PartRefusal.TOO_MANY: "too many payments are being gathered",
-    PartRefusal.TAMPERED: "the payer sent {told} or a longer lock: the node before us did not pass that on",
-    PartRefusal.TOO_SOON: "too little time was left to claim it safely",
-    PartRefusal.WRONG_ASSET: "it was in another asset than the invoice asks for",
-    PartRefusal.INCOMPLETE: "the other parts of a payment of {total} did not come in time",
-}
+REMEMBERED_MAX = 1_000
+"""Invoices of which it is remembered what was refused last, or that they were held and given back for want of time."""
 
 _ENDED = {InvoiceState.CLAIMED: "the invoice was paid already", InvoiceState.CANCELLED: "the invoice was cancelled"}
-
-LAPSED_MAX = 1_000
-"""Held payments that were given back for want of time, as far as they are remembered."""
 
 
 class Paid(Discreet, msgspec.Struct, frozen=True):
@@ -103,27 +84,19 @@ class Receiving:
 
     def __init__(
         self,
-        channels: ChannelPort,
+        channels: NodeChannels,
         incoming: IncomingLocks,
-        store: Store,
         *,
         patience: PayeeOptions,
         keysend: Collection[Address],
-        later: Callable[[Callable[[], None]], None],
         tell: Callable[[Paid | PaymentHeld], None],
     ) -> None:
-        """`keysend`: the assets in which payments without an invoice are taken.
-
-        `later(then)` calls `then` after the commit that covers everything done so far.
-        """
+        """`keysend`: the assets in which payments without an invoice are taken."""
         self._channels = channels
         self._incoming = incoming
-        self._store = store
         self._keysend = keysend
-        self._later = later
         self._tell = tell
         self._payee = Payee(patience)
-        self._finals: dict[_Name, FinalLock] = {}
         self._closed: dict[bytes, InvoiceState] = {}
         """Claimed or cancelled in steps that are not durable yet: the store does not know of them."""
         self._lapsed: OrderedDict[bytes, None] = OrderedDict()
@@ -144,34 +117,19 @@ class Receiving:
 
     def on_arrived(self, final: FinalLock) -> Sequence[Moment]:
         """A lock ends here. In another asset than its invoice asks for, it is worth nothing."""
-        lock, payload = final.lock, final.payload
-        digest = lock.condition
-        part = IncomingPart(
-            final.channel,
-            lock.id,
-            lock.amount,
-            lock.expiry,
-            payload.payment_secret,
-            payload.total,
-            payload.amount,
-            payload.expiry,
-            final.again,
-            final.asset,
-        )
-        claimable = None
+        digest, claimable = final.lock.condition, None
+        known: dict[bytes, InvoiceRecord | None] = {}
         if digest not in self._closed:
-            keysend = final.asset in self._keysend
-            claimable = find_claimable(self._store, digest, payload, keysend=keysend, asset=final.asset)
-        self._finals[final.channel, lock.id] = final
-        return self._perform(self._payee.on_arrived(digest, part, claimable, self._channels.chain.now))
+            record = known[digest] = find_invoice(self._channels.disk, digest)
+            claimable = claimable_of(
+                record, digest, final.payload, keysend=final.asset in self._keysend, asset=final.asset
+            )
+        return self._perform(self._payee.on_arrived(final, claimable, self._channels.chain.now), known)
 
     def on_gone(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock that ended here is no more. If it was paid for a secret that we did not reveal, all parts are ours."""
-        final = self._finals.pop((channel, lock.id), None)
-        if final is None:
-            return ()
-        self._payee.on_gone(lock.condition, channel, lock.id)
-        if not secret:
+        final = self._payee.on_gone(channel, lock)
+        if final is None or not secret:
             return ()
         return self._claim(self._payee.on_secret_opened(lock.condition, secret), final.asset, lock.amount)
 
@@ -181,7 +139,7 @@ class Receiving:
         answers = self._payee.on_time(self._channels.chain.now)
         left = self._payee.held_payments
         self._lapsed.update(dict.fromkeys(digest for digest in held if digest not in left))
-        while len(self._lapsed) > LAPSED_MAX:
+        while len(self._lapsed) > REMEMBERED_MAX:
             self._lapsed.popitem(last=False)
         return self._perform(answers)
 
@@ -239,23 +197,23 @@ class Receiving:
 
     def _state(self, payment_hash: bytes) -> InvoiceState | None:
         """Return what became of an invoice, with what is not durable yet; None if it is unknown."""
-        record = find_invoice(self._store, payment_hash)
+        record = find_invoice(self._channels.disk, payment_hash)
         return self._closed.get(payment_hash) or (None if record is None else record.state(self._channels.chain.now))
 
     # --- doing it -----------------------------------------------------------------------------------------------
 
-    def _perform(self, answers: list[Answer]) -> list[Moment]:
+    def _perform(self, answers: list[Answer], known: Mapping[bytes, InvoiceRecord | None] = {}) -> list[Moment]:
+        """Do what the payee says; return what to store. `known`: invoices that were read in this very step."""
         moments: list[Moment] = []
         for answer in self._instead(answers):
             if isinstance(answer, ClaimPayment):
-                moments += self._claim(answer, answer.parts[0].asset)
+                moments += self._claim(answer, answer.parts[0].asset, known=known)
             elif isinstance(answer, HoldPayment):
-                held = PaymentHeld(
-                    answer.payment_hash, sum(part.amount for part in answer.parts), answer.parts[0].asset
-                )
-                self._later(partial(self._tell, held))
+                amount, asset = sum(part.lock.amount for part in answer.parts), answer.parts[0].asset
+                self._channels.record((), partial(self._tell, PaymentHeld(answer.payment_hash, amount, asset)))
             else:
-                self._refuse(answer.part, answer.verdict)
+                self._note(answer.part, answer.verdict)
+                self._incoming.refuse(answer.part, _failure(answer.part, answer.verdict, self._channels.chain.now))
         return moments
 
     def _instead(self, answers: list[Answer]) -> list[Answer]:
@@ -265,7 +223,7 @@ class Receiving:
         for answer in answers:
             secret = b""
             if isinstance(answer, RefusePart) and answer.verdict in (PartRefusal.INCOMPLETE, PartRefusal.TOO_SOON):
-                lock = self._finals[answer.part.channel, answer.part.lock].lock
+                lock = answer.part.lock
                 secret = self._channels.chain.registered_in_time(lock) or b""
             if not secret or not isinstance(answer, RefusePart):
                 kept.append(answer)
@@ -274,19 +232,24 @@ class Receiving:
             claims[lock.condition] = ClaimPayment(lock.condition, secret, (*parts, answer.part))
         return [*kept, *claims.values()]
 
-    def _claim(self, claim: ClaimPayment, asset: Address, received: int = 0) -> list[Moment]:
-        """Reveal for all parts of a claim, which are in one asset; `received` was paid before."""
+    def _claim(
+        self,
+        claim: ClaimPayment,
+        asset: Address,
+        received: int = 0,
+        known: Mapping[bytes, InvoiceRecord | None] = {},
+    ) -> list[Moment]:
+        """Reveal for all parts of a claim, which are in one asset; `received` was paid before; `known`: see above."""
         digest, now = claim.payment_hash, self._channels.chain.now
         for part in claim.parts:
-            self._finals.pop((part.channel, part.lock), None)
-            if self._incoming.reveal(part.channel, part.lock, claim.secret):
-                received += part.amount
+            if self._incoming.reveal(*part.name, claim.secret):
+                received += part.lock.amount
         if not received:
             return []
         self._close(digest, InvoiceState.CLAIMED)
-        record = find_invoice(self._store, digest)
+        record = known[digest] if digest in known else find_invoice(self._channels.disk, digest)
         if record is None or not record.own:
-            self._later(partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
+            self._channels.record((), partial(self._tell, Paid(digest, received, claim.secret, record is None, asset)))
         if record is None:
             return [KeysendClaimed(digest, claim.secret, received, now, asset)]
         return [InvoiceClaimed(digest, claim.secret, received, now)]
@@ -294,38 +257,33 @@ class Receiving:
     def _close(self, digest: bytes, state: InvoiceState) -> None:
         """Take nothing more under this hash, from now on."""
         self._closed[digest] = state
-        self._later(partial(self._forget, digest))
+        self._channels.record((), partial(self._forget, digest))
 
     def _forget(self, digest: bytes) -> None:
         """What was closed is in the store now."""
         self._closed.pop(digest, None)
 
-    def _refuse(self, part: IncomingPart, verdict: PartRefusal) -> None:
-        final = self._finals.pop((part.channel, part.lock), None)
-        if final is not None:
-            self._note(final.lock.condition, part, verdict)
-            self._incoming.refuse(final, _failure(part, verdict, self._channels.chain.now))
-
-    def _note(self, digest: bytes, part: IncomingPart, verdict: PartRefusal) -> None:
+    def _note(self, part: FinalLock, verdict: PartRefusal) -> None:
         """Remember for the owner why something was refused, if it was for an invoice."""
-        record, state = find_invoice(self._store, digest), self._state(digest)
+        digest = part.lock.condition
+        record, state = find_invoice(self._channels.disk, digest), self._state(digest)
         if record is None or state is None or not record.text:
             return
-        why = _WORDS[verdict].format(total=part.total, asked=record.amount, told=part.told)
+        why = verdict.value.format(total=part.payload.total, asked=record.amount, told=part.payload.amount)
         if verdict is PartRefusal.UNWANTED:
-            why = _ENDED.get(state, "it is not wanted any more")
-        self._refusals[digest] = PartRefused(digest, part.amount, self._channels.chain.now, why)
+            why = _ENDED.get(state, why)
+        self._refusals[digest] = PartRefused(digest, part.lock.amount, self._channels.chain.now, why)
         self._refusals.move_to_end(digest)
-        while len(self._refusals) > REFUSALS_MAX:
+        while len(self._refusals) > REMEMBERED_MAX:
             self._refusals.popitem(last=False)
 
 
-def _failure(part: IncomingPart, verdict: PartRefusal, now: int) -> Failure:
+def _failure(part: FinalLock, verdict: PartRefusal, now: int) -> Failure:
     """Return what the payer is told. Whoever probes learns the same from every refusal that is not about the lock."""
     if verdict is PartRefusal.INCOMPLETE:
         return Failure(Code.MPP_TIMEOUT)
-    if verdict is PartRefusal.TAMPERED and part.amount < part.told:
-        return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.amount)
+    if verdict is PartRefusal.TAMPERED and part.lock.amount < part.payload.amount:
+        return Failure(Code.FINAL_INCORRECT_AMOUNT, amount=part.lock.amount)
     if verdict is PartRefusal.TAMPERED:
-        return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.expiry)
-    return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.amount, time=now)
+        return Failure(Code.FINAL_INCORRECT_EXPIRY, time=part.lock.expiry)
+    return Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS, amount=part.lock.amount, time=now)

@@ -1,10 +1,9 @@
 """What a node knows of the network, put to use for its own payments: graph, beliefs, own channels, avoided nodes.
 
-One `AssetGraph` for each asset that a node uses; `AssetGraph.routes_for(order)` is the `payer.RouteSource` of one
-payment. Own channels are known exactly: those to which something has happened are asked anew before every search, so
-that a hub with thousands of channels pays for the busy ones only. They are in the graph whether they are announced or
-not; the channels that an invoice names are there as long as its payment lasts. A way that was found is remembered
-(`route_cache`).
+One `AssetGraph` for each asset that a node uses; `AssetGraph.routes_for(order)` gives what one payment asks. Own
+channels are known exactly: those to which something has happened are asked anew before every search, so that a hub with
+thousands of channels pays for the busy ones only. They are in the graph whether they are announced or not; the channels
+that an invoice names are there as long as its payment lasts. A way that was found is remembered (`route_cache`).
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.errors import NoRoute, Unpaid
 from tallystick.router.objects import Edge, ForwardingPolicy, Hop, NodeKey, Route
 from tallystick.router.onion.payload import HOPS_MAX, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import room
 from tallystick.router.pathfinding.graph import Direction
-from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
 from tallystick.router.pathfinding.route_cache import RouteCache
 from tallystick.router.pathfinding.steps import Steps
-from tallystick.router.sending.payer import RetryPlan
 from tallystick.router.sending.payments import Order
 
 _FREE = ForwardingPolicy()
@@ -40,7 +37,6 @@ class OwnChannel(msgspec.Struct, frozen=True):
 
     channel: ChannelId
     peer: NodeKey
-    asset: Address
     capacity: int
     spendable: int
     """0 while it is not usable."""
@@ -69,6 +65,7 @@ class AssetGraph:
         """
         self.source = source
         self.planner = planner
+        self.knowledge = planner.knowledge
         self.route_cache = RouteCache(planner)
         self.learn_policy = learn_policy
         self._changed = changed
@@ -76,11 +73,6 @@ class AssetGraph:
         self._again: set[ChannelId] = set()
         """What parts under way take of these has changed."""
         self._known: dict[ChannelId, OwnChannel] = {}
-
-    @property
-    def knowledge(self) -> Knowledge:
-        """What was learned of others' channels."""
-        return self.planner.knowledge
 
     def refresh(self) -> None:
         """Look at those of our own channels to which something has happened. In the middle of a search, it waits."""
@@ -135,47 +127,62 @@ class AssetGraph:
         return self.planner.route(self.source, target, amount, max_fee=2**127, now=now)
 
 
+class RetryPlan(msgspec.Struct, frozen=True):
+    """A plan over what is avoided because it was of no use for a moment."""
+
+    routes: tuple[Route, ...]
+    since: float
+    """When something that it needs was found to be of no use last; -inf: nothing was."""
+    away: bool
+    """Whether a channel of ours that it needs cannot be used now: the plan can only be waited for."""
+    text: str
+    """What has to come back, for a person."""
+
+
 class OrderRoutes:
-    """The `payer.RouteSource` of one payment."""
+    """What one payment asks of the planner, and tells it. A direction is a channel and the node that it leads to."""
 
     def __init__(self, asset_graph: AssetGraph, order: Order) -> None:
+        self.knowledge = asset_graph.knowledge
+        """What parts that passed, failed or were paid teach, and what is avoided."""
+        self.learn_policy = asset_graph.learn_policy
+        """Takes in a channel update from a failure; returns whether it was valid and news."""
         self._asset_graph = asset_graph
+        self._planner = asset_graph.planner
+        self._graph = asset_graph.planner.graph
         self._order = order
         self._hints = tuple(edge for edge in order.hints if asset_graph.believes(edge, order.target))
-        asset_graph.planner.graph.hint(self._hints)
+        self._graph.hint(self._hints)
 
     def close(self) -> None:
-        """Take back the channels that only this payment's invoice named."""
-        self._asset_graph.planner.graph.unhint(self._hints)
+        """The payment has ended: take back the channels that only its invoice named."""
+        self._graph.unhint(self._hints)
         self._hints = ()
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[tuple[Route, ...]]:
-        """Find routes that deliver `amount` together; raise NoRoute."""
-        asset_graph = self._asset_graph
+        """Find routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
         if self._order.last_channel is not None:
             return ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
-        asset_graph.refresh()
-        known = asset_graph.route_cache.recall(target, amount, max_fee, now)
+        self._asset_graph.refresh()
+        known = self._asset_graph.route_cache.recall(target, amount, max_fee, now)
         if known is not None and self._fits((known,)):
             return (known,)
         routes = yield from self._planned(target, amount, max_fee, max_parts, now)
         if len(routes) == 1:
-            asset_graph.route_cache.remember(target, routes[0], now)
+            self._asset_graph.route_cache.remember(target, routes[0], now)
         return routes
 
     def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
-        """Find one route; raise NoRoute."""
-        asset_graph = self._asset_graph
-        asset_graph.refresh()
+        """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
+        self._asset_graph.refresh()
         if self._order.first_channel is not None and self._order.last_channel is not None:
             return (yield from self._circle(self._order.first_channel, self._order.last_channel, amount, max_fee, now))
 
         def one(hops: int) -> Steps[tuple[Route, ...]]:
-            found = yield from asset_graph.planner.routing(
-                asset_graph.source, target, amount, max_fee=max_fee, now=now, hops_max=hops
-            )
+            source = self._asset_graph.source
+            found = yield from self._planner.routing(source, target, amount, max_fee=max_fee, now=now, hops_max=hops)
             return (found,)
 
         return (yield from self._fitting(one))[0]
@@ -184,7 +191,7 @@ class OrderRoutes:
         self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float
     ) -> Steps[tuple[Route, ...]]:
         def parts(hops: int) -> Steps[tuple[Route, ...]]:
-            return self._asset_graph.planner.planning(
+            return self._planner.planning(
                 self._asset_graph.source, target, amount, max_fee=max_fee, max_parts=max_parts, now=now, hops_max=hops
             )
 
@@ -193,14 +200,13 @@ class OrderRoutes:
     def retry_plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
     ) -> Steps[RetryPlan | None]:
-        """Find what there would be if what failed for a moment were back; then, if our own peers that are away were."""
-        asset_graph = self._asset_graph
-        asset_graph.refresh()
-        if asset_graph.knowledge.hopes:
+        """Find what `plan` would if what failed for a moment were back; then, if our own peers that are away were."""
+        self._asset_graph.refresh()
+        if self.knowledge.hopes:
             found = yield from self._hope_for(target, amount, max_fee, max_parts, now, {})
             if found is not None:
                 return found
-        away = asset_graph.away()
+        away = self._asset_graph.away()
         if not away:
             return None
         return (yield from self._hope_for(target, amount, max_fee, max_parts, now, away))
@@ -208,8 +214,7 @@ class OrderRoutes:
     def _hope_for(
         self, target: NodeKey, amount: int, max_fee: int, max_parts: int, now: float, away: dict[Direction, int]
     ) -> Steps[RetryPlan | None]:
-        asset_graph = self._asset_graph
-        with asset_graph.knowledge.hoping(away):
+        with self.knowledge.hoping(away):
             try:
                 if self._order.last_channel is not None:
                     found: tuple[Route, ...] = ((yield from self.route(target, amount, max_fee=max_fee, now=now)),)
@@ -222,7 +227,7 @@ class OrderRoutes:
     def _hope_of(self, routes: tuple[Route, ...], away: dict[Direction, int]) -> RetryPlan:
         since, waits_for = -math.inf, {}
         for hop in (hop for route in routes for hop in route.hops):
-            failed = self._asset_graph.knowledge.failed_since(hop)
+            failed = self.knowledge.failed_since(hop)
             if failed is not None:
                 since = max(since, failed)
                 waits_for[hop.node] = f"the way to node {hop.node.hex()[:16]}…, which failed a while ago"
@@ -253,10 +258,8 @@ class OrderRoutes:
 
     def _circle(self, first: ChannelId, last: ChannelId, amount: int, max_fee: int, now: float) -> Steps[Route]:
         """Find the route out over one channel of ours and back over another."""
-        asset_graph, graph, knowledge = self._asset_graph, self._asset_graph.planner.graph, self._asset_graph.knowledge
-        out, back = asset_graph.own_channel(first), asset_graph.own_channel(last)
-        edge = graph.get(last, asset_graph.source)
-        asked = edge.policy if edge is not None else back.asked if back is not None else None
+        source, own = self._asset_graph.source, self._asset_graph.own_channel
+        out, back, asked = own(first), own(last), self._asked(last, source)
         if out is None or back is None or asked is None:
             raise NoRoute("one of the two channels is not usable now, or its peer has not said what it asks for")
         carried = amount + asked.fee(amount)
@@ -264,71 +267,45 @@ class OrderRoutes:
             raise NoRoute(
                 f"the last channel alone costs {carried - amount}, more than the limit of {max_fee}", Unpaid.FEE_LIMIT
             )
-        if out.peer == back.peer:
-            between: tuple[Hop, ...] = ()
-        else:
-            knowledge.avoid_node(asset_graph.source, now + 1)
-            between = (
-                yield from asset_graph.planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)
-            ).hops
-            carried = between[0].amount + _fee_of(graph.get(between[0].channel, between[0].node), between[0].amount)
-        route = Route((Hop(first, out.peer, carried), *between, Hop(last, asset_graph.source, amount)))
+        between: tuple[Hop, ...] = ()
+        if out.peer != back.peer:
+            self.knowledge.avoid_node(source, now + 1)
+            found = yield from self._planner.routing(out.peer, back.peer, carried, max_fee=max_fee, now=now)
+            between, carried = found.hops, found.hops[0].amount
+            ahead = self._graph.get(between[0].channel, between[0].node)
+            carried += ahead.policy.fee(carried) if ahead is not None else 0
+        route = Route((Hop(first, out.peer, carried), *between, Hop(last, source, amount)))
         if route.fee > max_fee or carried > out.spendable:
             raise NoRoute(f"the way round costs {route.fee} and carries {carried}; that is more than is allowed")
         return route
 
     def reserve(self, route: Route) -> None:
-        """A part goes this way."""
-        self._asset_graph.knowledge.reserve(route)
+        """A part goes this way: its amounts are taken."""
+        self.knowledge.reserve(route)
         self._asset_graph.look_again(route.hops[0].channel)
 
     def release(self, route: Route) -> None:
         """The part has ended."""
-        self._asset_graph.knowledge.release(route)
+        self.knowledge.release(route)
         self._asset_graph.look_again(route.hops[0].channel)
 
-    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
-        """The direction carried `amount`."""
-        self._asset_graph.knowledge.on_passed(channel, node, amount, now)
-
-    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
-        """The direction could not carry `amount`."""
-        self._asset_graph.knowledge.on_failed(channel, node, amount, now)
-
-    def on_settled(self, route: Route, now: float) -> None:
-        """The part was paid."""
-        self._asset_graph.knowledge.on_settled(route, now)
-
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
-        """Plan no part over this direction until then."""
-        self._asset_graph.knowledge.avoid(channel, node, until, since)
-
-    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
-        """Plan no part over this node until then."""
-        self._asset_graph.knowledge.avoid_node(node, until, since)
-
     def margin(self, route: Route) -> int:
-        """Return the largest margin that is asked for on the way."""
-        return max((self._margin_of(hop) for hop in route.hops[1:]), default=0)
+        """Return the largest margin that is asked for on the way: what its locks must have left."""
+        asked = (self._asked(hop.channel, hop.node) for hop in route.hops[1:])
+        return max((policy.margin for policy in asked if policy is not None), default=0)
 
-    def _margin_of(self, hop: Hop) -> int:
-        edge = self._asset_graph.planner.graph.get(hop.channel, hop.node)
-        own = self._asset_graph.own_channel(hop.channel) if edge is None else None
-        asked = edge.policy if edge is not None else own.asked if own is not None else None
-        return asked.margin if asked is not None else 0
+    def _asked(self, channel: ChannelId, node: NodeKey) -> ForwardingPolicy | None:
+        """Return what is asked for in a direction: in the graph, or for ways back to us by our peer's own word."""
+        edge = self._graph.get(channel, node)
+        if edge is not None:
+            return edge.policy
+        own = self._asset_graph.own_channel(channel)
+        return own.asked if own is not None else None
 
     def allows(self, hop: Hop, fee: int) -> bool:
-        """Whether what is known now lets `hop` be sent for that fee."""
-        edge = self._asset_graph.planner.graph.get(hop.channel, hop.node)
+        """Whether what is known now lets `hop` be sent for that fee: else its policy has changed since the plan."""
+        edge = self._graph.get(hop.channel, hop.node)
         return edge is not None and edge.policy.carries(hop.amount) and edge.policy.fee(hop.amount) <= fee
-
-    def learn_policy(self, update: bytes) -> bool:
-        """Take in a channel update from a failure."""
-        return self._asset_graph.learn_policy(update)
-
-
-def _fee_of(edge: Edge | None, amount: int) -> int:
-    return edge.policy.fee(amount) if edge is not None else 0
 
 
 def _hops_beside(order: Order) -> int:

@@ -58,13 +58,13 @@ _OF_PAYEE = {
     Code.MPP_TIMEOUT: Attribution.AGAIN,
 }
 
-_LIQUIDITY = {Code.TEMPORARY_CHANNEL_FAILURE}
-_POLICY = {
-    Code.AMOUNT_BELOW_MINIMUM,
-    Code.FEE_INSUFFICIENT,
-    Code.INCORRECT_EXPIRY,
-    Code.EXPIRY_TOO_SOON,
-    Code.CHANNEL_DISABLED,
+_ONWARDS = {
+    Code.TEMPORARY_CHANNEL_FAILURE: Attribution.LIQUIDITY,
+    Code.AMOUNT_BELOW_MINIMUM: Attribution.POLICY,
+    Code.FEE_INSUFFICIENT: Attribution.POLICY,
+    Code.INCORRECT_EXPIRY: Attribution.POLICY,
+    Code.EXPIRY_TOO_SOON: Attribution.POLICY,
+    Code.CHANNEL_DISABLED: Attribution.POLICY,
 }
 
 _BRIEF = {
@@ -113,8 +113,4 @@ def _attribution(at: int, failure: Failure, hops: int) -> Attribution:
         return _OF_PAYEE[code] if is_payee else Attribution.NODE
     if is_payee:
         return Attribution.REFUSED if code.permanent else Attribution.AGAIN
-    if code in _LIQUIDITY:
-        return Attribution.LIQUIDITY
-    if code in _POLICY:
-        return Attribution.POLICY
-    return Attribution.NODE if code.of_node else Attribution.CHANNEL
+    return _ONWARDS.get(code, Attribution.NODE if code.of_node else Attribution.CHANNEL)

@@ -18,7 +18,7 @@ It lives on the engine's loop and never waits; whoever wants to know how a payme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -29,15 +29,16 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.session.effects import Event, SecretLearned
-from tallystick.channels.storage.store import Moment, Store
+from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import Unpaid
-from tallystick.router.forwarding.ports import ChannelPort
-from tallystick.router.onion.sphinx import BuiltOnion
-from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.forwarding.ports import NodeChannels
+from tallystick.router.objects import Route
+from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.sphinx import BuiltOnion, build_onion
+from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import attribution_of
-from tallystick.router.sending.onions import onion_of
-from tallystick.router.sending.payer import Limits, Part, Payment, RouteSource
+from tallystick.router.sending.payer import Limits, Part, Payment, narrowed
 from tallystick.router.sending.payments import (
     ADVICE,
     Order,
@@ -68,7 +69,7 @@ _SPARE = 1_000
 
 class _Active(msgspec.Struct):
     order: Order
-    routes: RouteSource
+    routes: OrderRoutes
     payment: Payment
     gives_up: float
     """By this run's own time."""
@@ -95,11 +96,9 @@ class OutgoingPayments:
 
     def __init__(
         self,
-        channels: ChannelPort,
-        routes_for: Callable[[Order], RouteSource],
+        channels: NodeChannels,
+        routes_for: Callable[[Order], OrderRoutes],
         *,
-        store: Store,
-        record: Callable[[Sequence[Moment], Callable[[], None]], None],
         clock: Clock,
         entropy: Entropy,
         limits: Callable[[Address], Limits],
@@ -107,15 +106,14 @@ class OutgoingPayments:
         inline: bool = True,
         steady: Clock | None = None,
     ) -> None:
-        """`record(moments, then)` makes moments durable, then calls `then`; `limits` are those of an asset.
+        """`limits` are those of an asset.
 
         `clock` is for what is recorded, `steady` shows the same when this is made, and is never set (None: `clock`).
         `inline`: nobody will call `run`; ways are looked for at once, however long it takes.
         """
         self._channels = channels
         self._routes_for = routes_for
-        self._store = store
-        self._record = record
+        self._record = channels.record
         self._clock = clock
         self._now = steady or clock
         self._entropy = entropy
@@ -127,7 +125,11 @@ class OutgoingPayments:
         self._deadlines: list[tuple[float, bytes]] = []
         """When payments give up, and when waits are over; some of them no longer true."""
         self._waiting: set[bytes] = set()
-        self._searches = SearchQueue(self._send, self._set_aside, inline=inline)
+        searches = SearchQueue(self._send, self._set_aside, inline=inline)
+        self._look = searches.look
+        """Sends the parts to which steps lead, when it is their turn."""
+        self.run = searches.run
+        """Looks for ways, and lets others work in between, until cancelled."""
         self._sent: dict[tuple[ChannelId, int], _Sent] = {}
         self._resumed: list[_Active] = []
         """From before a restart, to be planned anew once peers are back."""
@@ -140,18 +142,18 @@ class OutgoingPayments:
 
     def begin(self, order: Order) -> None:
         """Take an order on: nothing is sent before it is stored. Raise InvalidInput if its hash is pending or paid."""
-        known = find_payment(self._store, order.payment_hash)
+        known = find_payment(self._channels.disk, order.payment_hash)
         if order.payment_hash in self._active or (known is not None and known.ended is None):
             raise InvalidInput("this invoice is being paid already: wait for that payment")
         if known is not None and known.is_paid:
             raise InvalidInput("this invoice has been paid already; its receipt is in the list of payments")
         active = self._add(order, self._now() + order.timeout)
-        self._record([PaymentOrdered(order, first=known is None)], _nothing)
+        self._record([PaymentOrdered(order, first=known is None)])
         self._look(active, active.payment.start(self._now()))
 
     def load(self) -> None:
         """Know the locks from before a restart. Call it before the chain is followed, which tells each secret once."""
-        for payment_hash, part in parts_under_way(self._store):  # of paid ones, too: their ends are recorded
+        for payment_hash, part in parts_under_way(self._channels.disk):  # of paid ones, too: their ends are recorded
             if (part.channel, part.lock) not in self._sent:
                 secret, since = self._channels.paid_with(part.channel, part.lock), self._channels.chain.sure
                 self._sent[part.channel, part.lock] = _Sent(payment_hash, part.number, since, secret)
@@ -163,9 +165,9 @@ class OutgoingPayments:
         """
         self.load()
         self._resumed_at = self._channels.chain.sure
-        for record in pending_payments(self._store):
+        for record in pending_payments(self._channels.disk):
             active = self._add(record.order, min(record.order.gives_up, self._now() + record.order.timeout))
-            parts = load_parts(self._store, record.order.payment_hash)
+            parts = load_parts(self._channels.disk, record.order.payment_hash)
             waiting = [part for part in parts if not part.ended]
             active.payment.resume([Part(part.number, part.route) for part in waiting], attempts=len(parts))
             active.onions = {part.number: BuiltOnion(b"", part.secrets) for part in waiting}
@@ -193,11 +195,8 @@ class OutgoingPayments:
 
     def _add(self, order: Order, gives_up: float) -> _Active:
         routes = self._routes_for(order)
-        limits = self._limits(order.asset)
-        if not order.parts:
-            limits = msgspec.structs.replace(limits, parts=1)
-        if order.kind is PaymentKind.PROBE:  # it asks what can be paid now
-            limits = msgspec.structs.replace(limits, waits=False)
+        waits = order.kind is not PaymentKind.PROBE  # which asks what can be paid now
+        limits = narrowed(self._limits(order.asset), parts=order.parts, waits=waits)
         payment = Payment(routes, order.target, order.amount, max_fee=order.max_fee, limits=limits)
         active = self._active[order.payment_hash] = _Active(order, routes, payment, gives_up, {}, trio.Event())
         self._remind(order.payment_hash, gives_up)
@@ -229,7 +228,7 @@ class OutgoingPayments:
             await active.done.wait()
             if active.record is not None:
                 return active.record
-        record = find_payment(self._store, payment_hash)
+        record = find_payment(self._channels.disk, payment_hash)
         if record is None:
             raise InvalidInput("there is no payment of that hash")
         return record
@@ -270,25 +269,11 @@ class OutgoingPayments:
             if waiting is not None and waiting != before:
                 self._remind(digest, waiting.until)
 
-    # --- looking for ways ----------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Look for ways, and let others work in between, until cancelled."""
-        await self._searches.run()
-
-    def _look(self, active: _Active, steps: Steps[list[Part]]) -> None:
-        """Send the parts to which `steps` lead, when it is their turn."""
-        self._searches.look(active, steps)
-
     def _set_aside(self, active: _Active, error: Exception) -> None:
         """Try no more to plan a payment: what is under way of it goes on."""
         fault = f"a fault of this program ({type(error).__name__}: {error})"
-        self._alarm(
-            Alarm(
-                AlarmKind.PAYMENT_SET_ASIDE,
-                f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned",
-            )
-        )
+        text = f"payment {active.order.payment_hash.hex()[:16]} is set aside: {fault} keeps it from being planned"
+        self._alarm(Alarm(AlarmKind.PAYMENT_SET_ASIDE, text))
         active.payment.stop(Unpaid.FAULT, f"it could not be planned, for {fault}; please report it")
         self._settle(active)
 
@@ -406,7 +391,7 @@ class OutgoingPayments:
             active.payment.on_part_paid(sent.number, secret, self._now())
             self._settle(active)
             return
-        failure = attribution_of(active.onions.pop(sent.number, _UNKNOWN), sent.reason)
+        failure = attribution_of(active.onions.pop(sent.number, BuiltOnion(b"", ())), sent.reason)
         self._look(active, active.payment.on_part_failed(sent.number, failure, self._now()))
 
     def _forget(self, channel: ChannelId, lock: int) -> tuple[_Active, _Sent] | None:
@@ -443,8 +428,11 @@ class OutgoingPayments:
             active.routes.close()
 
 
-_UNKNOWN = BuiltOnion(b"", ())
-
-
-def _nothing() -> None:
-    """Wait for a commit without wanting to know of it."""
+def onion_of(order: Order, route: Route, expiry: int, entropy: Entropy) -> BuiltOnion:
+    """Return the onion of one part, for locks that expire then; raise InvalidInput if it cannot be built."""
+    final = FinalPayload(
+        route.delivered, expiry, order.payment_secret, order.amount, keysend=order.keysend, metadata=order.metadata
+    )
+    payloads = [encode_payload(ForwardPayload(hop.amount, expiry, hop.channel)) for hop in route.hops[1:]]
+    payloads.append(encode_payload(final))
+    return build_onion(entropy(32), [hop.node for hop in route.hops], payloads, order.payment_hash)

@@ -1,6 +1,6 @@
 """One payment from the payer's side: plan, send, learn, split and try again until it is paid, impossible or too dear.
 
-Sans-IO. A `Payment` is told what became of each part and answers with the parts to send next. It asks a `RouteSource`
+Sans-IO. A `Payment` is told what became of each part and answers with the parts to send next. It asks `OrderRoutes`
 (the planner with what it has learned) for routes, and never has more under way than is still owed:
 
     under way + paid ≤ amount        fees of parts under way or paid ≤ max_fee
@@ -22,18 +22,18 @@ the other, in the order in which they were given.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from typing import Protocol
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.errors import NoRoute, Unpaid
-from tallystick.router.objects import Hop, NodeKey, Route
+from tallystick.router.objects import NodeKey, Route
 from tallystick.router.pathfinding.steps import Steps
+from tallystick.router.sending.asset_graph import OrderRoutes
 from tallystick.router.sending.attribution import Attribution, PartFailure
 
 
@@ -58,16 +58,11 @@ class Limits(Options, frozen=True, kw_only=True):
     """Seconds of the longest wait."""
 
 
-class RetryPlan(msgspec.Struct, frozen=True):
-    """A plan over what is avoided because it was of no use for a moment."""
-
-    routes: tuple[Route, ...]
-    since: float
-    """When something that it needs was found to be of no use last; -inf: nothing was."""
-    away: bool
-    """Whether a channel of ours that it needs cannot be used now: the plan can only be waited for."""
-    text: str
-    """What has to come back, for a person."""
+@functools.lru_cache(100)
+def narrowed(limits: Limits, *, parts: bool, waits: bool) -> Limits:
+    """Return the limits of a payment that may not come in parts, or not wait. Kept, as each making of options checks
+    them all."""
+    return msgspec.structs.replace(limits, parts=limits.parts if parts else 1, waits=limits.waits and waits)
 
 
 class WaitUntil(msgspec.Struct, frozen=True):
@@ -77,56 +72,6 @@ class WaitUntil(msgspec.Struct, frozen=True):
     until: float
     text: str
     """What for, for a person."""
-
-
-class RouteSource(Protocol):
-    """What a payment asks of the planner, and tells it. A direction is a channel and the node that it leads to."""
-
-    def plan(
-        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
-    ) -> Steps[tuple[Route, ...]]:
-        """Find routes that deliver `amount` together for at most `max_fee`; raise NoRoute."""
-
-    def route(self, target: NodeKey, amount: int, *, max_fee: int, now: float) -> Steps[Route]:
-        """Find one route that delivers `amount` for at most `max_fee`; raise NoRoute."""
-
-    def retry_plan(
-        self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
-    ) -> Steps[RetryPlan | None]:
-        """Find what `plan` would if all that failed for a moment only were back; None if that would not help."""
-
-    def reserve(self, route: Route) -> None:
-        """A part goes this way: its amounts are taken."""
-
-    def release(self, route: Route) -> None:
-        """The part has ended."""
-
-    def on_passed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
-        """The direction carried `amount`, or could have."""
-
-    def on_failed(self, channel: ChannelId, node: NodeKey, amount: int, now: float) -> None:
-        """The direction could not carry `amount`."""
-
-    def on_settled(self, route: Route, now: float) -> None:
-        """The part was paid: liquidity has moved along its route."""
-
-    def avoid(self, channel: ChannelId, node: NodeKey, until: float, since: float | None = None) -> None:
-        """Plan no part over this direction until then; `since`: it failed then, and may be back at any moment."""
-
-    def avoid_node(self, node: NodeKey, until: float, since: float | None = None) -> None:
-        """Plan no part over this node until then; `since`: it failed then, and may be back at any moment."""
-
-    def margin(self, route: Route) -> int:
-        """Return the largest margin that is asked for on the way: what its locks must have left."""
-
-    def allows(self, hop: Hop, fee: int) -> bool:
-        """Whether what is known now lets `hop` be sent for that fee: else its policy has changed since the plan."""
-
-    def learn_policy(self, update: bytes) -> bool:
-        """Take in a channel update from a failure; return whether it was valid and news."""
-
-    def close(self) -> None:
-        """The payment has ended, and none of its parts is under way."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -149,7 +94,7 @@ class PaymentOutcome(Discreet, msgspec.Struct, frozen=True):
 class Payment:
     """One payment from the payer's side: see the module's docstring. Methods return the steps to the parts to send."""
 
-    def __init__(self, routes: RouteSource, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
+    def __init__(self, routes: OrderRoutes, target: NodeKey, amount: int, *, max_fee: int, limits: Limits) -> None:
         self.target = target
         self.amount = amount
         self.max_fee = max_fee
@@ -256,7 +201,7 @@ class Payment:
             return
         self.delivered += part.route.delivered
         self.fee_paid += part.route.fee
-        self._routes.on_settled(part.route, now)
+        self._routes.knowledge.on_settled(part.route, now)
 
     def on_secret_learned(self, secret: bytes) -> None:
         """The secret is known: whatever is under way belongs to a payment that is paid."""
@@ -269,7 +214,7 @@ class Payment:
         if part is None:
             return _nothing()
         first = part.route.hops[0]
-        self._routes.on_failed(first.channel, first.node, first.amount, now)
+        self._routes.knowledge.on_failed(first.channel, first.node, first.amount, now)
         return self._retry(part, now)
 
     def part_impossible(self, number: int, why: str) -> None:
@@ -374,7 +319,11 @@ class Payment:
 
     def _hold(self, cause: NoRoute, now: float) -> Steps[list[Part]]:
         """Nothing can be placed: give another chance to what failed for a moment, wait for it, or give all up."""
-        retry_plan = yield from self._retry_plan(now)
+        retry_plan, room = None, self._room
+        if self.limits.waits and room and self.owed > 0:
+            retry_plan = yield from self._routes.retry_plan(
+                self.target, self.owed, max_fee=self.max_fee - self.fee, max_parts=room, now=now
+            )
         if self._over or self.owed <= 0:
             return []
         if retry_plan is not None and not retry_plan.away and retry_plan.since <= now - self._pause / 4:
@@ -385,12 +334,6 @@ class Payment:
         else:
             self.stop(cause.reason, self._with_last_failure(str(cause)))
         return []
-
-    def _retry_plan(self, now: float) -> Steps[RetryPlan | None]:
-        room, budget = self._room, self.max_fee - self.fee
-        if not self.limits.waits or not room or self.owed <= 0:
-            return None
-        return (yield from self._routes.retry_plan(self.target, self.owed, max_fee=budget, max_parts=room, now=now))
 
     def _with_last_failure(self, text: str) -> str:
         if not self._last_failure:
@@ -403,24 +346,23 @@ class Payment:
         hops, until, since = route.hops, now + self.limits.avoid_seconds, now if failure.brief else None
         if failure.attribution is Attribution.UNKNOWN or failure.at >= len(hops):
             for hop in hops[1:] or hops:
-                self._routes.avoid(hop.channel, hop.node, until, since)
+                self._routes.knowledge.avoid(hop.channel, hop.node, until, since)
             return
         for hop in hops[: failure.at + 1]:
-            self._routes.on_passed(hop.channel, hop.node, hop.amount, now)
+            self._routes.knowledge.on_passed(hop.channel, hop.node, hop.amount, now)
         if failure.attribution in (Attribution.REFUSED, Attribution.AGAIN):
             return
         if failure.attribution is Attribution.NODE or failure.at + 1 >= len(hops):
-            self._routes.avoid_node(hops[failure.at].node, until, since)
+            self._routes.knowledge.avoid_node(hops[failure.at].node, until, since)
             return
         onwards = hops[failure.at + 1]
         news = bool(failure.update) and self._routes.learn_policy(failure.update)
-        changed = not self._routes.allows(
-            onwards, hops[failure.at].amount - onwards.amount
-        )  # gossip may have been faster
+        fee = hops[failure.at].amount - onwards.amount
+        changed = not self._routes.allows(onwards, fee)  # gossip may have been faster
         if failure.attribution is Attribution.LIQUIDITY:
-            self._routes.on_failed(onwards.channel, onwards.node, onwards.amount, now)
+            self._routes.knowledge.on_failed(onwards.channel, onwards.node, onwards.amount, now)
         elif failure.attribution is Attribution.CHANNEL or not (news or changed):
-            self._routes.avoid(onwards.channel, onwards.node, until, since)
+            self._routes.knowledge.avoid(onwards.channel, onwards.node, until, since)
 
 
 def _nothing() -> Steps[list[Part]]:

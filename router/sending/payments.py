@@ -260,9 +260,3 @@ def _part(row: Row) -> PartRecord:
     channel, lock, _, number, body, ended, secret, reason = row
     route, secrets = decode_column(_PART, body, "parts", channel, lock)
     return PartRecord(number, ChannelId(channel), lock, route, secrets, bool(ended), secret, reason)
-
-
-def part_of_lock(store: Store, channel: ChannelId, lock: int) -> tuple[bytes, int] | None:
-    """Return (payment hash, part number) of the lock, None if it belongs to no payment of ours."""
-    row = find(store, _PARTS, channel, lock)
-    return (row[2], row[3]) if row else None

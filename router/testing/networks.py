@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey, Route
 from tallystick.router.pathfinding.beliefs import Prior
 from tallystick.router.pathfinding.graph import Direction
+
+_STEPS = 2**40
+"""Of a share: its quantiles are exact to one."""
 
 
 def node_key(number: int) -> NodeKey:
@@ -40,6 +44,11 @@ def random_network(rng: random.Random, nodes: int, channels: int, *, capacity: i
     return edges
 
 
+def quantile(prior: Prior, chance: float) -> float:
+    """Return the share of the capacity that a balance is under with that probability: what `Prior.below` undoes."""
+    return max(0, bisect_left(range(_STEPS), chance, key=lambda step: prior.below(step / _STEPS)) - 1) / _STEPS
+
+
 class HiddenBalances:
     """What only the owners know: how much each direction can carry."""
 
@@ -50,7 +59,7 @@ class HiddenBalances:
             if (channel, edge.source) in self.balances:
                 self.balances[channel, target] = edge.capacity - self.balances[channel, edge.source]
             else:
-                self.balances[channel, target] = int(edge.capacity * prior.quantile(rng.random()))
+                self.balances[channel, target] = int(edge.capacity * quantile(prior, rng.random()))
 
     def lock(self, route: Route) -> int | None:
         """Lock a part hop by hop; return the number of the first hop that refuses (nothing is locked then), or None."""

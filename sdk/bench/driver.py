@@ -43,6 +43,7 @@ from tallystick.sdk.bench.driver_network import NetworkDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
+from tallystick.sdk.daemon.garbage import look_rarely
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
@@ -303,6 +304,7 @@ async def _run(role: DriverOptions) -> None:
         ):
             if role.opens_locks:
                 nursery.start_soon(open_locks, node)
+            look_rarely()  # as `tally node run` does
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
             await obey(first, Driver(node, conditions), NetworkDriver(node))
             nursery.cancel_scope.cancel()

@@ -41,6 +41,7 @@ from tallystick.sdk.bench.driver import batch_sizes, obey
 from tallystick.sdk.bench.kinds import take_receipt
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
+from tallystick.sdk.daemon.garbage import look_rarely
 
 CHAIN_ID = 31_337
 CONTRACT = Address(b"\xbe" * 20)
@@ -233,6 +234,7 @@ async def run(options: FleetOptions, *more: Callable[[Fleet], object]) -> None:
                 hub = key_of(0).public
                 for member in fleet.members:
                     member.open(hub, hub.address)
+            look_rarely()  # as `tally node run` does
             await obey({"peers": addresses, "started": started}, fleet, *(make(fleet) for make in more))
             nursery.cancel_scope.cancel()
     finally:

@@ -27,8 +27,9 @@ from tallystick.router.pathfinding.kernels import PAUSE, PLAIN, compiled_kernels
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Costs, Planner
 from tallystick.router.pathfinding.steps import Steps, finish
+from tallystick.router.sending.asset_graph import OrderRoutes, RetryPlan
 from tallystick.router.sending.attribution import Attribution, PartFailure
-from tallystick.router.sending.payer import Limits, Payment, RetryPlan
+from tallystick.router.sending.payer import Limits, Payment
 from tallystick.router.testing.networks import HiddenBalances
 from tallystick.sdk.bench.graphs import connected_nodes, percentile, random_pairs, read_edges
 
@@ -155,18 +156,15 @@ def _row(amount: int, kind: str, tried: Sequence[_Tried]) -> PaymentsRow:
     )
 
 
-class _PlannedRoutes:
-    """What `router.sending.payer` asks of a source of routes, over the planner alone. `flow`: whether it plans many
-    parts."""
+class _PlannedRoutes(OrderRoutes):
+    """Routes by the planner alone, for payments of no node. `flow`: whether it plans many parts."""
 
     def __init__(self, planner: Planner, source: NodeKey, *, flow: bool) -> None:
         self._planner = planner
         self._source = source
         self._flow = flow
-        knowledge = planner.knowledge
-        self.reserve, self.release, self.on_settled = knowledge.reserve, knowledge.release, knowledge.on_settled
-        self.on_passed, self.on_failed = knowledge.on_passed, knowledge.on_failed
-        self.avoid, self.avoid_node = knowledge.avoid, knowledge.avoid_node
+        self.knowledge = planner.knowledge
+        self.learn_policy = lambda update: False  # no failure brings one here: policies are as announced
 
     def plan(
         self, target: NodeKey, amount: int, *, max_fee: int, max_parts: int, now: float
@@ -186,6 +184,14 @@ class _PlannedRoutes:
         yield from ()
         return None
 
+    def reserve(self, route: Route) -> None:
+        """A part goes this way."""
+        self.knowledge.reserve(route)
+
+    def release(self, route: Route) -> None:
+        """The part has ended."""
+        self.knowledge.release(route)
+
     def margin(self, route: Route) -> int:
         """No lock is made here."""
         return 0
@@ -193,10 +199,6 @@ class _PlannedRoutes:
     def allows(self, hop: Hop, fee: int) -> bool:
         """Policies do not change here."""
         return True
-
-    def learn_policy(self, update: bytes) -> bool:
-        """No failure brings an update here: policies are as announced."""
-        return False
 
     def close(self) -> None:
         """There is nothing to take back."""

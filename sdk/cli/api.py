@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option, Typer
 
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import example
 
-app = typer.Typer(add_completion=False)
+app = Typer(add_completion=False)
 
 
 @app.command(epilog=example("api --openapi"))
 def api(
-    openapi: Annotated[bool, typer.Option("--openapi", help="As an OpenAPI 3.1 document, in JSON.")] = False,
+    openapi: Annotated[bool, Option("--openapi", help="As an OpenAPI 3.1 document, in JSON.")] = False,
 ) -> None:
     """Show what programs can ask a node over HTTP: a page in Markdown, or an OpenAPI document."""
     if openapi:
@@ -22,6 +22,6 @@ def api(
 
         say_json(document())
     else:
-        from tallystick.sdk.control.reference import page
+        from tallystick.sdk.control.openapi import page
 
         say(*page().splitlines())

@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import typer
+from typer import BadParameter, Exit, Option, Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from tallystick import __version__
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import channel, invoice, network, node, payments, peers, recordings, stream
-from tallystick.sdk.cli.init import init
+from tallystick.sdk.cli import channel, invoice, node, payments, peers, stream
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
@@ -48,7 +47,7 @@ class Root(TyperGroup):
         """Return a context; raise BadParameter for words that no text can hold."""
         context = super().make_context(info_name, [], parent, resilient_parsing=True) if _torn(args) else None
         if context is not None:
-            raise typer.BadParameter(
+            raise BadParameter(
                 f"{plain(_torn(args))} is not in UTF-8, as it must be: check the encoding of the terminal or script",
                 ctx=context,
             )
@@ -63,7 +62,7 @@ class Root(TyperGroup):
         except Exception as error:  # of whichever click typer brings along: its parser tells of an option
             option = str(getattr(error, "option_name", ""))  # the parser takes it for one
             if re.match(r"-[0-9]", option):
-                raise typer.BadParameter(
+                raise BadParameter(
                     f"{option}… is no option, and no amount either: those are whole numbers from 1 on, without a sign"
                 ) from None
             raise
@@ -88,7 +87,7 @@ def _interruptible() -> Iterator[None]:
         if isinstance(ended, BaseExceptionGroup) and ended.split(KeyboardInterrupt)[0] is None:
             raise
         say("tally: interrupted; what a node was asked to do it may still do", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise Exit(INTERRUPTED) from None
 
 
 def _torn(words: list[str]) -> str:
@@ -96,7 +95,7 @@ def _torn(words: list[str]) -> str:
     return next((word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)), "")
 
 
-app = typer.Typer(
+app = Typer(
     cls=Root,
     help="Tallystick: lock funds once, then pay off chain as often and as fast as you like.",
     epilog=EXIT_CODES,
@@ -109,34 +108,30 @@ app = typer.Typer(
 def _show_version(asked: bool) -> None:
     if asked:
         say(f"tally {__version__}")
-        raise typer.Exit
+        raise Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and do nothing else."),
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show the version, and do nothing else.")
     ] = False,
 ) -> None:
     """Tallystick: lock funds once, then pay off chain as often and as fast as you like."""
 
 
-app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init)
+app.command(epilog=example("init --chain http://127.0.0.1:8545"))(node.init)
 app.add_typer(node.app, name="node")
-channel.app.command(epilog=example("channel record 3f9a"))(recordings.record)
-channel.app.command(epilog=example("channel export 3f9a channel.recording"))(recordings.export)
-channel.app.command(epilog=example("channel replay channel.recording"))(recordings.replay)
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")
 app.add_typer(peers.app, name="peers")
 app.add_typer(invoice.app, name="invoice")
 app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
-app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(network.keysend)
-app.command(epilog=example("payments --json"))(network.payments)
-app.command(epilog=example("forwards --limit 20"))(network.forwards)
-app.command(epilog=example("probe 02a1…c3 250000"))(network.probe)
-app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(network.rebalance)
+app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(payments.keysend)
+app.command(epilog=example("payments --json"))(payments.payments)
+app.command(epilog=example("forwards --limit 20"))(payments.forwards)
+app.command(epilog=example("probe 02a1…c3 250000"))(payments.probe)
+app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(payments.rebalance)
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)
 app.command(epilog=example("balance"))(payments.balance)
 app.command(epilog=example("statistics --json"))(payments.statistics)

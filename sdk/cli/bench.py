@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import Json, Result, make_group, print_result, run_guarded
+from tallystick.sdk.cli.shell import Result, make_group, print_result, run_guarded
 
 if TYPE_CHECKING:
     from tallystick.sdk.bench.results import FairnessResult
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
 CHANNELS_MAX = 10_000
 """Channels of a hub that can be asked for."""
 
+SATOSHI_MAX = 21_000_000 * 10**8
+"""There are no more."""
+
 app = make_group("Measure how fast payments are on this machine.")
 
 Directory = Annotated[
-    Path | None, typer.Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
+    Path | None, Option(help="Where to keep the throw-away stores: put them on the disk that counts.")
 ]
 
 
@@ -45,6 +50,14 @@ def _print(result: Result, as_json: bool, table: Callable[[Result], Any]) -> Non
     print_result(result, as_json, lambda found: Console().print(table(found)))
 
 
+def _numbers(option: str, text: str, most: int) -> list[int]:
+    """Read numbers with commas between; raise BadParameter if they are none."""
+    words = [word.strip() for word in text.split(",")]
+    if all(re.fullmatch("[0-9]{1,18}", word) and 1 <= int(word) <= most for word in words):
+        return [int(word) for word in words]
+    raise BadParameter(f"{option} takes whole numbers from 1 to {most} with commas between, not {text!r}")
+
+
 @app.callback()
 def bench() -> None:
     """Measure how fast payments are on this machine."""
@@ -54,23 +67,22 @@ def bench() -> None:
 def direct(
     only: Annotated[
         list[str] | None,
-        typer.Option("--class", help="alone, awaited, submitted, bulk, locked or stream; repeatable. Default: all."),
+        Option("--class", help="alone, awaited, submitted, bulk, locked or stream; repeatable. Default: all."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each class.")] = 3.0,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to measure each class.")] = 3.0,
     channels: Annotated[
-        int,
-        typer.Option(min=1, max=CHANNELS_MAX, help="Channels of one hub, each to a peer of its own (class submitted)."),
+        int, Option(min=1, max=CHANNELS_MAX, help="Channels of one hub, each to a peer of its own (class submitted).")
     ] = 1,
     processes: Annotated[
-        int, typer.Option(min=2, max=256, help="Processes: the payer's, and those that share the peers.")
+        int, Option(min=2, max=256, help="Processes: the payer's, and those that share the peers.")
     ] = 2,
-    rtt: Annotated[float, typer.Option(min=0, max=10_000, help="Milliseconds of round trip to add to links.")] = 0.0,
+    rtt: Annotated[float, Option(min=0, max=10_000, help="Milliseconds of round trip to add to links.")] = 0.0,
     cuts: Annotated[
-        float, typer.Option(min=0, max=100, help="Percent of the links to cut every second; at least one, if not 0.")
+        float, Option(min=0, max=100, help="Percent of the links to cut every second; at least one, if not 0.")
     ] = 0.0,
-    tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw load, latency and classes into this .svg, .png or .pdf (extra: bench).")
+        Path | None, Option(help="Draw load, latency and classes into this .svg, .png or .pdf (extra: bench).")
     ] = None,
     directory: Directory = None,
     as_json: Json = False,
@@ -88,16 +100,16 @@ def direct(
 
     unknown = set(only or ()) - set(CLASSES)
     if unknown:
-        raise typer.BadParameter(f"unknown class {', '.join(sorted(unknown))}; known are {', '.join(CLASSES)}")
+        raise BadParameter(f"unknown class {', '.join(sorted(unknown))}; known are {', '.join(CLASSES)}")
     hub = channels > 1 or processes > 2
     if hub and set(only or ()) - {"submitted"}:
-        raise typer.BadParameter("with more than one channel or two processes, only the class submitted is measured")
+        raise BadParameter("with more than one channel or two processes, only the class submitted is measured")
     if processes - 1 > channels:
-        raise typer.BadParameter("each process but the payer's needs a channel at least: raise --channels")
+        raise BadParameter("each process but the payer's needs a channel at least: raise --channels")
     if picture is not None and (hub or "submitted" not in (only or CLASSES)):
-        raise typer.BadParameter("a picture is of one channel, and needs the class submitted")
+        raise BadParameter("a picture is of one channel, and needs the class submitted")
     if picture is not None and picture.suffix not in FORMATS:
-        raise typer.BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
+        raise BadParameter(f"a picture's name ends with {', '.join(FORMATS)}")
     conditions = LinkConditions(rtt, cuts)
     run = partial(run_hub, channels, processes, seconds) if hub else partial(run_direct, only or CLASSES, seconds)
     if picture is not None:
@@ -112,10 +124,10 @@ def direct(
 @app.command()
 def scale(
     channels: Annotated[
-        str, typer.Option(help="Numbers of channels of the hub to measure, separated by commas.")
+        str, Option(help="Numbers of channels of the hub to measure, separated by commas.")
     ] = "1,10,100,1000",
-    cores: Annotated[int, typer.Option(min=1, max=256, help="Up to how many cores growth is measured.")] = 256,
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure each.")] = 3.0,
+    cores: Annotated[int, Option(min=1, max=256, help="Up to how many cores growth is measured.")] = 256,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to measure each.")] = 3.0,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -126,17 +138,13 @@ def scale(
     from tallystick.sdk.bench.report import scale_table
     from tallystick.sdk.bench.scale import run_scale
 
-    words = [word.strip() for word in channels.split(",")]
-    counts = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= 9]
-    if len(counts) != len(channels.split(",")) or not all(1 <= count <= CHANNELS_MAX for count in counts):
-        raise typer.BadParameter(f"--channels takes numbers from 1 to {CHANNELS_MAX} with commas between: 1,10,100")
-
+    counts = _numbers("--channels", channels, CHANNELS_MAX)
     _print(_measure(partial(run_scale, counts, cores, seconds), directory), as_json, scale_table)
 
 
 @app.command()
 def fairness(
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure.")] = 4.0,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to measure.")] = 4.0,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -157,10 +165,8 @@ def fairness(
 
 @app.command()
 def hostile(
-    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="How long to measure each attack.")] = 4.0,
-    attack: Annotated[
-        list[str] | None, typer.Option("--attack", help="One attack only; may be given several times.")
-    ] = None,
+    seconds: Annotated[float, Option(min=0.5, max=600, help="How long to measure each attack.")] = 4.0,
+    attack: Annotated[list[str] | None, Option(help="One attack only; may be given several times.")] = None,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -172,14 +178,14 @@ def hostile(
     from tallystick.sdk.bench.report import hostile_table
 
     if unknown := set(attack or ()) - set(ATTACKS):
-        raise typer.BadParameter(f"there is no attack {', '.join(sorted(unknown))}: choose from {', '.join(ATTACKS)}")
+        raise BadParameter(f"there is no attack {', '.join(sorted(unknown))}: choose from {', '.join(ATTACKS)}")
     _print(_measure(partial(run_hostile, attack or list(ATTACKS), seconds), directory), as_json, hostile_table)
 
 
 @app.command()
 def endurance(
-    payments: Annotated[int, typer.Option(min=1_000, help="How many payments in all.")] = 10_000_000,
-    channels: Annotated[int, typer.Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,
+    payments: Annotated[int, Option(min=1_000, help="How many payments in all.")] = 10_000_000,
+    channels: Annotated[int, Option(min=1, max=10_000, help="Channels of one hub, paid in turn.")] = 1,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -195,15 +201,15 @@ def endurance(
     for bound in result.broken:
         say(f"broken: {bound}", err=True)
     if result.broken:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command()
 def network(
-    hops: Annotated[int, typer.Option(min=1, max=12, help="Channels that each payment crosses.")] = 2,
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
-    in_flight: Annotated[int, typer.Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
-    tries: Annotated[int, typer.Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    hops: Annotated[int, Option(min=1, max=12, help="Channels that each payment crosses.")] = 2,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to measure, alone and together.")] = 4.0,
+    in_flight: Annotated[int, Option(min=1, max=480, help="Payments under way at once, for the rate.")] = 300,
+    tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -218,18 +224,17 @@ def network(
 
 
 GraphFile = Annotated[
-    Path,
-    typer.Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV."),
+    Path, Option("--graph", help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV.")
 ]
 
 
 @app.command()
 def route(
     graph: GraphFile,
-    single: Annotated[int, typer.Option(min=1, help="Satoshi of one path.")] = 100_000,
-    multi: Annotated[int, typer.Option(min=1, help="Satoshi of a plan of many parts.")] = 1_000_000,
-    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 300,
-    seed: Annotated[int, typer.Option(help="Which pairs.")] = 1,
+    single: Annotated[int, Option(min=1, help="Satoshi of one path.")] = 100_000,
+    multi: Annotated[int, Option(min=1, help="Satoshi of a plan of many parts.")] = 1_000_000,
+    pairs: Annotated[int, Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 300,
+    seed: Annotated[int, Option(help="Which pairs.")] = 1,
     as_json: Json = False,
 ) -> None:
     """How long the planner takes for one path, and for a plan of many parts: plain and compiled, on one core.
@@ -246,15 +251,15 @@ def route(
 @app.command()
 def payments(
     graph: GraphFile,
-    amount: Annotated[str, typer.Option(help="Satoshi; several with commas between.")] = "10000,100000,1000000",
+    amount: Annotated[str, Option(help="Satoshi; several with commas between.")] = "10000,100000,1000000",
     liquidity: Annotated[
-        str, typer.Option(help="How hidden balances are drawn, and what the payer expects: uniform, bimodal or both.")
+        str, Option(help="How hidden balances are drawn, and what the payer expects: uniform, bimodal or both.")
     ] = "bimodal",
-    pairs: Annotated[int, typer.Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first draw's number.")] = 0,
+    pairs: Annotated[int, Option(min=1, max=100_000, help="Random pairs of payer and payee.")] = 200,
+    seeds: Annotated[int, Option(min=1, max=1000, help="Draws of hidden balances, with pairs of their own.")] = 1,
+    first_seed: Annotated[int, Option(min=0, help="The first draw's number.")] = 0,
     method: Annotated[
-        str, typer.Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
+        str, Option(help="flow: as the product does it; halving: without plans of many parts; single: one part.")
     ] = "flow",
     as_json: Json = False,
 ) -> None:
@@ -267,16 +272,11 @@ def payments(
     from tallystick.sdk.bench.report import payments_table
 
     if method not in METHODS:
-        raise typer.BadParameter(f"--method is {', '.join(METHODS)}, not {method}")
+        raise BadParameter(f"--method is {', '.join(METHODS)}, not {method}")
     kinds = list(PRIORS) if liquidity == "both" else liquidity.split(",")
     if set(kinds) - set(PRIORS):
-        raise typer.BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
-    try:
-        amounts = [int(part) for part in amount.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"--amount takes whole numbers with commas between, not {amount}") from error
-    if min(amounts) < 1:
-        raise typer.BadParameter("amounts begin at 1 satoshi")
+        raise BadParameter(f"--liquidity is {', '.join(PRIORS)} or both, not {liquidity}")
+    amounts = _numbers("--amount", amount, SATOSHI_MAX)
     run = partial(run_payments, graph, amounts, kinds, pairs, seeds, use_numba=compilable(), method=method)
     result = run_guarded(lambda: run(say=_progress(), first_seed=first_seed))
     if as_json:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import trio
-import typer
+from typer import Argument, Exit, Option
 
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -38,109 +38,104 @@ MISUSED = 2
 
 app = make_group("Run a simulated chain, and speak to one.")
 
-Url = Annotated[str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
-Json = Annotated[bool, typer.Option("--json", help="Print lines of JSON for programs.")]
+Url = Annotated[str, Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
+Json = Annotated[bool, Option("--json", help="Print lines of JSON for programs.")]
 LOCAL = "http://127.0.0.1:8545"
 
 
 @app.command(epilog=example("chain run --data ./chain --dev"))
 def run(
-    data: Annotated[Path, typer.Option(help="Directory that keeps the chain.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
+    data: Annotated[Path, Option(help="Directory that keeps the chain.")],
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
     interval: Annotated[
-        float, typer.Option(min=0.01, help="Seconds between two blocks; below 1, chain time runs ahead.")
+        float, Option(min=0.01, help="Seconds between two blocks; below 1, chain time runs ahead.")
     ] = 1.0,
-    chain_id: Annotated[int, typer.Option(min=1, max=2**63 - 1, help="EIP-155 chain id.")] = 1337,
+    chain_id: Annotated[int, Option(min=1, max=2**63 - 1, help="EIP-155 chain id.")] = 1337,
     mint: Annotated[
         list[str] | None,
-        typer.Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
+        Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
     ] = None,
-    dev: Annotated[bool, typer.Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
+    dev: Annotated[bool, Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
-    try:
-        genesis = [_parse_mint(text) for text in mint or ()]
-    except InvalidInput as error:
-        _fail(error, as_json, MISUSED)
     settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
-    _guarded(lambda: _run(data, settings, genesis, host, port, as_json), as_json)
+    _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
 
 
 @app.command(epilog=example("chain mine 5"))
 def mine(
-    count: Annotated[int, typer.Argument(min=1, help="How many blocks.")] = 1,
+    count: Annotated[int, Argument(min=1, help="How many blocks.")] = 1,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
     """Have blocks mined now (development chains only)."""
 
-    async def ask(node: RpcChain) -> None:
-        head = await node.mine(count)
+    async def act() -> None:
+        async with _node_at(chain) as node:
+            head = await node.mine(count)
         _say(as_json, f"block {head.number}  0x{head.hash.hex()}", number=head.number, hash=f"0x{head.hash.hex()}")
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
 @app.command(name="mint", epilog=example("chain mint 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000000000000000000"))
 def mint_coins(
-    account: Annotated[str, typer.Argument(help="Address that gets them.")],
-    amount: Annotated[int, typer.Argument(min=1, help="In the asset's smallest unit.")],
-    token: Annotated[str | None, typer.Option(help="Address of the token; the chain's own coin if left out.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
+    account: Annotated[str, Argument(help="Address that gets them.")],
+    amount: Annotated[int, Argument(min=1, help="In the asset's smallest unit.")],
+    token: Annotated[str | None, Option(help="Address of the token; the chain's own coin if left out.")] = None,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
     """Make coins or tokens; returns when they are there, after the next block (development chains only)."""
-    try:
-        to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
-    except InvalidInput as error:
-        _fail(error, as_json, MISUSED)
 
-    async def ask(node: RpcChain) -> None:
-        await node.mint(to, amount, asset)
-        with trio.move_on_after(MINT_SECONDS if wait else 0) as scope:
-            await node.wait((await node.head()).hash)
+    async def act() -> None:
+        to, asset = read_address(account, "account"), read_address(token, "token") if token else NATIVE
+        async with _node_at(chain) as node:
+            await node.mint(to, amount, asset)
+            with trio.move_on_after(MINT_SECONDS if wait else 0) as scope:
+                await node.wait((await node.head()).hash)
         there = wait and not scope.cancelled_caught
         text = f"{account} got {amount}" if there else f"{amount} for {account} in the next block"
         _say(as_json, text, account=account, amount=amount)
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
 @app.command("wait", epilog=example("chain wait --timeout 30"))
 def wait_for_chain(
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     chain: Url = LOCAL,
     as_json: Json = False,
 ) -> None:
     """Return once the chain node that was just started answers: `tally chain run … & tally chain wait`."""
 
-    async def ask(node: RpcChain) -> None:
-        number = (await node.head()).number
-        _say(as_json, f"chain {node.chain_id} is at block {number}", chain_id=node.chain_id, number=number)
-
-    async def patiently() -> None:
+    async def act() -> None:
         missing: Exception = ChainUnavailable(f"the chain node at {chain} does not answer")
         with trio.move_on_after(timeout):
             while True:
                 try:
-                    return await _with_node(chain, ask)
+                    async with _node_at(chain) as node:
+                        number = (await node.head()).number
+                        told = f"chain {node.chain_id} is at block {number}"
+                        return _say(as_json, told, chain_id=node.chain_id, number=number)
                 except ChainUnavailable as error:
                     missing = error
                 await trio.sleep(POLL_SECONDS)
         raise missing
 
-    _guarded(patiently, as_json)
+    _guarded(act, as_json)
 
 
 @app.command(epilog=example("chain status --json"))
 def status(chain: Url = LOCAL, as_json: Json = False) -> None:
     """Show which chain a node serves and how far it is."""
 
-    async def ask(node: RpcChain) -> None:
-        head, price = await node.head(), await node.fee_price()
+    async def act() -> None:
+        async with _node_at(chain) as node:
+            head, price = await node.head(), await node.fee_price()
         _say(
             as_json,
             f"chain {node.chain_id}, adjudicator 0x{node.contract.hex()}, block {head.number} of time {head.time}, "
@@ -153,10 +148,11 @@ def status(chain: Url = LOCAL, as_json: Json = False) -> None:
             fee_price=price,
         )
 
-    _guarded(partial(_with_node, chain, ask), as_json)
+    _guarded(act, as_json)
 
 
-async def _run(data: Path, settings: ChainSettings, genesis: list[Mint], host: str, port: int, as_json: bool) -> None:
+async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: str, port: int, as_json: bool) -> None:
+    genesis = [_parse_mint(text) for text in mint]
     store = open_store(data, [SCHEMA], owner="tally chain run")
     try:
         chain = SimulatedChain(settings, system_clock, genesis=genesis, store=store)
@@ -189,9 +185,8 @@ async def _next(signals: Any) -> None:
         return
 
 
-async def _with_node(url: str, ask: Callable[[RpcChain], Awaitable[None]]) -> None:
-    async with open_rpc_chain(url, jitter=lambda: system_entropy(1)[0] / 256) as node:
-        await ask(node)
+def _node_at(url: str) -> AbstractAsyncContextManager[RpcChain]:
+    return open_rpc_chain(url, jitter=lambda: system_entropy(1)[0] / 256)
 
 
 def _parse_mint(text: str) -> Mint:
@@ -204,21 +199,13 @@ def _parse_mint(text: str) -> Mint:
 
 def _guarded(action: Callable[[], Awaitable[None]], as_json: bool) -> None:
     """Run it under trio; turn what Tallystick or the system refuses into a sentence and an exit code."""
-    try:
-        trio.run(action)
-    except (TallystickError, OSError, ExceptionGroup) as error:
-        cause: Exception = error
-        while isinstance(cause, ExceptionGroup):
-            cause = cause.exceptions[0]
-        if not isinstance(cause, (TallystickError, OSError)):
-            raise
-        _fail(_worded(cause), as_json, _code(cause))
 
+    def refuse(error: Exception) -> NoReturn:
+        say_json({"error": _worded(error)}, err=True) if as_json else say(f"tally: {_worded(error)}", err=True)
+        codes = {InvalidInput: MISUSED, ChainUnavailable: UNREACHABLE}
+        raise Exit(next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED))
 
-def _code(error: Exception) -> int:
-    if isinstance(error, InvalidInput):
-        return MISUSED
-    return UNREACHABLE if isinstance(error, ChainUnavailable) else FAILED
+    run_guarded(lambda: trio.run(action), refuse)
 
 
 def _worded(error: Exception) -> str:
@@ -232,8 +219,3 @@ def _worded(error: Exception) -> str:
 
 def _say(as_json: bool, text: str, **fields: Any) -> None:
     say_json(fields) if as_json else say(text)
-
-
-def _fail(error: Exception | str, as_json: bool, code: int) -> NoReturn:
-    say_json({"error": str(error)}, err=True) if as_json else say(f"tally: {error}", err=True)
-    raise typer.Exit(code)

@@ -1,30 +1,29 @@
-"""`tally channel`: open, look at, fund and close channels."""
+"""`tally channel`: open, look at, fund and close channels; record what happens to one, to find out why."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import (
-    NATIVE,
+from tallystick.sdk.cli.files import read_file, require_new, write_file
+from tallystick.sdk.cli.options import (
     AmountArgument,
     Asset,
     ChannelArgument,
     Data,
     Json,
     Wait,
-    ask_node,
-    example,
-    make_group,
-    parse_amount,
+    amount_option,
+    limit_option,
     parse_channel_or_any,
-    parse_fee,
     parse_peer,
-    print_result,
 )
-from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, waiting_aloud
+from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy, show_replay
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -40,17 +39,11 @@ PEER = "02a1…c3@127.0.0.1:7735"
 @app.command("open", epilog=example(f"channel open {PEER} --deposit 1000000"))
 def open_(
     peer: Annotated[
-        str,
-        typer.Argument(parser=parse_peer, metavar="PEER", help="<public key>@<host>:<port>; a key if connected."),
+        str, Argument(parser=parse_peer, metavar="PEER", help="<public key>@<host>:<port>; a key if connected.")
     ],
-    deposit: Annotated[
-        int, typer.Option("--deposit", parser=parse_amount, metavar="N", help="What this node puts in.")
-    ],
-    asset: Asset = NATIVE,
-    challenge_period: Annotated[
-        int | None,
-        typer.Option("--challenge-period", min=1, help="Seconds.", show_default="the settings'"),
-    ] = None,
+    deposit: Annotated[int, amount_option(help="What this node puts in.")],
+    asset: Asset = NATIVE_ASSET,
+    challenge_period: Annotated[int | None, Option(min=1, help="Seconds.", show_default="the settings'")] = None,
     wait: Wait = True,
     data: Data = None,
     as_json: Json = False,
@@ -65,7 +58,7 @@ def open_(
 
 @app.command("list", epilog=example("channel list"))
 def list_(
-    everything: Annotated[bool, typer.Option("--all", help="Those that are gone, too.")] = False,
+    everything: Annotated[bool, Option("--all", help="Those that are gone, too.")] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -84,17 +77,11 @@ def show(channel: ChannelArgument, data: Data = None, as_json: Json = False) -> 
 @app.command(epilog=example("channel wait 3f9a --receivable 250"))
 def wait(
     channel: Annotated[
-        str, typer.Argument(parser=parse_channel_or_any, metavar="[ID]", help="The beginning of its id; else any.")
+        str, Argument(parser=parse_channel_or_any, metavar="[ID]", help="The beginning of its id; else any.")
     ] = "",
-    spendable: Annotated[
-        int | None,
-        typer.Option("--spendable", parser=parse_fee, metavar="N", help="What this node must be able to pay."),
-    ] = None,
-    receivable: Annotated[
-        int | None,
-        typer.Option("--receivable", parser=parse_fee, metavar="N", help="What the peer must be able to pay."),
-    ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    spendable: Annotated[int | None, limit_option(help="What this node must be able to pay.")] = None,
+    receivable: Annotated[int | None, limit_option(help="What the peer must be able to pay.")] = None,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -131,10 +118,7 @@ def close(
     channel: ChannelArgument,
     wait: Wait = True,
     timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout", min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever"
-        ),
+        float | None, Option(min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever")
     ] = None,
     data: Data = None,
     as_json: Json = False,
@@ -146,8 +130,6 @@ def close(
     """
 
     async def ask(node: ControlClient) -> ChannelInfo | None:
-        from tallystick.sdk.cli.patience import waiting_aloud
-
         return await waiting_aloud(node, channel, MEANWHILE, lambda: node.close(channel, wait=wait, timeout=timeout))
 
     _show(ask_node(data, ask), as_json)
@@ -157,7 +139,7 @@ def close(
 def force_close(
     channel: ChannelArgument,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Return when all is paid out, after the challenge period.")
+        bool, Option("--wait/--no-wait", help="Return when all is paid out, after the challenge period.")
     ] = False,
     data: Data = None,
     as_json: Json = False,
@@ -172,24 +154,14 @@ def force_close(
 @app.command(epilog=example("channel policy 3f9a --base-fee 2 --ppm 500"))
 def policy(
     channel: ChannelArgument,
-    base_fee: Annotated[
-        int | None, typer.Option("--base-fee", parser=parse_fee, metavar="N", help="For each payment.")
-    ] = None,
-    fee_ppm: Annotated[int | None, typer.Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
-    minimum: Annotated[
-        int | None, typer.Option("--min", parser=parse_fee, metavar="N", help="The smallest amount.")
-    ] = None,
-    maximum: Annotated[
-        int | None,
-        typer.Option("--max", parser=parse_fee, metavar="N", help="The largest amount of one lock; 0: any."),
-    ] = None,
+    base_fee: Annotated[int | None, limit_option(help="For each payment.")] = None,
+    fee_ppm: Annotated[int | None, Option("--ppm", min=0, metavar="N", help="Per million units carried.")] = None,
+    minimum: Annotated[int | None, limit_option("--min", help="The smallest amount.")] = None,
+    maximum: Annotated[int | None, limit_option("--max", help="The largest amount of one lock; 0: any.")] = None,
     margin: Annotated[
-        int | None,
-        typer.Option("--margin", min=0, metavar="SECONDS", help="What locks must have left to their expiry."),
+        int | None, Option(min=0, metavar="SECONDS", help="What locks must have left to their expiry.")
     ] = None,
-    enabled: Annotated[
-        bool | None, typer.Option("--enable/--disable", help="Whether to carry payments of others.")
-    ] = None,
+    enabled: Annotated[bool | None, Option("--enable/--disable", help="Whether to carry payments of others.")] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -208,6 +180,64 @@ def policy(
     changes = {name: value for name, value in named.items() if value is not None}
     found = ask_node(data, lambda node: node.set_policy(channel, **changes) if changes else node.policy(channel))
     print_result(found, as_json, show_policy)
+
+
+@app.command(epilog=example("channel record 3f9a"))
+def record(
+    channel: ChannelArgument,
+    stop: Annotated[bool, Option("--stop", help="Record it no longer, and forget what was recorded.")] = False,
+    data: Data = None,
+) -> None:
+    """Take down what happens to a channel from now on: for support, in the node's memory, until the node ends.
+
+    It costs each payment some time. What is taken down is bounded; `tally channel export` writes it into a file.
+    """
+    ask_node(data, lambda node: node.record(channel, on=not stop))
+    say(
+        "It is not recorded any more." if stop else "It is recorded from now on; `tally channel export` writes it down."
+    )
+
+
+@app.command(epilog=example("channel export 3f9a channel.recording"))
+def export(
+    channel: ChannelArgument,
+    file: Annotated[Path, Argument(metavar="FILE", help="A new file.")],
+    data: Data = None,
+) -> None:
+    """Write what was recorded of a channel into a file that may be given away.
+
+    It has no key, secret, signature or memo in it; it does tell who pays whom how much in this channel.
+    """
+    require_new(file)
+    write_file(file, ask_node(data, lambda node: node.recording(channel)).file.encode())
+    say(f"{file} holds what was recorded so far; `tally channel replay {file}` shows it.")
+
+
+@app.command(epilog=example("channel replay channel.recording"))
+def replay(
+    file: Annotated[Path, Argument(metavar="FILE", help="What `tally channel export` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Live through what happened to a channel again, and show it state by state. No node, key or data is needed.
+
+    It exits with 1 if a state is not what it was: then this release does something else than the one that recorded it.
+    """
+    import msgspec
+
+    from tallystick.channels.session.recording.document import read
+    from tallystick.channels.session.recording.replay import Replay
+
+    recording = run_guarded(lambda: read(read_file(file)))
+    lived = run_guarded(lambda: Replay(recording))
+    start = lived.start
+    steps = run_guarded(lambda: list(lived.run()))
+    if as_json:
+        say_json(msgspec.to_builtins({"start": start, "steps": steps, "whole": recording.whole}))
+    else:
+        show_replay(start, steps, whole=recording.whole)
+    wrong = next((step for step in steps if not step.agrees), None)
+    if wrong is not None:
+        fail(f"from step {wrong.number} on, the states are not those that were recorded: use the release that made it")
 
 
 def _show(channel: ChannelInfo | None, as_json: bool) -> None:

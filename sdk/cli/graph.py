@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from msgspec.structs import asdict, astuple
+from typer import Argument, Option
 
 from tallystick.router.objects import NodeKey, Route
 from tallystick.router.pathfinding.graph import Graph
@@ -23,28 +23,17 @@ from tallystick.router.pathfinding.imports import (
 )
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.router.pathfinding.planner import Planner
-from tallystick.sdk.cli.screen import add_row, facts, make_table, say, say_json, show_table
-from tallystick.sdk.cli.shell import (
-    Data,
-    Json,
-    ask_node,
-    example,
-    fail,
-    make_group,
-    parse_amount,
-    parse_fee,
-    print_result,
-    read_file,
-    run_guarded,
-    write_file,
-)
+from tallystick.sdk.cli.files import read_file, write_file
+from tallystick.sdk.cli.options import Data, Json, limit_option, parse_amount
+from tallystick.sdk.cli.screen import facts, say, say_json, show_table
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded
 from tallystick.sdk.cli.tables import show_known
 
 app = make_group("Show what is known of the network; read graphs of others.")
 
 GraphFile = Annotated[
     Path,
-    typer.Argument(
+    Argument(
         metavar="FILE",
         help="Output of `lncli describegraph` or `lightning-cli listchannels`, or a graph in CSV; .gz is fine.",
     ),
@@ -59,7 +48,7 @@ def graph() -> None:
 @app.command("import", epilog=example("graph import describegraph.json network.csv.gz"))
 def import_graph(
     file: GraphFile,
-    output: Annotated[Path, typer.Argument(metavar="CSV", help="Where to write it; compressed if it ends in .gz.")],
+    output: Annotated[Path, Argument(metavar="CSV", help="Where to write it; compressed if it ends in .gz.")],
     as_json: Json = False,
 ) -> None:
     """Write a graph as the CSV that experiments take, without names and keys. Refuses to overwrite."""
@@ -81,15 +70,12 @@ def stats(file: GraphFile, as_json: Json = False) -> None:
 @app.command(epilog=example("graph route network.csv.gz 17 42 250000 --parts 16"))
 def route(
     file: GraphFile,
-    source: Annotated[str, typer.Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="The payee.")],
-    amount: Annotated[int, typer.Argument(metavar="AMOUNT", parser=parse_amount, help="In satoshi.")],
-    parts: Annotated[int, typer.Option(min=1, max=256, help="Over how many paths at most.")] = 1,
+    source: Annotated[str, Argument(metavar="FROM", help="The payer: key, beginning of it, alias or number.")],
+    target: Annotated[str, Argument(metavar="TO", help="The payee.")],
+    amount: Annotated[int, Argument(metavar="AMOUNT", parser=parse_amount, help="In satoshi.")],
+    parts: Annotated[int, Option(min=1, max=256, help="Over how many paths at most.")] = 1,
     max_fee: Annotated[
-        int | None,
-        typer.Option(
-            parser=parse_fee, metavar="N", help="In satoshi, for all parts.", show_default="a twentieth of the amount"
-        ),
+        int | None, limit_option(help="In satoshi, for all parts.", show_default="a twentieth of the amount")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -147,19 +133,17 @@ def show_graph(figures: GraphStatistics) -> None:
     """Print what a graph is like: counts, then how values are spread."""
     spreads = {name: value for name, value in asdict(figures).items() if isinstance(value, Spread)}
     facts({name.replace("_", " "): value for name, value in asdict(figures).items() if name not in spreads})
-    table = make_table("of", figures=Spread.__struct_fields__)
-    for name, value in spreads.items():
-        add_row(table, name.replace("_", " "), *map(str, astuple(value)))
-    show_table(table)
+    rows = [(name.replace("_", " "), *astuple(value)) for name, value in spreads.items()]
+    show_table(("of",), rows, figures=Spread.__struct_fields__)
 
 
 def show_routes(routes: Sequence[Route], aliases: Mapping[NodeKey, str]) -> None:
     """Print routes hop by hop, in millisatoshi."""
-    table = make_table("part", "hop", "channel", "to", figures=("amount",))
-    for part, route in enumerate(routes):
-        for number, hop in enumerate(route.hops):
-            name = aliases.get(hop.node) or hop.node.hex()[:16]
-            add_row(table, str(part), str(number), hop.channel.hex()[:16], name, str(hop.amount))
-    show_table(table)
+    rows = [
+        (part, number, hop.channel.hex()[:16], aliases.get(hop.node) or hop.node.hex()[:16], hop.amount)
+        for part, route in enumerate(routes)
+        for number, hop in enumerate(route.hops)
+    ]
+    show_table(("part", "hop", "channel", "to"), rows, figures=("amount",))
     delivered, fee = sum(route.delivered for route in routes), sum(route.fee for route in routes)
     say(f"delivers {delivered} msat for a fee of {fee} msat, {fee * 1_000_000 / delivered:.0f} ppm")

@@ -6,28 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from tallystick.sdk.cli.network import Before, Limit
-from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
-from tallystick.sdk.cli.shell import (
-    NATIVE,
+from tallystick.sdk.cli.files import require_new, write_file
+from tallystick.sdk.cli.options import (
     Asset,
+    Before,
     Data,
+    HashArgument,
     Json,
-    ask_node,
-    example,
-    fail,
-    make_group,
+    Limit,
     parse_amount,
-    parse_hash,
-    parse_secret,
-    print_result,
-    require_new,
-    run_guarded,
-    write_file,
+    secret_option,
 )
+from tallystick.sdk.cli.screen import say, say_as_it_is, say_json
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded
 from tallystick.sdk.cli.tables import paid_line, show_asked, show_invoice, show_invoices
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
@@ -39,39 +34,25 @@ app = make_group("Ask for payments, and see what came of it.")
 LIFETIME_MAX = 10 * 366 * 86_400
 """Seconds for which an invoice may be open: more is a typing error."""
 
-HashArgument = Annotated[
-    str, typer.Argument(parser=parse_hash, metavar="HASH", help="The payment hash, or the beginning of it.")
-]
-
 
 @app.command(epilog=example("invoice create 250 --memo 'a tin of tea' --qr"))
 def create(
     amount: Annotated[
         int | None,
-        typer.Argument(
+        Argument(
             parser=parse_amount, metavar="[AMOUNT]", help="In the asset's smallest unit; without, the payer chooses."
         ),
     ] = None,
-    memo: Annotated[str, typer.Option("--memo", help="What it is for; the payer reads it. At most 256 bytes.")] = "",
-    lifetime: Annotated[
-        int, typer.Option("--lifetime", min=1, max=LIFETIME_MAX, help="Seconds until it expires.")
-    ] = 3_600,
-    hold: Annotated[
-        bool, typer.Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")
-    ] = False,
-    payment_hash: Annotated[
-        str,
-        typer.Option("--hash", parser=parse_secret, metavar="HEX", help="For a secret that somebody else knows; held."),
-    ] = "",
-    asset: Asset = NATIVE,
+    memo: Annotated[str, Option(help="What it is for; the payer reads it. At most 256 bytes.")] = "",
+    lifetime: Annotated[int, Option(min=1, max=LIFETIME_MAX, help="Seconds until it expires.")] = 3_600,
+    hold: Annotated[bool, Option("--hold", help="Once paid, wait for `tally invoice settle` or `cancel`.")] = False,
+    payment_hash: Annotated[str, secret_option("--hash", help="For a secret that somebody else knows; held.")] = "",
+    asset: Asset = NATIVE_ASSET,
     hints: Annotated[
-        bool,
-        typer.Option("--hints/--no-hints", help="Whether it may name channels of this node that gossip does not know."),
+        bool, Option("--hints/--no-hints", help="Whether it may name channels of this node that gossip does not know.")
     ] = True,
-    qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code, too.")] = False,
-    png: Annotated[
-        Path | None, typer.Option("--png", metavar="FILE", help="Write it as a QR code to this new file.")
-    ] = None,
+    qr: Annotated[bool, Option("--qr", help="Show it as a QR code, too.")] = False,
+    png: Annotated[Path | None, Option(metavar="FILE", help="Write it as a QR code to this new file.")] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -122,14 +103,10 @@ def list_(
     limit: Limit = 100,
     before: Before = None,
     paid_after: Annotated[
-        int | None,
-        typer.Option(
-            "--paid-after", min=0, metavar="N", help="Only paid ones, in the order of payment, behind the N-th."
-        ),
+        int | None, Option(min=0, metavar="N", help="Only paid ones, in the order of payment, behind the N-th.")
     ] = None,
     follow: Annotated[
-        bool,
-        typer.Option("--follow", help="Go on, and print each payment as it comes; one object per line with --json."),
+        bool, Option("--follow", help="Go on, and print each payment as it comes; one object per line with --json.")
     ] = False,
     data: Data = None,
     as_json: Json = False,
@@ -157,7 +134,7 @@ def list_(
 
 @app.command(epilog=example("invoice decode tally1337…"))
 def decode(
-    text: Annotated[str, typer.Argument(metavar="INVOICE", help="Somebody's invoice, as text.")],
+    text: Annotated[str, Argument(metavar="INVOICE", help="Somebody's invoice, as text.")],
     as_json: Json = False,
 ) -> None:
     """Tell what an invoice asks for, before paying it. No node is needed."""
@@ -182,9 +159,7 @@ def decode(
 @app.command(epilog=example("invoice show 5bb3e352 --wait 60"))
 def show(
     payment_hash: HashArgument,
-    wait: Annotated[
-        int, typer.Option("--wait", min=0, max=60, metavar="SECONDS", help="While it is open, wait for its payment.")
-    ] = 0,
+    wait: Annotated[int, Option(min=0, max=60, metavar="SECONDS", help="While it is open, wait for its payment.")] = 0,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -195,10 +170,7 @@ def show(
 @app.command(epilog=example("invoice settle 5bb3e352"))
 def settle(
     payment_hash: HashArgument,
-    secret: Annotated[
-        str,
-        typer.Option("--secret", parser=parse_secret, metavar="HEX", help="Needed only if this node does not know it."),
-    ] = "",
+    secret: Annotated[str, secret_option(help="Needed only if this node does not know it.")] = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:

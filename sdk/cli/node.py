@@ -1,26 +1,29 @@
-"""`tally node`: run a node, wait until it is ready, ask what it is, stop it."""
+"""`tally init` and `tally node`: make a data directory, run a node, wait until it is ready, ask what it is, stop it."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option, prompt
 
-from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    Data,
-    Json,
-    PasswordFile,
-    ask_node,
-    example,
-    fail,
-    make_group,
-    print_result,
-    run_guarded,
-    show_alarm,
-)
+from tallystick.channels.limits import Policy
+from tallystick.sdk.cli.options import Data, Json, PasswordFile
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, show_alarm
 from tallystick.sdk.cli.tables import show_node
+from tallystick.sdk.daemon.configuration import (
+    CONFIG,
+    DEFAULT_LISTEN,
+    DEFAULT_URL,
+    Settings,
+    data_directory,
+    read_settings,
+    write_settings,
+)
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.views import NodeInfo
@@ -33,8 +36,8 @@ app = make_group("Run a node, wait until it is ready, ask what it is, stop it.")
 def run(
     data: Data = None,
     password_file: PasswordFile = None,
-    listen: Annotated[str | None, typer.Option("--listen", help="host:port, instead of the settings'.")] = None,
-    chain: Annotated[str | None, typer.Option("--chain", help="URL of the chain node, likewise.")] = None,
+    listen: Annotated[str | None, Option(help="host:port, instead of the settings'.")] = None,
+    chain: Annotated[str | None, Option(help="URL of the chain node, likewise.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run the node in the foreground until SIGTERM, Ctrl-C or `tally node stop`.
@@ -47,24 +50,26 @@ def run(
         import msgspec
         import trio
 
-        from tallystick.sdk.daemon.configuration import data_directory, read_settings
         from tallystick.sdk.daemon.daemon import run_daemon
+        from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
 
         directory = data_directory(data)
-        settings = read_settings(directory)
-        if listen is not None:
-            settings = msgspec.structs.replace(settings, listen=listen)
-        if chain is not None:
-            settings = msgspec.structs.replace(settings, chain_url=chain)
+        named = {"listen": listen, "chain_url": chain}
+        changes = {name: text for name, text in named.items() if text is not None}
+        settings = msgspec.structs.replace(read_settings(directory), **changes)
         key = load_key(directory, None, password_file)
+
+        def tell(ready: Ready) -> None:
+            look_rarely()
+            print_result(ready, as_json, _show_ready)
 
         async def daemon() -> None:
             await run_daemon(
                 directory,
                 key,
                 settings,
-                ready=lambda ready: print_result(ready, as_json, _show_ready),
+                ready=tell,
                 alarm=partial(show_alarm, as_json=as_json),
             )
 
@@ -76,7 +81,7 @@ def run(
 @app.command(epilog=example("node wait --timeout 30"))
 def wait(
     data: Data = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
     as_json: Json = False,
 ) -> None:
     """Return once the node that was just started answers and knows the chain as it is now.
@@ -87,7 +92,6 @@ def wait(
     import trio
 
     from tallystick.sdk.control.waiting import wait_for_node
-    from tallystick.sdk.daemon.configuration import data_directory
 
     found = run_guarded(lambda: trio.run(wait_for_node, data_directory(data), timeout))
     print_result(found, as_json, _show_running)
@@ -112,13 +116,12 @@ def info(data: Data = None, as_json: Json = False) -> None:
 @app.command(epilog=example("node stop"))
 def stop(
     data: Data = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for its end.")] = 30,
+    timeout: Annotated[float, Option(min=0, help="Seconds to wait for its end.")] = 30,
 ) -> None:
     """Stop the running node cleanly, and return when it has ended."""
     import trio
 
     from tallystick.sdk.control.files import wait_ended
-    from tallystick.sdk.daemon.configuration import data_directory
 
     async def wait() -> bool:
         with trio.move_on_after(timeout) as scope:
@@ -129,3 +132,82 @@ def stop(
     if not run_guarded(lambda: trio.run(wait)):
         fail(f"the node has not ended within {timeout:g} s: see its output")
     say("The node has stopped.")
+
+
+def init(
+    data: Data = None,
+    password_file: PasswordFile = None,
+    light: Annotated[
+        bool, Option("--light", help="Protect the key with little work only: for throw-away use.")
+    ] = False,
+    chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
+    chain_id: Annotated[int, Option(min=1, help="The chain that it must be.")] = 1337,
+    contract: Annotated[
+        str | None, Option(help="The adjudicator's address.", show_default="that of `tally chain run`")
+    ] = None,
+    listen: Annotated[str, Option(help="Where peers connect, host:port; port 0 takes any free one.")] = DEFAULT_LISTEN,
+    announce_address: Annotated[
+        str, Option(help="Where others reach the node, host:port, if not where it listens.", metavar="PLACE")
+    ] = "",
+    confirmations: Annotated[int, Option(min=1, help="Depth at which a block counts.")] = 3,
+    challenge_period: Annotated[int, Option(min=1, help="Seconds that a unilateral close can be challenged.")] = 86_400,
+    challenge_period_max: Annotated[
+        int, Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
+    ] = Policy().challenge_period_max,
+    tower: Annotated[list[str] | None, Option(help="A watchtower's address; may be given several times.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a data directory: a new key, encrypted under a password, and settings to edit.
+
+    Nothing is ever overwritten. The password comes from --password-file, TALLY_PASSWORD or a prompt.
+    """
+
+    def work() -> dict[str, str]:
+        from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
+        from tallystick.sdk.errors import ConfigurationError
+        from tallystick.settlement.simulated.branch import ADJUDICATOR
+
+        directory = data_directory(data)
+        if (directory / KEYSTORE).exists():
+            raise ConfigurationError(f"{directory} holds a key already: choose another directory with --data")
+        settings = Settings(
+            chain_url=chain,
+            chain_id=chain_id,
+            contract=contract or "0x" + ADJUDICATOR.hex(),
+            listen=listen,
+            announce_address=announce_address,
+            confirmations=confirmations,
+            challenge_period=challenge_period,
+            challenge_period_max=challenge_period_max,
+            towers=tuple(tower or ()),
+        )
+        password = find_password(None, password_file, ask=_ask if at_terminal() else None)
+        if (directory / CONFIG).exists():
+            read_settings(directory)  # of an init that was cut short, or written by hand: it is used as it is
+        else:
+            write_settings(directory, settings)
+        key = create(directory, password, light=light)
+        return {
+            "data": str(directory),
+            "address": "0x" + key.address.hex(),
+            "public_key": bytes(key.public).hex(),
+        }
+
+    made = run_guarded(work)
+    if as_json:
+        say_json(made)
+    else:
+        say(f"data directory  {made['data']}", f"address         {made['address']}")
+        say(f"public key      {made['public_key']}")
+        where = "" if data is None else f" --data {shlex.quote(str(data))}"
+        say(f"Look at {Path(made['data']) / CONFIG}, then start the node with `tally node run{where}`.")
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def _ask() -> str:
+    answer: str = prompt("Password for the new key", hide_input=True, confirmation_prompt=True)
+    return answer

@@ -1,29 +1,46 @@
-"""`tally pay`, `incoming`, `balance`, `statistics`."""
+"""`tally pay` and whatever else pays, over one hop or several; `incoming`, `balance`, `statistics`."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
-from tallystick.sdk.cli.network import MaxFee, Timeout, WaitForIt, show_payment_made
-from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    NATIVE,
+from tallystick.sdk.cli.options import (
+    AmountArgument,
     Asset,
+    Before,
     Data,
     Json,
-    ask_node,
+    Limit,
+    MaxFee,
+    NodeArgument,
+    Timeout,
+    WaitForIt,
+    amount_option,
     parse_amount,
     parse_channel,
+    parse_hash,
     parse_peer,
-    print_result,
 )
-from tallystick.sdk.cli.tables import incoming_line, show_statistics
+from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shell import ask_node, print_result, waiting_aloud
+from tallystick.sdk.cli.tables import (
+    amount_in,
+    incoming_line,
+    show_forwards,
+    show_payment,
+    show_payments,
+    show_statistics,
+)
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tallystick.sdk.control.client import ControlClient
+    from tallystick.sdk.control.network_views import PaymentInfo, RouteInfo
     from tallystick.sdk.control.views import IncomingInfo, PaymentMade
 
 MEANWHILE = "The payment is made once it is back, whether this command waits or not (--timeout takes it back)."
@@ -44,27 +61,21 @@ def parse_payee(text: str) -> str:
 def pay(
     to: Annotated[
         str,
-        typer.Argument(
+        Argument(
             parser=parse_payee,
             metavar="WHOM",
             help="An invoice (tally…), a channel's id or the beginning of it, or a peer.",
         ),
     ],
     amount_: Annotated[
-        int | None,
-        typer.Argument(parser=parse_amount, metavar="[AMOUNT]", help="Needed unless an invoice names it."),
+        int | None, Argument(parser=parse_amount, metavar="[AMOUNT]", help="Needed unless an invoice names it.")
     ] = None,
-    amount: Annotated[
-        int | None, typer.Option("--amount", parser=parse_amount, metavar="N", help="The same, as an option.")
-    ] = None,
-    memo: Annotated[str, typer.Option("--memo", help="In a channel: text for the payee, at most 256 bytes.")] = "",
+    amount: Annotated[int | None, amount_option(help="The same, as an option.")] = None,
+    memo: Annotated[str, Option(help="In a channel: text for the payee, at most 256 bytes.")] = "",
     key: Annotated[
-        str,
-        typer.Option(
-            "--key", help="In a channel: the same key pays once, however often this is run. Invoices need none."
-        ),
+        str, Option(help="In a channel: the same key pays once, however often this is run. Invoices need none.")
     ] = "",
-    asset: Asset = NATIVE,
+    asset: Asset = NATIVE_ASSET,
     max_fee: MaxFee = None,
     timeout: Timeout = None,
     wait: WaitForIt = True,
@@ -79,24 +90,22 @@ def pay(
     asks again and never pays twice.
     """
     if amount is not None and amount_ is not None:
-        raise typer.BadParameter("say the amount once")
+        raise BadParameter("say the amount once")
     worth = amount if amount is not None else amount_
     if is_invoice(to):
-        if memo or key or asset != NATIVE:
-            raise typer.BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
+        if memo or key or asset != NATIVE_ASSET:
+            raise BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")
         made = ask_node(
             data, lambda node: node.pay_invoice(to, amount=worth, max_fee=max_fee, timeout=timeout, wait=wait)
         )
         show_payment_made(made, as_json)
         return
     if worth is None:
-        raise typer.BadParameter("say how much to pay, after the channel or peer")
+        raise BadParameter("say how much to pay, after the channel or peer")
     if max_fee is not None or not wait:
-        raise typer.BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
+        raise BadParameter("--max-fee and --no-wait are for invoices, and this is a channel or a peer")
 
     async def ask(node: ControlClient) -> PaymentMade:
-        from tallystick.sdk.cli.patience import waiting_aloud
-
         work = partial(node.pay, to, worth, memo=memo, key=key, asset=asset, timeout=timeout)
         return await waiting_aloud(node, to, MEANWHILE if timeout is None else "", work)
 
@@ -109,12 +118,10 @@ def _show_direct(paid: PaymentMade) -> None:
 
 
 def incoming(
-    after: Annotated[str, typer.Option("--after", metavar="CURSOR", help="Only what came after this payment.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", help="Go on, and print each payment as it comes.")] = False,
-    channel: Annotated[
-        str | None, typer.Option("--channel", parser=parse_channel, metavar="ID", help="Only this channel.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="At most so many; not with --follow.")] = 100,
+    after: Annotated[str, Option(metavar="CURSOR", help="Only what came after this payment.")] = "",
+    follow: Annotated[bool, Option("--follow", help="Go on, and print each payment as it comes.")] = False,
+    channel: Annotated[str | None, Option(parser=parse_channel, metavar="ID", help="Only this channel.")] = None,
+    limit: Annotated[int, Option(min=1, max=1_000, help="At most so many; not with --follow.")] = 100,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +166,7 @@ async def _beginning(node: ControlClient, channel: str) -> str:
     return ""
 
 
-def balance(asset: Asset = NATIVE, data: Data = None, as_json: Json = False) -> None:
+def balance(asset: Asset = NATIVE_ASSET, data: Data = None, as_json: Json = False) -> None:
     """Show what this node holds on chain and in channels."""
     found = ask_node(data, lambda node: node.balance(asset))
     print_result(found, as_json, lambda held: say(f"on chain     {held.chain}", f"in channels  {held.channels}"))
@@ -168,3 +175,98 @@ def balance(asset: Asset = NATIVE, data: Data = None, as_json: Json = False) -> 
 def statistics(data: Data = None, as_json: Json = False) -> None:
     """Show the running node's counters and queue lengths."""
     print_result(ask_node(data, lambda node: node.statistics()), as_json, show_statistics)
+
+
+def keysend(
+    node: NodeArgument,
+    amount: AmountArgument,
+    max_fee: MaxFee = None,
+    timeout: Timeout = None,
+    wait: WaitForIt = True,
+    asset: Asset = NATIVE_ASSET,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Pay a node over several hops without an invoice. Run again, it pays again: for what matters, pay an invoice."""
+    paid = ask_node(
+        data, lambda control: control.keysend(node, amount, max_fee=max_fee, timeout=timeout, wait=wait, asset=asset)
+    )
+    show_payment_made(paid, as_json)
+
+
+def payments(
+    payment_hash: Annotated[
+        str | None, Argument(parser=parse_hash, metavar="[HASH]", help="One payment, with its parts.")
+    ] = None,
+    limit: Limit = 100,
+    before: Before = None,
+    probes: Annotated[bool, Option("--probes", help="With those that only found out something.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show this node's payments over several hops, newest first; or one of them."""
+    if payment_hash is not None:
+        print_result(ask_node(data, lambda node: node.payment(payment_hash)), as_json, show_payment)
+    else:
+        found = ask_node(data, lambda node: node.payments(limit, before, probes=probes))
+        print_result(found, as_json, show_payments)
+
+
+def forwards(limit: Limit = 100, before: Before = None, data: Data = None, as_json: Json = False) -> None:
+    """Show which payments of others this node carried, newest first, and what they earned."""
+    print_result(ask_node(data, lambda node: node.forwards(limit, before)), as_json, show_forwards)
+
+
+def probe(
+    node: NodeArgument,
+    amount: AmountArgument,
+    timeout: Timeout = None,
+    estimate: Annotated[
+        bool, Option("--estimate", help="Do not try: say what the known graph lets one believe.")
+    ] = False,
+    asset: Asset = NATIVE_ASSET,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Find out by trying whether a node could be paid now, which way, and for what fee. Nothing is paid."""
+
+    def ask(control: ControlClient) -> Awaitable[RouteInfo]:
+        if estimate:
+            return control.estimate(node, amount, asset=asset)
+        return control.probe(node, amount, timeout=timeout, asset=asset)
+
+    print_result(ask_node(data, ask), as_json, _show_route)
+
+
+def rebalance(
+    out: Annotated[str, Argument(parser=parse_channel, metavar="OUT", help="The channel that has too much.")],
+    back: Annotated[str, Argument(parser=parse_channel, metavar="BACK", help="The channel that has too little.")],
+    amount: AmountArgument,
+    max_fee: MaxFee = None,
+    timeout: Timeout = None,
+    wait: WaitForIt = True,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Move an amount from one channel of this node into another, through the network, for a fee."""
+    paid = ask_node(data, lambda node: node.rebalance(out, back, amount, max_fee=max_fee, timeout=timeout, wait=wait))
+    show_payment_made(paid, as_json)
+
+
+def show_payment_made(paid: PaymentInfo | None, as_json: bool) -> None:
+    """Print the receipt of a payment over several hops; None is one that was not waited for."""
+    if as_json:
+        say_json({"accepted": True} if paid is None else paid)
+    elif paid is None:
+        say("It is on its way; `tally payments` tells how it ends.")
+    else:
+        parts = len([part for part in paid.parts or () if part.state == "paid"])
+        way = "one part" if parts == 1 else f"{parts} parts"
+        say(f"Paid {amount_in(paid.asset, paid.amount)} for a fee of {paid.fee}, in {way}.")
+        say(f"receipt  {paid.secret}  (the secret of payment hash {paid.payment_hash[:16]}…)")
+
+
+def _show_route(route: RouteInfo) -> None:
+    say(f"{amount_in(route.asset, route.amount)} over {len(route.hops)} hops, for a fee of {route.fee}:")
+    for hop in route.hops:
+        say(f"  {hop.amount:>14} over channel {hop.channel[:16]} to {hop.node}")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Context
 
+from tallystick.sdk.cli.options import Data, Json, parse_peer
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import Data, Json, ask_node, example, make_group, parse_peer, print_result
+from tallystick.sdk.cli.shell import ask_node, example, make_group, print_result
 from tallystick.sdk.cli.tables import show_peers
 
 app = make_group("List peers, connect to one.", invoke_without_command=True)
 
 
 @app.callback()
-def default(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+def default(context: Context, data: Data = None, as_json: Json = False) -> None:
     """List peers (without a subcommand), connect to one."""
     if context.invoked_subcommand is None:
         list_(data, as_json)
@@ -28,7 +29,7 @@ def list_(data: Data = None, as_json: Json = False) -> None:
 
 @app.command(epilog=example("peers connect 02a1…c3@127.0.0.1:7735"))
 def connect(
-    address: Annotated[str, typer.Argument(parser=parse_peer, metavar="ADDR", help="<public key>@<host>:<port>.")],
+    address: Annotated[str, Argument(parser=parse_peer, metavar="ADDR", help="<public key>@<host>:<port>.")],
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,8 @@ Everything that a command prints passes through here (a test looks for others), 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from tallystick.channels.words import plain
 
@@ -65,30 +66,22 @@ def _json(letter: str, encoding: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
-def make_table(*names: str, figures: tuple[str, ...] = ()) -> Table:
-    """Return an empty table. Nothing in it is cut off or broken, amounts and ids least of all."""
+def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, figures: Sequence[str] = ()) -> None:
+    """Print a table in its full width: nothing in it is cut off or broken, amounts and ids least of all.
+
+    The columns of `figures` are behind the others, and to the right.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True, min_width=len(name))
-    for name in figures:
-        table.add_column(name, no_wrap=True, min_width=len(name), justify="right")
-    return table
-
-
-def add_row(table: Table, *cells: object) -> None:
-    """Add a row of texts or figures."""
     from rich.text import Text
 
-    table.add_row(*(Text(plain(str(cell))) for cell in cells))
-
-
-def show_table(table: Table) -> None:
-    """Print a table in its full width."""
-    from rich.console import Console
-
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in (*names, *figures):
+        justify: Literal["left", "right"] = "right" if name in figures else "left"
+        table.add_column(name, no_wrap=True, min_width=len(name), justify=justify)
+    for row in rows:
+        table.add_row(*(Text(plain(str(cell))) for cell in row))
     natural = Console(width=WIDTH_MAX).measure(table).maximum
     console = Console()
     _print(table, width=max(natural, 1) if natural > console.width else None)

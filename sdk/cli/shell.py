@@ -10,12 +10,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import typer
+from typer import Exit, Typer
 
 from tallystick.sdk.cli.screen import say, say_json
 
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
 FAILED = 1
 UNREACHABLE = 3
 
+SILENT_SECONDS = 2.0
+"""How long a command waits for a peer that is away without a word."""
+
 EXIT_CODES = (
     "Exit codes: 0 done; 1 the operation failed; 2 wrong usage; 3 no node is running or it cannot be reached. "
     "Amounts are whole numbers in the asset's smallest unit."
 )
-
-AMOUNT_MAX = 2**128 - 1
 
 Result = TypeVar("Result")
 
@@ -41,151 +41,48 @@ def example(command: str) -> str:
     return f"Example: tally {command}"
 
 
-def make_group(help: str, **options: Any) -> typer.Typer:
+def make_group(help: str, **options: Any) -> Typer:
     """Return a group of subcommands in the house's style. Tracebacks never show variables: they may hold secrets."""
     options.setdefault("no_args_is_help", not options.get("invoke_without_command"))
-    return typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
-
-
-def parse_amount(text: str | int) -> int:
-    """Read an amount, digit by digit; raise BadParameter if it is none. Options' defaults come as integers.
-
-    An option that is declared as an integer alone takes "5.0", from typer 0.29 on.
-    """
-    return _whole(str(text), 1, "amount")
-
-
-def parse_fee(text: str | int) -> int:
-    """Read the most that something may cost, which may be 0; raise BadParameter if it is no amount."""
-    return _whole(str(text), 0, "limit")
-
-
-def _whole(text: str, least: int, what: str) -> int:
-    if not re.fullmatch(r"[0-9][0-9_]{0,63}", text) or not least <= int(text.replace("_", "")) <= AMOUNT_MAX:
-        raise typer.BadParameter(
-            f"{text!r} is no {what}: give a whole number from {least} to 2**128 - 1, in the asset's smallest unit"
-        )
-    return int(text.replace("_", ""))
-
-
-def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
-    """Return what checks the form of an argument; it raises BadParameter, with `otherwise`, if that is another one."""
-
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise typer.BadParameter(f"{text!r} {otherwise}")
-        return text
-
-    return parse
-
-
-parse_asset = _form(r"0x[0-9a-fA-F]{40}", "is no asset: give its address, 0x and 40 hex digits")
-parse_channel = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no channel: give at least 4 hex digits of its id")
-parse_channel_or_any = _form(r"((0x)?[0-9a-fA-F]{4,64})?", "names no channel: give at least 4 hex digits of its id")
-parse_hash = _form(r"[0-9a-fA-F]{4,64}", "names no payment: give at least 4 hex digits of its payment hash")
-parse_peer = _form(
-    r"0[23][0-9a-fA-F]{64}(@.+:[0-9]{1,5})?", "is no peer: it is written <public key, 66 hex digits>@<host>:<port>"
-)
-parse_secret = _form(r"([0-9a-fA-F]{64})?", "is not right: secrets and payment hashes have 64 hex digits")
-
-
-def parse_node(text: str) -> str:
-    """Return the public key in a key or an address; raise BadParameter if it is neither."""
-    return parse_peer(text).partition("@")[0]
-
-
-def amount_in(asset: str, amount: int) -> str:
-    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
-    return str(amount) if asset == NATIVE else f"{amount} of {asset}"
-
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Return when it is confirmed, or as soon as it is on its way.")
-]
-Asset = Annotated[
-    str,
-    typer.Option("--asset", parser=parse_asset, metavar="0x…", help="The asset.", show_default="the chain's own coin"),
-]
-AmountArgument = Annotated[
-    int, typer.Argument(parser=parse_amount, metavar="AMOUNT", help="In the asset's smallest unit.")
-]
-ChannelArgument = Annotated[
-    str, typer.Argument(parser=parse_channel, metavar="ID", help="The channel's id, or an unambiguous beginning of it.")
-]
-NATIVE = "0x" + 40 * "0"
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option("--password-file", help="File with the keystore's password; else TALLY_PASSWORD, else a prompt."),
-]
+    return Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
     """Print a sentence on stderr and exit."""
     say(f"tally: {text}", err=True)
-    raise typer.Exit(code)
+    raise Exit(code)
 
 
-def read_file(path: Path) -> bytes:
-    """Return what is in a file, or say why it cannot be read, and exit."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        fail(f"{path} cannot be read: {error.strerror}")
-
-
-def require_new(path: Path) -> None:
-    """Exit, with what to do, if there is such a file: none is overwritten."""
-    if path.exists():
-        fail(f"{path} exists already; give another name, or delete it first")
-
-
-def write_file(path: Path, data: bytes, otherwise: str = "") -> None:
-    """Write a new file, or say why it cannot be written, and exit."""
-    require_new(path)
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except OSError as error:
-        fail(f"{path} cannot be written: {error.strerror}{otherwise}")
-
-
-def run_guarded(work: Callable[[], Result]) -> Result:
-    """Do something; turn Tallystick's errors into a sentence and an exit code."""
+def run_guarded(work: Callable[[], Result], refuse: Callable[[Exception], NoReturn] | None = None) -> Result:
+    """Do something; turn what Tallystick or the machine refuses into a sentence and an exit code (`refuse`)."""
     from tallystick.channels.errors import TallystickError
-    from tallystick.sdk.errors import NodeUnreachable
 
+    refused: BaseException
     try:
         return work()
-    except NodeUnreachable as error:
-        fail(str(error), UNREACHABLE)
-    except TallystickError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(_of_the_machine(error))
+    except (TallystickError, OSError) as error:
+        refused = error
     except BaseExceptionGroup as group:
-        interrupted, _ = group.split(KeyboardInterrupt)
-        if interrupted is not None:
+        if group.split(KeyboardInterrupt)[0] is not None:
             raise KeyboardInterrupt from None
         expected, others = group.split((TallystickError, OSError))
         if expected is None or others is not None:
             raise
-        first: BaseException = expected
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        if isinstance(first, OSError):
-            fail(_of_the_machine(first))
-        fail(str(first), UNREACHABLE if isinstance(first, NodeUnreachable) else FAILED)
+        refused = expected
+        while isinstance(refused, BaseExceptionGroup):
+            refused = refused.exceptions[0]
+    assert isinstance(refused, Exception)
+    return (refuse or _refuse)(refused)
 
 
-def _of_the_machine(error: OSError) -> str:
-    """Return a sentence for what the machine refused: a full disk, a file of somebody else."""
-    what = f"{error.filename} cannot be used" if error.filename else "the machine refuses"
-    return f"{what}: {error.strerror or error}; see to its permissions and to free space, then try again"
+def _refuse(error: Exception) -> NoReturn:
+    """Say why something was refused; the machine's own words say only half of it."""
+    from tallystick.sdk.errors import NodeUnreachable
+
+    if isinstance(error, OSError):
+        what = f"{error.filename} cannot be used" if error.filename else "the machine refuses"
+        fail(f"{what}: {error.strerror or error}; see to its permissions and to free space, then try again")
+    fail(str(error), UNREACHABLE if isinstance(error, NodeUnreachable) else FAILED)
 
 
 def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Result]]) -> Result:
@@ -200,6 +97,34 @@ def ask_node(data: Path | None, question: Callable[[ControlClient], Awaitable[Re
             return await question(node)
 
     return run_guarded(lambda: trio.run(run))
+
+
+async def waiting_aloud(
+    node: ControlClient, name: str, meanwhile: str, work: Callable[[], Awaitable[Result]]
+) -> Result:
+    """Do something in the channel (or with the peer) of that name; say so on stderr if its peer is away meanwhile."""
+    import trio
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_tell, node, name, meanwhile)
+        result = await work()
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def _tell(node: ControlClient, name: str, meanwhile: str) -> None:
+    import trio
+
+    await trio.sleep(SILENT_SECONDS)
+    wanted = name.partition("@")[0].lower().removeprefix("0x")
+    named = [
+        channel
+        for channel in await node.channels()
+        if wanted in (channel.peer, channel.peer_address.removeprefix("0x")) or channel.id.startswith(wanted)
+    ]
+    usable = [channel for channel in named if channel.phase == "open" and not channel.closing] or named
+    if usable and not any(channel.connected for channel in usable):
+        say(f"tally: the peer {usable[0].peer} is away; waiting for it. {meanwhile}", err=True)
 
 
 def print_result(found: Result, as_json: bool, to_people: Callable[[Result], None]) -> None:

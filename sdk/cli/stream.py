@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
+from tallystick.sdk.cli.options import ChannelArgument, Data, Json, amount_option
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import (
-    ChannelArgument,
-    Data,
-    Json,
-    ask_node,
-    example,
-    make_group,
-    parse_amount,
-    print_result,
-)
+from tallystick.sdk.cli.shell import ask_node, example, make_group, print_result
 from tallystick.sdk.cli.tables import stream_line
 
 if TYPE_CHECKING:
@@ -25,7 +17,7 @@ if TYPE_CHECKING:
 
 app = make_group("Pay by the unit: open a stream, pay units of it, end it.")
 
-LockArgument = Annotated[int, typer.Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
+LockArgument = Annotated[int, Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
 
 
 def _show(stream: StreamInfo) -> None:
@@ -35,14 +27,9 @@ def _show(stream: StreamInfo) -> None:
 @app.command("open", epilog=example("stream open 3f9a --unit 10 --length 5000"))
 def open_(
     channel: ChannelArgument,
-    unit: Annotated[
-        int,
-        typer.Option(
-            "--unit", parser=parse_amount, metavar="N", help="What one unit is worth, in the asset's smallest unit."
-        ),
-    ],
-    length: Annotated[int, typer.Option("--length", min=1, max=65_536, help="How many units it has.")],
-    lifetime: Annotated[int, typer.Option("--lifetime", min=600, help="Seconds until it expires.")] = 86_400,
+    unit: Annotated[int, amount_option(help="What one unit is worth, in the asset's smallest unit.")],
+    length: Annotated[int, Option(min=1, max=65_536, help="How many units it has.")],
+    lifetime: Annotated[int, Option(min=600, help="Seconds until it expires.")] = 86_400,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -55,10 +42,9 @@ def open_(
 def pay(
     channel: ChannelArgument,
     lock: LockArgument,
-    units: Annotated[int, typer.Argument(metavar="UNITS", min=1, help="How many units.")] = 1,
+    units: Annotated[int, Argument(metavar="UNITS", min=1, help="How many units.")] = 1,
     every: Annotated[
-        float | None,
-        typer.Option("--every", metavar="SECONDS", min=0.001, help="Pay so many again and again, until it is used up."),
+        float | None, Option(metavar="SECONDS", min=0.001, help="Pay so many again and again, until it is used up.")
     ] = None,
     data: Data = None,
     as_json: Json = False,

@@ -8,20 +8,24 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tallystick.channels.words import plain
-from tallystick.sdk.cli.screen import add_row, facts, make_table, say, show_table, warn
-from tallystick.sdk.cli.shell import amount_in
+from tallystick.sdk.cli.screen import facts, say, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
 from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
 
 if TYPE_CHECKING:
+    from tallystick.channels.session.recording.document import ChannelState
     from tallystick.channels.session.recording.replay import Lived
-    from tallystick.channels.session.state import ChannelState
 
 
 def asset_name(asset: str) -> str:
     """Return what an asset is called."""
     return "the chain's own coin" if asset == NATIVE_ASSET else asset
+
+
+def amount_in(asset: str, amount: int) -> str:
+    """Return an amount as people read it: with its asset, unless that is the chain's own coin."""
+    return str(amount) if asset == NATIVE_ASSET else f"{amount} of {asset}"
 
 
 def short_amount(asset: str, amount: int) -> str:
@@ -72,12 +76,11 @@ def _phase(channel: ChannelInfo) -> str:
 
 def show_channels(channels: list[ChannelInfo]) -> None:
     """Print a table of channels."""
-    table = make_table("channel", "peer", "phase", figures=("balance", "peer's", "spendable"))
+    rows = []
     for c in channels:
-        figures = (short_amount(c.asset, c.balance), c.peer_balance, c.spendable)
         phase = _phase(c) if c.connected or c.phase == "gone" else f"{_phase(c)}, peer away"
-        add_row(table, c.id[:8], c.peer[:8], phase, *map(str, figures))
-    show_table(table)
+        rows.append((c.id[:8], c.peer[:8], phase, short_amount(c.asset, c.balance), c.peer_balance, c.spendable))
+    show_table(("channel", "peer", "phase"), rows, figures=("balance", "peer's", "spendable"))
 
 
 def show_peers(peers: list[PeerInfo]) -> None:
@@ -89,28 +92,29 @@ def show_peers(peers: list[PeerInfo]) -> None:
 
 def show_statistics(figures: dict[str, Any]) -> None:
     """Print a table of counters."""
-    table = make_table("part", "counter", figures=("value",))
-    for part, found in figures.items():
-        for counters in found if isinstance(found, list) else [found]:
-            for name, value in counters.items():
-                add_row(table, part, name.replace("_", " "), str(value))
-    show_table(table)
+    rows = [
+        (part, name.replace("_", " "), value)
+        for part, found in figures.items()
+        for counters in (found if isinstance(found, list) else [found])
+        for name, value in counters.items()
+    ]
+    show_table(("part", "counter"), rows, figures=("value",))
 
 
 def show_replay(start: ChannelState, steps: Sequence[Lived], *, whole: bool) -> None:
     """Print what happened to a channel: for each input the state after it, and why it was refused."""
     say(f"channel {start.channel.id.hex()}: {start.channel.phase.name.lower()}, {len(steps)} inputs were recorded")
-    names = ("what", "phase", "link", "says", "refused")
-    table = make_table("step", *names, figures=("ours", "in flight", "theirs", "waiting", "locks", "balance"))
+    rows: list[Sequence[object]] = []
     for step in steps:
         state, channel = step.state, step.state.channel
         link = "in step" if state.link.ready else "greeted" if state.link.greeted else "away"
         said = ", ".join(step.says)
-        texts = (f"{step.number}", "  " * step.depth + step.what, channel.phase.name.lower(), link, said, step.refused)
+        texts = (step.number, "  " * step.depth + step.what, channel.phase.name.lower(), link, said, step.refused)
         figures = (channel.ours.seq, len(channel.flight), channel.theirs.seq, state.payments + state.new_locks)
         locks = len(channel.newest.locks) + len(channel.theirs.simplex.locks)
-        add_row(table, *texts, *figures, locks, channel.balances()[channel.side])
-    show_table(table)
+        rows.append((*texts, *figures, locks, channel.balances()[channel.side]))
+    names = ("step", "what", "phase", "link", "says", "refused")
+    show_table(names, rows, figures=("ours", "in flight", "theirs", "waiting", "locks", "balance"))
     if not whole:
         warn("the recording became too long, and ends here: more happened since")
 
@@ -186,14 +190,13 @@ def paid_line(invoice: InvoiceInfo) -> str:
 
 def show_invoices(invoices: list[InvoiceInfo]) -> None:
     """Print a table of invoices."""
-    table = make_table("position", "hash", "state", "created", "memo", figures=("amount", "received"))
+    rows = []
     for one in invoices:
         memo = one.memo if one.invoice else "(keysend)"
         amount = "any" if one.amount is None else short_amount(one.asset, one.amount)
         received = short_amount(one.asset, one.received)
-        row = (str(one.position), one.payment_hash[:8], one.state, _when(one.created), memo, amount, received)
-        add_row(table, *row)
-    show_table(table)
+        rows.append((one.position, one.payment_hash[:8], one.state, _when(one.created), memo, amount, received))
+    show_table(("position", "hash", "state", "created", "memo"), rows, figures=("amount", "received"))
 
 
 def show_payment(payment: PaymentInfo) -> None:
@@ -222,21 +225,21 @@ def show_payment(payment: PaymentInfo) -> None:
 
 def show_payments(payments: list[PaymentInfo]) -> None:
     """Print a table of payments."""
-    table = make_table("position", "hash", "kind", "state", "created", "memo", figures=("amount", "fee"))
+    rows: list[Sequence[object]] = []
     for one in payments:
         state = one.state if one.reason is None else f"{one.state}: {one.reason}"
-        row = (str(one.position), one.payment_hash[:8], one.kind, state, _when(one.created), one.memo)
-        add_row(table, *row, short_amount(one.asset, one.amount), str(one.fee))
-    show_table(table)
+        row = (one.position, one.payment_hash[:8], one.kind, state, _when(one.created), one.memo)
+        rows.append((*row, short_amount(one.asset, one.amount), one.fee))
+    show_table(("position", "hash", "kind", "state", "created", "memo"), rows, figures=("amount", "fee"))
 
 
 def show_forwards(forwards: list[ForwardInfo]) -> None:
     """Print a table of forwarded payments, and what they earned together."""
-    table = make_table("position", "from", "to", "outcome", "ended", figures=("amount", "fee"))
+    rows: list[Sequence[object]] = []
     for one in forwards:
-        row = (str(one.position), one.incoming[:8], one.outgoing[:8], one.outcome, _when(one.ended))
-        add_row(table, *row, short_amount(one.asset, one.amount_out), str(one.fee))
-    show_table(table)
+        row = (one.position, one.incoming[:8], one.outgoing[:8], one.outcome, _when(one.ended))
+        rows.append((*row, short_amount(one.asset, one.amount_out), one.fee))
+    show_table(("position", "from", "to", "outcome", "ended"), rows, figures=("amount", "fee"))
     paid = [one for one in forwards if one.outcome == "paid"]
     earned: Counter[str] = Counter({NATIVE_ASSET: 0})
     for one in paid:

@@ -6,21 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import BadParameter, Option
 
+from tallystick.sdk.cli.options import Json, PasswordFile, amount_option, limit_option
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import (
-    UNREACHABLE,
-    Json,
-    PasswordFile,
-    example,
-    fail,
-    make_group,
-    parse_amount,
-    parse_fee,
-    run_guarded,
-    show_alarm,
-)
+from tallystick.sdk.cli.shell import UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
@@ -28,38 +18,24 @@ if TYPE_CHECKING:
 
 app = make_group("Run a watchtower, or ask one.")
 
-TowerData = Annotated[Path, typer.Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
+TowerData = Annotated[Path, Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
 
 
 @app.command(epilog=example("tower run --data ~/.tally-tower --listen 127.0.0.1:9911"))
 def run(
     data: TowerData,
     key_file: Annotated[
-        Path | None,
-        typer.Option("--key-file", help="File with the private key in hex, mode 0600, instead of a keystore."),
+        Path | None, Option(help="File with the private key in hex, mode 0600, instead of a keystore.")
     ] = None,
     keystore: Annotated[
-        Path | None, typer.Option("--keystore", help="Directory of the keystore.", show_default="the data directory")
+        Path | None, Option(help="Directory of the keystore.", show_default="the data directory")
     ] = None,
     password_file: PasswordFile = None,
-    chain: Annotated[
-        str, typer.Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")
-    ] = "http://127.0.0.1:8545",
-    listen: Annotated[str, typer.Option("--listen", help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
-    start: Annotated[int, typer.Option("--start", min=0, help="First block to follow; never change it.")] = 0,
-    budget: Annotated[
-        int,
-        typer.Option("--budget", parser=parse_amount, metavar="N", help="The most to pay in fees per challenge."),
-    ] = 10**17,
-    fee_reserve: Annotated[
-        int,
-        typer.Option(
-            "--fee-reserve",
-            parser=parse_fee,
-            metavar="N",
-            help="With less in its account the tower takes nothing new.",
-        ),
-    ] = 10**16,
+    chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = "http://127.0.0.1:8545",
+    listen: Annotated[str, Option(help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
+    start: Annotated[int, Option(min=0, help="First block to follow; never change it.")] = 0,
+    budget: Annotated[int, amount_option(help="The most to pay in fees per challenge.")] = 10**17,
+    fee_reserve: Annotated[int, limit_option(help="With less in its account the tower takes nothing new.")] = 10**16,
     as_json: Json = False,
 ) -> None:
     """Watch the chain and defend clients until Ctrl-C or SIGTERM.
@@ -102,9 +78,8 @@ def run(
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(tower)
-                    async for _ in signals:
-                        nursery.cancel_scope.cancel()
-                        break
+                    await anext(signals)
+                    nursery.cancel_scope.cancel()
 
         trio.run(daemon)
 
@@ -163,7 +138,7 @@ def _parse_place(text: str) -> tuple[str, int]:
     try:
         return parse_place(text)
     except InvalidInput as error:
-        raise typer.BadParameter(f"--listen: {error}") from error
+        raise BadParameter(f"--listen: {error}") from error
 
 
 def _read_key(path: Path) -> PrivateKey:

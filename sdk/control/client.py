@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -37,20 +38,11 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import network_views as network
+from tallystick.sdk.control import operations as api
 from tallystick.sdk.control import views
 from tallystick.sdk.control.caller import Caller
 from tallystick.sdk.control.files import find_node
 from tallystick.sdk.control.kinds import NATIVE_ASSET
-from tallystick.sdk.control.operations import (
-    OfChannels,
-    OfForwarding,
-    OfInvoices,
-    OfNetwork,
-    OfNode,
-    OfPayments,
-    OfPeers,
-    OfStreams,
-)
 
 CONNECT_SECONDS = 5.0
 """How long the node may take to accept a connection. Answers may take as long as the chain does."""
@@ -70,32 +62,33 @@ class ControlClient:
     """Talks to one running node. Make it with `connect_control` or `control_at`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
-        self._caller = Caller(http)
+        caller = Caller(http)
+        self._ask, self._ask_late = caller.ask, caller.ask_late
 
     async def info(self) -> views.NodeInfo:
         """Return what the node is."""
-        return await self._caller.ask(OfNode.info)
+        return await self._ask(api.OfNode.info)
 
     async def stop(self) -> None:
         """Ask the node to stop cleanly."""
-        await self._caller.ask(OfNode.stop)
+        await self._ask(api.OfNode.stop)
 
     async def openapi(self) -> dict[str, Any]:
         """Return the API's description as OpenAPI 3.1."""
-        return await self._caller.ask(OfNode.openapi)
+        return await self._ask(api.OfNode.openapi)
 
     async def statistics(self) -> dict[str, Any]:
         """Return the node's counters, by part."""
-        return await self._caller.ask(OfNode.statistics)
+        return await self._ask(api.OfNode.statistics)
 
     async def channels(self) -> list[views.ChannelInfo]:
         """Return all channels, gone ones included."""
-        return await self._caller.ask(OfChannels.channels)
+        return await self._ask(api.OfChannels.channels)
 
     @checked
     async def channel(self, name: str) -> views.ChannelInfo:
         """Return one channel, named by an unambiguous beginning of its id."""
-        return await self._caller.ask(OfChannels.channel, channel=name)
+        return await self._ask(api.OfChannels.channel, channel=name)
 
     @checked
     async def open_channel(
@@ -109,17 +102,17 @@ class ControlClient:
     ) -> views.ChannelInfo:
         """Open a channel and return it once it is usable (`wait=False`: once it is on its way)."""
         body = views.OpenChannel(peer, deposit, _written(asset), challenge_period, wait)
-        return await self._caller.ask(OfChannels.open_channel, body)
+        return await self._ask(api.OfChannels.open_channel, body)
 
     @checked
     async def deposit(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:
         """Add to our deposit; return the channel, None if it was not waited for."""
-        return await self._caller.ask_late(OfChannels.deposit, views.Transfer(amount, wait), channel=channel)
+        return await self._ask_late(api.OfChannels.deposit, views.Transfer(amount, wait), channel=channel)
 
     @checked
     async def withdraw(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:
         """Take an amount out of a channel; return the channel, None if it was not waited for."""
-        return await self._caller.ask_late(OfChannels.withdraw, views.Transfer(amount, wait), channel=channel)
+        return await self._ask_late(api.OfChannels.withdraw, views.Transfer(amount, wait), channel=channel)
 
     @checked
     async def close(
@@ -129,22 +122,22 @@ class ControlClient:
 
         After `timeout` seconds: ControlError of code "still-pending"; it closes once the peer agrees.
         """
-        return await self._caller.ask_late(OfChannels.close, views.CloseChannel(wait, timeout), channel=channel)
+        return await self._ask_late(api.OfChannels.close, views.CloseChannel(wait, timeout), channel=channel)
 
     @checked
     async def force_close(self, channel: str, *, wait: bool = False) -> views.ChannelInfo:
         """Close without the peer; return the channel once that is stored (`wait`: once nothing is left on chain)."""
-        return await self._caller.ask(OfChannels.force_close, views.CloseChannel(wait), channel=channel)
+        return await self._ask(api.OfChannels.force_close, views.CloseChannel(wait), channel=channel)
 
     @checked
     async def record(self, channel: str, *, on: bool = True) -> views.RecordState:
         """Take down what happens to a channel from now on, in the node's memory; or (`on=False`) end that."""
-        return await self._caller.ask(OfChannels.record, views.Record(on), channel=channel)
+        return await self._ask(api.OfChannels.record, views.Record(on), channel=channel)
 
     @checked
     async def recording(self, channel: str) -> views.RecordedFile:
         """Return what was taken down so far as the text of a file, which holds no secret (`tally channel replay`)."""
-        return await self._caller.ask(OfChannels.recording, channel=channel)
+        return await self._ask(api.OfChannels.recording, channel=channel)
 
     @checked
     async def pay(
@@ -163,59 +156,54 @@ class ControlClient:
         payment may still be made.
         """
         body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, _written(asset), timeout)
-        return await self._caller.ask(OfPayments.pay, body)
+        return await self._ask(api.OfPayments.pay, body)
 
     async def streams(self) -> list[views.StreamInfo]:
         """Return the pending streams of all channels, in both directions."""
-        return await self._caller.ask(OfStreams.streams)
+        return await self._ask(api.OfStreams.streams)
 
     @checked
     async def open_stream(
         self, channel: str, unit: Amount, length: Units, *, lifetime: Lifetime = 86_400
     ) -> views.StreamInfo:
         """Open a stream in a channel; return it once it is agreed."""
-        body = views.OpenStream(unit, length, lifetime)
-        return await self._caller.ask(OfStreams.open_stream, body, channel=channel)
+        return await self._ask(api.OfStreams.open_stream, views.OpenStream(unit, length, lifetime), channel=channel)
 
     @checked
     async def pay_units(self, channel: str, lock: Whole64, units: Units = 1) -> views.StreamInfo:
         """Pay units of a stream of ours; return it once the payee holds them durably."""
-        return await self._caller.ask(OfStreams.pay_units, views.PayUnits(units), channel=channel, lock=lock)
+        return await self._ask(api.OfStreams.pay_units, views.PayUnits(units), channel=channel, lock=lock)
 
     @checked
     async def close_stream(self, channel: str, lock: Whole64) -> views.StreamInfo:
         """End a stream of ours; return it once both have signed what it paid."""
-        return await self._caller.ask(OfStreams.close_stream, channel=channel, lock=lock)
+        return await self._ask(api.OfStreams.close_stream, channel=channel, lock=lock)
 
     @checked
     async def balance(self, asset: AnyAddress = NATIVE_ASSET) -> views.Balance:
         """Return what the node holds."""
-        return await self._caller.ask(OfNode.balance, views.AskedAsset(_written(asset)))
+        return await self._ask(api.OfNode.balance, views.AskedAsset(_written(asset)))
 
     async def peers(self) -> list[views.PeerInfo]:
         """Return all peers that the node knows."""
-        return await self._caller.ask(OfPeers.peers)
+        return await self._ask(api.OfPeers.peers)
 
     @checked
     async def connect(self, address: str) -> views.PeerInfo:
         """Connect to a peer and keep the connection."""
-        return await self._caller.ask(OfPeers.connect, views.Connect(address))
+        return await self._ask(api.OfPeers.connect, views.Connect(address))
 
     @checked
     async def incoming(
         self, after: str = "", *, limit: Count = 100, channel: str = "", wait: Count = 0
     ) -> list[views.IncomingInfo]:
         """Return up to `limit` received payments behind a cursor; if there are none, wait so many seconds for one."""
-        query = views.IncomingPage(after, limit, channel or None, wait)
-        return await self._caller.ask(OfPayments.incoming, query)
+        return await self._ask(api.OfPayments.incoming, views.IncomingPage(after, limit, channel or None, wait))
 
     @checked
     def follow(self, after: str = "", *, channel: str = "") -> Polled[views.IncomingInfo, str]:
         """Return an async iterator over received payments behind a cursor, for ever."""
-
-        async def page(after: str) -> list[views.IncomingInfo]:
-            return await self.incoming(after, channel=channel, wait=POLL_SECONDS)
-
+        page = partial(self.incoming, channel=channel, wait=POLL_SECONDS)
         return Polled(page, after, lambda last: last.cursor)
 
     # --- being paid ----------------------------------------------------------------------------------------------
@@ -234,43 +222,39 @@ class ControlClient:
     ) -> network.InvoiceInfo:
         """Ask for a payment; the answer's `invoice` is for the payer."""
         body = network.CreateInvoice(amount, to_text(memo), lifetime, hold, payment_hash, _written(asset), hints)
-        return await self._caller.ask(OfInvoices.create_invoice, body)
+        return await self._ask(api.OfInvoices.create_invoice, body)
 
     @checked
     async def invoices(self, limit: Count = 100, before: Count | None = None) -> list[network.InvoiceInfo]:
         """Return invoices and payments without one, newest first; `before` goes on from a position."""
-        return await self._caller.ask(OfInvoices.invoices, network.Page(limit, before))
+        return await self._ask(api.OfInvoices.invoices, network.Page(limit, before))
 
     @checked
     async def invoice(self, payment_hash: str, *, wait: Count = 0) -> network.InvoiceInfo:
         """Return one invoice; while it is open, wait so many seconds for its payment."""
-        return await self._caller.ask(OfInvoices.invoice, network.Waited(wait), payment_hash=payment_hash)
+        return await self._ask(api.OfInvoices.invoice, network.Waited(wait), payment_hash=payment_hash)
 
     @checked
     async def paid_invoices(
         self, after: Count = 0, *, limit: Count = 100, wait: Count = 0
     ) -> list[network.InvoiceInfo]:
         """Return up to `limit` paid invoices behind a count (`paid`); if there are none, wait so many seconds."""
-        return await self._caller.ask(OfInvoices.paid_invoices, network.PaidPage(after, limit, wait))
+        return await self._ask(api.OfInvoices.paid_invoices, network.PaidPage(after, limit, wait))
 
     @checked
     def follow_paid(self, after: Count = 0) -> Polled[network.InvoiceInfo, int]:
         """Return an async iterator over paid invoices behind a count, for ever."""
-
-        async def page(after: int) -> list[network.InvoiceInfo]:
-            return await self.paid_invoices(after, wait=POLL_SECONDS)
-
-        return Polled(page, after, lambda last: last.paid)
+        return Polled(partial(self.paid_invoices, wait=POLL_SECONDS), after, lambda last: last.paid)
 
     @checked
     async def settle_invoice(self, payment_hash: str, secret: str = "") -> network.InvoiceInfo:
         """Take a held payment. The secret is needed only if the node does not know it."""
-        return await self._caller.ask(OfInvoices.settle_invoice, network.Settle(secret), payment_hash=payment_hash)
+        return await self._ask(api.OfInvoices.settle_invoice, network.Settle(secret), payment_hash=payment_hash)
 
     @checked
     async def cancel_invoice(self, payment_hash: str) -> network.InvoiceInfo:
         """Refuse what has come for an invoice, and take nothing more."""
-        return await self._caller.ask(OfInvoices.cancel_invoice, payment_hash=payment_hash)
+        return await self._ask(api.OfInvoices.cancel_invoice, payment_hash=payment_hash)
 
     # --- paying --------------------------------------------------------------------------------------------------
 
@@ -286,7 +270,7 @@ class ControlClient:
     ) -> network.PaymentInfo | None:
         """Pay an invoice, once however often this is called; None if it was not waited for."""
         body = network.PayInvoice(invoice, amount, max_fee, timeout, wait)
-        return await self._caller.ask_late(OfNetwork.pay_invoice, body)
+        return await self._ask_late(api.OfNetwork.pay_invoice, body)
 
     @checked
     async def keysend(
@@ -302,7 +286,7 @@ class ControlClient:
     ) -> network.PaymentInfo | None:
         """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
         body = network.Keysend(to, amount, max_fee, timeout, secret, wait, _written(asset))
-        return await self._caller.ask_late(OfNetwork.keysend, body)
+        return await self._ask_late(api.OfNetwork.keysend, body)
 
     @checked
     async def rebalance(
@@ -317,7 +301,7 @@ class ControlClient:
     ) -> network.PaymentInfo | None:
         """Move an amount from one channel of ours into another; None if it was not waited for."""
         body = network.Rebalance(out, back, amount, max_fee, timeout, wait)
-        return await self._caller.ask_late(OfNetwork.rebalance, body)
+        return await self._ask_late(api.OfNetwork.rebalance, body)
 
     @checked
     async def payments(
@@ -327,46 +311,46 @@ class ControlClient:
 
         `probes`: with those that only found out something.
         """
-        return await self._caller.ask(OfNetwork.payments, network.PaymentPage(limit, before, int(probes)))
+        return await self._ask(api.OfNetwork.payments, network.PaymentPage(limit, before, int(probes)))
 
     @checked
     async def payment(self, payment_hash: str, *, wait: Count = 0) -> network.PaymentInfo:
         """Return one payment with its parts; if it is pending, wait so many seconds for its end."""
-        return await self._caller.ask(OfNetwork.payment, network.Waited(wait), payment_hash=payment_hash)
+        return await self._ask(api.OfNetwork.payment, network.Waited(wait), payment_hash=payment_hash)
 
     @checked
     async def estimate(self, to: str, amount: Amount, *, asset: AnyAddress = NATIVE_ASSET) -> network.RouteInfo:
         """Return the way that a payment would try first."""
-        return await self._caller.ask(OfNetwork.estimate, network.Probe(to, amount, None, _written(asset)))
+        return await self._ask(api.OfNetwork.estimate, network.Probe(to, amount, None, _written(asset)))
 
     @checked
     async def probe(
         self, to: str, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE_ASSET
     ) -> network.RouteInfo:
         """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
-        return await self._caller.ask(OfNetwork.probe, network.Probe(to, amount, timeout, _written(asset)))
+        return await self._ask(api.OfNetwork.probe, network.Probe(to, amount, timeout, _written(asset)))
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
     @checked
     async def forwards(self, limit: Count = 100, before: Count | None = None) -> list[network.ForwardInfo]:
         """Return what the node carried for others, newest first; `before` goes on from a position."""
-        return await self._caller.ask(OfForwarding.forwards, network.Page(limit, before))
+        return await self._ask(api.OfForwarding.forwards, network.Page(limit, before))
 
     @checked
     async def policy(self, channel: str) -> network.PolicyInfo:
         """Return what the node asks for carrying payments out over a channel."""
-        return await self._caller.ask(OfForwarding.policy, channel=channel)
+        return await self._ask(api.OfForwarding.policy, channel=channel)
 
     @checked
     async def set_policy(self, channel: str, **changes: int | bool) -> network.PolicyInfo:
         """Ask something else from now on: the fields of `SetPolicy`; those left out stay as they are."""
         body = msgspec.convert(changes, network.SetPolicy)
-        return await self._caller.ask(OfForwarding.set_policy, body, channel=channel)
+        return await self._ask(api.OfForwarding.set_policy, body, channel=channel)
 
     async def graph(self) -> network.GraphInfo:
         """Return how much of the network the node knows."""
-        return await self._caller.ask(OfForwarding.graph)
+        return await self._ask(api.OfForwarding.graph)
 
 
 class Polled(Generic[Item, Place]):

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from tallystick.channels.errors import (
-    ChannelNotReady,
-    EngineStopped,
-    HistoryGone,
-    InsufficientFunds,
-    InvalidInput,
-    LinkClosed,
-    PeerError,
-    StillPending,
-    StoreError,
-    TallystickError,
-)
+from tallystick.channels import errors
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
-from tallystick.sdk.control.lookup import UnknownChannel
-from tallystick.sdk.control.lookup_network import UnknownHash
+from tallystick.sdk.control.lookup import UnknownChannel, UnknownHash
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 
 
-class Malformed(InvalidInput):
+class Malformed(errors.InvalidInput):
     """The request itself is wrong."""
 
     def __init__(self, text: str, status: int = 400, code: str = "malformed") -> None:
@@ -30,23 +18,23 @@ class Malformed(InvalidInput):
         self.code = code
 
 
-_TABLE: tuple[tuple[type[TallystickError], int, str], ...] = (
+_TABLE: tuple[tuple[type[errors.TallystickError], int, str], ...] = (
     (UnknownChannel, 404, "unknown-channel"),
     (UnknownHash, 404, "unknown-hash"),
     (InvalidInvoice, 400, "invalid-invoice"),
-    (InsufficientFunds, 409, "insufficient-funds"),
-    (ChannelNotReady, 409, "channel-not-ready"),
-    (HistoryGone, 410, "history-gone"),
-    (InvalidInput, 400, "invalid-input"),
+    (errors.InsufficientFunds, 409, "insufficient-funds"),
+    (errors.ChannelNotReady, 409, "channel-not-ready"),
+    (errors.HistoryGone, 410, "history-gone"),
+    (errors.InvalidInput, 400, "invalid-input"),
     (OpeningFailed, 409, "opening-failed"),
-    (PeerError, 502, "peer-error"),
-    (StillPending, 504, "still-pending"),
-    (LinkClosed, 502, "link-closed"),
+    (errors.PeerError, 502, "peer-error"),
+    (errors.StillPending, 504, "still-pending"),
+    (errors.LinkClosed, 502, "link-closed"),
     (ChainUnavailable, 503, "chain-unavailable"),
     (ChainError, 502, "chain-error"),
     (TransactionRefused, 409, "transaction-refused"),
-    (StoreError, 500, "store-error"),
-    (EngineStopped, 503, "stopping"),
+    (errors.StoreError, 500, "store-error"),
+    (errors.EngineStopped, 503, "stopping"),
 )
 
 
@@ -64,7 +52,7 @@ STATUSES: dict[str, int] = {
 """All codes, and the status with which each comes; `program-fault` comes with 409, too, if a payment met it."""
 
 
-def status_of(error: TallystickError) -> tuple[int, str]:
+def status_of(error: errors.TallystickError) -> tuple[int, str]:
     """Return an error's HTTP status and code; the first row that fits counts."""
     if isinstance(error, Malformed):
         return error.status, error.code

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tallystick.channels.values.argument_rules import ArgumentRule, Flag, OneOf, Whole, refuse
+from tallystick.channels.values.argument_rules import FLAG, ArgumentRule, OneOf, Whole, refuse
 from tallystick.channels.values.arguments import rule_of
 from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import Malformed
@@ -79,7 +79,7 @@ def _read_word(name: str, text: str, rule: ArgumentRule) -> Any:
             if text.isascii() and text.isdigit() and len(text) <= 9 and (low or 0) <= int(text) <= (high or 0):
                 return int(text)
             raise refuse(name, rule.expects, text)
-        case Flag():
+        case _ if rule is FLAG:
             if text in ("true", "false"):
                 return text == "true"
             raise refuse(name, "true or false", text)

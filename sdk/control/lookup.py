@@ -1,6 +1,10 @@
-"""Finds what a user names: a channel by the beginning of its id, a peer by key or address, a channel to pay it in."""
+"""Finds what a user names: a channel, invoice or payment by the beginning of its id, a peer by its key or address."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
 from tallystick.channels.ports import PeerAddress
@@ -8,34 +12,69 @@ from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, to_address
 from tallystick.channels.storage.schema import payment_of
 from tallystick.channels.values.argument_rules import show
+from tallystick.router.objects import NodeKey
+from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, invoices_beginning
+from tallystick.router.sending.payments import PaymentRecord, payments_beginning
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 
 PREFIX_MIN = 4
-"""Hex digits that name a channel at least, so that a slip names none."""
+"""Hex digits that name a channel or a payment at least, so that a slip names none."""
+
+Found = TypeVar("Found")
 
 
 class UnknownChannel(InvalidInput):
     """No channel of this node has that id."""
 
 
+class UnknownHash(InvalidInput):
+    """This node has no invoice or payment of that hash."""
+
+
 def find_channel(node: Node, text: str) -> ChannelHandle:
     """Return the channel whose id begins so; raise UnknownChannel, or InvalidInput if several do."""
-    prefix = text.lower().removeprefix("0x")
-    if len(prefix) < PREFIX_MIN or not _is_hex(prefix):
-        raise InvalidInput(f"a channel is named by at least {PREFIX_MIN} hex digits of its id, not {show(text)}")
+    prefix = _prefix(text, f"a channel is named by at least {PREFIX_MIN} hex digits of its id")
     found = [channel for channel in node.channels if channel.id.hex().startswith(prefix)]
-    if not found:
-        raise UnknownChannel(f"this node has no channel {text}; `tally channel list` shows all")
-    if len(found) > 1:
-        raise InvalidInput(f"{len(found)} channels begin with {text}: give more digits of the id")
-    return found[0]
+    unknown = UnknownChannel(f"this node has no channel {text}; `tally channel list` shows all")
+    return _only(found, unknown, f"channels begin with {text}: give more digits of the id")
+
+
+def find_invoice_of(node: Node, text: str) -> InvoiceRecord:
+    """Return our invoice whose payment hash begins so; raise UnknownHash, or InvalidInput if several do."""
+    prefix = _hash_prefix(text)
+    if len(prefix) == 64:
+        record = find_invoice(node.store, bytes.fromhex(prefix))
+        found = [] if record is None else [record]
+    else:
+        found = invoices_beginning(node.store, prefix)
+    unknown = UnknownHash(f"this node has no invoice of hash {text}; `tally invoice list` shows all")
+    return _only(found, unknown, "payment hashes begin so: give more digits")
+
+
+def find_payment_of(node: Node, text: str) -> PaymentRecord:
+    """Return our payment whose hash begins so; raise UnknownHash, or InvalidInput if several do."""
+    found = payments_beginning(node.store, _hash_prefix(text))
+    unknown = UnknownHash(f"this node made no payment of hash {text}; `tally payments` shows all")
+    return _only(found, unknown, "payment hashes begin so: give more digits")
+
+
+def parse_hex(text: str, size: int, what: str) -> bytes:
+    """Read so many bytes in hex; raise InvalidInput if it is something else."""
+    digits = text.lower().removeprefix("0x")
+    if not re.fullmatch(f"[0-9a-f]{{{2 * size}}}", digits):
+        raise InvalidInput(f"{what} is written with {2 * size} hex digits, not with {len(text)} characters")
+    return bytes.fromhex(digits)
+
+
+def parse_node(text: str) -> NodeKey:
+    """Read a node's public key, or its address; raise InvalidInput if it is neither."""
+    return NodeKey(bytes(PublicKey(parse_hex(text.partition("@")[0], 33, "a node's public key"))))
 
 
 def parse_asset(text: str) -> Address:
     """Read an asset's address; raise InvalidInput if it is none."""
-    digits = text.removeprefix("0x")
-    if len(digits) != 40 or not _is_hex(digits):
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{40}", text):
         raise InvalidInput(f"an asset is written 0x and 40 hex digits, not {show(text)}")
     return to_address(text, "asset")
 
@@ -44,7 +83,7 @@ def parse_peer(text: str) -> PeerAddress | PublicKey:
     """Read `<public key>@<host>:<port>` or a public key alone; raise InvalidInput if it is neither."""
     if "@" in text:
         return PeerAddress.parse(text)
-    if not _is_hex(text) or len(text) != 66:
+    if not re.fullmatch(r"[0-9a-fA-F]{66}", text):
         raise InvalidInput(
             f"a peer is written <public key in hex>@<host>:<port>, or its public key alone, not {show(text)}"
         )
@@ -56,7 +95,7 @@ def channel_to_pay(node: Node, text: str, amount: int, asset: Address, key: str)
 
     For a peer: where this idempotency key was used before, else the open channel that can send the most.
     """
-    if not _names_peer(text):
+    if "@" not in text and not (len(text) == 66 and text.startswith(("02", "03"))):
         return find_channel(node, text)
     place = parse_peer(text)
     peer = place if isinstance(place, PublicKey) else PublicKey(place.key)
@@ -90,9 +129,21 @@ def _used_before(node: Node, channels: list[ChannelHandle], key: str) -> Channel
     return None
 
 
-def _names_peer(text: str) -> bool:
-    return "@" in text or (len(text) == 66 and text[:2] in ("02", "03"))
+def _hash_prefix(text: str) -> str:
+    return _prefix(text, f"a payment is named by at least {PREFIX_MIN} hex digits of its hash", "64")
 
 
-def _is_hex(text: str) -> bool:
-    return all(character in "0123456789abcdefABCDEF" for character in text) and text.isascii()
+def _prefix(text: str, named: str, most: str = "") -> str:
+    """Return hex digits in lower case, PREFIX_MIN to `most` of them; raise InvalidInput if it is something else."""
+    prefix = text.lower().removeprefix("0x")
+    if not re.fullmatch(f"[0-9a-f]{{{PREFIX_MIN},{most}}}", prefix):
+        raise InvalidInput(f"{named}, not {show(text)}")
+    return prefix
+
+
+def _only(found: Sequence[Found], unknown: InvalidInput, several: str) -> Found:
+    if not found:
+        raise unknown
+    if len(found) > 1:
+        raise InvalidInput(f"{len(found)} {several}")
+    return found[0]

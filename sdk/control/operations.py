@@ -1,7 +1,7 @@
 """The control API as one table: what it can be asked, by which path, with what, and what it answers.
 
 The server's routes, the client's calls, the OpenAPI document and docs/api.md are made from it. An operation is named as
-the method of `ControlClient` that asks for it and as the handler that answers it (`handlers`, `network_handlers`).
+the method of `ControlClient` that asks for it and as the handler that answers it (`handlers`).
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
 bounded. Until the node has reached its chain, only reading is answered, and stopping. What takes long is done by the

@@ -129,5 +129,5 @@ async def _tell_ready(node: Node, url: str, ready: Callable[[Ready], None]) -> N
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
+    await anext(signals)
+    scope.cancel()

@@ -33,27 +33,14 @@ from tallystick.channels.protocol.objects import (
     to_memo,
 )
 from tallystick.channels.protocol.operations import Pay
-from tallystick.channels.session.inputs import (
-    ForceClose,
-    JoinUpdate,
-    KeepHistory,
-    RejectLock,
-    RequestClose,
-    RequestWithdrawal,
-    RevealSecret,
-    SubmitLock,
-)
+from tallystick.channels.session import inputs
 from tallystick.channels.session.tickets import Receipt, Ticket
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.schema import payment_of, sent_with
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.node.context import NodeContext
 from tallystick.sdk.node.rolling import RollingStream
-from tallystick.sdk.node.streams import IncomingStream, OutgoingStream, open_stream
+from tallystick.sdk.node.streams import IncomingStream, NodeContext, OutgoingStream, open_stream
 from tallystick.settlement.chain import DepositCall
-
-SECONDS_MAX = 31_536_000
-"""Seconds that one may wait with a time-out: a year. Who wants to wait longer gives none."""
 
 
 class ChannelHandle:
@@ -141,7 +128,7 @@ class ChannelHandle:
         is made once, across crashes. Raise InsufficientFunds, ChannelNotReady or InvalidInput, and nothing was done.
         """
         await self._context.engine.turn()
-        return await self._accept(amount, to_memo(memo), key)
+        return await self._accept(amount, memo, key)
 
     @checked
     async def pay(
@@ -154,10 +141,10 @@ class ChannelHandle:
         `key` lets you ask again. The same holds if it is cancelled.
         """
         if timeout is None:
-            return await (await self._accept(amount, to_memo(memo), key)).wait()
+            return await (await self._accept(amount, memo, key)).wait()
         ticket: Ticket | None = None
         with trio.move_on_after(timeout):
-            ticket = await self._accept(amount, to_memo(memo), key)
+            ticket = await self._accept(amount, memo, key)
             return await ticket.wait()
         if ticket is not None and not ticket.withdrawn:
             again = f"ask again under its key {key!r}" if key else "see `payments` before you pay again"
@@ -167,10 +154,12 @@ class ChannelHandle:
             )
         raise ChannelNotReady(f"the payee did not take the payment within {timeout:g} s, and it was not made")
 
-    async def _accept(self, amount: int, memo: bytes, key: str) -> Ticket:
-        await self._context.engine.room(self.id)
+    async def _accept(self, amount: int, memo: bytes | str, key: str) -> Ticket:
+        engine, identity = self._context.engine, self._seen.channel.id
+        memo = memo if type(memo) is bytes else to_memo(memo)
+        await engine.room(identity)
         known = self._known(key, amount, memo) if key else None
-        return known or self._context.engine.pay(self.id, amount, memo, key)
+        return known or engine.pay(identity, amount, memo, key)
 
     @checked
     async def pay_many(self, amounts: Sequence[Amount]) -> list[Receipt]:
@@ -198,7 +187,7 @@ class ChannelHandle:
         """Return the ticket of the payment that was made under this key before."""
         waiting = self._context.engine.views.ticket(self.id, key)
         if waiting is None:
-            signed = payment_of(self._context.store, key)
+            signed = payment_of(self._context.engine.writer.store, key)
             if signed is None:
                 return None
             if signed[0] != self.id:
@@ -209,7 +198,7 @@ class ChannelHandle:
         return waiting
 
     def _signed_ticket(self, payment: int, key: str) -> Ticket:
-        row = sent_with(self._context.store, self.id, payment)
+        row = sent_with(self._context.engine.writer.store, self.id, payment)
         if row is None:
             raise InvalidInput(f"the payment with the key {key!r} was made; its record was pruned")
         update = decode(row.frame)
@@ -223,7 +212,7 @@ class ChannelHandle:
         elif self.phase in (Phase.SETTLED, Phase.GONE):
             ticket.fail(ChannelNotReady("the channel closed before the payee acknowledged this payment"))
         else:
-            self._context.engine.apply(self.id, JoinUpdate(row.seq, ticket))
+            self._context.engine.apply(self.id, inputs.JoinUpdate(row.seq, ticket))
         return ticket
 
     # --- locks ---------------------------------------------------------------------------------------------------
@@ -236,18 +225,18 @@ class ChannelHandle:
 
         A hash lock's `condition` is the sha256 digest of its secret; other kinds: `channels.protocol.conditions`.
         """
-        asked = SubmitLock(amount, expiry, to_hash(condition, "condition"), onion, kind)
+        asked = inputs.SubmitLock(amount, expiry, to_hash(condition, "condition"), onion, kind)
         return self._context.engine.apply(self.id, asked)
 
     @checked
     def reveal(self, lock_id: Whole64, secret: Secret) -> None:
         """Claim the peer's lock with its secret; it is registered on chain if the peer does not pay in time."""
-        self._context.engine.apply(self.id, RevealSecret(lock_id, secret))
+        self._context.engine.apply(self.id, inputs.RevealSecret(lock_id, secret))
 
     @checked
     def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
         """Let the peer take its lock back."""
-        self._context.engine.apply(self.id, RejectLock(lock_id, reason))
+        self._context.engine.apply(self.id, inputs.RejectLock(lock_id, reason))
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -308,8 +297,8 @@ class ChannelHandle:
         amount is in the channel again.
         """
         if not self.connected:
-            raise _not_connected(self.peer)
-        withdrawal = self._context.engine.apply(self.id, RequestWithdrawal(amount))
+            raise ChannelNotReady(f"the peer 0x{self.peer.address.hex()} is not connected now: try again when it is")
+        withdrawal = self._context.engine.apply(self.id, inputs.RequestWithdrawal(amount))
         side = self.view.channel.side
         await self._context.until(lambda: self.view.channel.withdrawals[side] is None)
         if self.view.channel.withdrawn[side] < withdrawal.total:
@@ -322,7 +311,7 @@ class ChannelHandle:
         Returns once the choice is stored; it lasts. What is more is pruned now and then, not at every update. Who reads
         `incoming` behind what was pruned gets HistoryGone; a key of a pruned payment still is never paid twice.
         """
-        self._context.engine.apply(self.id, KeepHistory(updates))
+        self._context.engine.apply(self.id, inputs.KeepHistory(updates))
         await self._context.engine.durable()
 
     # --- closing -------------------------------------------------------------------------------------------------
@@ -345,7 +334,7 @@ class ChannelHandle:
         )
 
     async def _close(self) -> None:
-        self._context.engine.apply(self.id, RequestClose())
+        self._context.engine.apply(self.id, inputs.RequestClose())
         offered = False
 
         def ended() -> bool:
@@ -362,7 +351,7 @@ class ChannelHandle:
 
         The node submits the close, settles after the window and redeems locks by itself; `wait_gone` waits for it.
         """
-        self._context.engine.apply(self.id, ForceClose())
+        self._context.engine.apply(self.id, inputs.ForceClose())
         await self._context.engine.durable()
 
     async def wait_gone(self) -> None:
@@ -377,11 +366,6 @@ class ChannelHandle:
             return view.ready and channel.phase is Phase.OPEN and view.funding == channel.funding(channel.side)
 
         await self._context.until(usable)
-
-
-def _not_connected(peer: PublicKey) -> ChannelNotReady:
-    """The error for what needs the peer right now."""
-    return ChannelNotReady(f"the peer 0x{peer.address.hex()} is not connected now: try again when it is")
 
 
 def _offer_died(what: str) -> ChannelNotReady:

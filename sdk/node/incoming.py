@@ -45,12 +45,13 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._news = trio.Event()
+        self.news = trio.Event()
+        """What the next commit of payments sets."""
 
     def notify(self) -> None:
         """Say that payments were committed."""
-        self._news.set()
-        self._news = trio.Event()
+        self.news.set()
+        self.news = trio.Event()
 
     def newest(self) -> str:
         """Return the cursor of the newest payment."""
@@ -81,11 +82,6 @@ class Journal:
                 f"what is left, or {NEWEST!r} for what comes from now on; the channel's balance counts them all"
             )
         return rows
-
-    @property
-    def news(self) -> trio.Event:
-        """What the next commit of payments sets."""
-        return self._news
 
 
 class ReceivedPayments:

@@ -6,7 +6,6 @@ Events are fanned out to whoever listens: bounded per listener, and never silent
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import trio
@@ -18,6 +17,9 @@ ALARMS_KEPT = 100
 
 BUFFER = 10_000
 """Events that one listener may be behind."""
+
+STRETCH = 64
+"""Events that wait are given so many in a row, before others have their turn: a turn costs more than most events do."""
 
 
 class TooSlow(TallystickError):
@@ -31,6 +33,7 @@ class Subscription:
         self._news = news
         self._send, self._receive = trio.open_memory_channel[Any](BUFFER)
         self._overrun = False
+        self._given = 0
 
     def offer(self, event: Any) -> None:
         """Queue an event for this listener; end it if it is too far behind."""
@@ -49,9 +52,16 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Any:
-        """Return the next event; raise TooSlow if some had to be dropped."""
+        """Return the next event; raise TooSlow if some had to be dropped. Others have their turn at every STRETCH-th
+        event, and whenever none is there."""
+        self._given += 1
         try:
-            return await self._receive.receive()
+            if not self._given % STRETCH:
+                return await self._receive.receive()
+            try:
+                return self._receive.receive_nowait()
+            except trio.WouldBlock:
+                return await self._receive.receive()
         except trio.EndOfChannel:
             if self._overrun:
                 raise TooSlow(f"more than {BUFFER} events were waiting for this listener: subscribe again") from None
@@ -60,9 +70,7 @@ class Subscription:
     def __enter__(self) -> Subscription:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -75,7 +83,8 @@ class News:
         self.alarms: list[Alarm] = []
         """The newest ALARMS_KEPT."""
         self._listeners: list[Subscription] = []
-        self._changed = trio.Event()
+        self._changed: trio.Event | None = None
+        """What those wait for who wait in `until`, if anybody does."""
 
     def alarm(self, alarm: Alarm) -> None:
         """Tell what a person should know."""
@@ -95,12 +104,15 @@ class News:
 
     def tell_changed(self) -> None:
         """Let everybody look again who waits in `until`."""
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once `condition` holds; it is looked at after each event and each block."""
         while not condition():
+            if self._changed is None:
+                self._changed = trio.Event()
             await self._changed.wait()
 
     def subscribe(self) -> Subscription:

@@ -13,8 +13,11 @@ changes (`onchain`), so that no event can be lost. Everything outside is injecte
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import AsyncIterator, Callable
+from operator import attrgetter
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import trio
@@ -23,7 +26,7 @@ from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
-from tallystick.channels.node.work import EngineStatistics
+from tallystick.channels.node.views import EngineStatistics
 from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, SteadyClock
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
@@ -33,22 +36,23 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.arguments import checked
 from tallystick.router.forwarding.service import RouterStatistics
 from tallystick.router.network.invoicing import Invoicing
+from tallystick.router.network.node import LocalNode
 from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
-from tallystick.sdk.node.context import NodeContext
-from tallystick.sdk.node.delegation import done_by
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
 from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
+from tallystick.sdk.node.streams import NodeContext
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import Chain, OpenCall
-from tallystick.settlement.enforcement.close_keys import CloseKeys
+from tallystick.settlement.enforcement.claims import close_keys
+from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.enforcement.onchain import OnChain
 from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import FollowerStatistics, Step
@@ -56,6 +60,9 @@ from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
 
 __all__ = ["Alarm", "Config", "Node", "NodeStatistics"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class NodeStatistics(msgspec.Struct, frozen=True):
@@ -69,16 +76,15 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     router: RouterStatistics
 
 
-def _routing(node: Node) -> Routing:
-    return node.routing
+def _done_by(part: str, method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Node, P], R]:
+    """Return the method of a node that has a part of it do this: same name, arguments and words about it."""
+    part_of = attrgetter(part)
 
+    def done(node: Node, /, *arguments: P.args, **named: P.kwargs) -> R:
+        return method(part_of(node), *arguments, **named)
 
-def _paying(node: Node) -> Paying:
-    return node.routing.paying
-
-
-def _invoicing(node: Node) -> Invoicing:
-    return node.routing.invoicing
+    functools.update_wrapper(done, method)
+    return done
 
 
 class Node:
@@ -111,7 +117,7 @@ class Node:
         """Set once the chain was followed to its head, and peers can connect."""
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self.writer = Writer(store, inline=inline)
-        close_keys = CloseKeys(key)
+        close_key = close_keys(key)
         towers = [
             TowerClient(
                 key=key,
@@ -127,7 +133,7 @@ class Node:
             )
             for address in config.towers
         ]
-        self.tower_manager = TowerManager(towers, close_keys)
+        self.tower_manager = TowerManager(towers, close_key)
         self.engine = Engine(
             key,
             self.writer,
@@ -141,61 +147,47 @@ class Node:
             lost=lambda: self.onchain.following.is_lost,
         )
         self.peers = Peers(
-            self.engine,
-            network,
-            rng,
-            self._tell,
-            announced=self._announced_by,
-            reached=self._on_reached,
+            self.engine, network, rng, self._tell, announced=self._announced_by, reached=self._on_reached
         )
         self.onchain = OnChain(
-            key=key,
-            chain=chain,
-            writer=self.writer,
-            engine=self.engine,
-            duties=config.duties,
-            confirmations=config.confirmations,
-            start_block=config.start_block,
-            close_keys=close_keys,
-            rng=rng,
-            alarm=self.news.alarm,
+            EnforcingNode(
+                chain=chain,
+                engine=self.engine,
+                policy=config.duties,
+                confirmations=config.confirmations,
+                start_block=config.start_block,
+                close_key=close_key,
+                rng=rng,
+                alarm=self.news.alarm,
+                clock=clock,
+                elapsed=elapsed,
+            ),
             changed=self.news.tell_changed,
             observe=self._on_step,
-            clock=clock,
-            elapsed=elapsed,
         )
         self.routing = Routing(
-            key=key,
-            steady=SteadyClock(clock, trio.current_time),
-            engine=self.engine,
-            writer=self.writer,
-            chain=chain,
-            peers=self.peers,
-            options=config.payments,
-            forwarding=config.routing,
-            clock=clock,
-            entropy=entropy,
+            LocalNode(
+                chain=chain,
+                engine=self.engine,
+                peers=self.peers,
+                options=config.payments,
+                clock=clock,
+                steady=SteadyClock(clock, trio.current_time),
+                entropy=entropy,
+                alarm=self.news.alarm,
+            ),
+            config.routing,
             jitter=rng.random,
             tell=self._tell_paid,
-            alarm=self.news.alarm,
             claim_fee=lambda: self.onchain.claim_fee,
         )
-        self._context = NodeContext(key, store, self.engine, self.onchain, self.news.until)
-        self.whereabouts = Whereabouts(self.engine, self.writer, self.peers, self.routing, config.announce_address)
-        self.openings = Openings(
-            key=key, chain=chain, engine=self.engine, writer=self.writer, onchain=self.onchain, config=config
-        )
+        self._context = NodeContext(self.engine, self.onchain, self.news.until)
+        self.whereabouts = Whereabouts(self.engine, self.peers, self.routing, config.announce_address)
+        self.openings = Openings(chain, self.engine, self.onchain, config)
         self.journal = Journal(store)
         self.paid = self.routing.invoicing.paid
         self._reactions = Reactions(
-            engine=self.engine,
-            onchain=self.onchain,
-            openings=self.openings,
-            routing=self.routing,
-            journal=self.journal,
-            paid=self.paid,
-            news=self.news,
-            config=config,
+            self.engine, self.onchain, self.openings, self.routing, self.journal, self.news, config
         )
 
     def __repr__(self) -> str:
@@ -235,9 +227,6 @@ class Node:
             self.whereabouts.listen(address)
             bound.set()
 
-        async def meet_peers() -> None:
-            await self.peers.run(self.config.listen, started=listening)
-
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
@@ -257,7 +246,7 @@ class Node:
                     await trio.to_thread.run_sync(warm_up)  # before peers come: compiling must not hold up the loop
                 self.routing.start()
                 nursery.start_soon(self.routing.run)
-                nursery.start_soon(meet_peers)
+                nursery.start_soon(functools.partial(self.peers.run, self.config.listen, started=listening))
                 await bound.wait()
                 self.ready.set()
                 await trio.sleep_forever()
@@ -383,21 +372,21 @@ class Node:
 
     # --- payments over several hops ------------------------------------------------------------------------------
 
-    create_invoice = done_by(_invoicing, Invoicing.create_invoice)
-    invoice = done_by(_invoicing, Invoicing.invoice)
-    invoices = done_by(_invoicing, Invoicing.invoices)
-    refusal = done_by(_invoicing, Invoicing.refusal)
-    paid_invoices = done_by(_invoicing, Invoicing.paid_invoices)
-    settle_invoice = done_by(_invoicing, Invoicing.settle_invoice)
-    cancel_invoice = done_by(_invoicing, Invoicing.cancel_invoice)
-    pay = done_by(_paying, Paying.pay)
-    keysend = done_by(_paying, Paying.keysend)
-    rebalance = done_by(_paying, Paying.rebalance)
-    probe = done_by(_paying, Paying.probe)
-    estimate = done_by(_paying, Paying.estimate)
-    payment = done_by(_paying, Paying.payment)
-    payments = done_by(_paying, Paying.payments)
-    forwards = done_by(_routing, Routing.forwards)
-    forwards_after = done_by(_routing, Routing.forwards_after)
-    policy = done_by(_routing, Routing.policy)
-    set_policy = done_by(_routing, Routing.set_policy)
+    create_invoice = _done_by("routing.invoicing", Invoicing.create_invoice)
+    invoice = _done_by("routing.invoicing", Invoicing.invoice)
+    invoices = _done_by("routing.invoicing", Invoicing.invoices)
+    refusal = _done_by("routing.invoicing", Invoicing.refusal)
+    paid_invoices = _done_by("routing.invoicing", Invoicing.paid_invoices)
+    settle_invoice = _done_by("routing.invoicing", Invoicing.settle_invoice)
+    cancel_invoice = _done_by("routing.invoicing", Invoicing.cancel_invoice)
+    pay = _done_by("routing.paying", Paying.pay)
+    keysend = _done_by("routing.paying", Paying.keysend)
+    rebalance = _done_by("routing.paying", Paying.rebalance)
+    probe = _done_by("routing.paying", Paying.probe)
+    estimate = _done_by("routing.paying", Paying.estimate)
+    payment = _done_by("routing.paying", Paying.payment)
+    payments = _done_by("routing.paying", Paying.payments)
+    forwards = _done_by("routing", Routing.forwards)
+    forwards_after = _done_by("routing", Routing.forwards_after)
+    policy = _done_by("routing", Routing.policy)
+    set_policy = _done_by("routing", Routing.set_policy)

@@ -11,6 +11,8 @@ for the newest, once it has had the time that an opening takes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 import trio
 
@@ -20,12 +22,11 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import channel_id
-from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, keccak
+from tallystick.channels.protocol.keys import PublicKey, close_key, keccak
 from tallystick.channels.protocol.messages import OpenProposal
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
-from tallystick.channels.storage.writer import Writer
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.node.options import Config
 from tallystick.settlement.chain import OPEN, Chain, OpenCall
@@ -33,7 +34,6 @@ from tallystick.settlement.enforcement.onchain import OnChain
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""
-
 
 OPENINGS_PER_PEER = 8
 """Channels with one peer that may wait for the chain: asking costs it nothing, and each is kept on disk here."""
@@ -51,25 +51,21 @@ OPENING_SECONDS = 4 * 3_600
 """Seconds of chain time after which a peer's opening that is not on chain is forgotten."""
 
 
+@dataclass
 class Openings:
     """The openings of one node, both ways."""
 
-    def __init__(
-        self, *, key: PrivateKey, chain: Chain, engine: Engine, writer: Writer, onchain: OnChain, config: Config
-    ) -> None:
-        self._key = key
-        self._chain = chain
-        self._engine = engine
-        self._writer = writer
-        self._onchain = onchain
-        self._config = config
-        self._asking: set[ChannelId] = set()
-        """Channels that we are talking about with a peer, to open them."""
-        self._considering: dict[bytes, OpenProposal] = {}
-        """Peers' requests that are being checked: one each at a time."""
-        self._asked: dict[ChannelId, int] = {}
-        """Peers' channels that wait for the chain: since when, by chain time; not before our start."""
-        self._nursery: trio.Nursery | None = None
+    _chain: Chain
+    _engine: Engine
+    _onchain: OnChain
+    _config: Config
+    _asking: set[ChannelId] = field(default_factory=set, init=False)
+    """Channels that we are talking about with a peer, to open them."""
+    _considering: dict[bytes, OpenProposal] = field(default_factory=dict, init=False)
+    """Peers' requests that are being checked: one each at a time."""
+    _asked: dict[ChannelId, int] = field(default_factory=dict, init=False)
+    """Peers' channels that wait for the chain: since when, by chain time; not before our start."""
+    _nursery: trio.Nursery | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Answer peers that ask, until cancelled."""
@@ -114,10 +110,10 @@ class Openings:
             reserve_ppm = self._config.channels.reserve_ppm
             await self._ask(peer, OpenProposal(terms, reserve_ppm))
             async with self._onchain.account.allowance(asset, deposit):
-                side = terms.side_of(self._key.address)
+                side = terms.side_of(self._engine.key.address)
                 self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
                 identifier, moments = self._onchain.account.prepare("open", OpenCall(terms, deposit), identity)
-                await self._writer.commit(moments)  # the channel and the intent to open it, in one commit
+                await self._engine.writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
             self._asking.discard(identity)
         return identity, identifier
@@ -176,32 +172,25 @@ class Openings:
             self._engine.apply(channel, PhaseReached(Phase.GONE))
 
     async def _terms(self, peer: PublicKey, asset: Address, challenge_period: int) -> Terms:
-        first, second = sorted((self._key.address, peer.address))
+        first, second = sorted((self._engine.key.address, peer.address))
         number = await self._chain.channel_count(first, second, asset)
         chain_id, contract = self._chain.chain_id, self._chain.contract
         blank = Terms(chain_id, contract, (first, second), asset, number, challenge_period, bytes(32))
         return msgspec.structs.replace(blank, close_hash=self._close_hash(peer, blank))
 
     def _close_hash(self, peer: PublicKey, terms: Terms) -> bytes:
-        return keccak(close_key(self._key, peer, channel_id(terms)))
+        return keccak(close_key(self._engine.key, peer, channel_id(terms)))
 
     async def _ask(self, peer: PublicKey, request: OpenProposal) -> None:
-        answered = trio.Event()
-        refusal: str | None = None
-
-        def answer(text: str | None) -> None:
-            nonlocal refusal
-            refusal = text
-            answered.set()
-
-        self._engine.opening.request(bytes(peer), request, answer)
+        answers, answered = trio.open_memory_channel[str | None](1)
+        self._engine.opening.request(bytes(peer), request, answers.send_nowait)
         try:
-            with trio.move_on_after(ANSWER_SECONDS) as timeout:
-                await answered.wait()
+            with trio.fail_after(ANSWER_SECONDS):
+                refusal = await answered.receive()
+        except trio.TooSlowError:
+            raise OpeningFailed("the peer did not answer; nothing is locked, try again later") from None
         finally:
             self._engine.opening.forget(channel_id(request.terms))
-        if timeout.cancelled_caught:
-            raise OpeningFailed("the peer did not answer; nothing is locked, try again later")
         if refusal is not None:
             raise OpeningFailed(f"the peer refused: {refusal}")
 
@@ -279,7 +268,7 @@ class Openings:
         if sum(channel.phase is Phase.OPENING and channel.id != identity for channel in others) >= OPENINGS_PER_PEER:
             return f"{OPENINGS_PER_PEER} channels with this node wait to be opened already: open those first"
         if self._onchain.account.is_opening(identity) or (
-            identity in self._asking and self._key.address < peer.address
+            identity in self._asking and self._engine.key.address < peer.address
         ):
             return "this node is opening that very channel itself: use it once it is confirmed"
         if self._is_stranger(bytes(peer)) and not self._make_room(identity):

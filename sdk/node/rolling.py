@@ -16,8 +16,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.objects import ChannelId, Units
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.node.context import NodeContext
-from tallystick.sdk.node.streams import OutgoingStream, begin_stream
+from tallystick.sdk.node.streams import NodeContext, OutgoingStream, begin_stream
 
 MARGINS = 4
 """A stream lasts at least so many times `Policy.stream_margin`; the next one is opened at half of that."""

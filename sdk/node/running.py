@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, system_c
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.directory import hold_identity
 from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.schema import load_channels
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.links import TcpNetwork
@@ -23,8 +24,8 @@ from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.sqlite import SCHEMAS
-from tallystick.sdk.node.whose import said_by_node
 from tallystick.settlement.chain import Chain
+from tallystick.settlement.sending.moments import said_by_settlement
 
 
 @checked
@@ -96,6 +97,14 @@ async def open_node(
             own.close()
     if failure is not None:
         raise failure
+
+
+def said_by_node(store: Store) -> Iterator[Identity]:
+    """Return what data of version 0.1.0, which did not remember it, says about whose it is."""
+    for channel in load_channels(store):
+        terms = channel.terms
+        yield Identity(terms.participants[channel.side], terms.chain_id, terms.contract)
+    yield from said_by_settlement(store)
 
 
 async def _run(node: Node, *, task_status: trio.TaskStatus[None]) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
-from tallystick.channels.storage.sqlite.identity import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
-from tallystick.router.forwarding.sqlite import SCHEMA as CIRCUITS_SCHEMA
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
-from tallystick.router.onion.sqlite import SCHEMA as REPLAY_SCHEMA
-from tallystick.router.pathfinding.sqlite import SCHEMA as LIQUIDITY_SCHEMA
-from tallystick.router.receiving.sqlite import SCHEMA as INVOICES_SCHEMA
-from tallystick.router.sending.sqlite import SCHEMA as PAYMENTS_SCHEMA
-from tallystick.sdk.node.known_peers import PEERS
+from tallystick.router.sqlite import SCHEMAS as ROUTER_SCHEMAS
+from tallystick.sdk.node.whereabouts import PEERS
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
@@ -25,10 +20,5 @@ SCHEMAS = (
     INDEX_SCHEMA,
     PEERS_SCHEMA,
     CLIENT_SCHEMA,
-    CIRCUITS_SCHEMA,
-    REPLAY_SCHEMA,
-    PAYMENTS_SCHEMA,
-    INVOICES_SCHEMA,
-    LIQUIDITY_SCHEMA,
-    GOSSIP_SCHEMA,
+    *ROUTER_SCHEMAS,
 )

@@ -9,20 +9,32 @@ A payment costs a hash, not a signature. What the payee holds it can claim on ch
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import trio
 
 from tallystick.channels.errors import ChannelNotReady
+from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.hashchain import HashChain, stream_seed
 from tallystick.channels.protocol.objects import ChannelId, Depth, Units
 from tallystick.channels.session.inputs import BeginStream, FinishStream
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
 from tallystick.channels.values.arguments import checked
-from tallystick.sdk.node.context import NodeContext
+from tallystick.settlement.enforcement.onchain import OnChain
 
 Kind = TypeVar("Kind", bound=OutgoingStreamState | IncomingStreamState)
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """Parts of a node: what a channel and its streams work with."""
+
+    engine: Engine
+    onchain: OnChain
+    until: Callable[[Callable[[], bool]], Awaitable[None]]
+    """Returns once a condition holds; it is looked at after each event and each block."""
 
 
 class _Stream(Generic[Kind]):
@@ -177,7 +189,7 @@ async def begin_stream(context: NodeContext, channel: ChannelId, unit: int, leng
 
 def _chain(context: NodeContext, channel: ChannelId, lock: int, length: int) -> HashChain:
     """Return the chain of our stream on that lock, not built yet."""
-    return HashChain(stream_seed(context.key, channel, lock), length)
+    return HashChain(stream_seed(context.engine.key, channel, lock), length)
 
 
 async def open_stream(context: NodeContext, channel: ChannelId, unit: int, length: int, expiry: int) -> OutgoingStream:

@@ -5,37 +5,68 @@ A stored address is replaced only once the node was reached at the new one, and 
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
+
 import trio
 
-from tallystick.channels.errors import ChannelNotReady, LinkClosed, PeerError
+from tallystick.channels.errors import ChannelNotReady, InvalidInput, LinkClosed, PeerError
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.storage.writer import Writer
+from tallystick.channels.storage.store import Moment, Store, Subject
+from tallystick.channels.storage.tables import Rows, table
 from tallystick.router.network.routing import Routing
-from tallystick.sdk.node.known_peers import PeerKnown, known_peers
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial
 
 CONNECT_SECONDS = 30.0
 """How long `connect` waits for a peer."""
 
 
+class PeerKnown(Moment, frozen=True):
+    """A peer's address, as the user gave it."""
+
+    key: bytes
+    address: str
+
+
+_PEERS = table("peers", "key address", learned=True)
+
+
+def _known(rows: Rows, moment: PeerKnown) -> None:
+    rows.put(_PEERS, moment.key, moment.address)
+
+
+PEERS = Subject("peers", (_PEERS,), {PeerKnown: _known})
+
+
+def known_peers(store: Store) -> list[PeerAddress]:
+    """Return the addresses of all peers that were ever connected to.
+
+    What is none any more (older versions looked less closely) is left out: it must not keep a node from starting.
+    """
+    found = []
+    for _, address in store.read(_PEERS.rows()):
+        with contextlib.suppress(InvalidInput):
+            found.append(PeerAddress.parse(address))
+    return found
+
+
+@dataclass
 class Whereabouts:
     """The addresses of this node and of its peers: see the module's docstring. Made by `Node`."""
 
-    def __init__(self, engine: Engine, writer: Writer, peers: Peers, routing: Routing, setting: str) -> None:
-        """`setting`: `Config.announce_address`."""
-        self._engine = engine
-        self._writer = writer
-        self._peers = peers
-        self._routing = routing
-        self._setting = setting
-        self.listening: PeerAddress | None = None
-        """Where peers connect; None if this node only dials, or does not run yet."""
+    _engine: Engine
+    _peers: Peers
+    _routing: Routing
+    _setting: str
+    """`Config.announce_address`."""
+    listening: PeerAddress | None = None
+    """Where peers connect; None if this node only dials, or does not run yet."""
 
     def begin(self) -> None:
         """Keep connections to all with whom there is business: where they were, or where they say that they are."""
-        for address in known_peers(self._writer.store):
+        for address in known_peers(self._engine.writer.store):
             if self._engine.has_business_with(address.key):
                 self._peers.keep(address)
         for key in {channel.peer_key for channel in self._engine.views.channels}:
@@ -53,8 +84,8 @@ class Whereabouts:
         """
         dialer, key = self._peers.dialer, address.key
         if not self._engine.is_connected(key):
-            if all(known.key != key for known in known_peers(self._writer.store)):
-                await self._writer.commit([PeerKnown(key, str(address))])
+            if all(known.key != key for known in known_peers(self._engine.writer.store)):
+                await self._engine.writer.commit([PeerKnown(key, str(address))])
             self._peers.keep(address)
         with trio.move_on_after(CONNECT_SECONDS) as timeout:
             await self._peers.wait_connected(key)
@@ -67,7 +98,7 @@ class Whereabouts:
         if timeout.cancelled_caught:
             raise ChannelNotReady(f"{address} does not answer; this node goes on dialing it, try again later")
         self._peers.keep(address)
-        await self._writer.commit(())  # what was reached is durable
+        await self._engine.writer.commit(())  # what was reached is durable
 
     def _local(self) -> bool:
         return is_one_machine(self.listening, self._peers.dialer.known_addresses)
@@ -78,8 +109,8 @@ class Whereabouts:
 
     def on_reached(self, address: PeerAddress) -> None:
         """A node was reached at this address, the first time or after another one."""
-        if address not in known_peers(self._writer.store):
-            self._writer.add([PeerKnown(address.key, str(address))])
+        if address not in known_peers(self._engine.writer.store):
+            self._engine.writer.add([PeerKnown(address.key, str(address))])
         self._describe()
 
     def announced_by(self, peer: bytes) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The adjudicator: what each call does to a channel on chain (PROTOCOL sections 5 to 7), as pure rules.
 
-`apply` takes a channel's state and a call and returns an `CallOutcome`, or raises `Reverted` and nothing has happened.
+`apply` takes a channel's state and a call and returns a `CallOutcome`, or raises `Reverted` and nothing has happened.
 Nothing else changes a channel. Who may call what, and when:
 
 | call              | by              | status       | block time              | status after                    |
@@ -22,9 +22,10 @@ and escape with the agreed balances as soon as a challenge shows up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
@@ -56,6 +57,7 @@ from tallystick.settlement.chain import (
     Settled,
     WithdrawCall,
     Withdrawn,
+    with_side,
 )
 from tallystick.settlement.contract.state import (
     BPS,
@@ -69,8 +71,6 @@ from tallystick.settlement.contract.state import (
 from tallystick.settlement.contract.verdicts import Kept, decide
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.signatures import verify_signer
-
-T = TypeVar("T")
 
 Shared: TypeAlias = Callable[[int], int | None]
 """Returns what side 0 had deposited when the channel's deposits had that sum; None: they never had, or have it now."""
@@ -95,6 +95,11 @@ class CallContext(msgspec.Struct, frozen=True):
     kept: Kept
     shared: Shared = lambda total: None
 
+    @property
+    def domain(self) -> bytes:
+        """Of all signatures that the contract checks."""
+        return domain_separator(self.parameters.chain_id, self.parameters.contract)
+
 
 def channel_of(call: ChannelCall) -> ChannelId:
     """Return the id of the one channel that `call` touches."""
@@ -117,13 +122,10 @@ def apply(channel: ChannelStorage | None, call: ChannelCall, situation: CallCont
         return _open(channel, call, situation)
     if channel is None:
         raise Reverted(Revert.UNKNOWN_CHANNEL, f"there is no channel {channel_of(call).hex()} on this chain")
-    statuses, rule = _RULES[type(call)]
-    if channel.status not in statuses:
-        now, needed = (
-            ChannelStatus(channel.status).name.lower(),
-            " or ".join(status.name.lower() for status in statuses),
-        )
-        raise Reverted(Revert.WRONG_STATUS, f"the channel is {now}; this call needs one that is {needed}")
+    needed, rule = _RULES[type(call)]
+    if channel.status != needed:
+        now = ChannelStatus(channel.status).name.lower()
+        raise Reverted(Revert.WRONG_STATUS, f"the channel is {now}; this call needs one that is {needed.name.lower()}")
     return rule(channel, call, situation)
 
 
@@ -150,7 +152,7 @@ def _open(channel: ChannelStorage | None, call: OpenCall, situation: CallContext
             f"this pair's next channel in this asset has number {situation.count}, not {terms.number}",
         )
     side = terms.side_of(situation.caller)
-    opened = ChannelStorage(terms, _with((0, 0), side, call.deposit))
+    opened = ChannelStorage(terms, with_side((0, 0), side, call.deposit))
     id = channel_id(terms)
     deposited = (Deposited(id, side, call.deposit),) if call.deposit else ()
     return CallOutcome(opened, (ChannelOpened(id, terms), *deposited), taken=call.deposit)
@@ -163,7 +165,7 @@ def _deposit(channel: ChannelStorage, call: DepositCall, situation: CallContext)
     if call.amount <= 0 or sum(channel.deposits) + call.amount > AMOUNT_MAX:
         raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**128")
     total = channel.deposits[call.side] + call.amount
-    deposited = msgspec.structs.replace(channel, deposits=_with(channel.deposits, call.side, total))
+    deposited = replace(channel, deposits=with_side(channel.deposits, call.side, total))
     event = Deposited(call.channel, call.side, total)
     return CallOutcome(deposited, (event,), taken=call.amount, outgrown=channel.deposits)
 
@@ -173,7 +175,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
     _check_side(offer.participant)
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the withdrawal was valid until {offer.valid_until}; sign a new one")
-    _check_both(channel, situation, digest_withdrawal(_domain(situation), offer), call.signature0, call.signature1)
+    _check_both(channel, digest_withdrawal(situation.domain, offer), call.signature0, call.signature1)
     amount = offer.total - channel.withdrawn[offer.participant]
     if amount <= 0:
         raise Reverted(
@@ -181,7 +183,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
         )
     if amount > channel.total:
         raise Reverted(Revert.BAD_AMOUNT, f"the channel holds {channel.total}, less than the {amount} to be withdrawn")
-    withdrawn = msgspec.structs.replace(channel, withdrawn=_with(channel.withdrawn, offer.participant, offer.total))
+    withdrawn = replace(channel, withdrawn=with_side(channel.withdrawn, offer.participant, offer.total))
     return CallOutcome(
         withdrawn,
         (Withdrawn(offer.channel, offer.participant, offer.total),),
@@ -193,12 +195,12 @@ def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situ
     offer = call.close
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
-    digest = digest_cooperative_close(_domain(situation), offer)
-    _check_both(channel, situation, digest, call.signature0, call.signature1)
+    digest = digest_cooperative_close(situation.domain, offer)
+    _check_both(channel, digest, call.signature0, call.signature1)
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
     return CallOutcome(
-        msgspec.structs.replace(channel, status=ChannelStatus.GONE),
+        replace(channel, status=ChannelStatus.GONE),
         (CooperativelyClosed(offer.channel, *paid),),
         payouts=_payouts(zip(channel.terms.participants, paid, strict=True)),
     )
@@ -234,7 +236,7 @@ def _close(channel: ChannelStorage, call: CloseCall, situation: CallContext) -> 
         _checked(channel, call.channel, 0, call.proof0, situation),
         _checked(channel, call.channel, 1, call.proof1, situation),
     )
-    closed = msgspec.structs.replace(
+    closed = replace(
         channel,
         status=ChannelStatus.CLOSED,
         closer=closer,
@@ -259,9 +261,9 @@ def _challenge(channel: ChannelStorage, call: ChallengeCall, situation: CallCont
     beneficiary = _beneficiary(channel, call, situation)
     convicts = proof.sender != channel.closer or proof.seen > channel.own_seq
     first = convicts and not channel.convicted
-    challenged = msgspec.structs.replace(
+    challenged = replace(
         channel,
-        standing=_with(channel.standing, proof.sender, newer),
+        standing=with_side(channel.standing, proof.sender, newer),
         convicted=channel.convicted or convicts,
         beneficiary=beneficiary if first else channel.beneficiary,
     )
@@ -277,9 +279,7 @@ def _settle(channel: ChannelStorage, call: SettleCall, situation: CallContext) -
     gross = (gross0, channel.total - gross0)
     pots = (min(first.locked, gross[0]), min(second.locked, gross[1]))
     nets, reward = _sentence(channel, (gross[0] - pots[0], gross[1] - pots[1]), situation.parameters)
-    settled = msgspec.structs.replace(
-        channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots
-    )
+    settled = replace(channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots)
     paid = list(zip(channel.terms.participants, nets, strict=True))
     if channel.beneficiary is not None:
         paid.append((channel.beneficiary, reward))
@@ -293,7 +293,7 @@ def _sentence(channel: ChannelStorage, nets: tuple[int, int], rules: Parameters)
         return nets, 0
     forfeited = nets[channel.closer]
     reward = forfeited * rules.reward_bps // BPS if channel.beneficiary is not None else 0
-    return _with((0, 0), 1 - channel.closer, sum(nets) - reward), reward
+    return with_side((0, 0), 1 - channel.closer, sum(nets) - reward), reward
 
 
 def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -> CallOutcome:
@@ -322,10 +322,10 @@ def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -
     if kept and len(kept) == len(call.locks):
         raise Reverted(Revert.NOTHING_TO_REDEEM, "no lock is decided yet: no secret is registered and none has expired")
     refunded += 0 if kept else left
-    pots = _with(channel.pots, call.sender, pot - paid - refunded)
+    pots = with_side(channel.pots, call.sender, pot - paid - refunded)
     root = locks_root(kept)
-    standing = _with(channel.standing, call.sender, msgspec.structs.replace(channel.standing[call.sender], root=root))
-    redeemed = msgspec.structs.replace(
+    standing = with_side(channel.standing, call.sender, replace(channel.standing[call.sender], root=root))
+    redeemed = replace(
         channel, status=ChannelStatus.SETTLED if any(pots) else ChannelStatus.GONE, pots=pots, standing=standing
     )
     sender, receiver = channel.terms.participants[call.sender], channel.terms.participants[1 - call.sender]
@@ -334,14 +334,14 @@ def _redeem(channel: ChannelStorage, call: RedeemCall, situation: CallContext) -
 
 
 Rule: TypeAlias = Callable[[ChannelStorage, Any, CallContext], CallOutcome]
-_RULES: dict[type[Any], tuple[tuple[ChannelStatus, ...], Rule]] = {
-    DepositCall: ((ChannelStatus.OPEN,), _deposit),
-    WithdrawCall: ((ChannelStatus.OPEN,), _withdraw),
-    CooperativeCloseCall: ((ChannelStatus.OPEN,), _cooperative_close),
-    CloseCall: ((ChannelStatus.OPEN,), _close),
-    ChallengeCall: ((ChannelStatus.CLOSED,), _challenge),
-    SettleCall: ((ChannelStatus.CLOSED,), _settle),
-    RedeemCall: ((ChannelStatus.SETTLED,), _redeem),
+_RULES: dict[type[Any], tuple[ChannelStatus, Rule]] = {
+    DepositCall: (ChannelStatus.OPEN, _deposit),
+    WithdrawCall: (ChannelStatus.OPEN, _withdraw),
+    CooperativeCloseCall: (ChannelStatus.OPEN, _cooperative_close),
+    CloseCall: (ChannelStatus.OPEN, _close),
+    ChallengeCall: (ChannelStatus.CLOSED, _challenge),
+    SettleCall: (ChannelStatus.CLOSED, _settle),
+    RedeemCall: (ChannelStatus.SETTLED, _redeem),
 }
 
 
@@ -359,7 +359,7 @@ def _checked(
         raise Reverted(Revert.BAD_PROOF, f"this is no proof of simplex {sender} of channel {id.hex()}")
     if proof.seq == 0:
         raise Reverted(Revert.BAD_PROOF, "genesis needs no proof: leave the proof of seq 0 out")
-    digest = digest_proof(_domain(situation), proof)
+    digest = digest_proof(situation.domain, proof)
     _check_signature(channel, sender, digest, signed.signature)
     _check_signature(channel, 1 - sender, digest, signed.countersignature)
     return StandingProof(proof.seq, proof.transferred, proof.locked, proof.locks_root)
@@ -371,14 +371,12 @@ def _beneficiary(channel: ChannelStorage, call: ChallengeCall, situation: CallCo
         return None
     if call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == situation.parameters.contract:
         raise Reverted(Revert.BAD_PROOF, "the voucher is for another channel, or names the adjudicator")
-    digest = digest_voucher(_domain(situation), call.voucher)
+    digest = digest_voucher(situation.domain, call.voucher)
     _check_signature(channel, 1 - channel.closer, digest, call.voucher_signature)
     return call.voucher.beneficiary
 
 
-def _check_both(
-    channel: ChannelStorage, situation: CallContext, digest: bytes, signature0: bytes, signature1: bytes
-) -> None:
+def _check_both(channel: ChannelStorage, digest: bytes, signature0: bytes, signature1: bytes) -> None:
     _check_signature(channel, 0, digest, signature0)
     _check_signature(channel, 1, digest, signature1)
 
@@ -393,14 +391,6 @@ def _check_signature(channel: ChannelStorage, side: int, digest: bytes, signatur
 def _check_side(side: int) -> None:
     if side not in (0, 1):
         raise Reverted(Revert.NOT_A_PARTICIPANT, f"a channel has sides 0 and 1, not {side}")
-
-
-def _domain(situation: CallContext) -> bytes:
-    return domain_separator(situation.parameters.chain_id, situation.parameters.contract)
-
-
-def _with(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
-    return (value, pair[1]) if side == 0 else (pair[0], value)
 
 
 def _payouts(shares: Iterable[tuple[Address, int]]) -> tuple[Payout, ...]:

@@ -6,65 +6,46 @@ Whatever its user asks for is an obligation until it is done.
 from __future__ import annotations
 
 import contextlib
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import trio
 
 from tallystick.channels.errors import InsufficientFunds, TallystickError
-from tallystick.channels.node.alarms import OnAlarm
-from tallystick.channels.node.views import Views
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
-from tallystick.settlement.chain import ApproveCall, Call, Chain, DepositCall, OpenCall
-from tallystick.settlement.enforcement.budgets import DutyPolicy, duty_budget, fee_need, moved_by
+from tallystick.settlement.chain import ApproveCall, Call, DepositCall, OpenCall, moved_by
+from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
+from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
-from tallystick.settlement.following.market import Market
-from tallystick.settlement.sending.fee_account import LOOK_AGAIN, LOOK_EVERY, FeeAccount, FundsAndDuties
-from tallystick.settlement.sending.obligations import UNMINED, Obligation, ObligationStatus
+from tallystick.settlement.following.checked import Market
+from tallystick.settlement.sending.fee_account import FeeAccount, FundsAndDuties
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
 
 class Account:
     """Part of `OnChain`."""
 
-    def __init__(
-        self,
-        *,
-        chain: Chain,
-        views: Views,
-        market: Market,
-        sender: Sender,
-        writer: Writer,
-        policy: DutyPolicy,
-        alarm: OnAlarm,
-        rng: random.Random,
-    ) -> None:
+    def __init__(self, node: EnforcingNode, market: Market, sender: Sender) -> None:
+        self._node = node
         self._address = sender.account
-        self._chain = chain
-        self._views = views
         self._market = market
         self._sender = sender
-        self._writer = writer
-        self._policy = policy
-        self._alarm = alarm
-        self._rng = rng
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
 
     async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
         """Raise InsufficientFunds unless the account holds `amount` on chain, and what these calls cost in fees now."""
         account = f"account 0x{self._address.hex()}"
-        held = await self._chain.balance(self._address, asset)
+        held = await self._node.chain.balance(self._address, asset)
         if amount > held:
             raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
-        price = self._market.price or await self._chain.fee_price()
+        price = self._market.price or await self._node.chain.fee_price()
         fee = sum(GAS[call] for call in (*calls, *approve)) * price
-        coins = held - amount if asset == NATIVE else await self._chain.balance(self._address, NATIVE)
+        coins = held - amount if asset == NATIVE else await self._node.chain.balance(self._address, NATIVE)
         if coins < max(1, fee):
             raise InsufficientFunds(
                 f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
@@ -81,7 +62,9 @@ class Account:
         self._allowing[asset] += amount
         try:
             if asset != NATIVE:
-                allowed = self._allowing[asset] + self._to_take(asset)
+                waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+                takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
+                allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
                 await self.transact("approve", ApproveCall(asset, allowed), channel)
             yield
         finally:
@@ -94,24 +77,14 @@ class Account:
     async def take_on(self, name: str, call: Call, channel: ChannelId | None = None) -> str:
         """Store that a call has to get onto the chain; return the obligation's id, for `outcome`."""
         identifier, moments = self.prepare(name, call, channel)
-        await self._writer.commit(moments)
+        await self._node.engine.writer.commit(moments)
         return identifier
-
-    def _to_take(self, asset: Address) -> int:
-        """Return what calls of ours that are not mined yet will take of a token."""
-        return sum(
-            moved_by(obligation.call)[1]
-            for obligation in self._sender.obligations()
-            if obligation.status in UNMINED
-            and isinstance(obligation.call, OpenCall | DepositCall)
-            and moved_by(obligation.call)[0] == asset
-        )
 
     def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
         """Take a call on as an obligation; return its id and what to commit."""
-        identifier = f"{name}:{self._rng.getrandbits(64):016x}"
+        identifier = f"{name}:{self._node.rng.getrandbits(64):016x}"
         asset, moved = moved_by(call)
-        budget = duty_budget(asset, moved, gas_of(call), self._market.price, self._policy)
+        budget = duty_budget(asset, moved, gas_of(call), self._market.price, self._node.policy)
         obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self._sender.require(obligation)
 
@@ -123,7 +96,7 @@ class Account:
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""
-        return any(opening.status in UNMINED for opening in self._openings(channel))
+        return any(not opening.is_final for opening in self._openings(channel))
 
     def opening_failed(self, channel: ChannelId) -> bool | None:
         """Whether all that this node did to open that channel has come to nothing; None if it did nothing of late."""
@@ -143,13 +116,13 @@ class Account:
         """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""
         account = FeeAccount(self._address)
         while True:
-            need = fee_need(self._views.channels, self._market.price, self._policy)
+            need = fee_need(self._node.views.channels, self._market.price, self._node.policy)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
-                held = await self._chain.balance(self._address, NATIVE)
+                held = await self._node.chain.balance(self._address, NATIVE)
                 account, alarm = account.look(FundsAndDuties(held, need))
                 if alarm is not None:
-                    self._alarm(alarm)
-            await trio.sleep(LOOK_AGAIN if account.in_doubt else LOOK_EVERY)
+                    self._node.alarm(alarm)
+            await trio.sleep(account.pause)
 
 
 def _named(asset: Address) -> str:

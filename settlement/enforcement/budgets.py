@@ -16,16 +16,7 @@ from collections.abc import Iterable
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import (
-    Call,
-    ChallengeCall,
-    CloseCall,
-    DepositCall,
-    OpenCall,
-    RedeemCall,
-    SettleCall,
-    TransferCall,
-)
+from tallystick.settlement.chain import ChallengeCall, CloseCall, RedeemCall, SettleCall
 from tallystick.settlement.contract.verdicts import verdict_of
 from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
 from tallystick.settlement.sending.fee_account import at_one_time
@@ -80,17 +71,6 @@ def duty_budget(asset: Address, stake: int, gas: int, market: int | None, policy
     ordinary = policy.budget_floor if market is None else min(ORDINARY * gas * (market + 1), policy.budget_floor)
     share = policy.token_budget if asset != NATIVE else policy.stake_percent * stake // 100
     return min(policy.budget, max(share, ordinary))
-
-
-def moved_by(call: Call) -> tuple[Address, int]:
-    """Return what a transaction of the user moves; of an approval, what it is about has no price here."""
-    match call:
-        case OpenCall(terms, deposit):
-            return terms.asset, deposit
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
-            return asset, amount
-        case _:
-            return getattr(call, "asset", NATIVE), 0
 
 
 def fee_need(channels: Iterable[Channel], market: int | None, policy: DutyPolicy) -> int:

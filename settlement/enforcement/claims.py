@@ -1,11 +1,13 @@
-"""What a node's channels hang on the chain for: locks that it may yet decide, secrets, and how long there is. Pure."""
+"""What a node's channels hang on the chain for: locks that it may decide, secrets, keys, how long there is. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 
 from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Channel, Phase
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, Puzzle
 
 
@@ -46,3 +48,13 @@ def time_left(channels: Iterable[Channel], now: int) -> float | None:
             locks = (*channel.ours.simplex.locks, *channel.theirs.simplex.locks)
             times += [float(channel.terms.challenge_period), *(max(0.0, float(lock.expiry - now)) for lock in locks)]
     return min(times, default=None)
+
+
+def close_keys(key: PrivateKey) -> Callable[[Channel], bytes]:
+    """Return what tells the key (32 bytes) that opens a channel's `close_hash`, derived once each."""
+
+    @functools.cache
+    def derive(channel: ChannelId, peer: bytes) -> bytes:
+        return close_key(key, PublicKey(peer), channel)
+
+    return lambda channel: derive(channel.id, channel.peer_key)

@@ -9,27 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tallystick.channels.errors import InvalidInput
-from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.node.engine import Engine
-from tallystick.channels.protocol.confirmed import timeless
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.core import Channel, Phase, is_unused, new_channel
 from tallystick.channels.protocol.objects import ChannelId, Puzzle
+from tallystick.channels.protocol.offers import timeless
 from tallystick.channels.protocol.simplex import OlderState
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.inputs import ForceClose, FundingConfirmed, PhaseReached
 from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
 from tallystick.settlement.chain import CLOSED, GONE, SETTLED, ContractChannel
-from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import amounts_at_stake, pending_puzzles
-from tallystick.settlement.enforcement.close_keys import CloseKeys
 from tallystick.settlement.enforcement.duties import OFFERS, ChannelOnChain, duties, held_locks, is_moot, must_close
-from tallystick.settlement.enforcement.following import ChainFollowing
+from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen
-from tallystick.settlement.sending.obligations import UNMINED, Obligation
+from tallystick.settlement.sending.obligations import Obligation
 from tallystick.settlement.sending.sender import Sender
 
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
@@ -38,25 +33,12 @@ _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 class Enforcer:
     """Part of `OnChain`."""
 
-    def __init__(
-        self,
-        *,
-        engine: Engine,
-        writer: Writer,
-        following: ChainFollowing,
-        sender: Sender,
-        policy: DutyPolicy,
-        close_keys: CloseKeys,
-        alarm: OnAlarm,
-    ) -> None:
-        self._engine = engine
-        self._writer = writer
+    def __init__(self, node: EnforcingNode, following: ChainFollowing, sender: Sender) -> None:
+        self._node = node
+        self._engine = node.engine
         self._following = following
         self._index = following.index
         self._sender = sender
-        self._policy = policy
-        self._close_keys = close_keys
-        self._alarm = alarm
         self._told: set[ChannelId] = set()
         self._left_behind: dict[tuple[ChannelId, int, int], OlderState | None] = {}
         """Old states that stand on chain, read back from the journals once each."""
@@ -105,10 +87,10 @@ class Enforcer:
         contract, shown = self._at_head(channel.id), self._engine.chain.proofs
         if contract is None or not any(lock.puzzle in shown for lock in channel.theirs.simplex.locks):
             return
-        if must_close(channel, self._situation(channel, contract, {}), self._policy):
+        if must_close(channel, self._situation(channel, contract, {}), self._node.policy):
             name = channel.id.hex()[:8]
             text = f"channel {name} is being closed: its peer does not pay for locks that the chain shows as ours"
-            self._alarm(Alarm(AlarmKind.PEER_OWES, text))
+            self._node.alarm(Alarm(AlarmKind.PEER_OWES, text))
             self._engine.apply(channel.id, ForceClose())
 
     def _follow(self, channel: Channel) -> None:
@@ -121,7 +103,7 @@ class Enforcer:
             if identity not in self._told:
                 self._told.add(identity)
                 text = f"channel {identity.hex()[:8]} was opened on other terms than agreed: it is not used"
-                self._alarm(Alarm(AlarmKind.OTHER_TERMS, text))
+                self._node.alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
         if final is not None and channel.phase is not Phase.SETTLED:
             self._engine.apply(identity, FundingConfirmed(final.deposits, final.withdrawn))
@@ -145,7 +127,7 @@ class Enforcer:
         """Take on what these channels' new state asks for."""
         moments = self.derive(channels)
         if moments:
-            self._writer.add(moments)
+            self._engine.writer.add(moments)
 
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
         """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
@@ -160,12 +142,15 @@ class Enforcer:
             due: list[Obligation] = []
             if channel.phase is not Phase.GONE:
                 situation = self._situation(channel, contract, at_stake)
-                due = duties(channel, situation, self._policy, self._close_keys)
+                due = duties(channel, situation, self._node.policy, self._node.close_key)
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
             if self._index.view(identity, self._following.final_number) == contract:  # what made one moot is final
-                moments += self._give_up(unfinished.get(identity, ()), {obligation.id for obligation in due})
+                names = {obligation.id for obligation in due}
+                for waiting in unfinished.get(identity, ()):
+                    if is_moot(waiting, names):
+                        moments += self._sender.supersede(waiting.id, "the channel has moved on")
                 if not due and identity not in unfinished:
                     self._confirmed.add(identity)
         return moments
@@ -174,7 +159,7 @@ class Enforcer:
         """Return what is on its way to the chain, by channel."""
         found: dict[ChannelId, list[Obligation]] = {}
         for obligation in self._sender.obligations():
-            if obligation.channel is not None and obligation.status in UNMINED:
+            if obligation.channel is not None and not obligation.is_final:
                 found.setdefault(obligation.channel, []).append(obligation)
         return found
 
@@ -183,18 +168,7 @@ class Enforcer:
         earlier = self._sender.find(duty.id)
         if earlier is not None and earlier.receipt is not None and isinstance(duty.call, OFFERS):
             return ()  # offers die by themselves, and are not mended by being sent again
-        try:
-            return self._sender.pursue(duty, self._index.head_number)
-        except InvalidInput as error:  # derived again at the next block
-            self._alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
-            return ()
-
-    def _give_up(self, unfinished: Sequence[Obligation], due: set[str]) -> list[Moment]:
-        moments: list[Moment] = []
-        for obligation in unfinished:
-            if is_moot(obligation, due):
-                moments += self._sender.supersede(obligation.id, "the channel has moved on")
-        return moments
+        return self._sender.pursue(duty, self._index.head_number)
 
     def _situation(self, channel: Channel, contract: ContractChannel, at_stake: dict[Puzzle, int]) -> ChannelOnChain:
         states = (channel.ours, *channel.flight, channel.theirs)
@@ -217,12 +191,12 @@ class Enforcer:
                 continue
             name = (channel.id, sender, contract.seqs[sender])
             if name not in self._left_behind:
-                state = older_state(self._writer.store, channel, sender, contract.seqs[sender])
+                state = older_state(self._engine.writer.store, channel, sender, contract.seqs[sender])
                 self._left_behind[name] = state
                 if state is None:
                     short = channel.id.hex()[:8]
                     text = f"channel {short} ended with an old state whose locks this node's history does not tell"
-                    self._alarm(Alarm(AlarmKind.LOCKS_UNKNOWN, f"{text}: {pot} wait on chain for who knows them"))
+                    self._node.alarm(Alarm(AlarmKind.LOCKS_UNKNOWN, f"{text}: {pot} wait on chain for who knows them"))
             left_behind = self._left_behind[name]
             if left_behind is not None:
                 found[sender] = left_behind

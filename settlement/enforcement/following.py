@@ -8,23 +8,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.node.engine import Engine
+from tallystick.channels.node.views import Views
 from tallystick.channels.ports import Clock, Elapsed
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
-from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
-from tallystick.settlement.following.checked import CheckedChain
-from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step, begun_anew
+from tallystick.settlement.following.checked import CheckedChain, Market
+from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
-from tallystick.settlement.following.market import Market
-from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, look, spell
+from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
 from tallystick.settlement.sending.moments import read_followed, step_moment
 
 BEHIND_SECONDS = int(BOUND)
@@ -51,6 +54,39 @@ TIMES_KEPT = 256
 """Blocks whose times are remembered."""
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EnforcingNode:
+    """What a node gives to its side of the chain: who it is, its channels, its disk, its owner's wishes."""
+
+    chain: Chain
+    engine: Engine
+    policy: DutyPolicy
+    confirmations: int
+    start_block: int
+    close_key: Callable[[Channel], bytes]
+    """Returns what opens a channel's `close_hash` (`claims.close_keys`)."""
+    rng: random.Random
+    alarm: OnAlarm
+    """Is told what a person should know."""
+    clock: Clock
+    elapsed: Elapsed
+
+    @property
+    def views(self) -> Views:
+        """Its channels."""
+        return self.engine.views
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds within which something may have to be done on chain; None if nothing is there."""
+        return time_left(self.views.channels, self.engine.chain.now)
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether there is something whose worth must be held against its fee."""
+        return any(channel.phase is not Phase.GONE for channel in self.views.channels)
+
+
 class SameChain(CheckedChain):
     """The chain for whoever sends: it has no head while it is another one than was followed, or seems to be."""
 
@@ -62,12 +98,9 @@ class SameChain(CheckedChain):
         """The newest block. Raise WrongChain."""
         if isinstance(self._follower.fault, WrongChain):
             raise self._follower.fault
-        head, followed = await super().head(), self._follower.followed
-        if any(known.hash in (head.hash, head.parent) for known in followed.headers[-RECENT:]):
-            return head
-        found = None if followed.root is None else await self.header(followed.root.number)
-        if followed.root is not None and found is not None and found.hash != followed.root.hash:
-            raise begun_anew(followed.root)
+        head = await super().head()
+        if not any(known.hash in (head.hash, head.parent) for known in self._follower.followed.headers[-RECENT:]):
+            await self._follower.check_root()
         return head
 
 
@@ -76,44 +109,27 @@ class ChainFollowing:
 
     def __init__(
         self,
-        *,
-        account: Address,
-        chain: Chain,
-        writer: Writer,
-        confirmations: int,
-        start_block: int,
-        rng: random.Random,
-        alarm: OnAlarm,
+        node: EnforcingNode,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
         changed: Callable[[], None],
-        wants_market: Callable[[], bool],
-        time_left: Callable[[], float | None],
-        clock: Clock,
-        elapsed: Elapsed,
     ) -> None:
         """`react` takes in a block with what of it concerns us, and returns what to store with it.
 
-        `alarm` is told what a person should know; `changed` is called after each block's commit. `wants_market`:
-        whether there is something whose worth must be held against its fee; `time_left`: the shortest time within which
-        something may have to be done on chain, None if nothing is there.
+        `changed` is called after each block's commit.
         """
-        self._chain = chain
-        self._writer = writer
-        self._confirmations = confirmations
-        self._rng = rng
-        self._alarm = alarm
+        self._node = node
         self._react = react
         self._changed = changed
-        self.market = Market(chain)
-        self._wants_market = wants_market
-        self._time_left = time_left
+        self.market = Market(node.chain)
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
-        followed = read_followed(writer.store, chain.chain_id, start_block, max(RECHECKED, confirmations))
-        self.index = ChainIndex(account, writer.store, followed.position)
-        self.follower = Follower(chain, followed, self._on_step, jitter=rng.random, elapsed=elapsed, clock=clock)
-        self._elapsed = elapsed
-        self._vigil = begin_vigil(elapsed())
+        store, chain, rechecked = node.engine.writer.store, node.chain, max(RECHECKED, node.confirmations)
+        followed = read_followed(store, chain.chain_id, node.start_block, rechecked)
+        self.index = ChainIndex(node.engine.key.address, store, followed.position)
+        self.follower = Follower(
+            chain, followed, self._on_step, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
+        )
+        self._vigil = begin_vigil(node.elapsed())
         self._block = trio.Event()
         self._priced = trio.Event()
         self._times = {header.number: header.time for header in followed.headers}
@@ -136,25 +152,24 @@ class ChainFollowing:
             fault = self.follower.fault
             self.waiting_for = f"the chain up to block {head.number}" if fault is None else f"its chain node: {fault}"
         self.waiting_for = ""
-        if self._wants_market():
+        if self._node.has_channels:
             with trio.move_on_after(PRICE_SECONDS):
                 await self._priced.wait()
 
     async def _first_head(self) -> Header:
-        wrong, retry = 0, Retry(FIRST_ANSWER, self._rng.random)
+        wrong, retry = 0, Retry(FIRST_ANSWER, self._node.rng.random)
         while True:
             try:
-                return await self._chain.head()
+                return await self._node.chain.head()
             except (ChainUnavailable, ChainError) as error:
                 wrong += isinstance(error, WrongChain)
                 if wrong >= CERTAIN:
                     raise
                 self.waiting_for = f"its chain node: {error}"
                 if self._vigil.told is None and not wrong:
-                    nonsense = isinstance(error, ChainError)
-                    kind = AlarmKind.CHAIN_NONSENSE if nonsense else AlarmKind.CHAIN_UNREACHABLE
-                    self._alarm(Alarm(kind, f"no peer is connected to yet, as the node waits for {self.waiting_for}"))
-                    self._vigil = begin_vigil(self._elapsed(), kind)
+                    kind, text = kind_of(error), "no peer is connected to yet, as the node waits for"
+                    self._node.alarm(Alarm(kind, f"{text} {self.waiting_for}"))
+                    self._vigil = begin_vigil(self._node.elapsed(), kind)
                 await retry.pause()
 
     async def run(self) -> None:
@@ -168,26 +183,26 @@ class ChainFollowing:
         """Tell the owner when the chain is not followed, in time for what is at stake."""
         while True:
             await trio.sleep(TICK)
-            self._vigil, alarms = look(self._vigil, self.follower.sight(self._time_left()), MEANS)
+            self._vigil, alarms = look(self._vigil, self.follower.sight(self._node.time_left), MEANS)
             for alarm in alarms:
-                self._alarm(alarm)
+                self._node.alarm(alarm)
 
     async def _watch_market(self) -> None:
         """Ask what gas costs with every block, while that may matter. The last answers have to do until it is told."""
         since, told, times = None, -math.inf, 0
         while True:
-            if not self._wants_market() or await self._ask_market():
+            if not self._node.has_channels or await self._ask_market():
                 since, times = None, 0
                 await self._block.wait()
                 continue
-            now = self._elapsed()
+            now = self._node.elapsed()
             since = now if since is None else since
-            due = max(since + first_after(self._time_left()), told + again_after(self._time_left(), times))
+            due = max(since + first_after(self._node.time_left), told + again_after(self._node.time_left, times))
             if now >= due and self.fresh:
                 text = f"the chain node has not told for {spell(now - since)} what gas costs: this node's transactions"
-                self._alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
+                self._node.alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
                 told, times = now, times + 1
-            await trio.sleep(PRICE_AGAIN.after(times, self._rng.random))
+            await trio.sleep(PRICE_AGAIN.after(times, self._node.rng.random))
 
     async def _ask_market(self) -> bool:
         """Ask once; return whether there was an answer."""
@@ -211,20 +226,16 @@ class ChainFollowing:
     @property
     def final_number(self) -> int:
         """The newest block that counts as confirmed."""
-        return self.index.head_number - self._confirmations + 1
+        return self.index.head_number - self._node.confirmations + 1
 
     @property
     def final_time(self) -> int:
         """The time of the newest block that counts as confirmed; 0 if it is not known."""
-        return self._time_of(self.final_number)
-
-    def _time_of(self, number: int) -> int:
-        """Return the time of a recent block, 0 if it is older than what is kept: time never runs ahead of the truth."""
-        return self._times.get(number, 0)
+        return self._times.get(self.final_number, 0)  # 0: time never runs ahead of the truth
 
     async def _on_step(self, step: Step) -> None:
         """Follow one block: its events, what follows from them, and the position, in one commit."""
-        moments: list[Moment] = [step_moment(self._chain.chain_id, step)]
+        moments: list[Moment] = [step_moment(self._node.chain.chain_id, step)]
         seen: list[EventsSeen] = []
         if isinstance(step, BlockAdded):
             seen = self.index.add(step.block)
@@ -233,9 +244,9 @@ class ChainFollowing:
             self._times.pop(step.block.header.number - TIMES_KEPT, None)
         else:
             self._times.pop(step.header.number, None)
-            moments += self.index.remove(step.header.number, self._time_of(step.header.number - 1))
+            moments += self.index.remove(step.header.number, self._times.get(step.header.number - 1, 0))
         moments += self._react(step, seen)
-        await self._writer.commit(moments)
+        await self._node.engine.writer.commit(moments)
         self._block.set()
         self._block = trio.Event()
         self._changed()

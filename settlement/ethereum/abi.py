@@ -48,6 +48,7 @@ from tallystick.settlement.chain import (
     SettleCall,
     TransferCall,
     WithdrawCall,
+    value_of,
 )
 from tallystick.settlement.errors import Revert, Reverted
 
@@ -70,38 +71,75 @@ class Deployment(NamedTuple):
         return f"chain {self.chain_id} with the adjudicator 0x{self.contract.hex()}"
 
 
-class _CallForm(NamedTuple):
-    """How one call looks in Solidity, and what it costs."""
+class Signature(NamedTuple):
+    """A function or an event of a contract, as Solidity names it."""
 
     name: str
-    gas: int
-    """A fixed figure, close to what such a contract costs on an EVM."""
-    types: tuple[str, ...]
-    call: Callable[..., Call]
-    """Makes the call of a deployment and its decoded arguments."""
-    values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
-    """Returns the arguments of a call."""
+    arguments: tuple[str, ...]
+    """Types of what a function takes, or an event tells."""
+    results: tuple[str, ...] = ()
+    """Types of what a function returns."""
+
+    @property
+    def hash(self) -> bytes:
+        """The first topic of an event; its first four bytes are a function's selector."""
+        return keccak(f"{self.name}({','.join(self.arguments)})".encode())
 
     @property
     def selector(self) -> bytes:
-        return keccak(f"{self.name}({','.join(self.types)})".encode())[:4]
+        """The first four bytes of its calldata."""
+        return self.hash[:4]
+
+    def encode_call(self, *values: Any) -> bytes:
+        """Return the calldata; raise EncodingError if these are no values of its arguments."""
+        return self.selector + encode(self.arguments, values)
+
+    def decode_call(self, data: bytes) -> tuple[Any, ...]:
+        """Return the arguments in calldata; raise InvalidInput if they cannot be read."""
+        return decode_values(self.arguments, data[4:])
+
+    def encode_result(self, *values: Any) -> bytes:
+        """Return what it answers."""
+        return encode(self.results, values)
+
+    def decode_result(self, data: bytes) -> tuple[Any, ...]:
+        """Return what it answered; raise InvalidInput if it cannot be read."""
+        return decode_values(self.results, data)
 
 
 _PROOF = "((bytes32,uint8,uint64,uint128,uint128,bytes32,uint64),bytes,bytes)"
+_NO_PROOF = ((ZERO32, 0, 0, 0, 0, ZERO32, 0), b"", b"")
+_WITHDRAWAL = "(bytes32,uint8,uint128,uint64)"
+_COOPERATIVE_CLOSE = "(bytes32,uint128,uint128,uint64)"
 _LOCKS = "(uint64,uint128,uint64,uint8,bytes32)[]"
 TERMS = ("address", "address", "address", "uint64", "uint64", "bytes32")
 """Types of `terms_values`."""
-_NO_PROOF = ((ZERO32, 0, 0, 0, 0, ZERO32, 0), b"", b"")
 
 
-def _proof_values(signed: SignedProof | None) -> tuple[Any, ...]:
-    if signed is None:
-        return _NO_PROOF
-    return msgspec.structs.astuple(signed.proof), signed.signature, signed.countersignature
+def _read_proof(values: tuple[Any, ...]) -> SignedProof:
+    return SignedProof(BalanceProof(*values[0]), values[1], values[2])
 
 
-def _proof(values: tuple[Any, ...]) -> SignedProof | None:
-    return None if values == _NO_PROOF else SignedProof(BalanceProof(*values[0]), values[1], values[2])
+_READERS: dict[str, Callable[[Any], Any]] = {
+    _PROOF: lambda values: None if values == _NO_PROOF else _read_proof(values),
+    _WITHDRAWAL: lambda values: Withdrawal(*values),
+    _COOPERATIVE_CLOSE: lambda values: CooperativeClose(*values),
+    _LOCKS: lambda locks: tuple(Lock(*values) for values in locks),
+}
+"""What is made of arguments of these types; all others are what they are."""
+
+
+def _written(value: Any) -> Any:
+    """Return a field of a call as an argument: structs as tuples."""
+    match value:
+        case None:
+            return _NO_PROOF
+        case msgspec.Struct():
+            return tuple(_written(field) for field in msgspec.structs.astuple(value))
+        case tuple():
+            return [_written(each) for each in value]
+        case _:
+            return value
 
 
 def terms_values(terms: Terms) -> tuple[Any, ...]:
@@ -116,17 +154,34 @@ def read_terms(at: Deployment, first: Address, second: Address, *others: Any) ->
 
 def _challenge_values(call: ChallengeCall) -> tuple[Any, ...]:
     if call.voucher is None and not call.voucher_signature:
-        return (_proof_values(call.proof), NATIVE, b"")
+        return call.proof, NATIVE, b""
     if call.voucher is None or call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == NATIVE:
         raise InvalidInput("a challenge's voucher must be for the same channel, name a beneficiary, and be signed")
-    return (_proof_values(call.proof), call.voucher.beneficiary, call.voucher_signature)
+    return call.proof, call.voucher.beneficiary, call.voucher_signature
 
 
-def _challenge(at: Deployment, proof: tuple[Any, ...], beneficiary: Address, signature: bytes) -> ChallengeCall:
-    signed = SignedProof(BalanceProof(*proof[0]), proof[1], proof[2])
+def _challenge(at: Deployment, proof: SignedProof | None, beneficiary: Address, signature: bytes) -> ChallengeCall:
+    signed = proof or _read_proof(_NO_PROOF)
     if beneficiary == NATIVE:
         return ChallengeCall(signed)
     return ChallengeCall(signed, Voucher(signed.proof.channel, beneficiary), signature)
+
+
+class _CallForm(NamedTuple):
+    """How one call looks in Solidity, and what it costs."""
+
+    name: str
+    gas: int
+    """A fixed figure, close to what such a contract costs on an EVM."""
+    types: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+    """Returns what its arguments are written from."""
+    call: Callable[..., Call] | None = None
+    """Makes the call of a deployment and its arguments; None: these are its fields."""
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(self.name, self.types)
 
 
 FORMS: dict[type[Any], _CallForm] = {
@@ -134,58 +189,25 @@ FORMS: dict[type[Any], _CallForm] = {
         "open",
         180_000,
         (*TERMS, "uint128"),
-        lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
         lambda call: (*terms_values(call.terms), call.deposit),
+        lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
     ),
-    DepositCall: _CallForm(
-        "deposit", 70_000, ("bytes32", "uint8", "uint128", "address"), lambda at, *values: DepositCall(*values)
-    ),
-    WithdrawCall: _CallForm(
-        "withdraw",
-        90_000,
-        ("(bytes32,uint8,uint128,uint64)", "bytes", "bytes"),
-        lambda at, offer, first, second: WithdrawCall(Withdrawal(*offer), first, second),
-        lambda call: (msgspec.structs.astuple(call.withdrawal), call.signature0, call.signature1),
-    ),
-    CooperativeCloseCall: _CallForm(
-        "cooperativeClose",
-        100_000,
-        ("(bytes32,uint128,uint128,uint64)", "bytes", "bytes"),
-        lambda at, offer, first, second: CooperativeCloseCall(CooperativeClose(*offer), first, second),
-        lambda call: (msgspec.structs.astuple(call.close), call.signature0, call.signature1),
-    ),
-    CloseCall: _CallForm(
-        "close",
-        200_000,
-        ("bytes32", _PROOF, _PROOF, "bytes32"),
-        lambda at, channel, first, second, key: CloseCall(channel, _proof(first), _proof(second), key),
-        lambda call: (call.channel, _proof_values(call.proof0), _proof_values(call.proof1), call.close_key),
-    ),
-    ChallengeCall: _CallForm("challenge", 110_000, (_PROOF, "address", "bytes"), _challenge, _challenge_values),
-    SettleCall: _CallForm("settle", 90_000, ("bytes32",), lambda at, channel: SettleCall(channel)),
-    RedeemCall: _CallForm(
-        "redeem",
-        60_000,
-        ("bytes32", "uint8", _LOCKS),
-        lambda at, channel, sender, locks: RedeemCall(channel, sender, tuple(Lock(*lock) for lock in locks)),
-        lambda call: (call.channel, call.sender, [msgspec.structs.astuple(lock) for lock in call.locks]),
-    ),
-    RegisterSecretCall: _CallForm(
-        "registerSecret", 48_000, ("bytes32",), lambda at, secret: RegisterSecretCall(secret)
-    ),
+    DepositCall: _CallForm("deposit", 70_000, ("bytes32", "uint8", "uint128", "address")),
+    WithdrawCall: _CallForm("withdraw", 90_000, (_WITHDRAWAL, "bytes", "bytes")),
+    CooperativeCloseCall: _CallForm("cooperativeClose", 100_000, (_COOPERATIVE_CLOSE, "bytes", "bytes")),
+    CloseCall: _CallForm("close", 200_000, ("bytes32", _PROOF, _PROOF, "bytes32")),
+    ChallengeCall: _CallForm("challenge", 110_000, (_PROOF, "address", "bytes"), _challenge_values, _challenge),
+    SettleCall: _CallForm("settle", 90_000, ("bytes32",)),
+    RedeemCall: _CallForm("redeem", 60_000, ("bytes32", "uint8", _LOCKS)),
+    RegisterSecretCall: _CallForm("registerSecret", 48_000, ("bytes32",)),
     RegisterLinkCall: _CallForm(
-        "registerLink",
-        60_000,
-        ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"),
-        lambda at, *values: RegisterLinkCall(*values),
+        "registerLink", 60_000, ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
     ),
-    RegisterProofCall: _CallForm(
-        "registerProof", 60_000, ("uint8", "bytes32", "bytes"), lambda at, *values: RegisterProofCall(*values)
-    ),
+    RegisterProofCall: _CallForm("registerProof", 60_000, ("uint8", "bytes32", "bytes")),
 }
-_TRANSFER = keccak(b"transfer(address,uint256)")[:4]
-_APPROVE = keccak(b"approve(address,uint256)")[:4]
-_BY_SELECTOR = {form.selector: form for form in FORMS.values()}
+_TRANSFER = Signature("transfer", ("address", "uint256"))
+_APPROVE = Signature("approve", ("address", "uint256"))
+_BY_SELECTOR = {form.signature.selector: (kind, form) for kind, form in FORMS.items()}
 
 
 def encode_call(call: Call, at: Deployment) -> Envelope:
@@ -195,14 +217,14 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
     if isinstance(call, (TransferCall, ApproveCall)):
         return _encode_asset_call(call, at)
     form = FORMS[type(call)]
-    values = form.values(call)
+    values = _written(form.values(call))
     if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):
         raise InvalidInput("channel ids, close keys, secrets and links have 32 bytes")
     try:
-        data = form.selector + encode(form.types, values)
+        data = form.signature.encode_call(*values)
     except EncodingError as error:
         raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
-    return Envelope(at.contract, _value_of(call), data)
+    return Envelope(at.contract, value_of(call), data)
 
 
 def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Envelope:
@@ -211,10 +233,10 @@ def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Enve
     if isinstance(call, TransferCall):
         if call.asset == NATIVE:
             return Envelope(call.to, call.amount, b"")
-        return Envelope(call.asset, 0, _TRANSFER + encode(("address", "uint256"), (call.to, call.amount)))
+        return Envelope(call.asset, 0, _TRANSFER.encode_call(call.to, call.amount))
     if call.asset == NATIVE:
         raise InvalidInput("the native coin needs no approval; approve tokens only")
-    return Envelope(call.asset, 0, _APPROVE + encode(("address", "uint256"), (at.contract, call.amount)))
+    return Envelope(call.asset, 0, _APPROVE.encode_call(at.contract, call.amount))
 
 
 def decode_call(envelope: Envelope, at: Deployment) -> Call:
@@ -225,37 +247,39 @@ def decode_call(envelope: Envelope, at: Deployment) -> Call:
         call = TransferCall(NATIVE, envelope.to, envelope.value)
     else:
         call = _decode_token_call(envelope, at)
-    if envelope.value != _value_of(call):
-        raise Reverted(Revert.BAD_AMOUNT, f"this call must carry a value of {_value_of(call)}, not {envelope.value}")
+    if envelope.value != value_of(call):
+        raise Reverted(Revert.BAD_AMOUNT, f"this call must carry a value of {value_of(call)}, not {envelope.value}")
     return call
 
 
 def _decode_contract_call(data: bytes, at: Deployment) -> Call:
-    form = _BY_SELECTOR.get(data[:4])
-    if form is None:
+    found = _BY_SELECTOR.get(data[:4])
+    if found is None:
         raise Reverted(Revert.UNKNOWN_CALL, f"the adjudicator has no function 0x{data[:4].hex()}")
-    values = _decode(form.types, data[4:])
+    kind, form = found
+    arguments = zip(form.types, _decode(form.signature, data), strict=True)
     try:
-        return form.call(at, *values)
+        fields = [_READERS[type](value) if type in _READERS else value for type, value in arguments]
+        return form.call(at, *fields) if form.call else kind(*fields)
     except InvalidInput as error:
         raise Reverted(Revert.BAD_TERMS, str(error)) from error
 
 
 def _decode_token_call(envelope: Envelope, at: Deployment) -> Call:
     selector = envelope.data[:4]
-    if selector not in (_TRANSFER, _APPROVE):
+    if selector not in (_TRANSFER.selector, _APPROVE.selector):
         raise Reverted(Revert.UNKNOWN_CALL, f"a token has no function 0x{selector.hex()} on this ledger")
-    account, amount = _decode(("address", "uint256"), envelope.data[4:])
-    if selector == _TRANSFER:
+    account, amount = _decode(_TRANSFER, envelope.data)
+    if selector == _TRANSFER.selector:
         return TransferCall(envelope.to, account, amount)
     if account != at.contract:
         raise Reverted(Revert.UNKNOWN_CALL, "on this ledger only the adjudicator can be approved")
     return ApproveCall(envelope.to, min(amount, AMOUNT_MAX))
 
 
-def _decode(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
+def _decode(function: Signature, data: bytes) -> tuple[Any, ...]:
     try:
-        return decode_values(types, data)
+        return function.decode_call(data)
     except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of this call cannot be read: {error}") from error
 
@@ -270,14 +294,3 @@ def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
         Address(bytes.fromhex(value[2:])) if kind == "address" else value
         for kind, value in zip(types, found, strict=True)
     )
-
-
-def _value_of(call: Call) -> int:
-    """Return how much native coin must travel with the call."""
-    match call:
-        case OpenCall(terms, deposit) if terms.asset == NATIVE:
-            return deposit
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount) if asset == NATIVE:
-            return amount
-        case _:
-            return 0

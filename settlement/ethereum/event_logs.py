@@ -14,7 +14,6 @@ import msgspec
 from eth_abi.abi import encode
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.settlement.chain import (
     Challenged,
@@ -31,7 +30,7 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.ethereum.abi import TERMS, Deployment, decode_values, read_terms, terms_values
+from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, decode_values, read_terms, terms_values
 
 
 class Log(NamedTuple):
@@ -41,33 +40,24 @@ class Log(NamedTuple):
     data: bytes
 
 
-class _EventForm(NamedTuple):
-    """How one event looks in Solidity: its name, and the types of what is not indexed, in order of the fields."""
-
-    name: str
-    types: tuple[str, ...]
-    indexed: str = "bytes32"
-
-    @property
-    def topic(self) -> bytes:
-        return keccak(f"{self.name}({','.join((self.indexed, *self.types))})".encode())
-
-
-_FORMS: dict[type[Any], _EventForm] = {
-    ChannelOpened: _EventForm("ChannelOpened", TERMS),
-    Deposited: _EventForm("Deposited", ("uint8", "uint128")),
-    Withdrawn: _EventForm("Withdrawn", ("uint8", "uint128")),
-    CooperativelyClosed: _EventForm("CooperativelyClosed", ("uint128", "uint128")),
-    Closed: _EventForm("Closed", ("uint8", "uint64", "uint64", "bytes32", "uint64")),
-    Challenged: _EventForm("Challenged", ("uint8", "uint64", "address", "bool")),
-    Settled: _EventForm("Settled", ("uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
-    Redeemed: _EventForm("Redeemed", ("uint8", "uint128", "uint128", "bytes32")),
-    SecretRegistered: _EventForm("SecretRegistered", ("bytes32", "uint64")),
-    LinkRegistered: _EventForm("LinkRegistered", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")),
-    ProofRegistered: _EventForm("ProofRegistered", ("uint8", "bytes", "uint64")),
+_FORMS: dict[type[Any], Signature] = {
+    ChannelOpened: Signature("ChannelOpened", ("bytes32", *TERMS)),
+    Deposited: Signature("Deposited", ("bytes32", "uint8", "uint128")),
+    Withdrawn: Signature("Withdrawn", ("bytes32", "uint8", "uint128")),
+    CooperativelyClosed: Signature("CooperativelyClosed", ("bytes32", "uint128", "uint128")),
+    Closed: Signature("Closed", ("bytes32", "uint8", "uint64", "uint64", "bytes32", "uint64")),
+    Challenged: Signature("Challenged", ("bytes32", "uint8", "uint64", "address", "bool")),
+    Settled: Signature("Settled", ("bytes32", "uint128", "uint128", "uint128", "uint128", "uint128", "bool")),
+    Redeemed: Signature("Redeemed", ("bytes32", "uint8", "uint128", "uint128", "bytes32")),
+    SecretRegistered: Signature("SecretRegistered", ("bytes32", "bytes32", "uint64")),
+    LinkRegistered: Signature(
+        "LinkRegistered", ("bytes32", "bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
+    ),
+    ProofRegistered: Signature("ProofRegistered", ("bytes32", "uint8", "bytes", "uint64")),
 }
-_BY_TOPIC: dict[bytes, tuple[Callable[..., Event], _EventForm]] = {
-    form.topic: (kind, form) for kind, form in _FORMS.items()
+"""What each event tells, in order of the fields; the first is the indexed one."""
+_BY_TOPIC: dict[bytes, tuple[Callable[..., Event], Signature]] = {
+    form.hash: (kind, form) for kind, form in _FORMS.items()
 }
 
 
@@ -78,7 +68,7 @@ def encode_event(event: Event) -> Log:
         values: tuple[Any, ...] = (event.channel, *terms_values(event.terms))
     else:
         values = msgspec.structs.astuple(event)
-    return Log((form.topic, values[0]), encode(form.types, values[1:]))
+    return Log((form.hash, values[0]), encode(form.arguments[1:], values[1:]))
 
 
 def decode_event(log: Log, at: Deployment) -> Event:
@@ -87,7 +77,7 @@ def decode_event(log: Log, at: Deployment) -> Event:
         raise ChainError("the contract emitted a log that this program does not know; update Tallystick")
     make, form = _BY_TOPIC[log.topics[0]]
     try:
-        values = decode_values(form.types, log.data)
+        values = decode_values(form.arguments[1:], log.data)
         if form.name == "ChannelOpened":
             return ChannelOpened(ChannelId(log.topics[1]), read_terms(at, *values))
     except InvalidInput as error:

@@ -25,9 +25,9 @@ from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
-from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.abi import Deployment, Signature
 from tallystick.settlement.ethereum.rpc_shapes import (
     quantity,
     read_address,
@@ -39,7 +39,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     to_hex,
 )
 from tallystick.settlement.ethereum.transactions import transaction_hash
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, View, decode_channel
+from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, decode_channel
 
 T = TypeVar("T")
 
@@ -106,34 +106,37 @@ async def open_rpc_chain(
         yield RpcChain(node, expected)
 
 
-class RpcChain:
+class RpcChain(Chain):
     """The chain that a node serves. Make it with `open_rpc_chain`."""
 
     def __init__(self, node: _NodeRequests, at: Deployment) -> None:
         self._node = node
         self._at = at
-        self.chain_id, self.contract = at
-        """EIP-155 chain id, and address of the adjudicator."""
+
+    @property
+    def chain_id(self) -> int:
+        return self._at.chain_id
+
+    @property
+    def contract(self) -> Address:
+        return self._at.contract
 
     def __repr__(self) -> str:
         return f"<RpcChain {self.chain_id} at {self._node.url}>"
 
     async def head(self) -> Header:
-        """Return the newest block's header."""
         header = await self._header("eth_getBlockByNumber", "latest")
         if header is None:
             raise ChainError("the chain node has no newest block")
         return header
 
     async def header(self, number: int) -> Header | None:
-        """Return the header of that number on the best branch, None above the head."""
         header = await self._header("eth_getBlockByNumber", quantity(number))
         if header is not None and header.number != number:
             raise ChainError(f"the chain node was asked for block {number} and sent {header.number}")
         return header
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
-        """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
         answer = await self._node.call(BLOCKS, quantity(max(first, 0)), quantity(max(limit, 0)))
         if not isinstance(answer, list) or len(answer) > limit:
             raise ChainError("the chain node did not answer with a list of blocks, or with too many")
@@ -150,14 +153,12 @@ class RpcChain:
         await self._node.call("tally_waitHead", to_hex(known), quantity(WAIT), timeout=WAIT + TIMEOUT)
 
     async def submit(self, raw: bytes) -> bytes:
-        """Hand in a signed transaction and return its hash; raise TransactionRefused."""
         answer = _checked(read_bytes, await self._node.call("eth_sendRawTransaction", to_hex(raw)))
         if answer != transaction_hash(raw):
             raise ChainError("the chain node calls the transaction by another hash than its own")
         return answer
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """Return the receipt of a transaction that is in a block of the best branch."""
         answer = await self._node.call("eth_getTransactionReceipt", to_hex(transaction))
         if answer is None:
             return None
@@ -171,30 +172,24 @@ class RpcChain:
         return receipt
 
     async def nonce(self, account: Address) -> int:
-        """Return the account's next nonce to be mined."""
         return await self._quantity("eth_getTransactionCount", to_hex(account), "latest")
 
     async def fee_price(self) -> int:
-        """Return what a transaction should offer per unit of gas."""
         return await self._quantity("eth_gasPrice")
 
     async def balance(self, account: Address, asset: Address) -> int:
-        """Return what the account holds."""
         if asset == NATIVE:
             return await self._quantity("eth_getBalance", to_hex(account), "latest")
         return await self._number(BALANCE_OF, asset, account)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
-        """Return the contract's state of a channel, None if it never existed."""
         data = await self._view(CHANNEL, self.contract, channel)
         return _checked(lambda value: decode_channel(value, self._at), data)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """Return how many channels this pair ever opened in this asset."""
         return await self._number(CHANNEL_COUNT, self.contract, first, second, asset)
 
     async def secret_time(self, digest: bytes) -> int | None:
-        """Return the block time at which the secret of this sha256 digest was registered."""
         return await self._number(SECRET_TIME, self.contract, digest) or None
 
     # --- for development chains ---------------------------------------------------------------------------------
@@ -216,11 +211,11 @@ class RpcChain:
     async def _quantity(self, method: str, *params: Any) -> int:
         return _checked(read_quantity, await self._node.call(method, *params))
 
-    async def _view(self, view: View, to: Address, *values: Any) -> bytes:
+    async def _view(self, view: Signature, to: Address, *values: Any) -> bytes:
         call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
         return _checked(read_bytes, await self._node.call("eth_call", call, "latest"))
 
-    async def _number(self, view: View, to: Address, *values: Any) -> int:
+    async def _number(self, view: Signature, to: Address, *values: Any) -> int:
         result: int = _checked(view.decode_result, await self._view(view, to, *values))[0]
         return result
 

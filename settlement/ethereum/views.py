@@ -10,48 +10,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from eth_abi.abi import encode
-
-from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import ContractChannel
-from tallystick.settlement.ethereum.abi import TERMS, Deployment, decode_values, read_terms, terms_values
-
-
-class View(NamedTuple):
-    """One view function."""
-
-    name: str
-    arguments: tuple[str, ...]
-    results: tuple[str, ...]
-
-    @property
-    def selector(self) -> bytes:
-        """The first four bytes of its calldata."""
-        return keccak(f"{self.name}({','.join(self.arguments)})".encode())[:4]
-
-    def encode_call(self, *values: Any) -> bytes:
-        """Return the calldata."""
-        return self.selector + encode(self.arguments, values)
-
-    def decode_call(self, data: bytes) -> tuple[Any, ...]:
-        """Return the arguments in calldata of this view; raise InvalidInput if they cannot be read."""
-        return _decode(self.arguments, data[4:])
-
-    def encode_result(self, *values: Any) -> bytes:
-        """Return what the view answers."""
-        return encode(self.results, values)
-
-    def decode_result(self, data: bytes) -> tuple[Any, ...]:
-        """Return what the view answered; raise InvalidInput if it cannot be read."""
-        return _decode(self.results, data)
-
+from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, read_terms, terms_values
 
 _PAIR = ("uint128", "uint128")
-CHANNEL = View(
+CHANNEL = Signature(
     "channel",
     ("bytes32",),
     (
@@ -60,17 +23,15 @@ CHANNEL = View(
         *("uint64", "uint64", "bytes32", "bytes32", *_PAIR, "bool"),
     ),
 )
-CHANNEL_COUNT = View("channelCount", ("address", "address", "address"), ("uint64",))
-SECRET_TIME = View("secretTime", ("bytes32",), ("uint64",))
-BALANCE_OF = View("balanceOf", ("address",), ("uint256",))
-
-_ABSENT = (False, NATIVE, NATIVE, NATIVE, 0, 0, ZERO32, 0, *(0, 0, 0, 0, False, 0, 0), *(0, 0, ZERO32, ZERO32, 0, 0))
+CHANNEL_COUNT = Signature("channelCount", ("address", "address", "address"), ("uint64",))
+SECRET_TIME = Signature("secretTime", ("bytes32",), ("uint64",))
+BALANCE_OF = Signature("balanceOf", ("address",), ("uint256",))
 
 
 def encode_channel(view: ContractChannel | None) -> bytes:
     """Return the result of the view `channel`."""
     if view is None:
-        return CHANNEL.encode_result(*_ABSENT, False)
+        return bytes(32 * len(CHANNEL.results))
     ended_alone = view.closer is not None
     return CHANNEL.encode_result(
         *(True, *terms_values(view.terms), view.status),
@@ -97,10 +58,3 @@ def decode_channel(data: bytes, at: Deployment) -> ContractChannel | None:
         pots=values[19:21],
         convicted=values[21],
     )
-
-
-def _decode(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
-    try:
-        return decode_values(types, data)
-    except InvalidInput as error:
-        raise InvalidInput(f"this is not what the view takes or answers: {error}") from error

@@ -3,11 +3,15 @@
 A chain node is a stranger. Its answers come in time or not at all, have the right sizes, and numbers that fit what they
 are for and where they are stored; what can be checked without asking somebody else is checked (that a secret opens its
 digest, that an event's time is its block's). Anything else is ChainError or ChainUnavailable, which every caller knows.
+Of prices, which cannot be checked, no single one is believed (`Market`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
+from statistics import median_low
 from typing import TypeVar
 
 import msgspec
@@ -51,50 +55,50 @@ ANSWER_SECONDS = 45.0
 WAIT_SECONDS = 25.0
 """After which a wait for a new head ends without one: then the head is asked for, as a wait may hang."""
 
+ANSWERS = 3
+"""Answers of which the middle one counts: a single lie changes nothing."""
+
+REMEMBERED = 64
+"""Answers that are remembered: of one block each, so some minutes."""
+
 REASON_MAX = 300
 """Characters of a reason that are kept."""
 
 
-class CheckedChain:
-    """`chain`, with its answers bounded and checked. Implements `chain.Chain`."""
+class CheckedChain(Chain):
+    """`chain`, with its answers bounded and checked."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
     @property
     def chain_id(self) -> int:
-        """EIP-155 chain id."""
         return self._chain.chain_id
 
     @property
     def contract(self) -> Address:
-        """Address of the adjudicator."""
         return self._chain.contract
 
     def __repr__(self) -> str:
         return f"<CheckedChain of {self._chain!r}>"
 
     async def head(self) -> Header:
-        """The newest block."""
-        return await _answer(self._chain.head, check_header)
+        return await _answer(self._chain.head(), check_header)
 
     async def header(self, number: int) -> Header | None:
-        """The block of that number on the best branch, None above the head."""
-        found = await _answer(lambda: self._chain.header(number), lambda value: _maybe(check_header, value))
+        found = await _answer(self._chain.header(number), _if_any(check_header))
         if found is not None and found.number != number:
             raise ChainError(f"the chain node was asked for block {number} and sent {found.number}")
         return found
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
-        """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
-
         def check(blocks: tuple[Block, ...]) -> None:
             if len(blocks) > limit:
                 raise ChainError(f"the chain node was asked for {limit} blocks and sent {len(blocks)}")
             for block in blocks:
                 check_block(block)
 
-        return await _answer(lambda: self._chain.blocks(first, limit), check)
+        return await _answer(self._chain.blocks(first, limit), check)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""
@@ -102,12 +106,10 @@ class CheckedChain:
             await self._chain.wait(known)
 
     async def submit(self, raw: bytes) -> bytes:
-        """Hand in a signed transaction and return its hash. Raise TransactionRefused."""
-        return await _answer(lambda: self._chain.submit(raw), _check_hash)
+        return await _answer(self._chain.submit(raw), _check_hash)
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """The receipt if the transaction is in a block of the best branch."""
-        found = await _answer(lambda: self._chain.receipt(transaction), lambda value: _maybe(_check_receipt, value))
+        found = await _answer(self._chain.receipt(transaction), _if_any(_check_receipt))
         if found is None:
             return None
         if found.transaction != transaction:
@@ -115,38 +117,48 @@ class CheckedChain:
         return msgspec.structs.replace(found, reason=plain(found.reason))
 
     async def nonce(self, account: Address) -> int:
-        """Number of the account's transactions in blocks: the next nonce to be mined."""
-        return await _answer(lambda: self._chain.nonce(account), lambda value: _number(value, "a nonce"))
+        return await _answer(self._chain.nonce(account), partial(_number, what="a nonce"))
 
     async def fee_price(self) -> int:
-        """What a transaction should offer per unit of gas to be mined within a few blocks."""
-        return await _answer(self._chain.fee_price, lambda value: _number(value, "a price", PRICE_MAX))
+        return await _answer(self._chain.fee_price(), partial(_number, what="a price", most=PRICE_MAX))
 
     async def balance(self, account: Address, asset: Address) -> int:
-        """What the account holds."""
-        return await _answer(
-            lambda: self._chain.balance(account, asset), lambda value: _number(value, "a balance", AMOUNT_MAX)
-        )
+        check = partial(_number, what="a balance", most=AMOUNT_MAX)
+        return await _answer(self._chain.balance(account, asset), check)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
-        """The contract's state of a channel, None if it never existed."""
-        found = await _answer(lambda: self._chain.channel(channel), lambda value: _maybe(_check_view, value))
+        found = await _answer(self._chain.channel(channel), _if_any(_check_view))
         if found is not None and channel_id(found.terms) != channel:
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """How many channels this pair ever opened in this asset: the next `Terms.number`."""
-        return await _answer(
-            lambda: self._chain.channel_count(first, second, asset), lambda value: _number(value, "a count")
-        )
+        return await _answer(self._chain.channel_count(first, second, asset), partial(_number, what="a count"))
 
     async def secret_time(self, digest: bytes) -> int | None:
-        """Block time at which the secret of this sha256 digest was registered."""
-        return await _answer(
-            lambda: self._chain.secret_time(digest),
-            lambda value: _maybe(lambda time: _number(time, "a time"), value),
-        )
+        return await _answer(self._chain.secret_time(digest), _if_any(partial(_number, what="a time")))
+
+
+class Market:
+    """The price of gas on one chain, asked for now and then."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._answers: deque[int] = deque(maxlen=REMEMBERED)
+
+    @property
+    def price(self) -> int | None:
+        """In the native coin's smallest unit, None before the first answer."""
+        return median_low(list(self._answers)[-ANSWERS:]) if self._answers else None
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest of all that are remembered: what is worth this is worth a try, which costs nothing if it fails."""
+        return min(self._answers, default=None)
+
+    async def ask(self) -> None:
+        """Ask once. Raise ChainUnavailable or ChainError: then the answers before stand."""
+        self._answers.append(await self._chain.fee_price())
 
 
 def with_checks(chain: Chain) -> Chain:
@@ -175,10 +187,10 @@ def check_block(block: Block) -> None:
         _check_event(event, block.header)
 
 
-async def _answer(ask: Callable[[], Awaitable[T]], check: Callable[[T], None]) -> T:
+async def _answer(asked: Awaitable[T], check: Callable[[T], None]) -> T:
     try:
         with trio.fail_after(ANSWER_SECONDS):
-            found = await ask()
+            found = await asked
     except trio.TooSlowError:
         raise ChainUnavailable(f"the chain node has not finished an answer within {ANSWER_SECONDS:g} s") from None
     try:
@@ -190,9 +202,8 @@ async def _answer(ask: Callable[[], Awaitable[T]], check: Callable[[T], None]) -
     return found
 
 
-def _maybe(check: Callable[[T], None], value: T | None) -> None:
-    if value is not None:
-        check(value)
+def _if_any(check: Callable[[T], None]) -> Callable[[T | None], None]:
+    return lambda value: None if value is None else check(value)
 
 
 def _number(value: int, what: str, most: int = NUMBER_MAX) -> None:
@@ -234,50 +245,41 @@ _NUMBERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
     **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
     "deadline": ("a deadline", NUMBER_MAX),
+    "kind": ("a kind of locks", KIND_MAX),
 }
 _SIZES = {
     "channel": (32, "a channel's id"),
+    "condition": (32, "a condition"),
+    "secret": (32, "a secret"),
+    "link": (32, "a link"),
     "close_key": (32, "a close key"),
     "by": (20, "an address"),
     "root": (32, "a root"),
 }
-"""What fields of a channel's events may be, by their names. What is in neither is a flag, or the terms."""
+"""What fields of events may be, by their names. What is in neither is a flag, the terms, or looked at by itself."""
 
 
 def _check_event(event: Event, block: Header) -> None:
-    if isinstance(event, RegistryEvent):
-        _check_registered(event)
-        if event.time != block.time:
-            raise ChainError(
-                f"the chain node says that a block of time {block.time} registered something at {event.time}"
-            )
-        return
     for name in event.__struct_fields__:
         if name in _NUMBERS:
             _number(getattr(event, name), *_NUMBERS[name])
         elif name in _SIZES:
             _bytes(getattr(event, name), *_SIZES[name])
-    if isinstance(event, ChannelOpened):
-        _number(event.terms.challenge_period, "a challenge period")
-        if channel_id(event.terms) != event.channel:
-            raise ChainError("the chain node shows a channel whose terms are not its own")
-
-
-def _check_registered(event: RegistryEvent) -> None:
+    if isinstance(event, RegistryEvent) and event.time != block.time:
+        raise ChainError(f"the chain node says that a block of time {block.time} registered something at {event.time}")
     match event:
+        case ChannelOpened(channel, terms):
+            _number(terms.challenge_period, "a challenge period")
+            if channel_id(terms) != channel:
+                raise ChainError("the chain node shows a channel whose terms are not its own")
         case SecretRegistered(digest, secret):
-            _bytes(secret, 32, "a secret")
             if digest_of(secret) != digest:
                 raise ChainError("the chain node shows a secret that does not open its digest")
-        case LinkRegistered(condition, link, depth, tip, unit, length):
-            _bytes(condition, 32, "a condition")
-            _bytes(link, 32, "a link")
+        case LinkRegistered(_, _, depth, tip, unit, length):
             try:
                 StreamTerms(tip, unit, length)
             except InvalidInput as error:
                 raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
             _number(depth, "a link's depth", length)
-        case ProofRegistered(condition, kind, proof):
-            _bytes(condition, 32, "a condition")
-            _number(kind, "a kind of locks", KIND_MAX)
+        case ProofRegistered(proof=proof):
             _number(len(proof), "the length of a proof", PROOF_MAX)

@@ -22,6 +22,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -131,7 +132,8 @@ def advance(state: Followed, blocks: Sequence[Block]) -> tuple[Followed, tuple[S
     ancestor = _last_known(state, blocks)
     if ancestor >= 0:
         kept_up_to = blocks[ancestor].header.number
-    elif not state.headers or _covers_all(state, blocks[0].header.number):
+    elif not state.headers or blocks[0].header.number <= state.start == state.headers[0].number:
+        # nothing was ever followed below what is remembered, and the blocks start where following started
         kept_up_to = state.start - 1
     elif blocks[0].header.number > state.headers[0].number:
         return None
@@ -176,11 +178,6 @@ def begun_anew(root: Header) -> WrongChain:
     )
 
 
-def _covers_all(state: Followed, first: int) -> bool:
-    """Whether nothing was ever followed below what is remembered, and the blocks start where following started."""
-    return state.headers[0].number == state.start and first <= state.start
-
-
 def _check_chain(blocks: Sequence[Block]) -> None:
     for before, after in itertools.pairwise(blocks):
         if after.header.parent != before.header.hash or after.header.number != before.header.number + 1:
@@ -209,30 +206,26 @@ class FollowerStatistics(msgspec.Struct, frozen=True):
     """What went wrong last with the chain node; empty if its last answer was right."""
 
 
+@dataclass(eq=False, repr=False)
 class Follower:
     """Hands every step of a chain to one consumer, in order, each exactly once between two restarts.
 
-    The consumer stores the step's effects and `moments.step_moment` in one commit before it returns. `jitter` returns
-    a number in [0, 1), to spread the attempts of many followers after an outage. `elapsed` is a clock that cannot be
-    set and counts sleep; `clock` is the wall clock, with which the chain is compared (None: with none).
+    The consumer stores the step's effects and `moments.step_moment` in one commit before it returns.
     """
 
-    def __init__(
-        self,
-        chain: Chain,
-        followed: Followed,
-        on_step: OnStep,
-        *,
-        jitter: Jitter,
-        elapsed: Elapsed = trio.current_time,
-        clock: Clock | None = None,
-    ) -> None:
-        self._chain = chain
-        self._on_step = on_step
-        self._jitter = jitter
-        self._elapsed = elapsed
-        self._clock = clock
-        self._head = followed.next - 1
+    chain: Chain
+    followed: Followed
+    on_step: OnStep
+    _: KW_ONLY
+    jitter: Jitter
+    """Spreads the attempts of many followers after an outage."""
+    elapsed: Elapsed = trio.current_time
+    """A clock that cannot be set and counts sleep."""
+    clock: Clock | None = None
+    """The wall clock, with which the chain is compared (None: with none)."""
+
+    def __post_init__(self) -> None:
+        self._head = self.followed.next - 1
         self._head_time = 0
         self._batch = BATCH
         self._freshness: freshness.Freshness | None = None
@@ -246,16 +239,15 @@ class Follower:
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
-        self.followed = followed
 
     async def run(self) -> None:
         """Follow until cancelled. Raise what the consumer raises, but for its troubles with the chain."""
         if self._freshness is None:
-            self._freshness, self._answered = freshness.Freshness(self._wall()), self._elapsed()
-        retry, hasty, last = Retry(FOLLOW_AGAIN, self._jitter), False, b""
+            self._freshness, self._answered = freshness.Freshness(self._wall()), self.elapsed()
+        retry, hasty, last = Retry(FOLLOW_AGAIN, self.jitter), False, b""
         while True:
             try:
-                turn = await self._turn()
+                asked, head = await self._turn()
             except (ChainUnavailable, ChainError) as error:
                 self._faults += 1
                 self.fault = error
@@ -263,46 +255,46 @@ class Follower:
                 self._batch = max(1, self._batch // 2)
                 await retry.pause()
                 continue
-            self.fault, self._answered, self._wrong = None, turn.asked, 0
+            self.fault, self._answered, self._wrong = None, asked, 0
             if not self._turned:
                 self._turned = True
                 self._move()
             retry.on_success()
             self._batch = min(2 * self._batch, BATCH)
-            if turn.head is not None:
-                if hasty and turn.head.hash == last:  # its wait does not wait
-                    await trio.sleep(POLL.after(0, self._jitter))
-                hasty, last = await self._wait(turn.head), turn.head.hash
+            if head is not None:
+                if hasty and head.hash == last:  # its wait does not wait
+                    await trio.sleep(POLL.after(0, self.jitter))
+                hasty, last = await self._wait(head), head.hash
 
     async def wait_reached(self, number: int) -> None:
         """Wait until the block of that number was followed, and the chain node has shown that it knows the position."""
         while not self._turned or self.followed.next <= number:
             await self._moved.wait()
 
-    async def _turn(self) -> _Turn:
-        """Ask for the head, and follow the next blocks."""
+    async def _turn(self) -> tuple[float, Header | None]:
+        """Ask for the head, and follow the next blocks; return when that was, and it if nothing is left to follow."""
         assert self._freshness is not None
-        asked = self._elapsed()
-        head = await self._chain.head()
+        asked = self.elapsed()
+        head = await self.chain.head()
         self._head, self._head_time = head.number, head.time
         if self.followed.headers and head.number < self.followed.headers[0].number:
-            await self._check_root()
+            await self.check_root()
         try:
             moved = await self._catch_up(head, asked)
         except WrongChain:
-            await self._check_root()
+            await self.check_root()
             raise
         position = self.followed.position
         if position is not None and position.hash == head.hash:
             if not moved:
                 self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())
-            return _Turn(asked, head)
-        return _Turn(asked, None if moved else head)
+            return asked, head
+        return asked, None if moved else head
 
-    async def _check_root(self) -> None:
+    async def check_root(self) -> None:
         """Raise WrongChain, with what to do, if the chain is another one than was followed."""
         root = self.followed.root
-        found = None if root is None else await self._chain.header(root.number)
+        found = None if root is None else await self.chain.header(root.number)
         if root is not None and found is not None and found.hash != root.hash:
             raise begun_anew(root)
 
@@ -310,7 +302,7 @@ class Follower:
         """Wait for a new head; return whether that was over so soon that the chain node may not wait at all."""
         began = trio.current_time()
         with contextlib.suppress(ChainUnavailable, ChainError):
-            await self._chain.wait(head.hash)
+            await self.chain.wait(head.hash)
         return trio.current_time() - began < POLL.first
 
     async def _catch_up(self, head: Header, asked: float) -> bool:
@@ -319,7 +311,7 @@ class Follower:
         overlap = min(max(self.followed.rechecked, self.followed.next - head.number), known)
         while True:
             first = max(self.followed.start, self.followed.next - overlap)
-            blocks = await self._chain.blocks(first, overlap + self._batch)
+            blocks = await self.chain.blocks(first, overlap + self._batch)
             if blocks and blocks[0].header.number != first:
                 raise ChainError(
                     f"the chain node was asked for block {first} and sent {blocks[0].header.number}; use another one"
@@ -329,7 +321,7 @@ class Follower:
                 break
             overlap = min(2 * overlap, len(self.followed.headers))
         for step in answer[1]:
-            await self._on_step(step)
+            await self.on_step(step)
             self._take(step, asked)
         return bool(answer[1])
 
@@ -351,7 +343,7 @@ class Follower:
 
     def _wall(self) -> float:
         """Return the wall clock's offset to ours."""
-        return -math.inf if self._clock is None else self._clock() - self._elapsed()
+        return -math.inf if self.clock is None else self.clock() - self.elapsed()
 
     # --- how old the view is -------------------------------------------------------------------------------------
 
@@ -361,7 +353,7 @@ class Follower:
         if position is None or self._freshness is None:
             return math.inf
         known = self._head_time - position.time
-        return max(known, freshness.behind(self._freshness, position, self._elapsed()))
+        return max(known, freshness.behind(self._freshness, position, self.elapsed()))
 
     def is_behind(self, seconds: float) -> bool:
         """Whether our view of the chain is older than that, or nothing is known of it."""
@@ -370,7 +362,7 @@ class Follower:
     @property
     def silent(self) -> float:
         """Seconds since the chain node last answered with something that could be right."""
-        return 0.0 if self._answered is None else self._elapsed() - self._answered
+        return 0.0 if self._answered is None else self.elapsed() - self._answered
 
     @property
     def lost(self) -> Exception | None:
@@ -380,11 +372,10 @@ class Follower:
     def sight(self, at_stake: float | None) -> Sight:
         """Return how the following goes, for whoever tells a person of it (`vigil`)."""
         return Sight(
-            now=self._elapsed(),
+            now=self.elapsed(),
             behind=self.behind(),
             silent=self.silent,
-            fault="" if self.fault is None else str(self.fault),
-            nonsense=isinstance(self.fault, ChainError),
+            fault=self.fault,
             lost=self.lost is not None,
             at_stake=at_stake,
         )
@@ -404,10 +395,3 @@ class Follower:
 
     def __repr__(self) -> str:
         return f"<Follower at block {self.followed.next - 1} of {self._head}>"
-
-
-class _Turn(msgspec.Struct, frozen=True):
-    """A question for the head: when it was asked, and the head if there was nothing to follow up to it."""
-
-    asked: float
-    head: Header | None

@@ -39,6 +39,7 @@ from tallystick.settlement.chain import (
     SecretRegistered,
     Settled,
     Withdrawn,
+    with_side,
 )
 
 
@@ -81,25 +82,21 @@ def _apply(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel
     replace = msgspec.structs.replace
     match event:
         case Deposited(_, side, total):
-            return replace(view, deposits=_with(view.deposits, side, total))
+            return replace(view, deposits=with_side(view.deposits, side, total))
         case Withdrawn(_, side, total):
-            return replace(view, withdrawn=_with(view.withdrawn, side, total))
+            return replace(view, withdrawn=with_side(view.withdrawn, side, total))
         case CooperativelyClosed():
             return replace(view, status=GONE)
         case Closed(_, closer, seq0, seq1, _, deadline):
             return replace(view, status=CLOSED, closer=closer, deadline=deadline, seqs=(seq0, seq1))
         case Challenged(_, sender, seq, _, convicts):
-            return replace(view, seqs=_with(view.seqs, sender, seq), convicted=view.convicted or convicts)
+            return replace(view, seqs=with_side(view.seqs, sender, seq), convicted=view.convicted or convicts)
         case Settled(_, _, _, _, pot0, pot1, _):
             return replace(view, status=SETTLED if pot0 or pot1 else GONE, pots=(pot0, pot1))
         case Redeemed(_, sender, paid, refunded, root):
             pot = 0 if root == ZERO32 else view.pots[sender] - paid - refunded
-            pots = _with(view.pots, sender, pot)
+            pots = with_side(view.pots, sender, pot)
             return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
-
-
-def _with(pair: tuple[int, int], side: int, value: int) -> tuple[int, int]:
-    return (value, pair[1]) if side == 0 else (pair[0], value)
 
 
 class ChainIndex:
@@ -155,20 +152,25 @@ class ChainIndex:
 
         The proof of a hash lock is its secret; that of a stream tells its deepest link.
         """
-        puzzles = sorted(set(puzzles))
-        until, come = at_most("number", up_to), f"{CAME} time secret"
-        hashes = [
-            (_SECRETS.rows(until, columns=come, digest=puzzle[1]), puzzle) for puzzle in puzzles if puzzle[0] == HASH
-        ]
-        rows = sorted((row, puzzle) for query, puzzle in hashes for row in self._store.read(query))
-        found: dict[Puzzle, tuple[int, bytes]] = {puzzle: (time, secret) for (_, time, secret), puzzle in rows}
+        puzzles, until = sorted(set(puzzles)), at_most("number", up_to)
+        hashes = {condition for kind, condition in puzzles if kind == HASH}
+        secrets = _SECRETS.rows(until, columns=f"{CAME} time secret digest", order=(CAME,), limit=len(hashes))
+        rows = self._store.read(secrets) if hashes else []
+        if len(rows) == len(hashes):  # there may be more of others' than there are locks: each is looked for
+            by_digest = (_SECRETS.rows(until, columns=f"{CAME} time secret digest", digest=each) for each in hashes)
+            rows = sorted(row for query in by_digest for row in self._store.read(query))
+        found: dict[Puzzle, tuple[int, bytes]] = {
+            (HASH, digest): (time, secret) for _, time, secret, digest in rows if digest in hashes
+        }
         for kind, condition in puzzles:
+            if kind == HASH:
+                continue
             if kind == STREAM:
                 query = _LINKS.rows(until, columns="time proof", order=("-depth",), limit=1, condition=condition)
             else:
                 order = ("-number", f"-{CAME}")
                 query = _PROOFS.rows(until, columns="time proof", order=order, limit=1, kind=kind, condition=condition)
-            for time, proof in self._store.read(query) if kind != HASH else ():
+            for time, proof in self._store.read(query):
                 found[kind, condition] = (time, proof)
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
+from tallystick.settlement.errors import ChainError
 from tallystick.settlement.following.freshness import BOUND
 
 TICK = 30.0
@@ -35,10 +36,8 @@ class Sight(msgspec.Struct, frozen=True):
     """How old the view is (`freshness.behind`)."""
     silent: float
     """Seconds since the chain node's last right answer."""
-    fault: str
-    """What went wrong last; empty if the last answer was right."""
-    nonsense: bool
-    """Whether that was an answer that cannot be right, rather than none."""
+    fault: Exception | None
+    """What went wrong last; None if the last answer was right."""
     lost: bool = False
     """Whether it is another chain than was followed, for certain."""
     at_stake: float | None = None
@@ -76,14 +75,14 @@ def look(vigil: Vigil, sight: Sight, means: str) -> tuple[Vigil, tuple[Alarm, ..
             text = f"the chain is followed again, after {spell(sight.now - vigil.well)}"
             alarms.append(Alarm(AlarmKind.CHAIN_BACK, text))
         return Vigil(sight.now, sight.now), tuple(alarms)
-    kind, away = _kind(sight), sight.now - vigil.well
+    kind, text = _what(sight, sight.now - vigil.well)
     first, again = first_after(sight.at_stake), again_after(sight.at_stake, vigil.times)
     since = vigil.well if vigil.told is None else vigil.told_at
     if sight.lost and vigil.told is not kind:
         first = 0.0  # that does not pass by itself
     if sight.now - since >= (again if kind is vigil.told else first):
         stake = "" if sight.at_stake is None else f" It must be well within {spell(sight.at_stake)}."
-        alarms.append(Alarm(kind, f"{_what(kind, sight, away)}: {means} until that ends.{stake}"))
+        alarms.append(Alarm(kind, f"{text}: {means} until that ends.{stake}"))
         vigil = msgspec.structs.replace(vigil, told=kind, told_at=sight.now, times=vigil.times + 1)
     return vigil, tuple(alarms)
 
@@ -106,19 +105,19 @@ def spell(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _kind(sight: Sight) -> AlarmKind:
+def kind_of(error: Exception | None) -> AlarmKind:
+    """Return what to tell of a chain node that met one of our questions with this, or has not answered it yet."""
+    return AlarmKind.CHAIN_NONSENSE if isinstance(error, ChainError) else AlarmKind.CHAIN_UNREACHABLE
+
+
+def _what(sight: Sight, away: float) -> tuple[AlarmKind, str]:
+    """Return what is wrong, as a kind and in words."""
+    kind, silent = kind_of(sight.fault), spell(sight.silent)
     if sight.lost:
-        return AlarmKind.CHAIN_RESET
+        return AlarmKind.CHAIN_RESET, f"this chain is not the one that was followed ({sight.fault})"
     if sight.silent <= BOUND:
-        return AlarmKind.CHAIN_STANDS_STILL
-    return AlarmKind.CHAIN_NONSENSE if sight.nonsense else AlarmKind.CHAIN_UNREACHABLE
-
-
-def _what(kind: AlarmKind, sight: Sight, away: float) -> str:
-    if kind is AlarmKind.CHAIN_UNREACHABLE:
-        return f"the chain node has not answered for {spell(sight.silent)} ({sight.fault})"
-    if kind is AlarmKind.CHAIN_RESET:
-        return f"this chain is not the one that was followed ({sight.fault})"
+        still = f"for {spell(away)} its newest block has not been a new one"
+        return AlarmKind.CHAIN_STANDS_STILL, f"the chain stands still, as its node tells it: {still}"
     if kind is AlarmKind.CHAIN_NONSENSE:
-        return f"the chain cannot be followed, for {spell(sight.silent)} now ({sight.fault})"
-    return f"the chain stands still, as its node tells it: for {spell(away)} its newest block has not been a new one"
+        return kind, f"the chain cannot be followed, for {silent} now ({sight.fault})"
+    return kind, f"the chain node has not answered for {silent} ({sight.fault or ''})"

@@ -48,9 +48,10 @@ class FeeAccount(msgspec.Struct, frozen=True):
     told: FundsAndDuties | None = None
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether it seems to be short, and that has been said only once: look again soon."""
-        return self.told is None and self.last is not None and self.last.is_short
+    def pause(self) -> float:
+        """Seconds until the next look: it comes soon if the account seems to be short, and that was said only once."""
+        in_doubt = self.told is None and self.last is not None and self.last.is_short
+        return LOOK_AGAIN if in_doubt else LOOK_EVERY
 
     def look(self, seen: FundsAndDuties) -> tuple[FeeAccount, Alarm | None]:
         """Take in how it stands now; return the account after that, and an alarm if there is news."""

@@ -17,7 +17,7 @@ from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_m
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import read_revert
 from tallystick.settlement.following.follower import HEADERS_KEPT, RECHECKED, BlockAdded, BlockRemoved, Followed, Step
-from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, book_of, change
+from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, change
 
 
 class ChainAdvanced(Moment, frozen=True):
@@ -82,7 +82,7 @@ def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
     rows = store.read(_OBLIGATIONS.rows(*own, columns="id data", order=(CAME,), resting=0))
     top = store.read(_OBLIGATIONS.rows(*own, columns="highest_nonce", order=("-highest_nonce",), limit=1))
     found = [_read(data, name) for name, data in rows]
-    return book_of(found, top[0][0] if top else -1)
+    return ObligationBook({}, top[0][0] if top else -1).with_(*found)
 
 
 def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:

@@ -22,11 +22,8 @@ import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import TransferCall
-from tallystick.settlement.sending.fees import bumped
 from tallystick.settlement.sending.obligations import (
-    FINAL,
     LOOKS_KEPT,
-    PAST_MAX,
     Duty,
     Gas,
     Look,
@@ -34,13 +31,9 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    PastAttempt,
     SendingPolicy,
+    bumped,
     change,
-    finish,
-    is_unmined,
-    pays,
-    without_raw,
 )
 
 GAPS_MAX = 16
@@ -96,7 +89,7 @@ def bind(
 
     As many more may if each of them `pays_the_way` for all before it: what cannot be mined must not keep it out.
     """
-    room = policy.in_flight - sum(is_unmined(o, seen.nonce) for o in book.obligations.values())
+    room = policy.in_flight - sum(o.is_unmined(seen.nonce) for o in book.obligations.values())
     due = [o for o in book.obligations.values() if _is_due(o, seen, now)]
     due.sort(key=lambda o: (o.deadline is None, o.deadline))
     room, more = max(0, room), policy.in_flight + min(0, room)
@@ -106,10 +99,10 @@ def bind(
     held |= {past.nonce for o in book.obligations.values() for past in o.past}  # may still be mined
     found: list[Obligation] = []
     for obligation in due:
-        first = next_free(book, seen, policy, careful=pays(obligation.call))
-        if first is None or (pays(obligation.call) and _is_behind_gap(first, held | given_up, seen)):
+        first = next_free(book, seen, policy, careful=obligation.pays)
+        if first is None or (obligation.pays and _is_behind_gap(first, held | given_up, seen)):
             continue
-        taken = held | given_up if pays(obligation.call) else held
+        taken = held | given_up if obligation.pays else held
         nonce = next(n for n in itertools.count(first) if n not in taken)
         held.add(nonce)
         found.append(change(obligation, status=ObligationStatus.SENT, nonce=nonce))
@@ -130,34 +123,13 @@ def _is_due(obligation: Obligation, seen: Observation, now: int) -> bool:
     )
 
 
-def leave_nonce(obligation: Obligation) -> Obligation:
-    """Return it without its nonce; what was signed under that is remembered. It waits for another one if it has to."""
-    past = obligation.past
-    if obligation.nonce is not None:
-        past += tuple(PastAttempt(obligation.nonce, attempt.hash) for attempt in obligation.attempts if attempt.hash)
-    return change(
-        obligation,
-        status=ObligationStatus.WAITING if obligation.status is ObligationStatus.SENT else obligation.status,
-        nonce=None,
-        attempts=(),
-        past=past[-PAST_MAX:],
-        filler=False,
-        refused=0,
-        stalled=False,
-        floor=0,
-        receipt=None,
-        missing_since=None,
-        missing_heads=0,
-    )
-
-
 def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Freed:
     """Return the book in which nonces that nobody holds, and that are free, have no nonce of ours above them."""
     recent = book.looks[-policy.confirmations - 1 :]
     base = max(each.high for each in recent)
     if len(recent) <= policy.confirmations or base > book.highest_nonce:
         return Freed(book)
-    above = sorted((o for o in book.obligations.values() if is_unmined(o, base)), key=lambda o: o.nonce or 0)
+    above = sorted((o for o in book.obligations.values() if o.is_unmined(base)), key=lambda o: o.nonce or 0)
     held = {o.nonce for o in book.obligations.values() if not o.far}
     gaps: list[int] = []
     changed: list[Obligation] = []
@@ -167,7 +139,7 @@ def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Free
         missing = list(itertools.islice((n for n in range(top, nonce) if n not in held), GAPS_MAX + 1))
         if len(gaps) + len(missing) > GAPS_MAX:
             reason = FAR.format(nonce)
-            changed.append(change(finish(fixed, ObligationStatus.QUARANTINED, reason), far=True))
+            changed.append(change(fixed.finish(ObligationStatus.QUARANTINED, reason), far=True))
             continue
         gaps += missing
         top = nonce + 1
@@ -183,21 +155,21 @@ def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Free
 
 def _is_fixed(obligation: Obligation) -> bool:
     """Whether it must not be signed under a second nonce."""
-    return pays(obligation.call) and any(attempt.hash for attempt in obligation.attempts)
+    return obligation.pays and any(attempt.hash for attempt in obligation.attempts)
 
 
 def _moved(obligation: Obligation) -> Obligation:
-    left = leave_nonce(obligation)
-    if obligation.duty is Duty.USE_NONCE:
-        left = finish(left, ObligationStatus.SUPERSEDED, "the nonce is needed no more")
-    return left
+    left = obligation.without_nonce()
+    if obligation.duty is not Duty.USE_NONCE:
+        return left
+    return left.finish(ObligationStatus.SUPERSEDED, "the nonce is needed no more")
 
 
 def fillers(
     book: ObligationBook, gaps: tuple[int, ...], seen: Observation, account: Address, gas: Gas, policy: SendingPolicy
 ) -> ObligationBook:
     """Return the book with obligations that use up these nonces, few at a time."""
-    open_now = sum(o.duty is Duty.USE_NONCE and o.status not in FINAL for o in book.obligations.values())
+    open_now = sum(o.duty is Duty.USE_NONCE and not o.is_final for o in book.obligations.values())
     call = TransferCall(NATIVE, account, 0)
     return book.with_(
         *(
@@ -218,12 +190,7 @@ def fillers(
     )
 
 
-def rest(obligation: Obligation) -> Obligation:
-    """Return it at rest: nothing more can happen to it."""
-    return change(obligation, resting=True, attempts=without_raw(obligation.attempts))
-
-
 def stalled_from(book: ObligationBook, nonce: int) -> float:
     """Return from which nonce on nothing can be mined now, as its transaction, or an earlier one, gets nowhere."""
-    stalled: Iterator[float] = (o.nonce or 0 for o in book.obligations.values() if o.stalled and is_unmined(o, nonce))
+    stalled: Iterator[float] = (o.nonce or 0 for o in book.obligations.values() if o.stalled and o.is_unmined(nonce))
     return min(stalled, default=float("inf"))

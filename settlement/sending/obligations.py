@@ -28,18 +28,17 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.values.arguments import Options
-from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, TransactionReceipt, TransferCall, value_of
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.fees import bumped
 
 OBLIGATIONS_MAX = 10_000
 """Obligations not at rest that one account may have."""
@@ -65,8 +64,24 @@ AHEAD_MAX = 16
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
+BUMP = 4
+"""A replacement offers at least a BUMP-th more (chain nodes ask for a tenth to an eighth)."""
+
 Gas: TypeAlias = Callable[[Call], int]
 """Returns how much gas a call is charged for at most."""
+
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+def change(struct: _S, **fields: object) -> _S:
+    """Return a copy with other fields."""
+    return msgspec.structs.replace(struct, **fields)
+
+
+def bumped(price: int) -> int:
+    """Return the least offer that replaces one of `price`."""
+    return price + price // BUMP + 1
 
 
 class Duty(enum.StrEnum):
@@ -95,7 +110,6 @@ class ObligationStatus(enum.IntEnum):
     QUARANTINED = 5
 
 
-UNMINED = frozenset({ObligationStatus.WAITING, ObligationStatus.SENT})
 FINAL = frozenset({ObligationStatus.DONE, ObligationStatus.SUPERSEDED, ObligationStatus.QUARANTINED})
 
 
@@ -115,6 +129,11 @@ class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
 
     nonce: int
     hash: bytes
+
+
+def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Return the attempts without what would be sent."""
+    return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
 
 
 class Obligation(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +211,105 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         """What its newest transaction offers, 0 if there is none."""
         return self.attempts[-1].price if self.attempts else 0
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it was done or given up. If it has a nonce, that may have to be used up yet."""
+        return self.status in FINAL
+
+    @property
+    def pays(self) -> bool:
+        """Whether its call moves value each time that it is mined: then it must not be sent twice."""
+        call = self.call
+        return isinstance(call, OpenCall | DepositCall) or (isinstance(call, TransferCall) and call.amount > 0)
+
+    def is_unmined(self, nonce: int) -> bool:
+        """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
+        return self.nonce is not None and self.nonce >= nonce and self.receipt is None and not self.far
+
+    def finish(self, status: ObligationStatus, reason: str) -> Obligation:
+        """Return it superseded or quarantined. If it has a nonce, that must still be used up."""
+        return change(self, status=status, reason=reason)
+
+    def rest(self) -> Obligation:
+        """Return it at rest: nothing more can happen to it."""
+        return change(self, resting=True, attempts=without_raw(self.attempts))
+
+    def without_nonce(self) -> Obligation:
+        """Return it without its nonce; what was signed under that is remembered. It waits for another if it has to."""
+        past = self.past
+        if self.nonce is not None:
+            past += tuple(PastAttempt(self.nonce, attempt.hash) for attempt in self.attempts if attempt.hash)
+        return change(
+            self,
+            status=ObligationStatus.WAITING if self.status is ObligationStatus.SENT else self.status,
+            nonce=None,
+            attempts=(),
+            past=past[-PAST_MAX:],
+            filler=False,
+            refused=0,
+            stalled=False,
+            floor=0,
+            receipt=None,
+            missing_since=None,
+            missing_heads=0,
+        )
+
+    def with_attempt_signed(self, raw: bytes) -> Obligation:
+        """Return it with its newest attempt signed, before that is sent."""
+        *older, newest = self.attempts
+        return change(self, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))
+
+    def with_attempt_taken(self) -> Obligation:
+        """Return it after a chain node took its newest attempt: nothing stands in its way."""
+        kept = self.trouble in (BUDGET_SHORT, UNKNOWN_FATE)
+        return change(self, trouble=self.trouble if kept else "", stalled=False)
+
+    def unheard(self) -> Obligation:
+        """Return it after its newest attempt did not get through to a chain node."""
+        return change(self, stalled=True)
+
+    def refuse(self, code: Refusal | None, text: str, policy: SendingPolicy) -> Obligation:
+        """Return it after a chain node refused its newest attempt.
+
+        `code` None stands for an answer that makes no sense: it is retried for ever, and nothing is concluded from it.
+        """
+        match code:
+            case Refusal.NONCE_TOO_LOW | Refusal.NONCE_TOO_HIGH | Refusal.ALREADY_KNOWN:
+                return (
+                    self  # the next look at the chain shows which nonces are used up, and predecessors are sent first
+                )
+            case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
+                return change(self, floor=bumped(self.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
+            case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call)):
+                # coins that are not there must not hold up what waits behind them
+                after = change(self, refused=self.refused + 1, trouble=text, stalled=True)
+                if after.refused >= policy.tries and after.status is ObligationStatus.SENT:
+                    after = change(after, filler=True)
+                    if after.pays:
+                        after = after.finish(ObligationStatus.QUARANTINED, text)
+                return after
+            case Refusal.INSUFFICIENT_FUNDS:
+                return change(self, trouble=text, stalled=True)
+            case _:
+                return change(self, trouble=text)
+
+    def news_since(self, before: Obligation) -> Alarm | None:
+        """Return the alarm that it calls for to have become this."""
+        name = f"{self.purpose} ({self.id})"
+        if self.status is ObligationStatus.QUARANTINED and before.status is not ObligationStatus.QUARANTINED:
+            return Alarm(AlarmKind.TRANSACTION_GIVEN_UP, f"{name} is quarantined: {self.reason}; see to it by hand")
+        if before.status is ObligationStatus.DONE and self.status is ObligationStatus.SENT:
+            text = (
+                f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
+            )
+            return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
+        if before.missing_heads and self.nonce != before.nonce:
+            text = f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
+            return Alarm(AlarmKind.NONCE_TAKEN, text)
+        if self.trouble and self.trouble != before.trouble:
+            return Alarm(AlarmKind.TRANSACTION_HELD_UP, f"{name} is held up: {self.trouble}")
+        return None
+
 
 class SendingPolicy(Options, frozen=True, kw_only=True):
     """How an account sends."""
@@ -236,11 +354,6 @@ class ObligationBook(msgspec.Struct, frozen=True):
         return ObligationBook({key: o for key, o in merged.items() if not o.resting}, highest, self.looks)
 
 
-def book_of(obligations: Iterable[Obligation], highest_nonce: int = -1) -> ObligationBook:
-    """Return a book of these obligations."""
-    return ObligationBook({}, highest_nonce).with_(*obligations)
-
-
 class Observation(msgspec.Struct, frozen=True):
     """What the chain says at one head."""
 
@@ -283,23 +396,6 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
     return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
 
 
-def no_opinion(obligation: Obligation, revert: Revert | None) -> None:
-    """Leave every failed receipt to `judge_failure`."""
-
-
-_S = TypeVar("_S", bound=msgspec.Struct)
-
-
-def change(struct: _S, **fields: object) -> _S:
-    """Return a copy with other fields."""
-    return msgspec.structs.replace(struct, **fields)
-
-
-def pays(call: Call) -> bool:
-    """Whether a call moves value each time that it is mined: then it must not be sent twice."""
-    return isinstance(call, OpenCall | DepositCall) or (isinstance(call, TransferCall) and call.amount > 0)
-
-
 def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None) -> bool:
     """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
 
@@ -307,7 +403,7 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
     given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
     newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word.
     """
-    if earlier.status not in FINAL:
+    if not earlier.is_final:
         return False
     most = math.inf if newest is None else max(newest, head) + AHEAD_MAX
     mined = head if earlier.receipt is None else earlier.receipt.block.number
@@ -321,91 +417,3 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
     ended = 0 if ended > most else ended
     return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
-
-
-def finish(obligation: Obligation, status: ObligationStatus, reason: str) -> Obligation:
-    """Return it superseded or quarantined. If it has a nonce, that must still be used up."""
-    return change(obligation, status=status, reason=reason)
-
-
-def without_raw(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    """Return the attempts without what would be sent."""
-    return tuple(change(attempt, raw=b"") if attempt.raw else attempt for attempt in attempts)
-
-
-def is_unmined(obligation: Obligation, nonce: int) -> bool:
-    """Whether it has a nonce that is not used up, if `nonce` is the account's next."""
-    return (
-        obligation.nonce is not None and obligation.nonce >= nonce and obligation.receipt is None and not obligation.far
-    )
-
-
-def news_of(before: Obligation, after: Obligation) -> Alarm | None:
-    """Return the alarm that a change calls for."""
-    name = f"{after.purpose} ({after.id})"
-    if after.status is ObligationStatus.QUARANTINED and before.status is not ObligationStatus.QUARANTINED:
-        return Alarm(AlarmKind.TRANSACTION_GIVEN_UP, f"{name} is quarantined: {after.reason}; see to it by hand")
-    if before.status is ObligationStatus.DONE and after.status is ObligationStatus.SENT:
-        text = f"{name} was done, but its block left the chain in an unusually deep reorganisation; it is sent again"
-        return Alarm(AlarmKind.TRANSACTION_UNDONE, text)
-    if before.missing_heads and after.nonce != before.nonce:
-        text = f"nonce {before.nonce} of {name} was used by another program; give this key to one program only"
-        return Alarm(AlarmKind.NONCE_TAKEN, text)
-    if after.trouble and after.trouble != before.trouble:
-        return Alarm(AlarmKind.TRANSACTION_HELD_UP, f"{name} is held up: {after.trouble}")
-    return None
-
-
-def _carries_coins(call: Call) -> bool:
-    """Whether a call moves coins besides its fee: if they are not there, it must not hold up what waits behind it."""
-    match call:
-        case OpenCall(terms, deposit):
-            return deposit > 0 and terms.asset == NATIVE
-        case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
-            return amount > 0 and asset == NATIVE
-        case _:
-            return False
-
-
-def refuse(
-    obligation: Obligation, code: Refusal | None, text: str, policy: SendingPolicy
-) -> tuple[Obligation, Alarm | None]:
-    """Return the obligation after a chain node refused its newest attempt, and an alarm if that is news.
-
-    `code` None stands for an answer that makes no sense: it is retried for ever, and nothing is concluded from it.
-    """
-    after = obligation
-    match code:
-        case Refusal.NONCE_TOO_LOW | Refusal.NONCE_TOO_HIGH | Refusal.ALREADY_KNOWN:
-            pass  # the next look at the chain shows which nonces are used up, and predecessors are sent first
-        case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
-            after = change(after, floor=bumped(after.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
-        case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and _carries_coins(after.call)):
-            after = change(after, refused=after.refused + 1, trouble=text, stalled=True)
-            if after.refused >= policy.tries and after.status is ObligationStatus.SENT:
-                after = change(after, filler=True)
-                if pays(after.call):
-                    after = finish(after, ObligationStatus.QUARANTINED, text)
-        case Refusal.INSUFFICIENT_FUNDS:
-            after = change(after, trouble=text, stalled=True)
-        case _:
-            after = change(after, trouble=text)
-    return after, news_of(obligation, after)
-
-
-def with_attempt_taken(obligation: Obligation) -> Obligation:
-    """Return the obligation after a chain node took its newest attempt: nothing stands in its way."""
-    if obligation.trouble in ("", BUDGET_SHORT, UNKNOWN_FATE):
-        return change(obligation, stalled=False) if obligation.stalled else obligation
-    return change(obligation, trouble="", stalled=False)
-
-
-def unheard(obligation: Obligation) -> Obligation:
-    """Return the obligation after its newest attempt did not get through to a chain node."""
-    return obligation if obligation.stalled else change(obligation, stalled=True)
-
-
-def with_attempt_signed(obligation: Obligation, raw: bytes) -> Obligation:
-    """Return the obligation with its newest attempt signed, before that is sent."""
-    *older, newest = obligation.attempts
-    return change(obligation, attempts=(*older, change(newest, raw=raw, hash=keccak(raw))))

@@ -1,4 +1,8 @@
-"""What each transaction under way should offer now. Pure. The curve itself is in `fees`.
+"""What each transaction under way should offer now: fees that rise along a curve and reach the budget in time. Pure.
+
+Fee prices are in the native coin's smallest unit per unit of gas, and integers throughout. A transaction starts at
+the market's price; as its window passes, its offer rises with the square of the time waited, and reaches what its
+budget allows when 60 % of the window is over. Without a deadline, blocks waited take the place of time.
 
 The market's price is the median of what was claimed at the last heads. The curve counts only the time in which the
 transaction could have been mined: not while the account is empty, the chain node down, or this program asleep.
@@ -9,12 +13,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-from tallystick.settlement.sending.fees import bumped, curve, next_price
 from tallystick.settlement.sending.nonces import stalled_from
 from tallystick.settlement.sending.obligations import (
     ATTEMPTS_MAX,
     BUDGET_SHORT,
-    FINAL,
     Attempt,
     Gas,
     Obligation,
@@ -22,13 +24,16 @@ from tallystick.settlement.sending.obligations import (
     ObligationStatus,
     Observation,
     SendingPolicy,
+    bumped,
     change,
-    is_unmined,
     without_raw,
 )
 
 PRICES = 5
 """Heads whose claims the market's price is the median of."""
+
+FULL_AT = (6, 10)
+"""The part of the window after which the whole budget is offered."""
 
 AHEAD = 60
 """Seconds that the head's time is believed to be ahead of the confirmed time at most."""
@@ -58,7 +63,7 @@ def cap_of(obligation: Obligation, gas: Gas) -> int:
 
 def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy) -> list[Obligation]:
     """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
-    pending = sorted((o for o in book.obligations.values() if is_unmined(o, seen.nonce)), key=lambda o: o.nonce or 0)
+    pending = sorted((o for o in book.obligations.values() if o.is_unmined(seen.nonce)), key=lambda o: o.nonce or 0)
     pending = [o for o in pending if not _is_young_gap(o, seen, policy)]
     limits = [_limit(o, pending[:i], gas) for i, o in enumerate(pending)]
     stalled = stalled_from(book, seen.nonce)
@@ -83,7 +88,7 @@ def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPoli
 
 def way_of(book: ObligationBook, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
     """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
-    ahead = (o for o in book.obligations.values() if is_unmined(o, seen.nonce))
+    ahead = (o for o in book.obligations.values() if o.is_unmined(seen.nonce))
     lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
 
     def pays_the_way(obligation: Obligation) -> bool:
@@ -107,7 +112,7 @@ def _is_first(obligation: Obligation) -> bool:
 def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy: SendingPolicy) -> int:
     """Return what its own fee curve asks for now."""
     cap = cap_of(obligation, gas)
-    if obligation.status in FINAL or (obligation.deadline is not None and now > obligation.deadline):
+    if obligation.is_final or (obligation.deadline is not None and now > obligation.deadline):
         return min(max(seen.market, obligation.floor), cap)
     if obligation.deadline is not None:
         elapsed = obligation.waited_time
@@ -145,3 +150,22 @@ def _offer(obligation: Obligation, want: int, cap: int, market: int) -> Obligati
     if offer is None or len(attempts) >= ATTEMPTS_MAX:
         return obligation
     return change(obligation, attempts=(*without_raw(attempts), Attempt(offer, obligation.filler)))
+
+
+def curve(market: int, cap: int, elapsed: int, window: int) -> int:
+    """Return the offer after `elapsed` of `window` (both in seconds or both in blocks): from `market` up to `cap`."""
+    start = min(market, cap)
+    rising = max(1, window * FULL_AT[0] // FULL_AT[1])
+    waited = min(max(elapsed, 0), rising)
+    return start + (cap - start) * waited * waited // (rising * rising)
+
+
+def next_price(current: int | None, want: int, cap: int) -> int | None:
+    """Return the price of the next attempt, or None to leave the `current` one (None: there is none yet) standing.
+
+    Never strands just below `cap`: where no further replacement would fit under it, the offer is `cap` at once.
+    """
+    want = min(want, cap)
+    if current is not None and (want <= current or want < min(bumped(current), cap) or bumped(current) > cap):
+        return None
+    return cap if bumped(want) > cap else want

@@ -5,9 +5,8 @@ from __future__ import annotations
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.sending.nonces import bind, fillers, free, leave_nonce, look, rest, stalled_from
+from tallystick.settlement.sending.nonces import bind, fillers, free, look, stalled_from
 from tallystick.settlement.sending.obligations import (
-    FINAL,
     UNKNOWN_FATE,
     Attempt,
     Duty,
@@ -20,11 +19,7 @@ from tallystick.settlement.sending.obligations import (
     SendingPolicy,
     SendingRound,
     change,
-    finish,
     judge_failure,
-    news_of,
-    no_opinion,
-    pays,
 )
 from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now, way_of
 
@@ -82,7 +77,7 @@ class _Eye:
         if seen.head.number < obligation.first_block:  # a head that was ahead of the truth, or left the chain
             obligation = change(obligation, first_block=seen.head.number, first_time=seen.head.time)
         barred = self.stalled < float("inf") if obligation.nonce is None else obligation.nonce >= self.stalled
-        if barred or obligation.status in FINAL or obligation.receipt is not None or not self.blocks:
+        if barred or obligation.is_final or obligation.receipt is not None or not self.blocks:
             return obligation
         return change(
             obligation,
@@ -109,7 +104,7 @@ class _Eye:
         if depth >= self.policy.confirmations:
             obligation = self._confirmed(obligation, attempt, receipt)
         deep = depth >= self.policy.resting_depth
-        return rest(obligation) if deep and obligation.status in FINAL else obligation
+        return obligation.rest() if deep and obligation.is_final else obligation
 
     def _confirmed(self, obligation: Obligation, attempt: Attempt, receipt: TransactionReceipt) -> Obligation:
         ours = not attempt.filler or obligation.duty is Duty.USE_NONCE
@@ -126,17 +121,17 @@ class _Eye:
         if not ours:
             return self._again(obligation, fee)
         judged = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
-        if judged is ObligationStatus.WAITING and pays(obligation.call) and self._depth(receipt) < PAID_TWICE_DEPTH:
+        if judged is ObligationStatus.WAITING and obligation.pays and self._depth(receipt) < PAID_TWICE_DEPTH:
             return obligation
         if judged is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
             return self._again(obligation, fee, at_once=True)
         final = ObligationStatus.SUPERSEDED if judged is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
-        return finish(change(obligation, spent=obligation.spent + fee), final, receipt.why)
+        return change(obligation, spent=obligation.spent + fee).finish(final, receipt.why)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
         """Return it without its nonce, which is used up for certain: it is tried again."""
         pause = 0 if at_once else AGAIN_AFTER << min(obligation.tries, 4)
-        left = change(leave_nonce(obligation), past=obligation.past, tries=obligation.tries + 1)
+        left = change(obligation.without_nonce(), past=obligation.past, tries=obligation.tries + 1)
         return change(left, spent=obligation.spent + fee, again_at=self.seen.head.number + pause)
 
     def _on_past(self, obligation: Obligation) -> Obligation:
@@ -166,24 +161,24 @@ class _Eye:
 
     def _used_up(self, obligation: Obligation) -> Obligation:
         """Its nonce is used up, for all that the chain says, and there is no receipt of ours."""
-        if pays(obligation.call) and obligation.status in (ObligationStatus.SENT, ObligationStatus.QUARANTINED):
+        if obligation.pays and obligation.status in (ObligationStatus.SENT, ObligationStatus.QUARANTINED):
             heads, patience = obligation.missing_heads, self.policy.resting_depth
             if obligation.status is ObligationStatus.SENT:
                 obligation = change(obligation, trouble=UNKNOWN_FATE)
                 if heads >= patience:
-                    obligation = finish(
-                        obligation, ObligationStatus.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again"
+                    obligation = obligation.finish(
+                        ObligationStatus.QUARANTINED, f"{UNKNOWN_FATE}; look before asking again"
                     )
-            return rest(obligation) if heads >= 2 * patience else obligation
+            return obligation.rest() if heads >= 2 * patience else obligation
         if obligation.status is ObligationStatus.SENT and obligation.duty is not Duty.USE_NONCE:
-            return leave_nonce(obligation)
+            return obligation.without_nonce()
         if obligation.status is ObligationStatus.SENT:
-            obligation = finish(obligation, ObligationStatus.SUPERSEDED, "its nonce is used up")
-        return rest(obligation)
+            obligation = obligation.finish(ObligationStatus.SUPERSEDED, "its nonce is used up")
+        return obligation.rest()
 
     def _late(self, obligation: Obligation) -> Obligation:
         deadline = obligation.deadline
-        if deadline is None or obligation.status in FINAL:
+        if deadline is None or obligation.is_final:
             return obligation
         if self.seen.confirmed <= deadline:
             return change(obligation, late_heads=0) if obligation.late_heads else obligation
@@ -191,13 +186,13 @@ class _Eye:
         if obligation.late_heads <= self.policy.confirmations:
             return obligation
         reason = f"{Revert.EXPIRED}: not on the chain by its deadline {deadline}"
-        return finish(obligation, self.judge(obligation, Revert.EXPIRED) or ObligationStatus.QUARANTINED, reason)
+        return obligation.finish(self.judge(obligation, Revert.EXPIRED) or ObligationStatus.QUARANTINED, reason)
 
     def _ended(self, obligation: Obligation) -> Obligation:
-        final = obligation.status in FINAL
+        final = obligation.is_final
         if final != (obligation.ended is not None):
             obligation = change(obligation, ended=self.seen.head.number if final else None)
-        return rest(obligation) if final and obligation.nonce is None and not obligation.resting else obligation
+        return obligation.rest() if final and obligation.nonce is None and not obligation.resting else obligation
 
 
 def decide(
@@ -207,7 +202,7 @@ def decide(
     account: Address,
     gas: Gas,
     policy: SendingPolicy,
-    judge: Judge = no_opinion,
+    judge: Judge = lambda obligation, revert: None,
 ) -> SendingRound:
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
@@ -224,7 +219,7 @@ def decide(
     book = book.with_(*priced)
     after |= book.obligations
     changed = tuple(o for key, o in after.items() if _is_news(before.obligations.get(key), o))
-    alarms = (news_of(before.obligations[o.id], o) for o in changed if o.id in before.obligations)
+    alarms = (o.news_since(before.obligations[o.id]) for o in changed if o.id in before.obligations)
     send = tuple(o.id for o in priced if o.attempts)
     return SendingRound(book, changed, send, tuple(alarm for alarm in alarms if alarm), freed.lowered)
 

@@ -7,7 +7,8 @@ never ends the sender: it waits, raises an alarm if it is news, and tries again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -20,7 +21,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Chain, Header, TransactionReceipt, TransferCall
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
+from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.transactions import gas_of, sign_call
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
@@ -30,18 +31,11 @@ from tallystick.settlement.sending.obligations import (
     Gas,
     Judge,
     Obligation,
-    ObligationBook,
     ObligationStatus,
     Observation,
     SendingPolicy,
     change,
-    finish,
     may_try_again,
-    no_opinion,
-    refuse,
-    unheard,
-    with_attempt_signed,
-    with_attempt_taken,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -73,38 +67,25 @@ class SenderStatistics(msgspec.Struct, frozen=True):
     """Times that the chain node did not answer."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Sender:
-    """Gets one account's obligations onto the chain. One `Sender` per key; run `run` in a nursery.
+    """Gets one account's obligations onto the chain. One `Sender` per key; run `run` in a nursery."""
 
-    `alarm` is told what a person should know. `jitter` returns a number in [0, 1).
-    """
+    key: PrivateKey
+    chain: Chain
+    store: Store
+    commit: Commit
+    alarm: OnAlarm
+    """Is told what a person should know."""
+    jitter: Jitter
+    sign: Sign = sign_call
+    gas: Gas = gas_of
+    policy: SendingPolicy = field(default_factory=SendingPolicy)
+    judge: Judge = lambda obligation, revert: None
 
-    def __init__(
-        self,
-        *,
-        key: PrivateKey,
-        chain: Chain,
-        store: Store,
-        commit: Commit,
-        alarm: OnAlarm,
-        jitter: Jitter,
-        sign: Sign = sign_call,
-        gas: Gas = gas_of,
-        policy: SendingPolicy | None = None,
-        judge: Judge = no_opinion,
-    ) -> None:
-        self.account = key.address
-        self._chain = chain
-        self._store = store
-        self._commit = commit
-        self._sign = sign
-        self._key = key
-        self._gas = gas
-        self._alarm = alarm
-        self._jitter = jitter
-        self._policy = policy or SendingPolicy()
-        self._judge = judge
-        self._book = read_book(store, chain.chain_id, key.address)
+    def __post_init__(self) -> None:
+        self.account = self.key.address
+        self._book = read_book(self.store, self.chain.chain_id, self.account)
         self._wake = trio.Event()
         self._told = trio.Event()
         self._counts = dict.fromkeys(FINAL, 0)
@@ -134,19 +115,27 @@ class Sender:
         """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
 
         It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
-        that has cost is taken from the budget, so that a duty costs no more in all. Raise InvalidInput as `require`.
+        that has cost is taken from the budget, so that a duty costs no more in all. If there is no room for it, it is
+        told that it waits: who derives it again asks again.
         """
         budget = duty.budget
         for attempt in range(TRIES_MAX):
             named = duty.again(attempt, budget)
             earlier = self.find(named.id)
             if earlier is None:
-                return self.require(named) if budget > 0 else ()
+                return self._require_if_room(named) if budget > 0 else ()
             if not may_try_again(earlier, attempt, head, self._newest):
-                more = budget > earlier.budget + earlier.budget // 4
-                return self.raise_budget(earlier.id, budget) if more else ()
+                more = not earlier.is_final and budget > earlier.budget + earlier.budget // 4
+                return self._put(change(earlier, budget=budget)) if more else ()
             budget -= earlier.spent
         return ()
+
+    def _require_if_room(self, duty: Obligation) -> tuple[Moment, ...]:
+        try:
+            return self.require(duty)
+        except InvalidInput as error:
+            self.alarm(Alarm(AlarmKind.DUTY_WAITS, f"{duty.purpose} must wait: {error}"))
+            return ()
 
     def supersede(self, identifier: str, reason: str) -> tuple[Moment, ...]:
         """Say that an obligation's aim was reached or is moot; return moments to commit, as `require` does.
@@ -154,22 +143,9 @@ class Sender:
         Nothing happens if it is unknown or final already. If it has a nonce, its transaction is let through, cheaply.
         """
         obligation = self._book.obligations.get(identifier)
-        if obligation is None or obligation.status in FINAL:
+        if obligation is None or obligation.is_final:
             return ()
-        return self._put(finish(obligation, ObligationStatus.SUPERSEDED, reason))
-
-    def raise_budget(self, identifier: str, budget: int) -> tuple[Moment, ...]:
-        """Let an obligation cost more than was said, as more is at stake or all is dearer; return moments to commit."""
-        obligation = self._book.obligations.get(identifier)
-        if obligation is None or obligation.status in FINAL or budget <= obligation.budget:
-            return ()
-        return self._put(change(obligation, budget=budget))
-
-    async def submit(self, obligation: Obligation) -> None:
-        """Take an obligation on and wait until it is durable; `wait` then waits for its end."""
-        moments = self.require(obligation)
-        if moments:
-            await self._commit(moments)
+        return self._put(obligation.finish(ObligationStatus.SUPERSEDED, reason))
 
     async def wait(self, identifier: str) -> Obligation:
         """Wait until the obligation is done, superseded or quarantined; return it. Raise InvalidInput if unknown."""
@@ -177,14 +153,14 @@ class Sender:
             obligation = self.find(identifier)
             if obligation is None:
                 raise InvalidInput(f"no obligation is called {identifier!r}; require it first")
-            if obligation.status in FINAL:
+            if obligation.is_final:
                 return obligation
             await self._told.wait()
 
     def find(self, identifier: str) -> Obligation | None:
         """Return an obligation by its id, None if there never was one."""
         found = self._book.obligations.get(identifier)
-        return found or read_obligation(self._store, self._chain.chain_id, self.account, identifier)
+        return found or read_obligation(self.store, self.chain.chain_id, self.account, identifier)
 
     def obligations(self) -> tuple[Obligation, ...]:
         """Return all obligations that are not at rest."""
@@ -221,8 +197,8 @@ class Sender:
         async def next_head() -> None:
             nonlocal head
             if head is not None:
-                await self._chain.wait(head.hash)
-            head = await self._chain.head()
+                await self.chain.wait(head.hash)
+            head = await self.chain.head()
             self._newest = head.number
 
         while True:
@@ -231,14 +207,14 @@ class Sender:
 
     async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do something with the chain, again and again until the chain node answers."""
-        retry = Retry(CHAIN_AGAIN, self._jitter)
+        retry = Retry(CHAIN_AGAIN, self.jitter)
 
         def on_fault(error: Exception) -> None:
             self._faults += 1
             nonsense = isinstance(error, ChainError) and not isinstance(error, WrongChain)
             if nonsense and not retry.failures:  # that it is another chain, who follows it tells
                 text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
-                self._alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
+                self.alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
 
         await retry.until_done(act, ChainUnavailable, ChainError, on_fault=on_fault)
 
@@ -247,38 +223,38 @@ class Sender:
             return
         seen = await self._observe()
         before = self._book
-        outcome = decide(before, seen, account=self.account, gas=self._gas, policy=self._policy, judge=self._judge)
+        outcome = decide(before, seen, account=self.account, gas=self.gas, policy=self.policy, judge=self.judge)
         self._book = outcome.book
         await self._store_all(outcome.changed, outcome.lowered)
         for alarm in outcome.alarms:
-            self._alarm(alarm)
-        self._tell(before, outcome.changed)
+            self.alarm(alarm)
+        self._tell(before.obligations, outcome.changed)
         ready = await self._sign_all(outcome.send)
         for identifier, raw in ready:
             await self._hand_in(identifier, raw)
 
     async def _observe(self) -> Observation:
         """Return what the chain says. Newer blocks do no harm; raise ChainUnavailable if it is not of one branch."""
-        head = await self._chain.head()
-        nonce = await self._chain.nonce(self.account)
-        market = await self._chain.fee_price()
+        head = await self.chain.head()
+        nonce = await self.chain.nonce(self.account)
+        market = await self.chain.fee_price()
         receipts: dict[bytes, TransactionReceipt] = {}
         for obligation in self.obligations():
             attempts = reversed(obligation.attempts) if (obligation.nonce or 0) < nonce else ()
             for signed_one in (*attempts, *reversed(obligation.past)):
-                receipt = await self._chain.receipt(signed_one.hash) if signed_one.hash else None
+                receipt = await self.chain.receipt(signed_one.hash) if signed_one.hash else None
                 if receipt is not None:
                     receipts[signed_one.hash] = receipt
                     break
-        standing = await self._chain.header(head.number)
-        deep = await self._chain.header(max(0, head.number - self._policy.confirmations + 1))
+        standing = await self.chain.header(head.number)
+        deep = await self.chain.header(max(0, head.number - self.policy.confirmations + 1))
         if standing != head or deep is None or deep.time > head.time:
             raise ChainUnavailable("the chain node's answers are not of one branch")
         return Observation(head, deep.time, nonce, market, receipts)
 
     async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
         """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
-        signer = self._key, self._chain.chain_id, self._chain.contract
+        signer = self.key, self.chain.chain_id, self.chain.contract
         ready: list[tuple[str, bytes]] = []
         fresh: list[Obligation] = []
         for identifier in identifiers:
@@ -286,7 +262,7 @@ class Sender:
             attempt, nonce = obligation.attempts[-1], obligation.nonce
             if not attempt.raw and nonce is not None:
                 call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
-                obligation = with_attempt_signed(obligation, self._sign(*signer, call, nonce, attempt.price))
+                obligation = obligation.with_attempt_signed(self.sign(*signer, call, nonce, attempt.price))
                 self._book = self._book.with_(obligation)
                 fresh.append(obligation)
             ready.append((identifier, obligation.attempts[-1].raw))
@@ -294,59 +270,53 @@ class Sender:
         return ready
 
     async def _hand_in(self, identifier: str, raw: bytes) -> None:
-        refusal: tuple[Refusal | None, str] | None = None
+        self._submitted += 1
         try:
-            self._submitted += 1
-            await self._chain.submit(raw)
+            await self.chain.submit(raw)
         except TransactionRefused as error:
-            refusal = error.code, str(error)
+            code, text = error.code, str(error)
+            await self._replace(identifier, lambda obligation: obligation.refuse(code, text, self.policy))
         except ChainUnavailable:
-            await self._replace(identifier, unheard)
+            await self._replace(identifier, Obligation.unheard)
             raise
         except ChainError as error:
-            refusal = None, f"the chain node's answer makes no sense ({error})"
-        before = self._book.obligations.get(identifier)
-        if before is None:
-            return
-        if refusal is None:
-            after, alarm = with_attempt_taken(before), None
+            text = f"the chain node's answer makes no sense ({error})"
+            await self._replace(identifier, lambda obligation: obligation.refuse(None, text, self.policy))
         else:
-            after, alarm = refuse(before, *refusal, self._policy)
-        if after != before:
-            self._book = self._book.with_(after)
-            await self._store_all([after])
-        if alarm is not None:
-            self._alarm(alarm)
-        if after.status is not before.status:
-            self._tell(ObligationBook({identifier: before}, -1), [after])
+            await self._replace(identifier, Obligation.with_attempt_taken)
 
     async def _replace(self, identifier: str, turn: Callable[[Obligation], Obligation]) -> None:
-        """Change an obligation, if it is still there, and store it if that makes a difference."""
+        """Change an obligation, if it is still there; if that makes a difference, store it, and tell of it."""
         before = self._book.obligations.get(identifier)
-        if before is not None and (after := turn(before)) != before:
-            self._book = self._book.with_(after)
-            await self._store_all([after])
+        if before is None or (after := turn(before)) == before:
+            return
+        self._book = self._book.with_(after)
+        await self._store_all([after])
+        if alarm := after.news_since(before):
+            self.alarm(alarm)
+        if after.status is not before.status:
+            self._tell({identifier: before}, [after])
 
     def _put(self, obligation: Obligation) -> tuple[Moment, ...]:
         before = self._book
         self._book = before.with_(obligation)
         self._wake.set()
-        self._tell(before, [obligation])
-        return (ObligationStored(self._chain.chain_id, self.account, obligation),)
+        self._tell(before.obligations, [obligation])
+        return (ObligationStored(self.chain.chain_id, self.account, obligation),)
 
     async def _store_all(self, changed: Sequence[Obligation], lowered: int | None = None) -> None:
         moments: list[Moment] = []
         if lowered is not None:  # first: what is bound now may be above
-            moments.append(NoncesLowered(self._chain.chain_id, self.account, lowered))
-        moments += (ObligationStored(self._chain.chain_id, self.account, o) for o in changed)
+            moments.append(NoncesLowered(self.chain.chain_id, self.account, lowered))
+        moments += (ObligationStored(self.chain.chain_id, self.account, o) for o in changed)
         if moments:
-            await self._commit(moments)
+            await self.commit(moments)
 
-    def _tell(self, before: ObligationBook, changed: Sequence[Obligation]) -> None:
+    def _tell(self, before: Mapping[str, Obligation], changed: Sequence[Obligation]) -> None:
         """Count what became final and wake who waits."""
         for obligation in changed:
-            old = before.obligations.get(obligation.id)
-            if obligation.status in FINAL and (old is None or old.status is not obligation.status):
+            old = before.get(obligation.id)
+            if obligation.is_final and (old is None or old.status is not obligation.status):
                 self._counts[obligation.status] += 1
         self._told.set()
         self._told = trio.Event()

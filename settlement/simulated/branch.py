@@ -20,16 +20,8 @@ from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, gas_needed
-from tallystick.settlement.simulated.blocks import BlockRecord, Plan, build_block, next_nonce
-from tallystick.settlement.simulated.journal import (
-    BranchChanged,
-    ChainFounded,
-    read_identity,
-    read_records,
-    read_salt,
-    read_world,
-)
-from tallystick.settlement.simulated.ledger import Mint, mint
+from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.world import Layer, World, apply_changes, balance_key, check_conservation
 
@@ -210,7 +202,7 @@ class Branch:
 
     def _load(self, store: Store) -> bool:
         """Go on with what is in the store; return whether there was anything."""
-        identity = read_identity(store)
+        identity = read_fact(store, "identity")
         if identity is None:
             store.commit([ChainFounded(_RULES.encode(self.rules))])
             return False
@@ -220,7 +212,7 @@ class Branch:
             )
         self._world = read_world(store)
         self.records = read_records(store)
-        self.reorganisations = read_salt(store)
+        self.reorganisations = read_fact(store, "salt") or 0
         self._remember(self.records)
         for before, after in zip(self.records, self.records[1:], strict=False):
             if after.header.parent != before.header.hash:

@@ -7,7 +7,7 @@ Rules:
 - A reorganisation drops blocks, puts their transactions back into the pool and mines a longer branch, all in one step.
 - No block makes or loses a coin: a block that would stops the chain with LedgerBroken.
 
-`SimulatedChain` implements `chain.Chain`; `branch` does the work. `rpc_server` serves one to other processes.
+`branch` does the work of `SimulatedChain`. `rpc_server` serves one to other processes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, ContractChannel, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Chain, ContractChannel, Header, TransactionReceipt
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.simulated.blocks import BlockRecord, next_nonce
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
 from tallystick.settlement.simulated.world import balance_key, count_key
 
 BLOCKS_MAX = 1_000
@@ -50,7 +49,7 @@ def _everything(transaction: Transaction) -> bool:
     return True
 
 
-class SimulatedChain:
+class SimulatedChain(Chain):
     """A chain of its own, in process. `store` (with `journal.SCHEMA`) makes it durable; without, it is in memory."""
 
     @checked
@@ -62,21 +61,25 @@ class SimulatedChain:
         """What kind of chain it is."""
         self._branch = Branch(settings, clock, genesis, store)
         self._moved = trio.Event()
-        self.chain_id, self.contract = self._branch.rules.chain_id, self._branch.rules.contract
-        """EIP-155 chain id, and address of the adjudicator."""
 
     def __repr__(self) -> str:
         return f"<SimulatedChain {self.chain_id} at block {self.newest.header.number}>"
 
     # --- the chain interface ------------------------------------------------------------------------------------
 
+    @property
+    def chain_id(self) -> int:
+        return self._branch.rules.chain_id
+
+    @property
+    def contract(self) -> Address:
+        return self._branch.rules.contract
+
     async def head(self) -> Header:
-        """Return the newest block's header."""
         await trio.lowlevel.checkpoint()
         return self.newest.header
 
     async def header(self, number: int) -> Header | None:
-        """Return the header of that number, None above the head."""
         await trio.lowlevel.checkpoint()
         record = self.record(number)
         return record.header if record else None
@@ -87,23 +90,19 @@ class SimulatedChain:
         return tuple(record.block for record in self.slice(first, limit))
 
     async def wait(self, known: bytes) -> None:
-        """Return once the head's hash differs from `known`."""
         await trio.lowlevel.checkpoint()
         while self.newest.header.hash == known:
             await self._moved.wait()
 
     async def submit(self, raw: bytes) -> bytes:
-        """Take a signed transaction into the pool and return its hash; raise TransactionRefused."""
         await trio.lowlevel.checkpoint()
         return self._branch.submit(raw)
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """Return the receipt of a transaction that is in a block of the best branch."""
         await trio.lowlevel.checkpoint()
         return self._branch.receipts.get(transaction)
 
     async def nonce(self, account: Address) -> int:
-        """Return the account's next nonce to be mined."""
         await trio.lowlevel.checkpoint()
         return next_nonce(self._branch.state, account)
 
@@ -113,24 +112,20 @@ class SimulatedChain:
         return self._branch.fee_price()
 
     async def balance(self, account: Address, asset: Address) -> int:
-        """Return what the account holds."""
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(balance_key(asset, account))
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
-        """Return the contract's state of a channel, None if it never existed."""
         await trio.lowlevel.checkpoint()
         state = self._branch.state.channel(channel)
         return view(state) if state else None
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """Return how many channels this pair (in either order) ever opened in this asset."""
         await trio.lowlevel.checkpoint()
         low, high = min(first, second), max(first, second)
         return self._branch.state.number(count_key(low, high, asset))
 
     async def secret_time(self, digest: bytes) -> int | None:
-        """Return the block time at which the secret of this sha256 digest was registered."""
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(HashVerdict().slot(digest)) or None
 

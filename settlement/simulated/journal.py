@@ -8,12 +8,13 @@ it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, at_least, find, table
 from tallystick.settlement.contract.state import ChannelStorage
-from tallystick.settlement.simulated.blocks import BlockRecord
+from tallystick.settlement.simulated.ledger import BlockRecord
 from tallystick.settlement.simulated.world import Value, World
 
 _RECORDS: Codec[BlockRecord] = Codec(BlockRecord, canonical=False)
@@ -59,16 +60,10 @@ def _founded(rows: Rows, moment: ChainFounded) -> None:
 LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {BranchChanged: _moved, ChainFounded: _founded})
 
 
-def read_identity(store: Store) -> bytes | None:
-    """Return which chain the data is of, None if it is new."""
-    row = find(store, _FACTS, "identity")
+def read_fact(store: Store, name: str) -> Any:
+    """Return a fact, None if the data is new: `identity` (which chain it is of), `salt` (how often it reorganised)."""
+    row = find(store, _FACTS, name)
     return row[1] if row else None
-
-
-def read_salt(store: Store) -> int:
-    """Return how often the chain was reorganised."""
-    row = find(store, _FACTS, "salt")
-    return row[1] if row else 0
 
 
 def read_world(store: Store) -> World:

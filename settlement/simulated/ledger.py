@@ -1,31 +1,36 @@
-"""Executing one transaction: nonce, fee, tokens, and the calls of adjudicator and registry.
+"""Executing transactions into blocks: nonces, fees, tokens, and the calls of adjudicator and registry.
 
 A failed call changes nothing but the sender's nonce and the fee: the call runs in a layer of its own, which is dropped.
-The fee goes to the block's miner, so that no coin is made or lost. Nothing here knows of blocks or time passing.
+The fee goes to the block's miner, so that no coin is made or lost. A block holds what takes its effects back.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.objects import NATIVE, Address, Puzzle
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Puzzle
 from tallystick.settlement.chain import (
     ApproveCall,
+    Block,
     Call,
     Event,
+    Header,
     OpenCall,
-    RegisterLinkCall,
-    RegisterProofCall,
-    RegisterSecretCall,
+    RegistryCall,
+    TransactionReceipt,
     TransferCall,
 )
 from tallystick.settlement.contract import verdicts
 from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
-from tallystick.settlement.contract.state import Parameters
+from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.contract.verdicts import verdict_for
-from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.errors import Revert, Reverted, read_revert
 from tallystick.settlement.ethereum.abi import Deployment, decode_call
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
 from tallystick.settlement.simulated.world import (
@@ -33,11 +38,18 @@ from tallystick.settlement.simulated.world import (
     allowance_key,
     balance_key,
     channel_key,
+    check_conservation,
     count_key,
     deposits_key,
     nonce_key,
     supply_key,
 )
+
+NO_PARENT = ZERO32
+"""The parent of the genesis block."""
+
+MINER = Address(keccak(b"tallystick: the account that earns the fees")[12:])
+"""Earns the fees of all blocks. Nobody has its key, so fees are out of circulation but accounted for."""
 
 
 class Execution(msgspec.Struct, frozen=True, array_like=True):
@@ -59,18 +71,65 @@ class Mint(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction in a block, and what came of it."""
+
+    hash: bytes
+    raw: bytes
+    execution: Execution
+
+
+class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """A whole block, and what takes its effects back."""
+
+    header: Header
+    mints: tuple[Mint, ...]
+    entries: tuple[Entry, ...]
+    undo: tuple[tuple[bytes, int | ChannelStorage | None], ...]
+
+    @cached_property
+    def block(self) -> Block:
+        """The block as the chain interface shows it: one for all who follow the chain."""
+        return Block(self.header, tuple(event for _, _, event in self.logs()))
+
+    def logs(self) -> Iterator[tuple[int, bytes, Event]]:
+        """Yield each event with the index and hash of its transaction."""
+        for index, entry in enumerate(self.entries):
+            for event in entry.execution.events:
+                yield index, entry.hash, event
+
+    def receipts(self) -> Iterator[TransactionReceipt]:
+        """Yield the receipt of each transaction."""
+        for entry in self.entries:
+            done = entry.execution
+            revert, sentence = read_revert(done.reason)
+            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, sentence, revert)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a block is built from, besides transactions."""
+
+    rules: Parameters
+    parent: Header | None
+    """None for the genesis block."""
+    time: int
+    gas_limit: int
+    salt: int = 0
+    """Tells blocks of different branches apart that are otherwise equal."""
+
+
 def affordable(state: Layer, transaction: Transaction) -> bool:
     """Whether the sender can pay the fee now. What the call itself takes is the call's business."""
     return state.number(balance_key(NATIVE, transaction.sender)) >= transaction.gas * transaction.price
 
 
-def execute(state: Layer, rules: Parameters, transaction: Transaction, time: int, miner: Address) -> Execution:
+def execute(state: Layer, rules: Parameters, transaction: Transaction, time: int) -> Execution:
     """Run a transaction that is the next of its sender and `affordable`, in a block of `time`."""
     at = Deployment(rules.chain_id, rules.contract)
     gas = gas_needed(transaction.envelope, at)
     fee = gas * transaction.price
     state.add(nonce_key(transaction.sender), 1)
-    _move(state, NATIVE, transaction.sender, miner, fee)
+    _move(state, NATIVE, transaction.sender, MINER, fee)
     attempt = Layer(state)
     try:
         events = _run(attempt, rules, transaction.sender, decode_call(transaction.envelope, at), time)
@@ -102,7 +161,7 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
-        case RegisterSecretCall() | RegisterLinkCall() | RegisterProofCall():
+        case _ if isinstance(call, RegistryCall):
             verdict = verdict_for(call)
             done = verdict.register(call, lambda condition: state.number(verdict.slot(condition)), time)
             state.put(verdict.slot(done.condition), done.kept)
@@ -176,3 +235,39 @@ def _move(state: Layer, asset: Address, payer: Address, payee: Address, amount: 
         raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
     state.add(balance_key(asset, payer), -amount)
     state.add(balance_key(asset, payee), amount)
+
+
+def build_block(state: Layer, plan: Plan, mints: Sequence[Mint], candidates: Iterable[Transaction]) -> BlockRecord:
+    """Return a block filled from `candidates` in their order; its effects are in `state`, a fresh layer.
+
+    Candidates may look at `state`, to see nonces move on. One that does not fit or whose sender cannot pay its fee is
+    left out. Raise LedgerBroken if a coin would be made or lost.
+    """
+    at = Deployment(plan.rules.chain_id, plan.rules.contract)
+    for order in mints:
+        mint(state, plan.rules, order)
+    entries: list[Entry] = []
+    gas = 0
+    for transaction in candidates:
+        if gas + gas_needed(transaction.envelope, at) > plan.gas_limit or not affordable(state, transaction):
+            continue
+        execution = execute(state, plan.rules, transaction, plan.time)
+        entries.append(Entry(transaction.hash, transaction.raw, execution))
+        gas += execution.gas
+    undo = state.before()
+    check_conservation(undo, state.changes, plan.rules.contract)
+    return BlockRecord(_header(plan, mints, entries), tuple(mints), tuple(entries), tuple(undo.items()))
+
+
+def next_nonce(state: Layer, account: Address) -> int:
+    """Return how many of the account's transactions are in blocks, as seen from `state`."""
+    return state.number(nonce_key(account))
+
+
+def _header(plan: Plan, mints: Sequence[Mint], entries: Sequence[Entry]) -> Header:
+    number = plan.parent.number + 1 if plan.parent else 0
+    parent = plan.parent.hash if plan.parent else NO_PARENT
+    content = b"".join(entry.hash for entry in entries)
+    content += b"".join(order.account + order.asset + order.amount.to_bytes(16, "big") for order in mints)
+    numbers = b"".join(value.to_bytes(8, "big") for value in (plan.rules.chain_id, number, plan.time, plan.salt))
+    return Header(number, keccak(parent + numbers + keccak(content)), parent, plan.time)

@@ -100,26 +100,20 @@ class Mempool:
 
         `next_nonce` is asked again after each that was yielded: where it has not moved on, the account is left out.
         """
-        heads: list[tuple[int, int, _PooledTransaction]] = []
-        for account in self._accounts:
-            self._push(heads, account, next_nonce(account), willing)
-        while heads:
-            _, _, waiting = heapq.heappop(heads)
-            yield waiting.transaction
-            following = next_nonce(waiting.transaction.sender)
-            if following == waiting.transaction.nonce + 1:
-                self._push(heads, waiting.transaction.sender, following, willing)
+        heads: list[tuple[int, int, Transaction]] = []
 
-    def _push(
-        self,
-        heads: list[tuple[int, int, _PooledTransaction]],
-        account: Address,
-        nonce: int,
-        willing: Callable[[Transaction], bool],
-    ) -> None:
-        waiting = self._accounts[account].get(nonce)
-        if waiting is not None and willing(waiting.transaction):
-            heapq.heappush(heads, (-waiting.transaction.price, waiting.arrival, waiting))
+        def push(account: Address) -> None:
+            waiting = self._accounts[account].get(next_nonce(account))
+            if waiting is not None and willing(waiting.transaction):
+                heapq.heappush(heads, (-waiting.transaction.price, waiting.arrival, waiting.transaction))
+
+        for account in self._accounts:
+            push(account)
+        while heads:
+            transaction = heapq.heappop(heads)[2]
+            yield transaction
+            if next_nonce(transaction.sender) == transaction.nonce + 1:
+                push(transaction.sender)
 
     def _make_room(self, transaction: Transaction) -> None:
         cheapest = min(self, key=lambda waiting: waiting.price)

@@ -23,8 +23,6 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.chain import Event, Header
-from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.rpc_shapes import (
     REASON,
@@ -37,9 +35,8 @@ from tallystick.settlement.ethereum.rpc_shapes import (
 )
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
 from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, encode_channel
-from tallystick.settlement.simulated.blocks import MINER, BlockRecord, Entry
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry, Mint
 
 WAIT_MAX = 30
 """Seconds that `tally_waitHead` waits at most."""
@@ -62,13 +59,11 @@ async def _block_number(chain: SimulatedChain, params: list[Any]) -> Any:
 
 
 async def _block_by_number(chain: SimulatedChain, params: list[Any]) -> Any:
-    record = chain.record(_read_number(chain, _at(params, 0)))
-    return _write_block(record, chain.settings.gas_limit) if record else None
+    return _write_block(chain, chain.record(_read_number(chain, _at(params, 0))))
 
 
 async def _block_by_hash(chain: SimulatedChain, params: list[Any]) -> Any:
-    record = chain.find(read_bytes(_at(params, 0), "block hash", 32))
-    return _write_block(record, chain.settings.gas_limit) if record else None
+    return _write_block(chain, chain.find(read_bytes(_at(params, 0), "block hash", 32)))
 
 
 async def _get_logs(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -114,7 +109,7 @@ async def _receipt(chain: SimulatedChain, params: list[Any]) -> Any:
     if record is None:
         return None
     entry = next(entry for entry in record.entries if entry.hash == hash)
-    return _write_receipt(entry, record, Deployment(chain.chain_id, chain.contract))
+    return _write_receipt(chain, entry, record)
 
 
 async def _nonce(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -208,13 +203,15 @@ METHODS: dict[str, Method] = {
 }
 
 
-def _write_block(record: BlockRecord, gas_limit: int) -> dict[str, Any]:
+def _write_block(chain: SimulatedChain, record: BlockRecord | None) -> dict[str, Any] | None:
     """Return a block as `eth_getBlockByNumber` gives it, with the hashes of its transactions."""
+    if record is None:
+        return None
     return {
         **write_header(record.header),
         "transactions": [to_hex(entry.hash) for entry in record.entries],
         "gasUsed": quantity(sum(entry.execution.gas for entry in record.entries)),
-        "gasLimit": quantity(gas_limit),
+        "gasLimit": quantity(chain.settings.gas_limit),
         "baseFeePerGas": "0x0",
         "miner": to_hex(MINER),
         "extraData": "0x",
@@ -223,32 +220,28 @@ def _write_block(record: BlockRecord, gas_limit: int) -> dict[str, Any]:
 
 def _write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
     """Return the logs of a block as `eth_getLogs` gives them."""
-    return [
-        _write_log(event, record.header, contract, index, transaction, position)
-        for position, (index, transaction, event) in enumerate(record.logs())
-    ]
+    logs = []
+    for position, (index, transaction, event) in enumerate(record.logs()):
+        log = encode_event(event)
+        logs.append(
+            {
+                "address": to_hex(contract),
+                "topics": [to_hex(topic) for topic in log.topics],
+                "data": to_hex(log.data),
+                "blockNumber": quantity(record.header.number),
+                "blockHash": to_hex(record.header.hash),
+                "transactionHash": to_hex(transaction),
+                "transactionIndex": quantity(index),
+                "logIndex": quantity(position),
+                "removed": False,
+            }
+        )
+    return logs
 
 
-def _write_log(
-    event: Event, header: Header, contract: Address, index: int, transaction: bytes, position: int
-) -> dict[str, Any]:
-    log = encode_event(event)
-    return {
-        "address": to_hex(contract),
-        "topics": [to_hex(topic) for topic in log.topics],
-        "data": to_hex(log.data),
-        "blockNumber": quantity(header.number),
-        "blockHash": to_hex(header.hash),
-        "transactionHash": to_hex(transaction),
-        "transactionIndex": quantity(index),
-        "logIndex": quantity(position),
-        "removed": False,
-    }
-
-
-def _write_receipt(entry: Entry, record: BlockRecord, at: Deployment) -> dict[str, Any]:
+def _write_receipt(chain: SimulatedChain, entry: Entry, record: BlockRecord) -> dict[str, Any]:
     """Return a receipt as `eth_getTransactionReceipt` gives it."""
-    transaction = decode_transaction(entry.raw, at.chain_id)
+    transaction = decode_transaction(entry.raw, chain.chain_id)
     done = entry.execution
     return {
         "transactionHash": to_hex(entry.hash),
@@ -262,7 +255,7 @@ def _write_receipt(entry: Entry, record: BlockRecord, at: Deployment) -> dict[st
         "status": quantity(done.success),
         "gasUsed": quantity(done.gas),
         "effectiveGasPrice": quantity(transaction.price),
-        "logs": [log for log in _write_logs(record, at.contract) if log["transactionHash"] == to_hex(entry.hash)],
+        "logs": [log for log in _write_logs(record, chain.contract) if log["transactionHash"] == to_hex(entry.hash)],
         REASON: done.reason,
     }
 

@@ -72,7 +72,7 @@ def count_key(first: Address, second: Address, asset: Address) -> bytes:
 
 
 class Layer:
-    """Changes above a world or above another layer. Reading sees through; writing stays here until `fold`."""
+    """Changes above a world or above another layer. Reading sees through; writing stays here."""
 
     def __init__(self, below: Mapping[bytes, Value] | Layer) -> None:
         self._below = below

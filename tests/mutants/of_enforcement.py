@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "drop a transaction on an unknown error of the chain node",
         "settlement/sending/obligations.py",
-        "        case _:\n            after = change(after, trouble=text)\n",
-        "        case _:\n            after = finish(after, ObligationStatus.SUPERSEDED, text)\n",
+        "            case _:\n                return change(self, trouble=text)\n",
+        "            case _:\n                return self.finish(ObligationStatus.SUPERSEDED, text)\n",
         ("test_obligations_core.py", "test_obligations_sender.py"),
     ),
     Mutant(
@@ -120,8 +120,8 @@ MUTANTS = (
     Mutant(
         "give a duty up that is refused as malformed",
         "settlement/sending/obligations.py",
-        "                if pays(after.call):\n",
-        "                if True:\n",
+        "                    if after.pays:\n",
+        "                    if True:\n",
         ("test_obligations_lies.py",),
     ),
     Mutant(
@@ -134,7 +134,7 @@ MUTANTS = (
     Mutant(
         "pay again what has no receipt yet",
         "settlement/sending/rounds.py",
-        "if pays(obligation.call) and obligation.status in",
+        "if obligation.pays and obligation.status in",
         "if False and obligation.status in",
         ("test_obligations_lies.py",),
     ),
@@ -148,8 +148,8 @@ MUTANTS = (
     Mutant(
         "let offers rise while nothing can be sent",
         "settlement/sending/rounds.py",
-        "        if barred or obligation.status in FINAL",
-        "        if obligation.status in FINAL",
+        "        if barred or obligation.is_final",
+        "        if obligation.is_final",
         ("test_obligations_lies.py",),
     ),
     Mutant(
@@ -239,8 +239,8 @@ MUTANTS = (
     Mutant(
         "send on a chain that was begun anew",
         "settlement/enforcement/onchain.py",
-        "chain=SameChain(chain, self.follower),",
-        "chain=chain,",
+        "chain=SameChain(node.chain, self.follower),",
+        "chain=node.chain,",
         ("test_chain_reset.py",),
     ),
 )

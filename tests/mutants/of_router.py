@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "count the rounds of gossip by the clock",
         "router/gossip/service.py",
-        "        self._steady = steady or clock\n",
-        "        self._steady = clock\n",
+        "        now = self.steady()\n",
+        "        now = self.clock()\n",
         ("test_clock_steps.py",),
     ),
     Mutant(
@@ -169,8 +169,8 @@ MUTANTS = (
     Mutant(
         "let an opening that came to nothing stand in the way of every invoice",
         "router/network/private_channels.py",
-        "view = self._engine.views.get(identity)\n            if view is None:  #",
-        "view = self._engine.view(identity)\n            if view is None:  #",
+        "view = self._node.engine.views.get(identity)\n            if view is None:  #",
+        "view = self._node.engine.view(identity)\n            if view is None:  #",
         ("test_openings_end.py",),
     ),
     Mutant(

@@ -14,7 +14,7 @@ MUTANTS = (
     ),
     Mutant(
         "name only the newest invoices by their beginning",
-        "sdk/control/lookup_network.py",
+        "sdk/control/lookup.py",
         "found = invoices_beginning(node.store, prefix)",
         "found = [one for one in node.invoices(1_000) if one.payment_hash.hex().startswith(prefix)]",
         ("test_control_beginnings.py",),
@@ -42,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "wait for an absent peer without a word",
-        "sdk/cli/patience.py",
+        "sdk/cli/shell.py",
         "        nursery.start_soon(_tell, node, name, meanwhile)\n",
         "",
         ("test_cli_words.py",),
@@ -147,7 +147,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a fault of the program in one request end the node",
-        "sdk/control/service.py",
+        "sdk/control/server.py",
         "except Exception as error:  # of our own tree",
         "except TallystickError as error:  # of our own tree",
         ("test_control_faults.py",),
@@ -203,14 +203,14 @@ MUTANTS = (
     ),
     Mutant(
         "let a keystore take any memory",
-        "sdk/daemon/keystore_format.py",
+        "sdk/daemon/keystore.py",
         "if 128 * n * r > SCRYPT_BYTES_MAX or",
         "if",
         ("test_keystore_files.py",),
     ),
     Mutant(
         "let a stored address that is none keep a node from starting",
-        "sdk/node/known_peers.py",
+        "sdk/node/whereabouts.py",
         "with contextlib.suppress(InvalidInput):",
         "with contextlib.suppress():",
         ("test_arguments_harmless.py",),

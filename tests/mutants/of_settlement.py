@@ -149,7 +149,7 @@ MUTANTS = (
         "date an answer by when it came, not by when it was asked for",
         "settlement/following/follower.py",
         "            self._take(step, asked)",
-        "            self._take(step, self._elapsed())",
+        "            self._take(step, self.elapsed())",
         CHAIN,
     ),
     Mutant(

@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "give a duty up for ever (tower)",
         "watchtower/watch.py",
-        "self._sender.pursue(duty, head.number)",
-        "self._sender.require(duty)",
+        "self.sender.pursue(duty, head.number)",
+        "self.sender.require(duty)",
         (
             "test_tower_end_to_end.py",
             "test_tower_troubles.py",
@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "let a tower save its position only with a match",
         "watchtower/watch.py",
-        "        await self._commit(moments)\n\n    async def _terms_of_closed",
-        "        if len(moments) > 1:\n            await self._commit(moments)\n\n    async def _terms_of_closed",
+        "        await self.sender.commit(moments)\n\n    async def _terms_of_closed",
+        "        if len(moments) > 1:\n            await self.sender.commit(moments)\n\n    async def _terms_of_closed",
         (
             "test_tower_end_to_end.py",
             "test_tower_troubles.py",
@@ -105,6 +105,13 @@ MUTANTS = (
         ("test_clock_steps.py",),
     ),
     Mutant(
+        "pay for challenges with signatures that the contract refuses",
+        "watchtower/disputes.py",
+        "from tallystick.settlement.ethereum.signatures import verify_signer\n",
+        "from tallystick.channels.protocol.keys import with_recovery_id as verify_signer\n",
+        ("test_tower_appointments.py",),
+    ),
+    Mutant(
         "let one address fill a tower",
         "watchtower/quotas.py",
         "if held >= max(1, free // SHARE) or not free:",
@@ -121,7 +128,7 @@ MUTANTS = (
     Mutant(
         "do not renew what a tower promised",
         "watchtower/client.py",
-        "return channel in self._offers and self._clock() - received > RENEW",
+        "return channel in self._offers and self.clock() - received > RENEW",
         "return False",
         ("test_tower_strangers.py",),
     ),

@@ -18,18 +18,11 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, Header, RegisterSecretCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.obligations import (
-    FINAL,
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
     SendingPolicy,
-    book_of,
-    finish,
-    pays,
-    refuse,
-    with_attempt_signed,
-    with_attempt_taken,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -74,7 +67,7 @@ class AccountWorld:
         self.market = 5
         self.disk: dict[str, Obligation] = {}
         self.disk_highest = -1
-        self.book: ObligationBook = book_of(())
+        self.book = ObligationBook({}, -1)
         self.signed: dict[int, set[tuple[str, int]]] = {}
         self.alarms: list[Alarm] = []
         self.fails: set[str] = set()
@@ -139,7 +132,7 @@ class AccountWorld:
 
     def restart(self) -> None:
         """Begin anew from the disk."""
-        self.book = book_of((o for o in self.disk.values() if not o.resting), self.disk_highest)
+        self.book = ObligationBook({}, self.disk_highest).with_(*(o for o in self.disk.values() if not o.resting))
 
     def observe(self) -> Observation:
         """Return what the chain node says."""
@@ -186,13 +179,14 @@ class AccountWorld:
             fails = identifier in self.fails and not attempt.filler
             tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
             self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
-            self.book = self.book.with_(with_attempt_signed(obligation, tx.raw))
+            self.book = self.book.with_(obligation.with_attempt_signed(tx.raw))
 
     def submit(self, identifier: str, refusal: Refusal | None) -> None:
         """Hand the newest attempt in, which is refused if so said."""
         obligation = self.book.obligations[identifier]
         if refusal is not None:
-            after, alarm = refuse(obligation, refusal, "refused", POLICY)
+            after = obligation.refuse(refusal, "refused", POLICY)
+            alarm = after.news_since(obligation)
             self.alarms += [alarm] if alarm else []
             self.book = self.book.with_(after)
             self.store(after)
@@ -201,21 +195,21 @@ class AccountWorld:
         standing = self.pool.get(tx.nonce)
         if tx.nonce >= len(self.mined()) and (standing is None or tx.price > standing.price):
             self.pool[tx.nonce] = tx
-        self.book = self.book.with_(with_attempt_taken(obligation))
+        self.book = self.book.with_(obligation.with_attempt_taken())
 
     def require(self, identifier: str, *, deadline: int | None, budget: int, paying: bool = True) -> None:
         """Take on a payment, or what does no harm if it is done twice."""
         call: Call = TransferCall(NATIVE, ELSEWHERE, 1 + self.serial) if paying else RegisterSecretCall(bytes(32))
-        self.pays |= {identifier} if pays(call) else set()
         obligation = Obligation(id=identifier, call=call, purpose="a test", budget=budget, deadline=deadline)
+        self.pays |= {identifier} if obligation.pays else set()
         self.book = self.book.with_(obligation)
         self.store(obligation)
 
     def supersede(self, identifier: str) -> None:
         """Say that it is moot."""
         obligation = self.book.obligations.get(identifier)
-        if obligation is not None and obligation.status not in FINAL:
-            obligation = finish(obligation, ObligationStatus.SUPERSEDED, "moot")
+        if obligation is not None and not obligation.is_final:
+            obligation = obligation.finish(ObligationStatus.SUPERSEDED, "moot")
             self.book = self.book.with_(obligation)
             self.store(obligation)
 

@@ -41,7 +41,7 @@ class House:
     def answer(self) -> int:
         """Let the chain answer all questions; return how many there were."""
         asked = 0
-        while (channel := self.gossip.next_question(self.now)) is not None:
+        while (channel := self.gossip.pending.next_question(self.now)) is not None:
             asked += 1
             self.gossip.answer(channel, self.truth.facts(channel), self.now)
         self.take()
@@ -49,7 +49,7 @@ class House:
 
     def hear(self, *announcements: Announcement, peer: bytes = PEER) -> None:
         for frame in wire.frames(list(announcements)):
-            self.gossip.receive(peer, frame, self.now)
+            list(self.gossip.receiving(peer, frame, self.now))
         self.answer()
 
     def pass_time(self, seconds: float, step: float = 1) -> None:

@@ -17,14 +17,14 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import SimulatedDisk
+from tallystick.router.gossip.announcements import Description
 from tallystick.router.gossip.core import Gossip
-from tallystick.router.gossip.own_announcements import Description
 from tallystick.router.gossip.peer_state import GossipStatistics
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.service import GossipService
-from tallystick.router.gossip.sqlite import GOSSIP_SCHEMA
 from tallystick.router.gossip.store import ChannelDropped, EdgeKnown, GraphEvent
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
+from tallystick.router.sqlite import GOSSIP_SCHEMA
 from tallystick.settlement.chain import CooperativelyClosed
 
 Graph = dict[tuple[ChannelId, NodeKey], Edge]
@@ -51,10 +51,11 @@ class GossipNode:
         self.writer = Writer(self.disk.open(), inline=True)
         self.punished: list[bytes] = []
         self.shell = GossipService(
-            self.gossip,
-            truth,
-            self.writer,
+            core=self.gossip,
+            ask=truth.channel,
+            writer=self.writer,
             clock=virtual_clock(),
+            steady=virtual_clock(),
             say=self.say,
             punish=lambda peer, error: self.punished.append(peer),
             tell=self.tell,
@@ -134,7 +135,7 @@ class GossipNetwork:
         async for frame in frames:
             await trio.sleep(self.rng.uniform(0.001, 0.1))
             if self.rng.random() >= self.loss:
-                there.shell.receive(here.name, frame)
+                list(there.shell.receiving(here.name, frame))
 
     def close(self, channel: ChannelId) -> None:
         """Close a channel on chain, and let everybody's follower see it."""
@@ -192,7 +193,7 @@ async def divide_and_heal(seed: int, size: int, assets: Sequence[Address] = (NAT
             if len(node.graph) != 2 * len(channels) or names != len(named):
                 raise AssertionError(f"node {node.number} does not know all channels and names")
         nursery.cancel_scope.cancel()
-    return [node.shell.statistics() for node in people]
+    return [node.gossip.statistics() for node in people]
 
 
 def _open_channels(

@@ -35,20 +35,17 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.values.discretion import Discreet
-from tallystick.router.forwarding.admission import Admission
-from tallystick.router.forwarding.incoming import IncomingLocks
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.policies import Policies
-from tallystick.router.forwarding.ports import FinalLock
+from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.forwarding.service import Router, RoutingOptions
-from tallystick.router.forwarding.sqlite import SCHEMA as CIRCUITS_SCHEMA
-from tallystick.router.network.adapters import NodeChannels
 from tallystick.router.objects import NodeKey
 from tallystick.router.onion.failures import Failure, attribute
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
+from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
-from tallystick.router.onion.sqlite import SCHEMA as REPLAY_SCHEMA
+from tallystick.router.sqlite import CIRCUITS_SCHEMA, ONIONS_SCHEMA
 
-SCHEMAS = (CHANNELS_SCHEMA, CIRCUITS_SCHEMA, REPLAY_SCHEMA)
+SCHEMAS = (CHANNELS_SCHEMA, CIRCUITS_SCHEMA, ONIONS_SCHEMA)
 CONFIRMED = 12
 """Seconds after which a block counts as confirmed."""
 
@@ -161,22 +158,12 @@ class Member:
             fresh=lambda: self.fresh,
         )
         self.channels, options = NodeChannels(self.engine), self.options
-        self.policies = Policies(self.channels, self.store, options.policy_in)
-        self.admission = Admission(
-            self.channels,
-            self.store,
-            options.jamming,
-            options.exposure,
-            named=options.policies,
-            fee=lambda: self.claim_fee,
-            alarm=self.alarms.append,
-        )
+        self.policies = Policies(self.channels, options)
+        self.admission = Admission(self.channels, options, fee=lambda: self.claim_fee, alarm=self.alarms.append)
         self.locks, ends = IncomingLocks(self.channels, self.admission, lambda channel: b""), Ends(self)
         self.router = Router(
-            self.key,
             self.channels,
-            self.store,
-            options.limits,
+            options,
             policies=self.policies,
             admission=self.admission,
             incoming=self.locks,

@@ -9,7 +9,7 @@ table closes it, so that no answer can change while anything relies on it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from tallystick.channels.errors import InvalidInput
@@ -62,6 +62,8 @@ class KindTable(Generic[Entry]):
     def __init__(self, *entries: Entry) -> None:
         self._entries: dict[int, Entry] = {}
         self._closed = False
+        self.find: Callable[[int], Entry | None] = self._first
+        """`find(number)` returns the entry of a kind, None if there is none."""
         for entry in entries:
             self.register(entry)
 
@@ -77,11 +79,15 @@ class KindTable(Generic[Entry]):
             raise InvalidInput(f"kind {number} is taken, or not from 0 to {KIND_MAX}: choose another number")
         self._entries[number] = entry
 
-    def find(self, number: int) -> Entry | None:
-        """Return the entry of a kind, None if there is none."""
-        self._closed = True
-        return self._entries.get(number)
+    def _first(self, number: int) -> Entry | None:
+        """Close the table, and find in it; from now on that is all that `find` does, as every lock asks some times."""
+        self._close()
+        return self.find(number)
 
     def __iter__(self) -> Iterator[Entry]:
-        self._closed = True
+        self._close()
         return iter(self._entries.values())
+
+    def _close(self) -> None:
+        self._closed = True
+        self.find = self._entries.get

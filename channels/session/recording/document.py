@@ -17,15 +17,49 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.messages import Update
 from tallystick.channels.protocol.operations import AddLock, Cancel, Unlock
-from tallystick.channels.session.flight import EndedLock
 from tallystick.channels.session.link_state import LinkState
-from tallystick.channels.session.state import ChannelState
+from tallystick.channels.session.tickets import EndedLock
 from tallystick.channels.values.discretion import Discreet
 
 FORMAT = "tallystick recording 1"
 
 Figures = dict[str, int | float | bool | None]
 """The attributes of a part that holds nothing but numbers; None: infinity."""
+
+
+class ChannelState(Discreet, msgspec.Struct, frozen=True):
+    """A channel with all that works on it, at one moment: what the same inputs bring about again.
+
+    By this a recorded channel and its replay are compared.
+    """
+
+    channel: Channel
+    link: LinkState
+    must_ack: bool
+    """Whether the peer's newest updates wait for our countersignature."""
+    payments: int
+    """How many wait to be signed."""
+    amount: int
+    """What is waiting commits, locks included."""
+    new_locks: int
+    ends: tuple[int, ...]
+    """Locks whose end waits to be signed."""
+    flight: tuple[tuple[int, int], ...]
+    """(number, payments) of each update that waits for its acknowledgement."""
+    outgoing: tuple[tuple[int, int, int, int, bool], ...]
+    """(lock, wanted, released, acknowledged, closing) of each stream of ours."""
+    incoming: tuple[tuple[int, int, int], ...]
+    """(lock, depth, depth stored) of each stream of the peer's."""
+    learned: tuple[int, ...]
+    """Locks of ours whose secrets are known."""
+    early: tuple[int, ...]
+    """Locks of ours whose secrets came while our view of the chain was old."""
+    onions: tuple[int, ...]
+    """Locks of the peer's whose onions are kept."""
+    window: int
+    """Updates that may be in flight."""
+    cuts: int
+    """Connections in a row that were ended because the peer acknowledged nothing."""
 
 
 class SeenProof(Discreet, msgspec.Struct, frozen=True):

@@ -13,14 +13,13 @@ import msgspec
 
 from tallystick.channels.errors import InvalidSignature, TallystickError
 from tallystick.channels.protocol.hashchain import StreamTerms
-from tallystick.channels.session.inputs import Asks, BeginStream, Env, PeerMessage, SignDue, SubmitPayments
+from tallystick.channels.session.inputs import Asks, BeginStream, PeerMessage, SignDue, SubmitPayments
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.recording import inputs_written
-from tallystick.channels.session.recording.document import Asked, Recording, Step, digest
+from tallystick.channels.session.recording.document import Asked, ChannelState, Recording, Step, digest
 from tallystick.channels.session.recording.redaction import Redactor
-from tallystick.channels.session.recording.snapshots import snapshot
+from tallystick.channels.session.recording.snapshots import snapshot, state_of
 from tallystick.channels.session.session import Session
-from tallystick.channels.session.state import ChannelState, state_of
 
 STEPS_MAX = 10_000
 """Inputs that are kept: a recording that becomes longer ends there."""
@@ -93,19 +92,19 @@ class Recorder:
         """Whether all that happened is in it."""
         return self._count < STEPS_MAX and self._bytes < BYTES_MAX
 
-    def take(self, given: Asks[Any], env: Env, act: Callable[..., Any]) -> Any:
+    def take(self, given: Asks[Any], now: float, act: Callable[..., Any]) -> Any:
         """Let an input happen, and take it down."""
         session, keeper = self._session, self._session.locks.keeper
         if keeper is not None and not isinstance(keeper, _Listening):
             session.locks.keeper = cast(LockKeeper, _Listening(keeper, self))
-        happened = _Happened(session, given, env.now)
+        happened = _Happened(session, given, now)
         siblings = self._open[-1].asked[-1].steps if self._open and self._open[-1].asked else self._steps
         siblings.append(happened)
         self._open.append(happened)
         self._count += 1
         self._bytes += _size_of(given)
         try:
-            return act(session, given, env, True)
+            return act(session, given, now, True)
         except TallystickError as error:
             happened.fault = error
             raise

@@ -12,14 +12,13 @@ from typing import Any, cast
 import msgspec
 
 from tallystick.channels.errors import TallystickError
-from tallystick.channels.protocol.messages import decode, encode
-from tallystick.channels.session.inputs import Env, PeerMessage
+from tallystick.channels.protocol.messages import decode
+from tallystick.channels.session.inputs import PeerMessage
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
 from tallystick.channels.session.recording import inputs_written
-from tallystick.channels.session.recording.document import Asked, Recording, Step, digest
-from tallystick.channels.session.recording.snapshots import restored
-from tallystick.channels.session.state import ChannelState, state_of
+from tallystick.channels.session.recording.document import Asked, ChannelState, Recording, Step, digest
+from tallystick.channels.session.recording.snapshots import restored, state_of
 
 
 class Lived(msgspec.Struct, frozen=True):
@@ -49,7 +48,7 @@ class Replay:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._session = restored(recording.start, encode)
+        self._session = restored(recording.start)
         self._step: Step | None = None
         self._questions: Iterator[Asked] = iter(())
         self._within: list[Lived] = []
@@ -80,7 +79,7 @@ class Replay:
         number, refused = self._number, ""
         self._number += 1
         try:
-            process(session, given, Env(step.now))
+            process(session, given, step.now)
         except TallystickError as error:
             refused = f"{type(error).__name__}: {error}"
         finally:

@@ -8,12 +8,12 @@ from typing import Any
 from tallystick.channels.errors import Fault, InvalidSignature
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms
-from tallystick.channels.protocol.messages import Update, decode
+from tallystick.channels.protocol.messages import Update, decode, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects
-from tallystick.channels.session.flight import SentUpdate
 from tallystick.channels.session.recording.document import (
+    ChannelState,
     EarlySecret,
     Figures,
     FlyingUpdate,
@@ -27,7 +27,7 @@ from tallystick.channels.session.recording.document import (
 )
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.streamed import IncomingStreamState, OutgoingStreamState
-from tallystick.channels.session.tickets import Ticket
+from tallystick.channels.session.tickets import SentUpdate, Ticket
 from tallystick.channels.storage.store import Moment
 
 GOOD, BAD = bytes(64), b"\xff" * 64
@@ -134,8 +134,8 @@ def _update(frame: bytes) -> Update:
     return update
 
 
-def restored(start: Snapshot, frame: Any) -> Session:
-    """Return a session that goes on where the recording began; `frame` encodes a message."""
+def restored(start: Snapshot) -> Session:
+    """Return a session that goes on where the recording began."""
     key: Any = StandInKey()
     session = Session(start.channel, key, start.policy, Effects())
     session.peer = key
@@ -153,7 +153,7 @@ def restored(start: Snapshot, frame: Any) -> Session:
         update = flying.update
         ended = list(flying.ended)
         session.sent.append(
-            SentUpdate(update.seq, frame(update), flying.payments, [], ended, flying.agreed, flying.signed)
+            SentUpdate(update.seq, encode(update), flying.payments, [], ended, flying.agreed, flying.signed)
         )
     locks, streams = session.locks, session.streams
     locks.companions = {number: Companion() for number in start.companions}
@@ -182,3 +182,25 @@ def _received(one: ReceivedStream) -> IncomingStreamState:
     for proof in one.waiting:
         stream.waiting = StreamProof.decode(proof)
     return stream
+
+
+def state_of(session: Session) -> ChannelState:
+    """Return a channel as it is now."""
+    outbox, streams, locks = session.outbox, session.streams, session.locks
+    return ChannelState(
+        session.channel,
+        session.link,
+        session.must_ack,
+        outbox.payments,
+        outbox.total,
+        outbox.queued_locks,
+        tuple(outbox.ends),
+        tuple((sent.seq, sent.payments) for sent in session.sent),
+        tuple((s.lock, s.wanted, s.released, s.acked, s.closing) for s in streams.outgoing.values()),
+        tuple((s.lock, s.depth, s.stored) for s in streams.incoming.values()),
+        tuple(sorted(locks.learned)),
+        tuple(locks.early),
+        tuple(locks.onions),
+        session.window.size,
+        session.patience.cuts,
+    )

@@ -1,7 +1,8 @@
-"""The channel layer's tables in SQLite, and how those of older versions were brought to this one."""
+"""The channel layer's tables in SQLite and whose they are, and how older versions were brought to this one."""
 
 from __future__ import annotations
 
+from tallystick.channels.storage.identity import IDENTITY
 from tallystick.channels.storage.schema import CHANNELS
 from tallystick.channels.storage.sqlite.schemas import Schema
 
@@ -54,3 +55,8 @@ UPDATE packets SET seal = tally_seal(channel, lock, onion)
 """
 
 SCHEMA = Schema(CHANNELS, (_MIGRATION_1, _MIGRATION_2, _MIGRATION_3, _MIGRATION_4, _MIGRATION_5, _MIGRATION_6))
+
+IDENTITY_SCHEMA = Schema(
+    IDENTITY,
+    ("CREATE TABLE identity (account BLOB PRIMARY KEY, chain_id TEXT NOT NULL, contract BLOB NOT NULL) WITHOUT ROWID",),
+)

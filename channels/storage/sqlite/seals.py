@@ -125,12 +125,6 @@ def seal_layout(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT OR REPLACE INTO schemas VALUES ('', ?)", (layout,))
 
 
-def unsealed(connection: sqlite3.Connection, tables: Iterable[Table]) -> list[Table]:
-    """Return the tables that SQLite should seal and does not: those of older versions."""
-    made = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    return [table for table in tables if not table.hot and FUNCTION not in made[table.name]]
-
-
 def install(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
     """See to it, within a transaction, that the tables carry seals over all columns. Raise StoreError if that fails."""
     for declared in tables:

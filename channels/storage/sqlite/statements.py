@@ -27,7 +27,8 @@ class SqliteRows:
         """Return the rows of a query. Those of a history are compared with their seals: a start sees new ones alone."""
         table, where, columns, order, limit, joined, counted = query
         checked = table.history != "" and columns == table.columns and not counted
-        form = (table.name, columns, _form(where), order, limit is None, joined is not None, counted)
+        shape, values = _parted(where)
+        form = (table.name, columns, shape, order, limit is None, joined is not None, counted)
         statement = self._statements.get(form)
         if statement is None:
             shown = (*columns, *([COUNT] if counted else []), *(["seal"] if checked else []))
@@ -42,22 +43,18 @@ class SqliteRows:
             if limit is not None:
                 statement += " LIMIT ?"
             self._statements[form] = statement
-        values = _values(where)
         if limit is not None:
             values.append(limit)
         rows = self._connection.execute(statement, values).fetchall()
         return [_checked(table, row) for row in rows] if checked else rows
 
     def add(self, table: Table, *row: Any) -> None:
-        """Add a row; sqlite3.IntegrityError if there is one of its key."""
         self._insert(table, row, "")
 
     def put(self, table: Table, *row: Any) -> None:
-        """Add a row, or replace the one of its key in its place."""
         self._insert(table, row, "UPDATE")
 
     def keep(self, table: Table, *row: Any) -> None:
-        """Add a row unless there is one of its key."""
         self._insert(table, row, "NOTHING")
 
     def _insert(self, table: Table, row: Row, otherwise: str) -> None:
@@ -77,21 +74,22 @@ class SqliteRows:
         if table.hot:
             raise StoreError(f"rows of the table {table.name} are written whole, with their seals: put them")
         where = conditions(where, equal)
-        form = (table.name, tuple(changes), _form(where))
+        shape, values = _parted(where)
+        form = (table.name, tuple(changes), shape)
         statement = self._statements.get(form)
         if statement is None:
             statement = f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in changes)}{_where(where)}"
             self._statements[form] = statement
-        self._connection.execute(statement, [*changes.values(), *_values(where)])
+        self._connection.execute(statement, [*changes.values(), *values])
 
     def delete(self, table: Table, *where: Condition, **equal: Any) -> None:
-        """Delete all rows that fit."""
         where = conditions(where, equal)
-        form = (table.name, _form(where))
+        shape, values = _parted(where)
+        form = (table.name, shape)
         statement = self._statements.get(form)
         if statement is None:
             statement = self._statements[form] = f"DELETE FROM {table.name}{_where(where)}"
-        self._connection.execute(statement, _values(where))
+        self._connection.execute(statement, values)
 
 
 _FIXED = (type(None), bool, enum.Enum)
@@ -101,15 +99,18 @@ def _is_fixed(relation: str, value: Any) -> bool:
     return isinstance(value, _FIXED) or (value == 0 and relation == "=")
 
 
-def _form(where: tuple[Condition, ...]) -> object:
-    """Return what conditions with the same statement have in common."""
-    return tuple(
-        [(column, relation, repr(value) if _is_fixed(relation, value) else ...) for column, relation, value in where]
-    )
-
-
-def _values(where: tuple[Condition, ...]) -> list[Any]:
-    return [value for _, relation, value in where if not _is_fixed(relation, value)]
+def _parted(where: tuple[Condition, ...]) -> tuple[object, list[Any]]:
+    """Return what conditions with the same statement have in common, and the values that are its parameters."""
+    shape: list[str] = []
+    values: list[Any] = []
+    for column, relation, value in where:
+        shape += column, relation
+        if type(value) is not bytes and _is_fixed(relation, value):
+            shape.append(repr(value))
+        else:
+            shape.append("?")
+            values.append(value)
+    return tuple(shape), values
 
 
 def _where(where: tuple[Condition, ...]) -> str:

@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tallystick.channels.errors import StoreError
-from tallystick.channels.storage.directory import DirectoryLock, lock_directory
+from tallystick.channels.errors import StoreError, StoreForeign, StoreVersion
+from tallystick.channels.storage.directory import lock_directory
 from tallystick.channels.storage.sqlite.log_check import verify_log
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.seals import (
@@ -20,13 +20,11 @@ from tallystick.channels.storage.sqlite.seals import (
     install,
     register,
     seal_layout,
-    unsealed,
     verify,
     verify_layout,
     verify_structure,
 )
 from tallystick.channels.storage.sqlite.statements import SqliteRows
-from tallystick.channels.storage.sqlite.versions import migrate, require_known
 from tallystick.channels.storage.store import Moment, Write
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.values.arguments import checked
@@ -44,12 +42,13 @@ class SqliteStore:
         self._rows = SqliteRows(writer)
         self._durable = SqliteRows(reader)
         self._writes: dict[type[Moment], Write] = {}
-        self._lock: DirectoryLock | None = None
+        self._opened = contextlib.ExitStack()
+        """Its connections and the lock of its directory."""
         self.commits = 0
         schemas = tuple(schemas)
         self.tables = tuple(table for schema in schemas for table in schema.subject.tables)
         register(writer)
-        require_known(writer, schemas)
+        _require_known(writer, schemas)
         self.healed = self._verify()
         """A sentence for each table of which damaged rows were dropped."""
         for schema in schemas:
@@ -61,9 +60,8 @@ class SqliteStore:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for schema in schemas:
-                if migrate(self._writer, schema):
-                    install(self._writer, schema.subject.tables)
-            install(self._writer, unsealed(self._writer, self.tables))
+                _migrate(self._writer, schema)
+            install(self._writer, self.tables)
             seal_layout(self._writer)
             self._writer.execute("COMMIT")
         except BaseException:
@@ -104,14 +102,44 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file and give up the data directory."""
-        self._reader.close()
-        self._writer.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._opened.close()
 
     def __repr__(self) -> str:
         return f"<SqliteStore commits={self.commits}>"
+
+
+def _require_known(connection: sqlite3.Connection, schemas: Iterable[Schema]) -> None:
+    """Raise StoreForeign, with nothing changed, if there are parts that whoever opens the store does not know."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        return
+    known = {schema.name for schema in schemas}
+    found = connection.execute("SELECT name FROM schemas WHERE name != '' ORDER BY name")
+    unknown = [str(name) for (name,) in found if name not in known]
+    if unknown:
+        raise StoreForeign(
+            f"the data has parts ({', '.join(unknown)}) that this program does not know: it is of another kind of "
+            "program (a node, a tower and a chain each need a directory of their own) or of a newer version"
+        )
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Bring the part to its newest version, within a transaction."""
+    connection.execute("CREATE TABLE IF NOT EXISTS schemas (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
+    row = connection.execute("SELECT version FROM schemas WHERE name = ?", (schema.name,)).fetchone()
+    version = row[0] if row else 0
+    if version > len(schema.migrations):
+        raise StoreVersion(
+            f"the data's {schema.name} part has version {version}, this program knows up to {len(schema.migrations)}; "
+            "use the newer program that wrote it"
+        )
+    for number in range(version, len(schema.migrations)):
+        try:
+            for statement in schema.migrations[number].split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?)", (schema.name, number + 1))
+        except sqlite3.Error as error:
+            raise StoreError(f"the store's {schema.name} part could not be brought to version {number + 1}") from error
 
 
 def _lay_out_log(path: Path) -> None:
@@ -134,7 +162,7 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
     `durable=False` turns syncing off, for throw-away experiments only. Raise StoreInUse, StoreVersion or StoreError.
     """
     with contextlib.ExitStack() as opened:
-        lock = opened.enter_context(lock_directory(directory, owner))
+        opened.enter_context(lock_directory(directory, owner))
         path = directory / "tally.db"
         if durable:
             verify_log(directory / "tally.db-wal")
@@ -152,6 +180,5 @@ def open_store(directory: Path, schemas: Iterable[Schema], *, owner: str, durabl
                 _lay_out_log(path)
         except UNREADABLE as error:
             raise StoreError(f"the store in {directory} cannot be opened: {error}") from error
-        store._lock = lock
-        opened.pop_all()
+        store._opened = opened.pop_all()
         return store
