@@ -1,4 +1,4 @@
-"""The contract's bytecode under attack, as a state machine: coins are conserved, the honest lose nothing, all can leave.
+"""The contract's bytecode under attack, as a state machine: coins are conserved, and the honest lose nothing.
 
 Anna (side 0) is honest: she keeps her newest proofs, and answers every close in time. Mallory (side 1) closes with any
 pair of what was ever signed, refuses coins or burns their gas, and calls what and when he likes; strangers deposit.
@@ -271,6 +271,5 @@ class Dispute(RuleBasedStateMachine):
 
 
 TestDispute = Dispute.TestCase
-TestDispute.settings = settings(
-    max_examples=int(os.environ.get("TALLY_MACHINE_EXAMPLES", "25")), stateful_step_count=25, deadline=None
-)
+EXAMPLES = int(os.environ.get("TALLY_MACHINE_EXAMPLES", "25"))
+TestDispute.settings = settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None)

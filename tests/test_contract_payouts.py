@@ -132,6 +132,37 @@ def test_a_receiver_that_takes_its_coins_is_never_owed_them_however_little_gas_t
     assert paid > 10
 
 
+def test_a_settlement_is_told_the_locks_that_stand_and_no_others() -> None:
+    world = EvmWorld()
+    world.open()
+    locks = (Lock(1, 300, FAR, 0, digest_of(SECRET)),)
+    world.send(world.channel.close(world.channel.proof(0, 1, 0, locks)), world.parties[1])
+    world.evm.time += PERIOD + 1
+    right = world.contract.held[world.channel.id, 0]
+    for wrong in ((0, right[1]), (299, right[1]), (right[0], bytes(32)), (0, bytes(32))):
+        world.contract.held[world.channel.id, 0] = wrong
+        assert world.refused(SettleCall(world.channel.id)) == "bad-locks"
+    del world.contract.held[world.channel.id, 0]
+    assert world.refused(SettleCall(world.channel.id)) == "bad-locks"
+    world.contract.held[world.channel.id, 0] = right
+    world.send(SettleCall(world.channel.id))
+    view = world.contract.view(world.channel.id)
+    assert view is not None and view.pots == (300, 0)
+
+
+def test_a_reward_is_a_share_of_what_is_forfeited() -> None:
+    with pytest.raises(RuntimeError):
+        EvmWorld(reward_bps=10_001)
+    world = EvmWorld(reward_bps=10_000)
+    world.open()
+    world.send(world.channel.close(), world.parties[0])
+    world.send(world.channel.challenge(world.channel.proof(0, 1, 100, seen=1), tower=TOWER, victim=1))
+    world.evm.time += PERIOD + 1
+    before = world.balance(TOWER)
+    world.send(SettleCall(world.channel.id), STRANGER)
+    assert world.balance(TOWER) == before + 500
+
+
 def test_claims() -> None:
     world = EvmWorld()
     world.open()
