@@ -125,7 +125,8 @@ MUTANTS = (
     ),
     _mutant(
         "withdraw later than agreed",
-        '    assert side < 2, "not-a-participant"\n    assert block.timestamp <= convert(valid_until, uint256), "expired"\n',
+        '    assert side < 2, "not-a-participant"\n'
+        '    assert block.timestamp <= convert(valid_until, uint256), "expired"\n',
         '    assert side < 2, "not-a-participant"\n',
         TWINS,
     ),
@@ -187,7 +188,8 @@ MUTANTS = (
     _mutant("keep locks that a newer proof has not", "        state ^= HELD << side\n", "", TWINS),
     _mutant(
         "believe any locks",
-        '    assert convert(keccak256(abi_encode(held.locked, held.root)), uint256) == self.words[key][4 + side], "bad-locks"\n',
+        "    assert convert(keccak256(abi_encode(held.locked, held.root)), uint256) == self.words[key][4 + side], "
+        '"bad-locks"\n',
         "",
         PAYOUTS,
     ),
@@ -219,7 +221,8 @@ MUTANTS = (
     _mutant("redeem nothing for ever", '    assert decided or not any, "nothing-to-redeem"\n', "", TWINS),
     _mutant(
         "redeem any locks",
-        '    assert convert(keccak256(abi_encode(locked, roots[0])), uint256) == self.words[r.key][slot], "bad-locks"\n',
+        "    assert convert(keccak256(abi_encode(locked, roots[0])), uint256) == self.words[r.key][slot], "
+        '"bad-locks"\n',
         "",
         TWINS,
     ),
