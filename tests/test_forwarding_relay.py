@@ -83,7 +83,7 @@ def test_no_failure_is_made_for_a_lock_that_only_waits(monkeypatch: pytest.Monke
         world.send("ABC", AMOUNTS, SECRET)
         world.settle()
     world["B"].fresh = False
-    monkeypatch.setattr(router._relay, "hide", lambda secret, failure: made.append(failure) or b"reason")
+    monkeypatch.setattr(world["B"].locks, "hide", lambda secret, failure: made.append(failure) or b"reason")
     assert router._decide(channel, came[0], patient=True, again=True) is None and made == []
     assert len(world.pending()) == 1
     assert router._decide(channel, came[0], patient=False, again=True) == [] and len(made) == 1

@@ -23,11 +23,11 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.codes import Code
 from tallystick.router.errors import InvalidOnion
-from tallystick.router.forwarding.admission import Admission
+from tallystick.router.forwarding.admission import Admission, IncomingLocks
 from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, OutboundChannel, Readiness, choose
 from tallystick.router.forwarding.jamming import Bucket
+from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.ports import NodeChannels
-from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, refusal
 from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, Payload, decode_payload
 from tallystick.router.onion.replay import Replays
@@ -68,13 +68,11 @@ class Relay:
     """Decides what becomes of a lock that comes in with an onion: see the module's docstring. Part of a `Router`."""
 
     channels: NodeChannels
+    policies: Policies
     admission: Admission
+    incoming: IncomingLocks
     replays: Replays
     limits: ForwardingLimits
-    policy_of: Callable[[ChannelId], ForwardingPolicy]
-    """Says what is asked for payments over a channel."""
-    hide: Callable[[bytes, Failure], bytes]
-    """Makes the reason of a failure of ours, from the onion's secret."""
 
     def decide(self, channel: ChannelId, added: AddLock, *, again: bool = False) -> tuple[Decision, Sequence[Moment]]:
         """Return what to do with a lock, and what to store in any case. `again`: it was pending at a restart."""
@@ -136,14 +134,14 @@ class Relay:
         return self._fail(peeled, failure, passing=passing)
 
     def _fail(self, peeled: Peeled, failure: Failure, *, passing: bool = False) -> Fail:
-        return Fail(lambda: self.hide(peeled.secret, failure), passing)
+        return Fail(lambda: self.incoming.hide(peeled.secret, failure), passing)
 
     def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel
         way = Readiness.CLOSING
         if view.payable:
             way = Readiness.OPEN if view.usable else Readiness.OFFLINE
-        policy = self.policy_of(channel.id)
+        policy = self.policies.policy_of(channel.id)
         asset = channel.terms.asset
         return OutboundChannel(channel.id, channel.peer_key, asset, policy, way, view.signable, view.lock_slots)
 
@@ -163,7 +161,7 @@ class Relay:
             code = Code.EXPIRY_TOO_SOON
         elif expiry > now + policy.lock_expiry_max:
             code = Code.EXPIRY_TOO_FAR
-        return self.hide(secret, Failure(code))
+        return self.incoming.hide(secret, Failure(code))
 
     def checked(self, circuit: Circuit, lock: Lock, reason: bytes) -> bytes:
         """Return the reason of a reject; a notice is made to name the onion that we sent, else we would be blamed."""

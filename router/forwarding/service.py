@@ -92,9 +92,7 @@ class Router:
         self._alarm = alarm
         self._on_ready = on_ready
         self._replays = Replays(load_onions(channels.disk))
-        self._relay = Relay(
-            channels, admission, self._replays, self._limits, policy_of=policies.policy_of, hide=incoming.hide
-        )
+        self._relay = Relay(channels, policies, admission, incoming, self._replays, self._limits)
         self._forwarder = Forwarder(incoming.hide)
         self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._refused = 0

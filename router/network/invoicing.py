@@ -18,7 +18,6 @@ from tallystick.channels.protocol.objects import (
     to_hash,
     to_text,
 )
-from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import checked
 from tallystick.router.invoices.invoice import Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
@@ -131,7 +130,8 @@ class Invoicing:
 
         Raise InvalidInput if none is held, or ChannelNotReady while this node's view of the chain is old.
         """
-        await self._commit_step(self._receiving.settle(to_hash(secret, "secret")))
+        self._node.channels.store(self._receiving.settle(to_hash(secret, "secret")))
+        await self._node.engine.durable()
 
     @checked
     async def cancel_invoice(self, payment_hash: AnyHash) -> None:
@@ -140,7 +140,8 @@ class Invoicing:
         Raise InvalidInput if it was claimed.
         """
         digest = to_hash(payment_hash)
-        await self._commit_step(self._receiving.cancel(digest))
+        self._node.channels.store(self._receiving.cancel(digest))
+        await self._node.engine.durable()
         self.paid.notify(digest)
 
     @checked
@@ -159,8 +160,3 @@ class Invoicing:
         again: then none is missed and none comes twice, across any crash. Raise InvalidInput.
         """
         return self.paid.after(after)
-
-    async def _commit_step(self, moments: list[Moment]) -> None:
-        """Store moments in the very commit of what was just done to locks."""
-        self._node.channels.store(moments)
-        await self._node.engine.writer.commit(())

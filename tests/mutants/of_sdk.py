@@ -271,4 +271,11 @@ MUTANTS = (
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_connections.py",),
     ),
+    Mutant(
+        "let who listens to many events keep everybody else from working",
+        "sdk/node/news.py",
+        "if not self._given % STRETCH:",
+        "if self._given < 0:",
+        ("test_news_listeners.py",),
+    ),
 )

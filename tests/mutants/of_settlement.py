@@ -201,4 +201,11 @@ MUTANTS = (
         "if False:",
         CHAIN,
     ),
+    Mutant(
+        "overlook a secret among many that the chain registered for others",
+        "settlement/following/index.py",
+        "if len(rows) == len(hashes):",
+        "if len(rows) > len(hashes):",
+        ("test_index_proofs.py",),
+    ),
 )
