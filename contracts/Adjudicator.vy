@@ -259,16 +259,16 @@ def _find(t: Terms, status: uint256) -> (bytes32, bytes32, uint256):
 @pure
 def _check(digest: bytes32, signature: Signature, signer: address):
     s: uint256 = signature.vs & S_MASK
-    assert s <= HALF_ORDER and signer != empty(address) and ecrecover(digest, 27 + (signature.vs >> 255), convert(signature.r, uint256), s) == signer, "bad-signature"
+    assert s <= HALF_ORDER and signer != empty(address) and ecrecover(digest, unsafe_add(27, signature.vs >> 255), convert(signature.r, uint256), s) == signer, "bad-signature"
 
 @internal
 @view
 def _check_both(struct_hash: bytes32, first: address, second: address, by_first: Signature, by_second: Signature):
     digest: bytes32 = keccak256(concat(x"1901", DOMAIN, struct_hash))
     s: uint256 = by_first.vs & S_MASK
-    assert s <= HALF_ORDER and first != empty(address) and ecrecover(digest, 27 + (by_first.vs >> 255), convert(by_first.r, uint256), s) == first, "bad-signature"
+    assert s <= HALF_ORDER and first != empty(address) and ecrecover(digest, unsafe_add(27, by_first.vs >> 255), convert(by_first.r, uint256), s) == first, "bad-signature"
     s = by_second.vs & S_MASK
-    assert s <= HALF_ORDER and second != empty(address) and ecrecover(digest, 27 + (by_second.vs >> 255), convert(by_second.r, uint256), s) == second, "bad-signature"
+    assert s <= HALF_ORDER and second != empty(address) and ecrecover(digest, unsafe_add(27, by_second.vs >> 255), convert(by_second.r, uint256), s) == second, "bad-signature"
 
 @internal
 @view
@@ -282,21 +282,25 @@ def _said_yes(answer: Bytes[32]) -> bool:
     return len(answer) == 0 or (len(answer) == 32 and convert(answer, uint256) == 1)
 
 @internal
+def _moved(asset: address, to: address, amount: uint256, bound: uint256) -> bool:
+    """Try to pay, with so much gas at most; return whether it was done."""
+    done: bool = False
+    if asset == empty(address):
+        done = raw_call(to, b"", value=amount, gas=bound, revert_on_failure=False)
+    else:
+        answer: Bytes[32] = b""
+        done, answer = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32, gas=bound, revert_on_failure=False)
+        done = done and self._said_yes(answer)
+    return done
+
+@internal
 def _pay(asset: address, to: address, amount: uint256):
     """What the receiver or the token refuses is owed: nobody can block anybody else's money."""
     if amount == 0:
         return
-    done: bool = False
     gas: uint256 = msg.gas
-    bound: uint256 = COIN_GAS
-    if asset == empty(address):
-        done = raw_call(to, b"", value=amount, gas=COIN_GAS, revert_on_failure=False)
-    else:
-        bound = TOKEN_GAS
-        answer: Bytes[32] = b""
-        done, answer = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32, gas=TOKEN_GAS, revert_on_failure=False)
-        done = done and self._said_yes(answer)
-    if not done:
+    bound: uint256 = COIN_GAS if asset == empty(address) else TOKEN_GAS
+    if not self._moved(asset, to, amount, bound):
         # It was not for want of gas, which whoever sends the transaction chooses.
         assert gas > bound + bound // 32 + 12_000, "out-of-gas"
         self.owed[asset][to] += amount
@@ -445,12 +449,12 @@ def cooperativeClose(t: Terms, balance0: uint128, balance1: uint128, valid_until
     d1: uint256 = deposits >> 128
     paid0: uint256 = convert(balance0, uint256)
     paid1: uint256 = convert(balance1, uint256)
-    total: uint256 = paid0 + paid1
+    total: uint256 = unsafe_add(paid0, paid1)
     if state & WITHDRAWN != 0:
         withdrawn: uint256 = self.words[key][3]
-        total += (withdrawn & LOW) + (withdrawn >> 128)
+        total = unsafe_add(total, unsafe_add(withdrawn & LOW, withdrawn >> 128))
         self.words[key][3] = 0
-    if total != d0 + d1:
+    if total != unsafe_add(d0, d1):
         # What was deposited since the balances were right is given back.
         first: uint256 = self._share(key, state, d0, d1, total)
         assert first != max_value(uint256), "bad-balances"
@@ -582,8 +586,8 @@ def settle(t: Terms, held0: Held = empty(Held), held1: Held = empty(Held)):
     assert block.timestamp > (state >> 16) & M40, "window-open"
     deposits: uint256 = self.words[key][1]
     transferred: uint256 = self.words[key][2]
-    total: uint256 = (deposits & LOW) + (deposits >> 128)
-    plus: uint256 = (deposits & LOW) + (transferred >> 128)
+    total: uint256 = unsafe_add(deposits & LOW, deposits >> 128)
+    plus: uint256 = unsafe_add(deposits & LOW, transferred >> 128)
     minus: uint256 = transferred & LOW
     if state & WITHDRAWN != 0:
         withdrawn: uint256 = self.words[key][3]
@@ -788,14 +792,7 @@ def claim(asset: address, to: address):
     assert amount != 0, "nothing-owed"
     self.owed[asset][msg.sender] = 0
     log Claimed(account=msg.sender, asset=asset, to=to, amount=amount)
-    done: bool = False
-    if asset == empty(address):
-        done = raw_call(to, b"", value=amount, revert_on_failure=False)
-    else:
-        answer: Bytes[32] = b""
-        done, answer = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32, revert_on_failure=False)
-        done = done and self._said_yes(answer)
-    assert done, "transfer-failed"
+    assert self._moved(asset, to, amount, msg.gas), "transfer-failed"
 
 @external
 def batch(calls: DynArray[Bytes[CALL_SIZE], CALLS_MAX]):

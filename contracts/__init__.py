@@ -31,5 +31,5 @@ class Artifact(msgspec.Struct, frozen=True):
 
 def artifact(name: str = "Adjudicator") -> Artifact:
     """Return a compiled contract of this package."""
-    text = (resources.files(__name__) / "artifacts" / f"{name}.json").read_bytes()
+    text = (resources.files(f"{__name__}.artifacts") / f"{name}.json").read_bytes()
     return msgspec.json.decode(text, type=Artifact)

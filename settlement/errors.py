@@ -87,8 +87,11 @@ class Revert(enum.StrEnum):
     ALREADY_REGISTERED = "already-registered"
     NOTHING_TO_REDEEM = "nothing-to-redeem"
     UNKNOWN_CALL = "unknown-call"
+    TRANSFER_FAILED = "transfer-failed"
+    INEXACT_TRANSFER = "inexact-transfer"
+    NOTHING_OWED = "nothing-owed"
     OUT_OF_GAS = "out-of-gas"
-    """Of a real chain alone: the call used up all the gas that it was given, so nothing of it was done."""
+    """The call used up all the gas that it was given, or left too little for a payout: nothing of it was done."""
 
 
 class Reverted(TallystickError):

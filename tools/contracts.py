@@ -12,25 +12,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import vyper
+
+import tallystick.contracts
 from tallystick.channels.protocol.keys import keccak
 
-ROOT = Path(__file__).resolve().parent.parent
-CONTRACTS = ROOT / "contracts"
+CONTRACTS = Path(tallystick.contracts.__file__).parent
 EVM_VERSION = "cancun"
+CODE_MAX = 24_576
+"""Bytes of code that a contract may have, its immutables included (EIP-170)."""
 
 
 def compiled(source: Path) -> dict[str, Any]:
     """Return what is kept of a contract's compilation."""
     formats = "abi,bytecode,bytecode_runtime,layout"
-    vyper = [sys.executable, "-m", "vyper"]
-    done = subprocess.run([*vyper, "-f", formats, source], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "vyper", "-f", formats, source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     abi, bytecode, runtime, layout = done.stdout.strip().splitlines()
-    version = subprocess.run([*vyper, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "name": source.stem,
-        "compiler": f"vyper {version}",
+        "compiler": f"vyper {vyper.__long_version__}",
         "evm_version": EVM_VERSION,
         "source": keccak(source.read_bytes()).hex(),
         "abi": json.loads(abi),
@@ -38,6 +41,12 @@ def compiled(source: Path) -> dict[str, Any]:
         "runtime": runtime,
         "layout": json.loads(layout),
     }
+
+
+def code_size(contract: dict[str, Any]) -> int:
+    """Return how many bytes of code are on chain."""
+    immutables = contract["layout"]["code_layout"].values()
+    return len(contract["runtime"]) // 2 - 1 + sum(place["length"] for place in immutables)
 
 
 def written(contract: dict[str, Any]) -> str:
@@ -53,13 +62,16 @@ def main() -> int:
     wrong = 0
     for source in sorted(CONTRACTS.glob("*.vy")):
         target = CONTRACTS / "artifacts" / f"{source.stem}.json"
-        text = written(compiled(source))
+        contract = compiled(source)
+        text = written(contract)
         if not check:
             target.write_text(text, "utf-8")
-            print(f"{target.relative_to(ROOT)}: {len(json.loads(text)['runtime']) // 2 - 1:,} bytes of code")
+            size = code_size(contract)
+            wrong += size > CODE_MAX
+            print(f"{target.name}: {size:,} bytes of code, of {CODE_MAX:,}")
         elif not target.exists() or target.read_text("utf-8") != text:
             wrong += 1
-            print(f"{target.relative_to(ROOT)} is not what {source.name} compiles to: run tools/contracts.py")
+            print(f"{target.name} is not what {source.name} compiles to: run tools/contracts.py")
     return wrong
 
 

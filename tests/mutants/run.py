@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import of_channels
+import of_contracts
 import of_enforcement
 import of_ethereum
 import of_router
@@ -29,7 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 300
 
 
-TABLES = (of_channels, of_session, of_settlement, of_ethereum, of_enforcement, of_watchtower, of_router, of_sdk)
+TABLES = (
+    *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
+    *(of_enforcement, of_watchtower, of_router, of_sdk),
+)
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
 
@@ -64,6 +68,15 @@ def run_tests(target: Path, tests: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
+def compile_contracts(target: Path) -> None:
+    """Compile the copy's contracts: what the tests run is the bytecode."""
+    environment = {**os.environ, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, target / "tools" / "contracts.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the contracts could not be compiled:\n{done.stdout}{done.stderr}")
+
+
 def main(names: list[str]) -> int:
     """Try the mutants (all, or those whose names contain one of `names`); return how many survived."""
     survivors = 0
@@ -79,6 +92,8 @@ def main(names: list[str]) -> int:
                 survivors += 1
                 continue
             file.write_text(text.replace(mutant.before, mutant.after))
+            if file.suffix == ".vy":
+                compile_contracts(target)
             survived = run_tests(target, mutant.tests)
             file.write_text(text)
             survivors += survived

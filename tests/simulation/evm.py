@@ -1,4 +1,4 @@
-"""A chain in process that runs real bytecode: accounts, blocks' times, contracts, logs and gas, on an EVM of Rust (pyrevm).
+"""A chain in process that runs real bytecode: accounts, times, contracts, logs and gas, on an EVM of Rust (pyrevm).
 
 No blocks and no fees: each call is a transaction of its own at the time that is set. For tests of the contracts.
 """
@@ -62,25 +62,30 @@ class Evm:
         """What an account holds of the native coin."""
         return self._evm.get_balance(_hex(account))
 
+    def attach(self, account: Address, contract: Address) -> None:
+        """Give an account a contract's code, as a delegation (EIP-7702) does."""
+        code = self._evm.get_code(_hex(contract))
+        fields: dict[str, Any] = {"balance": self.balance(account), "nonce": 0, "code": code}
+        self._evm.insert_account_info(_hex(account), pyrevm.AccountInfo(**fields))
+
     def deploy(self, code: bytes, by: Address) -> Address:
         """Put a contract on the chain; its bytecode is followed by its arguments."""
         self._set_time()
         at = self._evm.deploy(_hex(by), code)
-        self.deployed_gas: int = self._evm.result.gas_used
+        self.deployed_gas: int = self._result().gas_used
         return Address(bytes.fromhex(at[2:]))
 
-    def send(
-        self, by: Address, to: Address, data: bytes = b"", value: int = 0, *, gas: int = GAS_LIMIT
-    ) -> Outcome:
+    def send(self, by: Address, to: Address, data: bytes = b"", value: int = 0, *, gas: int = GAS_LIMIT) -> Outcome:
         """Run a transaction; raise EvmReverted if it did nothing."""
         self._set_time()
         try:
             answer = self._evm.message_call(_hex(by), _hex(to), calldata=data, value=value, gas=gas)
         except RuntimeError as error:
             raise _reverted(str(error)) from error
-        result = self._evm.result
+        result = self._result()
         logs = tuple(
-            (Address(bytes.fromhex(log.address[2:])), Log(tuple(log.data[0]), bytes(log.data[1]))) for log in result.logs
+            (Address(bytes.fromhex(log.address[2:])), Log(tuple(log.data[0]), bytes(log.data[1])))
+            for log in result.logs
         )
         return Outcome(bytes(answer), logs, result.gas_used)
 
@@ -101,7 +106,8 @@ class Evm:
         after = Evm(chain_id=self.chain_id, time=self.time)
         for address, info in self._evm.journal_state.items():
             code, balance = self._evm.get_code(address), self._evm.get_balance(address)
-            fields = {"balance": balance, "nonce": info.nonce, "code": code}  # set_balance would make all of it warm
+            fields: dict[str, Any] = {"balance": balance, "nonce": info.nonce, "code": code}
+            # `set_balance` would make all of it warm.
             after._evm.insert_account_info(address, pyrevm.AccountInfo(**fields))
         for account, numbers in slots.items():
             for slot in numbers:
@@ -110,6 +116,9 @@ class Evm:
                     after._evm.insert_account_storage(_hex(account), slot, value)
                     after._evm.revert(checkpoint)  # it stays in the database, and is cold again
         return after
+
+    def _result(self) -> Any:
+        return self._evm.result
 
     def _set_time(self) -> None:
         self._evm.set_block_env(pyrevm.BlockEnv(timestamp=self.time, gas_limit=60_000_000))

@@ -1,4 +1,4 @@
-"""The adjudicator's contract as its callers see it: the calls of `settlement.chain`, written for its ABI, and its events.
+"""The adjudicator's contract as its callers see it: the calls of `settlement.chain` in its ABI, and its events.
 
 Written from contracts/README.md alone, and not with the product's own encoder, so that each checks the other.
 """
@@ -78,7 +78,7 @@ class LocksHeld(NamedTuple):
 class CallFailed(NamedTuple):
     """A call of a batch did nothing."""
 
-    index: int
+    position: int
     answer: bytes
 
 
@@ -154,6 +154,8 @@ class EvmAdjudicator:
 
     def encode(self, call: Call) -> tuple[bytes, int]:
         """Return a call's data and value."""
+        types: tuple[str, ...]
+        values: tuple[Any, ...]
         match call:
             case OpenCall(terms, deposit):
                 self.know(terms)
@@ -190,8 +192,8 @@ class EvmAdjudicator:
                 held = [self.held.get((channel, side)) for side in (0, 1)]
                 if held == [None, None]:
                     return calldata("settle", (TERMS,), (self._terms(channel),)), 0
-                both = tuple(pair or (0, ZERO32) for pair in held)
-                return calldata("settle", (TERMS, HELD, HELD), (self._terms(channel), *both)), 0
+                values = (self._terms(channel), *(pair or (0, ZERO32) for pair in held))
+                return calldata("settle", (TERMS, HELD, HELD), values), 0
             case RedeemCall(channel, sender, locks):
                 return self.redeem(channel, sender, locks), 0
             case RegisterSecretCall(secret):
@@ -278,9 +280,13 @@ class EvmAdjudicator:
         if log.topics[0] not in _EXTRA:
             return decode_event(log, self.deployment)
         kind, types = _EXTRA[log.topics[0]]
-        values = decode_values(types, log.topics[1] + log.data) if types[-1] != "bytes" else (
-            int.from_bytes(log.topics[1], "big"),
-            *decode_values(("bytes",), log.data),
+        values = (
+            decode_values(types, log.topics[1] + log.data)
+            if types[-1] != "bytes"
+            else (
+                int.from_bytes(log.topics[1], "big"),
+                *decode_values(("bytes",), log.data),
+            )
         )
         extra: Extra = kind(*values)
         return extra

@@ -138,7 +138,9 @@ def _locks(meter: Meter, count: int) -> None:
     fixture = meter.opened()
     secrets = [keccak(b"%d of %d" % (number, count)) for number in range(count)]
     locks = tuple(Lock(number, 10**9 + number, FAR, 0, digest_of(secret)) for number, secret in enumerate(secrets))
-    meter.note(f"close_{count}_locks", fixture.close(fixture.proof(0, 1_000, 10**12, locks, seen=999)), fixture.address(0))
+    meter.note(
+        f"close_{count}_locks", fixture.close(fixture.proof(0, 1_000, 10**12, locks, seen=999)), fixture.address(0)
+    )
     for secret in secrets:
         meter.contract.send(RegisterSecretCall(secret), MALLORY)
         meter.contract.puzzles.add(digest_of(secret))

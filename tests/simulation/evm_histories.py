@@ -1,4 +1,6 @@
-"""Random histories for both executions of the rule book: `PYTHONPATH=tests python -m simulation.evm_histories --calls 100000`.
+"""Random histories for both executions of the rule book.
+
+    PYTHONPATH=tests python -m simulation.evm_histories --calls 100000
 
 Each history is one channel: what two parties could sign and much that they should not, by whoever calls, at times on
 and beside each boundary. All of it comes from the seed.
@@ -18,17 +20,18 @@ from simulation.evm_twins import STRANGER, TOWER, Twins
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id, locks_root
 from tallystick.channels.protocol.hashchain import StreamTerms, walk
-from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, SignedProof
 from tallystick.settlement.chain import (
     Call,
     CloseCall,
+    CooperativeCloseCall,
     DepositCall,
     OpenCall,
     RedeemCall,
     RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
+    WithdrawCall,
 )
 from tallystick.settlement.contract.state import ChannelStatus
 
@@ -57,7 +60,7 @@ class History:
         self.seqs = [0, 0]
         self.signed: tuple[list[SignedProof], list[SignedProof]] = ([], [])
         self.locks: tuple[list[tuple[Lock, ...]], list[tuple[Lock, ...]]] = ([()], [()])
-        self.offers: list[Call] = []
+        self.offers: list[CooperativeCloseCall] = []
         self.secrets = [random.randbytes(32) for _ in range(4)]
         self.seed, self.length = random.randbytes(32), random.randrange(1, 400)
         self.stream = StreamTerms(walk(self.seed, self.length), random.randrange(1, 40), self.length)
@@ -70,7 +73,9 @@ class History:
         """Open, and make so many calls, and then what ends the channel."""
         self._send(self._open())
         if self.twins.channel(self.fixture.id) is None:
-            self._send(OpenCall(self.fixture.terms, self.random.randrange(10_000)), self.random.choice(self.participants))
+            self._send(
+                OpenCall(self.fixture.terms, self.random.randrange(10_000)), self.random.choice(self.participants)
+            )
         for number in range(steps):
             channel = self.twins.channel(self.fixture.id)
             if channel is None or self.random.random() < 0.12:
@@ -101,15 +106,21 @@ class History:
         if by is None:
             both = self.participants
             strangers = 1 if isinstance(call, (OpenCall, CloseCall)) else 4
-            by = self.random.choice((*both, *both, *both, *(self.random.choice((TOWER, STRANGER)) for _ in range(strangers))))
+            by = self.random.choice(
+                (*both, *both, *both, *(self.random.choice((TOWER, STRANGER)) for _ in range(strangers)))
+            )
         self.twins.send(call, by, self.fixture.id)
 
     def _open(self) -> Call:
         terms = self.fixture.terms
         if self.random.random() < 0.1:
             change = self.random.choice(
-                ({"challenge_period": 0}, {"challenge_period": 366 * 86_400 + 1}, {"number": terms.number + 1},
-                 {"asset": Address(b"\x55" * 20)})
+                (
+                    {"challenge_period": 0},
+                    {"challenge_period": 366 * 86_400 + 1},
+                    {"number": terms.number + 1},
+                    {"asset": Address(b"\x55" * 20)},
+                )
             )
             self._send(OpenCall(msgspec.structs.replace(terms, **change), 0))
         return OpenCall(terms, self.random.choice((0, 1, self.random.randrange(10_000), 10_000)))
@@ -119,6 +130,9 @@ class History:
 
     def _deposit(self) -> Call:
         amount = self.random.choice((0, 1, 5, self.random.randrange(10_000)))
+        if self.fixture.terms.asset != NATIVE and self.random.random() < 0.2:
+            amount = 2**110 if self.random.random() < 0.5 else amount
+            self.twins.approve(self.random.choice(self.participants), self.random.choice((0, 10, 2**120)))
         return DepositCall(self.fixture.id, self.random.choice((0, 0, 1, 1, 2)), amount, self.fixture.terms.asset)
 
     def _near(self, time: int) -> int:
@@ -136,16 +150,18 @@ class History:
             return self.random.choice(self.offers)  # what was signed before somebody deposited more
         first = self.random.randrange(total + 1)
         second = total - first + self.random.choice((0, 0, 0, 1))
-        offer = self.fixture.cooperative_close(first, second, self._near(self.twins.time) + self.random.choice((0, 900)))
+        offer = self.fixture.cooperative_close(
+            first, second, self._near(self.twins.time) + self.random.choice((0, 900))
+        )
         self.offers.append(offer)
-        return self._forged(offer) if self.random.random() < 0.3 else None or self._deposit()
+        return self._forged(offer) if self.random.random() < 0.3 else self._deposit()
 
-    def _forged(self, call: Call) -> Call:
+    def _forged(self, call: WithdrawCall | CooperativeCloseCall) -> Call:
         if self.random.random() > 0.15:
             return call
-        first, second = call.signature0, call.signature1  # type: ignore[union-attr]
-        forged = self.random.choice(({"signature0": second, "signature1": first}, {"signature0": bytes(64)}, {"signature1": _high(second)}))
-        return msgspec.structs.replace(call, **forged)  # type: ignore[type-var]
+        first, second = call.signature0, call.signature1
+        forged = self.random.choice(((second, first), (bytes(64), second), (first, _high(second))))
+        return msgspec.structs.replace(call, signature0=forged[0], signature1=forged[1])
 
     def _lock(self, id: int) -> Lock:
         random, now = self.random, self.twins.time
@@ -154,7 +170,9 @@ class History:
             amount = random.choice((self.stream.amount, random.randrange(3_000)))
             return Lock(id, amount, self.expiry, 2, self.stream.condition(self.expiry))
         expiry = random.choice((now - 5, now + random.randrange(3 * PERIOD), self.expiry, 2**64 - 1))
-        return Lock(id, random.choice((0, random.randrange(3_000))), expiry, kind, digest_of(random.choice(self.secrets)))
+        return Lock(
+            id, random.choice((0, random.randrange(3_000))), expiry, kind, digest_of(random.choice(self.secrets))
+        )
 
     def _proof(self, side: int) -> SignedProof:
         random = self.random
@@ -173,10 +191,13 @@ class History:
         if random.random() < 0.06:
             said, first, second = proof.proof, proof.signature, proof.countersignature
             changed = msgspec.structs.replace(said, transferred=said.transferred ^ 1)
-            return random.choice(
-                (SignedProof(said, second, first), SignedProof(said, first, bytes(64)), SignedProof(said, _high(first), second),
-                 SignedProof(changed, first, second))
+            wrong = (
+                (said, second, first),
+                (said, first, bytes(64)),
+                (said, _high(first), second),
+                (changed, first, second),
             )
+            return SignedProof(*random.choice(wrong))
         return proof
 
     def _close(self) -> Call:

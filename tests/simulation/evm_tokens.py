@@ -1,8 +1,13 @@
-"""Tokens for tests of the contract: an ordinary one, and those that break what others promise. Sources, compiled once."""
+"""Tokens for tests of the contract: an ordinary one, and those that break what others promise.
+
+Compiling takes seconds, so tests/vectors/evm_contracts.json keeps what `python -m simulation.evm_tokens` made of them.
+"""
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 from simulation.evm import Evm, calldata, compiled
 from tallystick.channels.protocol.objects import Address
@@ -144,16 +149,27 @@ def __default__():
 """
 
 
-@cache
-def token_code(kind: str) -> bytes:
-    """Return the code of a token: `ordinary`, `silent` (returns nothing) or `false` (returns false, never reverts)."""
-    return compiled(_COMMON + _BODIES[kind])
+SOURCES = {**{kind: _COMMON + body for kind, body in _BODIES.items()}, "receiver": RECEIVER}
+"""What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing) or `false` (they
+return false, and never revert), and an account with code."""
+
+COMPILED = Path(__file__).resolve().parent.parent / "vectors" / "evm_contracts.json"
 
 
 @cache
-def receiver_code() -> bytes:
-    """Return the code of an account that does something when it is paid."""
-    return compiled(RECEIVER)
+def _compiled() -> dict[str, str]:
+    found: dict[str, str] = json.loads(COMPILED.read_text("utf-8"))
+    return found
+
+
+def code_of(name: str) -> bytes:
+    """Return what deploys one of `SOURCES`."""
+    return bytes.fromhex(_compiled()[name])
+
+
+def compile_all() -> dict[str, str]:
+    """Compile all of `SOURCES`; some seconds."""
+    return {name: compiled(source).hex() for name, source in SOURCES.items()}
 
 
 class EvmToken:
@@ -162,7 +178,7 @@ class EvmToken:
     def __init__(self, evm: Evm, by: Address, kind: str = "ordinary") -> None:
         self.evm = evm
         self.by = by
-        self.at = evm.deploy(token_code(kind), by)
+        self.at = evm.deploy(code_of(kind), by)
 
     def send(self, by: Address, name: str, types: tuple[str, ...], *values: object) -> None:
         """Call a function of the token."""
@@ -179,3 +195,7 @@ class EvmToken:
     def balance(self, account: Address) -> int:
         """What an account holds."""
         return int.from_bytes(self.evm.call(self.at, calldata("balanceOf", ("address",), (account,))), "big")
+
+
+if __name__ == "__main__":
+    COMPILED.write_text(json.dumps(compile_all(), indent=1) + "\n", "utf-8")

@@ -17,7 +17,7 @@ from tallystick.settlement.chain import Call, Event
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Reverted
 from tallystick.settlement.simulated import ledger
-from tallystick.settlement.simulated.world import Layer, balance_key
+from tallystick.settlement.simulated.world import Layer, allowance_key, balance_key
 
 TOWER = Address(b"\x77" * 20)
 STRANGER = Address(b"\x88" * 20)
@@ -45,10 +45,9 @@ class Twins:
         for account in self.accounts:
             self.evm.fund(account, FUNDS)
             self.token.mint(account, FUNDS)
-            self.token.approve(account, self.at, 2**120)
+            self.approve(account, 2**120)
             for asset in (NATIVE, self.token.at):
                 ledger.mint(self.state, self.rules, ledger.Mint(account, asset, FUNDS))
-            self.state.put(b"a" + self.token.at + account, 2**120)
         self.calls = 0
         self.verdicts: Counter[tuple[str, str]] = Counter()
 
@@ -64,6 +63,11 @@ class Twins:
     def channel(self, channel: ChannelId) -> ChannelStorage | None:
         """The simulated ledger's state of a channel."""
         return self.state.channel(channel)
+
+    def approve(self, account: Address, amount: int) -> None:
+        """Let the contract take so many of an account's tokens."""
+        self.token.approve(account, self.at, amount)
+        self.state.put(allowance_key(self.token.at, account), amount)
 
     def know(self, terms: Terms) -> None:
         """Tell the contract's caller of a channel's terms."""

@@ -1,0 +1,1 @@
+"""What `tools/contracts.py` made of the contracts: one file each, for `tallystick.contracts.artifact`."""

@@ -1,0 +1,63 @@
+"""What is checked in of the contracts is what their sources compile to, fits on a chain, and is documented."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from simulation.evm import Evm, adjudicator_code, calldata
+from simulation.evm_gas import LIMITS, measure
+from simulation.evm_tokens import COMPILED, compile_all
+from simulation.evm_world import DEPLOYER
+from tallystick.channels.protocol.eip712 import domain_separator
+from tallystick.channels.protocol.keys import keccak
+from tallystick.contracts import artifact
+from tallystick.settlement.errors import Revert
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE_MAX = 24_576
+"""Bytes of code that a contract may have (EIP-170)."""
+
+
+def test_the_artifact_is_what_the_source_compiles_to() -> None:
+    command = [sys.executable, "tools/contracts.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_contracts_of_tests_are_what_their_sources_compile_to() -> None:
+    assert compile_all() == json.loads(COMPILED.read_text())
+
+
+def test_the_contract_fits_on_a_chain_and_knows_where_it_is() -> None:
+    evm = Evm(chain_id=99)
+    evm.fund(DEPLOYER)
+    at = evm.deploy(adjudicator_code(250), DEPLOYER)
+    assert evm.call(at, calldata("domainSeparator", (), ())) == domain_separator(99, at)
+    assert int.from_bytes(evm.call(at, calldata("rewardBps", (), ())), "big") == 250
+    immutables = artifact().layout["code_layout"]
+    size = len(artifact().runtime) // 2 - 1 + sum(place["length"] for place in immutables.values())
+    assert size <= CODE_MAX
+
+
+def test_what_each_call_costs_is_within_bounds() -> None:
+    gas = measure()
+    assert {name: gas[name] for name, limit in LIMITS.items() if gas[name] > limit} == {}
+
+
+def test_the_contract_says_no_word_that_the_rule_book_does_not_know() -> None:
+    source = (ROOT / "contracts" / "Adjudicator.vy").read_text()
+    lines = [line for line in source.splitlines() if "assert" in line or "raise" in line]
+    said = {word for line in lines for word in line.split('"')[1::2]}
+    assert said <= {str(code) for code in Revert}
+    assert said >= {"bad-signature", "out-of-gas", "nothing-owed"}
+
+
+def test_the_artifact_names_its_compiler_and_its_source() -> None:
+    made = artifact()
+    assert made.compiler == "vyper 0.4.3+commit.bff19ea2"
+    assert made.source == keccak((ROOT / "contracts" / "Adjudicator.vy").read_bytes()).hex()
+    names = {entry["name"] for entry in made.abi if entry["type"] == "function"}
+    assert names >= {"open", "close", "challenge", "settle", "redeem", "redeemMany", "batch", "claim"}
