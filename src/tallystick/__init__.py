@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from tallystick.sdk.node.incoming import IncomingPayment
     from tallystick.sdk.node.node import Config, Node
     from tallystick.sdk.node.running import open_node
+    from tallystick.settlement.ethereum.evm.client import open_evm_chain
     from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
     from tallystick.settlement.testing.local import LocalChain
 
@@ -61,6 +62,7 @@ __all__ = [
     "decode_invoice",
     "keccak",
     "load_key",
+    "open_evm_chain",
     "open_node",
     "open_rpc_chain",
 ]
@@ -80,6 +82,7 @@ _HOMES = {
     "sdk.daemon.keystore": ("load_key",),
     "sdk.node.node": ("Config", "Node"),
     "sdk.node.running": ("open_node",),
+    "settlement.ethereum.evm.client": ("open_evm_chain",),
     "settlement.ethereum.rpc_client": ("open_rpc_chain",),
     "settlement.testing.local": ("LocalChain",),
 }

@@ -33,9 +33,9 @@ MARGIN = (5, 4)
 
 MEASURED: dict[type[Call], int] = {
     OpenCall: 180_000,
-    DepositCall: 110_000,
+    DepositCall: 130_000,
     WithdrawCall: 160_000,
-    CooperativeCloseCall: 190_000,
+    CooperativeCloseCall: 220_000,
     CloseCall: 180_000,
     ChallengeCall: 150_000,
     SettleCall: 260_000,
