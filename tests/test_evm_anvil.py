@@ -12,10 +12,10 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from simulation.disputes import CLOSE_KEY, ChannelFixture
+from simulation.disputes import ChannelFixture
 from simulation.local_evm import LocalEvm, bytecode, open_local_evm
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.protocol.eip712 import channel_id, locks_root
+from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock
 from tallystick.sdk.cli.app import app
@@ -297,4 +297,8 @@ def test_the_commands_deploy_and_examine(evm: LocalEvm, tmp_path: Path, monkeypa
     tally("init", "--data", tmp_path / "node", "--light", "--chain-id", 31_337, *options)
     text = (tmp_path / "node" / "config.toml").read_text()
     assert f'rpc = ["{evm.anvil.url}"]' in text and f"start_block = {deployed['start']}" in text
-    assert locks_root([]) == bytes(32) and len(CLOSE_KEY) == 32
+    assert "confirmations = 3\n" in text
+    url, contract = "https://one.example", deployed["contract"]
+    base = ("--rpc", url, "--contract", contract, "--chain-id", 8_453, "--at-risk", 10**18)
+    tally("init", "--data", tmp_path / "base", "--light", *base)
+    assert "confirmations = 60\n" in (tmp_path / "base" / "config.toml").read_text()

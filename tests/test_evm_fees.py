@@ -12,7 +12,7 @@ from tallystick.settlement.chain import ApproveCall, RedeemCall, RegisterLinkCal
 from tallystick.settlement.ethereum.evm.fees import FeeMarket, Offer, market_of, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MEASURED, limit_of, measured
 from tallystick.settlement.ethereum.evm.profiles import COIN, PROFILES, profile_of
-from tallystick.settlement.ethereum.evm.ranges import GROW_AFTER, RangePlan, begin, next_range, pieces
+from tallystick.settlement.ethereum.evm.ranges import GROW_AFTER, RangePlan, begin, next_range
 from tallystick.settlement.ethereum.transactions import GAS
 from tallystick.settlement.sending.obligations import bumped
 
@@ -134,7 +134,6 @@ def test_a_range_grows_again_after_some_were_answered() -> None:
         plan = plan.taken()
     assert plan.size == 1_000, "no longer than it began"
     assert begin(0).size == 1 and begin(1).refused().size == 1
-    assert list(pieces(3, 9, 3)) == [(3, 5), (6, 8), (9, 9)]
 
 
 # --- profiles -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option, prompt
 
 from tallystick.channels.limits import Policy
-from tallystick.sdk.cli.options import Data, Json, PasswordFile
+from tallystick.sdk.cli.options import Data, Json, PasswordFile, amount_option
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, show_alarm
 from tallystick.sdk.cli.tables import show_node
@@ -156,7 +156,13 @@ def init(
     announce_address: Annotated[
         str, Option(help="Where others reach the node, host:port, if not where it listens.", metavar="PLACE")
     ] = "",
-    confirmations: Annotated[int, Option(min=1, help="Depth at which a block counts.")] = 3,
+    confirmations: Annotated[
+        int | None,
+        Option(min=1, help="Depth at which a block counts.", show_default="3; on a real chain, by --at-risk"),
+    ] = None,
+    at_risk: Annotated[
+        int, amount_option(help="On a real chain: what a reorganisation could take, in the chain's coin.")
+    ] = 10**18,
     challenge_period: Annotated[int, Option(min=1, help="Seconds that a unilateral close can be challenged.")] = 86_400,
     challenge_period_max: Annotated[
         int, Option("--max-challenge-period", min=1, help="The longest that a peer may choose for a channel.")
@@ -187,7 +193,7 @@ def init(
             contract=contract or "0x" + ADJUDICATOR.hex(),
             listen=listen,
             announce_address=announce_address,
-            confirmations=confirmations,
+            confirmations=confirmations or _depth(chain_id, at_risk, real=bool(rpc)),
             challenge_period=challenge_period,
             challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
@@ -217,6 +223,13 @@ def init(
 def at_terminal() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty()
+
+
+def _depth(chain_id: int, at_risk: int, *, real: bool) -> int:
+    """Return how deep a block has to be."""
+    from tallystick.settlement.ethereum.evm.profiles import profile_of
+
+    return profile_of(chain_id).depth(at_risk) if real else 3
 
 
 def _ask() -> str:

@@ -48,6 +48,8 @@ def deploy(
 
         return trio.run(run)
 
+    from tallystick.settlement.ethereum.evm.profiles import profile_of
+
     made = run_guarded(work)
     contract = f"0x{made.contract.hex()}"
     if as_json:
@@ -64,6 +66,8 @@ def deploy(
         return
     say(f"contract      {contract}, on chain {made.chain_id} since block {made.block}")
     say(f"transaction   0x{made.transaction.hex()}, {made.gas} units of gas for {made.fee}")
+    if link := profile_of(made.chain_id).link(made.transaction):
+        say(f"to look at    {link}")
     say(f"For a node:   tally init --rpc {rpc} --chain-id {made.chain_id} --contract {contract} --start {made.block}")
 
 

@@ -50,13 +50,16 @@ def parse_url(url: str) -> httpx.URL:
 async def post(client: httpx.AsyncClient, body: bytes, timeout: float, most: int) -> Reply:
     """Send a request and return the answer, which has to be there as a whole within `timeout` seconds.
 
-    Raise ChainUnavailable if it is not, ChainError if it has more than `most` bytes, or what httpx raises.
+    What comes with HTTP status 429 or 5xx is left out. Raise ChainUnavailable if it is not there in time, ChainError if
+    it has more than `most` bytes, or what httpx raises.
     """
     answer = bytearray()
     status, headers = 0, {}
     with trio.move_on_after(timeout) as patience:
         async with client.stream("POST", "", content=body, headers=_HEADERS, timeout=None) as response:
             status, headers = response.status_code, dict(response.headers)
+            if status == 429 or status >= 500:
+                return Reply(status, headers, b"")
             response.headers.pop("content-encoding", None)  # an answer is as long as what was sent
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
                 async for part in parts:

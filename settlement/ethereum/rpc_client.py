@@ -10,15 +10,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
-import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
@@ -29,6 +27,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
+from tallystick.settlement.ethereum.http import make_client, post
 from tallystick.settlement.ethereum.rpc_shapes import (
     quantity,
     read_address,
@@ -96,9 +95,7 @@ async def open_rpc_chain(
     outside of trio. `jitter` returns numbers in [0, 1). `transport` carries the requests (None: TCP).
     """
     require_trio("open_rpc_chain")
-    async with httpx.AsyncClient(
-        base_url=_parse_url(url), timeout=TIMEOUT, trust_env=False, transport=transport, cookies=_no_cookies()
-    ) as client:
+    async with make_client(url, TIMEOUT, transport) as client:
         node = _NodeRequests(client, jitter)
         if expected is None:
             expected = await node.deployment()
@@ -256,7 +253,12 @@ class _NodeRequests:
         most = BLOCKS_BYTES_MAX if method == BLOCKS else RESPONSE_MAX
 
         async def ask() -> Any:
-            return _result(await self._post(body, timeout, most))
+            reply = await post(self._client, body, timeout, most)
+            if reply.status == 429 or reply.status >= 500:
+                raise ChainUnavailable(f"HTTP status {reply.status}")
+            if reply.status != 200:
+                raise ChainError(f"the chain node at {self.url} answers with HTTP status {reply.status}")
+            return _result(reply.body)
 
         def on_fault(error: Exception) -> None:
             self.checked = False
@@ -267,47 +269,6 @@ class _NodeRequests:
         except passing as fault:
             why = (str(fault) or type(fault).__name__)[:TEXT_MAX]
             raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
-
-    async def _post(self, body: bytes, timeout: float, most: int) -> bytes:
-        """Return the answer, which has to be there as a whole in time: one that only goes on and on is none."""
-        answer = bytearray()
-        with trio.move_on_after(timeout) as patience:
-            await self._receive(body, most, answer, patience)
-        if len(answer) > most:
-            raise ChainError(f"the chain node at {self.url} sent more than {most} bytes")
-        if patience.cancelled_caught:
-            raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
-        return bytes(answer)
-
-    async def _receive(self, body: bytes, most: int, answer: bytearray, patience: trio.CancelScope) -> None:
-        # Nothing compressed is asked for, and nothing is unpacked: an answer is as long as what was sent.
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
-        async with self._client.stream("POST", "", content=body, headers=headers, timeout=None) as response:
-            if response.status_code == 429 or response.status_code >= 500:
-                raise ChainUnavailable(f"HTTP status {response.status_code}")
-            if response.status_code != 200:
-                raise ChainError(f"the chain node at {self.url} answers with HTTP status {response.status_code}")
-            response.headers.pop("content-encoding", None)
-            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
-                async for part in parts:
-                    answer += part
-                    if len(answer) > most:
-                        patience.cancel()  # the next part does not come; an error here would not reach what is open
-
-
-def _no_cookies() -> CookieJar:
-    """Return a jar that takes nothing: a chain node has nothing to remember with us."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-
-
-def _parse_url(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidInput(f"{url!r} is no URL of a chain node: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInput(f"the URL of a chain node begins with http:// or https:// and a host, unlike {url!r}")
-    return parsed
 
 
 def _result(body: bytes) -> Any:

@@ -112,9 +112,9 @@ MUTANTS = (
     ),
     Mutant(
         "wait for ever for an answer of the chain node that goes on and on",
-        "settlement/ethereum/rpc_client.py",
-        "        with trio.move_on_after(timeout) as patience:\n",
-        "        with trio.CancelScope() as patience:\n",
+        "settlement/ethereum/http.py",
+        "    with trio.move_on_after(timeout) as patience:\n",
+        "    with trio.CancelScope() as patience:\n",
         ("test_chaos_wire.py",),
     ),
     Mutant(

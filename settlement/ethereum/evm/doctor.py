@@ -162,7 +162,8 @@ def _fees(answer: Any, profile: ChainProfile) -> tuple[Grade, str]:
         market = read_answer(lambda value: read_history(value, profile.tip_min), answer)
     except ChainError as error:
         return Grade.BAD, f"it does not tell what gas costs: {error}"
-    return Grade.GOOD, f"base fee {market.base}, tip {market.tip}: {market.cap} would be offered"
+    data = "; what is taken for a transaction's data comes on top" if profile.data_fee else ""
+    return Grade.GOOD, f"base fee {market.base}, tip {market.tip}: {market.cap} would be offered{data}"
 
 
 def _estimate(answer: Any) -> tuple[Grade, str]:

@@ -6,8 +6,6 @@ a node says against a range of more than one block, half of it is asked for. Wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 GROW_AFTER = 4
@@ -40,9 +38,3 @@ def begin(most: int) -> RangePlan:
 def next_range(plan: RangePlan, first: int, last: int) -> tuple[int, int] | None:
     """Return the next range within `first` to `last`, both included; None if nothing is left."""
     return (first, min(last, first + plan.size - 1)) if first <= last else None
-
-
-def pieces(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Return ranges of `size` that cover `first` to `last`, in order."""
-    for start in range(first, last + 1, size):
-        yield start, min(last, start + size - 1)
