@@ -58,6 +58,23 @@ async def test_blocks_come_with_their_events_and_end_at_the_head(autojump_clock:
         assert (chain.chain_id, chain.contract) == AT
 
 
+async def test_blocks_that_are_asked_for_again_cost_one_header(autojump_clock: trio.testing.MockClock) -> None:
+    node = FakeNode(grown())
+    async with client(one=node) as chain:
+        first = await chain.blocks(0, 100)
+        node.chain.add(DEPOSITED)
+        await trio.sleep(2)
+        node.asked.clear()
+        again = await chain.blocks(1, 100)
+        assert again[:-1] == first[1:] and len(again[-1].events) == 1
+        assert [params[0] for method, params in node.asked if method == "eth_getBlockByNumber"] == ["latest", "0x6"]
+        node.chain.fork(3, 5)
+        await trio.sleep(2)
+        other = await chain.blocks(1, 100)
+        assert [block.header.number for block in other] == list(range(1, 9))
+        assert other[2] == first[3] and other[3] != first[4], "another branch is asked for as a whole"
+
+
 async def test_a_new_head_is_seen_by_looking(autojump_clock: trio.testing.MockClock) -> None:
     node = FakeNode(grown())
     async with client(one=node) as chain, trio.open_nursery() as nursery:

@@ -147,7 +147,7 @@ def test_profiles_are_in_order_and_wait_longer_for_more() -> None:
         depths = [profile.depth(worth) for worth in (0, COIN // 1_000, COIN // 10, COIN, 10**3 * COIN, 10**9 * COIN)]
         assert depths == sorted(depths) and depths[0] >= 2
         assert depths[-1] <= profile.final_blocks
-        assert 0.25 <= profile.poll_seconds <= 2
+        assert 0.5 <= profile.poll_seconds <= 2
     assert PROFILES[0].depth(0) == 3 and PROFILES[0].depth(10**6 * COIN) == 96
     assert PROFILES[0].link(b"\1" * 32) == "https://etherscan.io/tx/0x" + "01" * 32
 

@@ -21,6 +21,7 @@ from tallystick.settlement.ethereum.event_logs import Log, encode_event
 from tallystick.settlement.ethereum.evm.abi import LOCKS_HELD, HeldLocks, held_hash
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, standing
 from tallystick.settlement.ethereum.evm.headers import (
+    RecentHeaders,
     SeenHeader,
     bloom_of,
     check_chain,
@@ -124,6 +125,38 @@ def test_headers_have_to_follow_one_another() -> None:
         with pytest.raises(ChainError):
             check_chain(wrong, first, True)
     check_chain([msgspec.structs.replace(seen[0], proven=False)], 5, False)
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 6), st.integers(0, 11)), max_size=12))
+def test_recent_headers_are_those_of_the_branch_whatever_was_told_before(
+    moves: list[tuple[int, int, int]],
+) -> None:
+    recent, line = RecentHeaders(kept=8), chain(3, first=0)
+    for salt, (grow, drop, back) in enumerate(moves):
+        line = line[: max(1, len(line) - drop)]
+        for _ in range(grow):
+            parent = line[-1].header
+            header = Header(parent.number + 1, keccak(b"%d" % salt + parent.hash), parent.hash, 0)
+            line.append(SeenHeader(header, b"", True))
+        first, last = max(0, len(line) - 1 - back), len(line) - 1
+        at = recent.first_to_ask(first, last)
+        assert first <= at <= last
+        found = recent.joined(first, line[at:])
+        found = line[first:] if found is None else found
+        check_chain(found, first, True)
+        assert found[-1] == line[-1]
+        assert found == line[first:], "one that follows what is known vouches for it"
+        recent.keep(found)
+        assert len(recent._headers) <= 8
+
+
+def test_headers_that_are_known_are_not_asked_for_again() -> None:
+    recent, line = RecentHeaders(), chain(10, first=0)
+    assert recent.first_to_ask(2, 9) == 2
+    recent.keep(line)
+    assert recent.first_to_ask(2, 9) == 9 and recent.first_to_ask(2, 12) == 10 and recent.first_to_ask(11, 12) == 11
+    assert recent.joined(2, []) is None
+    assert recent.joined(2, chain(2, first=10)) is None, "they follow others"
 
 
 @given(st.lists(st.binary(min_size=20, max_size=32), max_size=30), st.binary(min_size=20, max_size=20))

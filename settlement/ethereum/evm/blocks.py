@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import trio
@@ -12,7 +13,7 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import Question
-from tallystick.settlement.ethereum.evm.headers import SeenHeader, check_chain, read_seen
+from tallystick.settlement.ethereum.evm.headers import RecentHeaders, SeenHeader, check_chain, read_seen
 from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
 from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState, newest
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
@@ -41,6 +42,7 @@ class BlockReader:
         self._start = start
         self._plan: RangePlan = begin(profile.range_max)
         self._head: tuple[float, Header] | None = None
+        self._recent = RecentHeaders()
         self._asking = trio.Lock()
 
     async def head(self) -> Header:
@@ -76,15 +78,10 @@ class BlockReader:
         last = min(first + limit - 1, (await self.head()).number)
         if last < first:
             return ()
-        state, answers = await self._nodes.ask_one(
-            *(block_question(number) for number in range(first, last + 1)), at_least=last
-        )
-        headers: list[SeenHeader] = []
-        for answer in answers:
-            seen = self._seen(state, answer)
-            if seen is None:
-                break
-            headers.append(seen)
+        state, told = await self._told(self._recent.first_to_ask(first, last), last)
+        headers = self._recent.joined(first, told)
+        if headers is None:  # another branch, or a node that does not know the newest: all from the first on
+            state, headers = await self._told(first, last)
         try:
             check_chain(headers, first, state.proven and self._profile.header_hash)
             logs = await self._logs(state, first, headers[-1].header.number) if headers else ()
@@ -92,8 +89,17 @@ class BlockReader:
         except ChainError as error:
             self._nodes.blame(state, error)
             raise
+        blocks = blocks_of(headers, logs, self._at)
+        self._recent.keep(headers)
         self._heard.hear(logs)
-        return blocks_of(headers, logs, self._at)
+        return blocks
+
+    async def _told(self, first: int, last: int) -> tuple[NodeState, list[SeenHeader]]:
+        """Return the headers of a range as one node tells them, as far as it knows them."""
+        questions = (block_question(number) for number in range(first, last + 1))
+        state, answers = await self._nodes.ask_one(*questions, at_least=last)
+        seen = [self._seen(state, answer) for answer in answers]
+        return state, [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
 
     async def history(self, first: int) -> History | None:
         """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.

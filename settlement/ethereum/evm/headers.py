@@ -22,6 +22,9 @@ from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_header
 
 BLOOM_BYTES = 256
 
+HEADERS_KEPT = 2_048
+"""The newest headers that are remembered."""
+
 _DATA = ("parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot", "logsBloom")
 _FIELDS = (
     *_DATA,
@@ -93,6 +96,39 @@ def check_chain(headers: Sequence[SeenHeader], first: int, proven: bool) -> None
     for before, after in pairwise(headers):
         if after.header.parent != before.header.hash:
             raise ChainError(f"the chain node's block {after.header.number} does not follow the one before it")
+
+
+class RecentHeaders:
+    """The newest headers that were told, each the child of the one before: those need not be told again.
+
+    A header names its parent by hash, so one that follows the newest known vouches for all that are known.
+    """
+
+    def __init__(self, kept: int = HEADERS_KEPT) -> None:
+        self._kept = kept
+        self._headers: list[SeenHeader] = []
+
+    def first_to_ask(self, first: int, last: int) -> int:
+        """Return from which number on headers up to `last` have to be asked for, to know all from `first` on."""
+        if not self._headers or not self._headers[0].header.number <= first <= self._headers[-1].header.number:
+            return first
+        return min(self._headers[-1].header.number + 1, last)
+
+    def joined(self, first: int, told: Sequence[SeenHeader]) -> list[SeenHeader] | None:
+        """Return all headers from `first` on, the last of which were told now; None if these are of another branch."""
+        if not told:
+            return None
+        start = told[0].header.number
+        known = [seen for seen in self._headers if first <= seen.header.number < start]
+        if len(known) != start - first or (known and known[-1].header.hash != told[0].header.parent):
+            return None
+        return [*known, *told]
+
+    def keep(self, headers: Sequence[SeenHeader]) -> None:
+        """Remember headers that chain."""
+        if headers:
+            before = self.joined(self._headers[0].header.number, headers) if self._headers else None
+            self._headers = (before or list(headers))[-self._kept :]
 
 
 def in_bloom(bloom: bytes, value: bytes) -> bool:

@@ -53,7 +53,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def poll_seconds(self) -> float:
         """How long to wait between two looks for a new head."""
-        return min(2.0, max(0.25, self.block_seconds / 4))
+        return min(2.0, max(0.5, self.block_seconds / 4))
 
     def depth(self, at_risk: int) -> int:
         """Return how many blocks deep (1: the newest) a block has to be for what is at risk, in the native coin."""
