@@ -145,11 +145,30 @@ class ProofRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, ta
     time: int
 
 
+class Owed(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """A payout was refused, by its receiver or by the token: the contract keeps it until the account claims it."""
+
+    account: Address
+    asset: Address
+    amount: int
+
+
+class Claimed(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """All that was owed to an account of an asset was paid, to whom it named."""
+
+    account: Address
+    asset: Address
+    to: Address
+    amount: int
+
+
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
 RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
-Event: TypeAlias = ChannelEvent | RegistryEvent
+AccountEvent: TypeAlias = Owed | Claimed
+"""What concerns an account, and no channel."""
+Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -309,6 +328,13 @@ class RegisterProofCall(Discreet, msgspec.Struct, frozen=True, array_like=True, 
     proof: bytes
 
 
+class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """Take all that the contract owes the caller of an asset, at any account."""
+
+    asset: Address
+    to: Address
+
+
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
 """The calls that touch no channel: they make proofs public."""
 
@@ -322,6 +348,7 @@ Call: TypeAlias = (
     | SettleCall
     | RedeemCall
     | RegistryCall
+    | ClaimCall
     | TransferCall
     | ApproveCall
 )

@@ -17,7 +17,7 @@ from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import Address, Lock, SignedProof
+from tallystick.channels.protocol.objects import NATIVE, Address, Lock, SignedProof
 from tallystick.settlement.chain import (
     DepositCall,
     OpenCall,
@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     RegisterSecretCall,
     SettleCall,
 )
+from tallystick.settlement.simulated.world import balance_key
 
 
 def opened(twins: Twins, number: int, deposits: tuple[int, int] = (600, 400)) -> ChannelFixture:
@@ -42,7 +43,7 @@ def opened(twins: Twins, number: int, deposits: tuple[int, int] = (600, 400)) ->
 def test_random_histories_come_out_the_same(seed: int) -> None:
     twins = campaign(seed, 1_000)
     done = {call for call, verdict in twins.verdicts if not verdict}
-    assert len(done) == 10  # every call did something
+    assert len(done) == 11  # every call did something
 
 
 def test_every_pair_of_stale_proofs_is_judged_the_same_and_every_challenge() -> None:
@@ -119,6 +120,24 @@ def test_a_cooperative_close_gives_back_what_was_deposited_since_for_every_order
                 offer = fixture.cooperative_close(wrong, 0, twins.time + 900)
                 assert twins.send(offer, STRANGER, fixture.id) == "bad-balances"
         assert twins.send(offers[number], STRANGER, fixture.id) == ""
+
+
+def test_a_channel_takes_deposits_below_two_to_the_120() -> None:
+    twins = Twins()
+    fixture = ChannelFixture(contract=twins.at)
+    rich = 2**129
+    for account in (fixture.address(0), STRANGER):
+        twins.evm.fund(account, rich)
+        twins.state.put(balance_key(NATIVE, account), rich)
+    assert twins.send(OpenCall(fixture.terms, 2**120), fixture.address(0), fixture.id) == "bad-amount"
+    assert twins.send(OpenCall(fixture.terms, 2**120 - 5), fixture.address(0), fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 1, 5), STRANGER, fixture.id) == "bad-amount"
+    assert twins.send(DepositCall(fixture.id, 0, 2**128 - 1), STRANGER, fixture.id) == "bad-amount"
+    assert twins.send(DepositCall(fixture.id, 1, 1), STRANGER, fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 0, 3), STRANGER, fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 1, 1), STRANGER, fixture.id) == "bad-amount"
+    offer = fixture.cooperative_close(0, 2**120 - 5, twins.time + 9)
+    assert twins.send(offer, STRANGER, fixture.id) == ""
 
 
 @pytest.mark.parametrize("count", [0, 1, 32, 33, LOCKS_MAX])
