@@ -18,7 +18,7 @@ from tallystick.channels.protocol.keys import PublicKey
 
 Clock = Callable[[], float]
 """Returns the time in Unix seconds. Protocol deadlines never use it: they count in chain time. It may be put forward
-and back at any moment: nothing within one run is counted by it (`SteadyClock`), and what is on disk may be of the
+and back at any moment: nothing within one run is counted by it (`steady_clock`), and what is on disk may be of the
 future."""
 
 Elapsed = Callable[[], float]
@@ -38,20 +38,14 @@ def system_elapsed() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class SteadyClock:
-    """Shows what `clock` showed at first, and goes on at one pace from there, whatever becomes of that one since.
+def steady_clock(clock: Clock, elapsed: Callable[[], float]) -> Clock:
+    """Return a clock that shows what `clock` shows now, and goes on at one pace, whatever becomes of that one.
 
     For whatever is counted within one run: time-outs, rounds, rates, what fades. `elapsed` returns seconds that nobody
     can set, as `trio.current_time` does.
     """
-
-    def __init__(self, clock: Clock, elapsed: Callable[[], float]) -> None:
-        self._elapsed = elapsed
-        self._start = clock() - elapsed()
-
-    def __call__(self) -> float:
-        """Return the time, in the seconds that passed since the start, on top of what the clock showed then."""
-        return self._start + self._elapsed()
+    start = clock() - elapsed()
+    return lambda: start + elapsed()
 
 
 def system_entropy(size: int) -> bytes:

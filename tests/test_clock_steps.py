@@ -14,7 +14,7 @@ import trio
 
 from simulation.gossip_fixtures import DOMAIN, ChainTruth, person
 from simulation.journeys import Journey, configuration
-from tallystick.channels.ports import SteadyClock
+from tallystick.channels.ports import steady_clock
 from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import REST_MAX, Writer
 from tallystick.channels.testing.clock import EPOCH, SteppedClock
@@ -39,7 +39,7 @@ def test_a_steady_clock_goes_on_whatever_becomes_of_the_other() -> None:
     clock, passed = SteppedClock(), [5.0]
 
     async def main() -> None:
-        steady = SteadyClock(clock, lambda: passed[0])
+        steady = steady_clock(clock, lambda: passed[0])
         assert steady() == EPOCH
         clock.step(-YEAR)
         passed[0] += 7

@@ -12,11 +12,11 @@ import pytest
 from tallystick.router.gossip import announcements, reconciliation
 from tallystick.router.gossip import wire as gossip_wire
 from tallystick.router.gossip.policy import GossipPolicy
-from tallystick.router.network import hints
+from tallystick.router.network import private_channels
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "gossip.md").read_text("utf-8")
 POLICY = GossipPolicy()
-MESSAGES = (*typing.get_args(gossip_wire.Message), hints.Told)
+MESSAGES = (*typing.get_args(gossip_wire.Message), private_channels.Told)
 
 
 def test_the_announcements_have_the_fields_that_are_signed() -> None:
@@ -60,7 +60,7 @@ def test_every_limit_is_listed_with_its_default() -> None:
         ("may change {} times at once", int(POLICY.update_burst)),
         ("every {} s. What is kept", POLICY.update_every),
         ("At most {} announcements are in one message", gossip_wire.ITEMS_MAX),
-        ("An invoice names up to {} of the channels", hints.OFFERED),
+        ("An invoice names up to {} of the channels", private_channels.OFFERED),
         ("digests of {} bytes", reconciliation.DIGEST_SIZE),
         ("the first {} of the channel updates", reconciliation.UPDATE_BUCKETS),
         ("the first {} bytes of an announcement's digest", reconciliation.FINGERPRINT_SIZE),

@@ -228,16 +228,8 @@ def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int = 0, rese
     if PublicKey(peer_key).address != terms.participants[1 - side]:
         raise InvalidInput("the peer's key does not belong to the other participant of this channel")
     identity = channel_id(terms)
-    return Channel(
-        identity,
-        terms,
-        side,
-        peer_key,
-        reserve,
-        SignedSimplex(genesis(identity, side)),
-        SignedSimplex(genesis(identity, 1 - side)),
-        reserve_ppm=reserve_ppm,
-    )
+    ours, theirs = (SignedSimplex(genesis(identity, writer)) for writer in (side, 1 - side))
+    return Channel(identity, terms, side, peer_key, reserve, ours, theirs, reserve_ppm=reserve_ppm)
 
 
 def move(channel: Channel, phase: Phase) -> Channel:

@@ -52,9 +52,9 @@ def advance_close(session: Session) -> None:
         or channel.phase is not Phase.OPEN
         or not session.link.ready
         or len(session.outbox)
+        or channel.flight
+        or channel.ours.simplex.locks
     ):
-        return
-    if channel.flight or channel.ours.simplex.locks:
         return
     if not session.link.shutdown_said:
         session.learn(shutdown_said=True)

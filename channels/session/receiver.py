@@ -34,14 +34,15 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     if session.link.missed and message.seq > before.proof.seq + 1:
         session.counting.on_signed(message.seq)
         return
-    if _is_early(session, message.operations):
+    rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
+    unpaid = [lock for lock in _cancelled(session, message.operations) if chain.registered_in_time(lock) is None]
+    if any(lock.expiry >= chain.final and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead
         text = "a lock that is cancelled is not known to have expired here yet"
         leave_aside(session, message, Fault.CANCEL_REFUSED, text)
         return
     session.streams.check_unlocks(message.operations)
-    simplex = core.accept(
-        session.channel, message.seq, message.seen, message.operations, _consent(session, message.operations)
-    )
+    expired = frozenset(lock.id for lock in unpaid if lock.expiry < chain.final)
+    simplex = core.accept(session.channel, message.seq, message.seen, message.operations, expired)
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     session.channel = core.with_peer_update(session.channel, simplex, message.signature)
     session.must_ack = True
@@ -66,25 +67,6 @@ def leave_aside(session: Session, message: Update, code: Fault, text: str) -> No
     session.counting.on_signed(message.seq)
     session.learn(missed=True)
     session.send(Error(session.channel.id, code, text))
-
-
-def _is_early(session: Session, operations: Iterable[Operation]) -> bool:
-    """Whether a lock is cancelled that our confirmed chain does not see expired: the writer's may be ahead."""
-    rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
-    return any(
-        lock.id not in rejected and lock.expiry >= chain.final and chain.registered_in_time(lock) is None
-        for lock in _cancelled(session, operations)
-    )
-
-
-def _consent(session: Session, operations: Iterable[Operation]) -> frozenset[int]:
-    """Return which of the cancelled locks expired unsatisfied by our confirmed view of the chain."""
-    chain = session.chain
-    return frozenset(
-        lock.id
-        for lock in _cancelled(session, operations)
-        if lock.expiry < chain.final and chain.registered_in_time(lock) is None
-    )
 
 
 def _cancelled(session: Session, operations: Iterable[Operation]) -> list[Lock]:

@@ -306,15 +306,8 @@ class Session:
         self.seal()
         channel = self.channel
         self.learn(greeted=True, shutdown_said=False, peer_final=None)
-        self.send(
-            Reestablish(
-                channel.id,
-                channel.newest.proof.seq,
-                channel.ours.statement,
-                channel.theirs.statement,
-                max(0, channel.funding(channel.peer_side)),
-            )
-        )
+        ours, theirs, funding = channel.ours.statement, channel.theirs.statement, channel.funding(channel.peer_side)
+        self.send(Reestablish(channel.id, channel.newest.proof.seq, ours, theirs, max(0, funding)))
         if channel.reserve_ppm:
             self.counting.tell()
 

@@ -91,7 +91,8 @@ class PeerWire:
         self.look_again = math.inf
         """When to look again, even if nothing comes, at what the peer has yet to acknowledge."""
         self._frames: list[bytes] = []
-        self._queued = 0
+        self.waiting = 0
+        """Bytes of memory that wait for the link."""
         self.sent = self.received = 0
         """Bytes of frames so far."""
         self._wake = trio.Event()
@@ -119,11 +120,11 @@ class PeerWire:
     def release(self) -> None:
         """Forget what is queued: the link has ended."""
         self._frames.clear()
-        self._queued = 0
+        self.waiting = 0
         self._repool()
 
     def _repool(self) -> None:
-        share = 0 if self.partner else self._queued
+        share = 0 if self.partner else self.waiting
         self._pool.queued += share - self._pooled
         self._pooled = share
 
@@ -132,17 +133,17 @@ class PeerWire:
     def put(self, frame: bytes) -> None:
         """Queue a frame for sending."""
         self._frames.append(frame)
-        self._queued += len(frame) + FRAME_MEMORY
+        self.waiting += len(frame) + FRAME_MEMORY
         if not self.partner:
             self._repool()
         self._wake.set()
 
     def put_all(self, frames: list[bytes]) -> None:
         """Send frames at once if nothing is queued before them and the link can, else queue them."""
-        if not self._queued and self._prompt is not None and self._prompt.send_now(frames):
+        if not self.waiting and self._prompt is not None and self._prompt.send_now(frames):
             self.sent += sum(map(len, frames))
             if self._prompt.behind:
-                self._queued = 1  # what comes next waits behind it
+                self.waiting = 1  # what comes next waits behind it
                 self._wake.set()
         else:
             for frame in frames:
@@ -151,7 +152,7 @@ class PeerWire:
     def put_unless_busy(self, frame: bytes) -> bool:
         """Queue a frame that may be lost; return whether there was room."""
         most = SAY_BYTES_MAX if self.partner else STRANGER_QUEUE_MAX
-        if self._queued + len(frame) + FRAME_MEMORY > most or (not self.partner and self._pool.full):
+        if self.waiting + len(frame) + FRAME_MEMORY > most or (not self.partner and self._pool.full):
             return False
         self.put(frame)
         return True
@@ -165,16 +166,11 @@ class PeerWire:
             self.listening.deadline = min(self.listening.deadline, self.probe_ends)
 
     @property
-    def waiting(self) -> int:
-        """Bytes of memory that wait for the link."""
-        return self._queued
-
-    @property
     def full(self) -> bool:
         """Whether more waits than may."""
         if self.partner:
-            return self._queued > QUEUE_BYTES_MAX
-        return self._queued > STRANGER_QUEUE_MAX or (self._queued > 0 and self._pool.full)
+            return self.waiting > QUEUE_BYTES_MAX
+        return self.waiting > STRANGER_QUEUE_MAX or (self.waiting > 0 and self._pool.full)
 
     async def room(self) -> None:
         """Wait while the queue is full."""
@@ -188,10 +184,10 @@ class PeerWire:
             await self._wake.wait()
             self._wake = trio.Event()
             frames, self._frames = self._frames, []
-            if frames or self._queued:
+            if frames or self.waiting:
                 await self.link.send(frames)
                 self.sent += sum(map(len, frames))
-            self._queued = sum(map(len, self._frames)) + FRAME_MEMORY * len(self._frames)
+            self.waiting = sum(map(len, self._frames)) + FRAME_MEMORY * len(self._frames)
             if self._pooled:
                 self._repool()
             self._drained.set()

@@ -265,7 +265,7 @@ class Knowledge:
 
     def _is_back(self, channel: ChannelId, node: NodeKey) -> None:
         """Something passed over a direction, to a node."""
-        for place in ((channel, node), node):
+        for place in ((channel, node), node) if self._brief else ():
             if place in self._brief:
                 self._allow(place)
 
@@ -315,8 +315,12 @@ class Knowledge:
         if edge is None or (channel, node) in self._own:
             return
         capacity = capacity_of(edge)
-        known = news(self._belief(edge, capacity, now), capacity)
-        self._beliefs[channel] = known.with_ends_swapped(capacity) if edge.source < edge.target else known
+        known = self._beliefs.get(channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            known = news(known.with_ends_swapped(capacity), capacity).with_ends_swapped(capacity)
+        else:
+            known = news(known, capacity)
+        self._beliefs[channel] = known
         self._changed.add(channel)
         if len(self._beliefs) > self.beliefs_max + self.beliefs_max // 8:
             self._forget(now)
@@ -329,15 +333,13 @@ class Knowledge:
         if own is not None:
             return own, own + 1
         capacity = capacity_of(edge)
-        if edge.channel not in self._beliefs:
+        belief = self._beliefs.get(edge.channel)
+        if belief is None:
             return 0, capacity + 1
-        belief = self._belief(edge, capacity, now)
+        belief = belief.with_fading(capacity, now, self.half_life)
+        if edge.source < edge.target:
+            belief = belief.with_ends_swapped(capacity)
         return belief.lower, belief.upper
-
-    def _belief(self, edge: Edge, capacity: int, now: float) -> Belief:
-        """Return what is left of what was known of a direction."""
-        known = self._beliefs.get(edge.channel, Belief(0, capacity + 1, now)).with_fading(capacity, now, self.half_life)
-        return known.with_ends_swapped(capacity) if edge.source < edge.target else known
 
     def _touch(self, channel: ChannelId) -> None:
         for slot in self.graph.slots_of(channel):

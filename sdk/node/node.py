@@ -27,7 +27,7 @@ from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.views import EngineStatistics
-from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, SteadyClock
+from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, steady_clock
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
 from tallystick.channels.session.effects import Event
@@ -172,7 +172,7 @@ class Node:
                 peers=self.peers,
                 options=config.payments,
                 clock=clock,
-                steady=SteadyClock(clock, trio.current_time),
+                steady=steady_clock(clock, trio.current_time),
                 entropy=entropy,
                 alarm=self.news.alarm,
             ),

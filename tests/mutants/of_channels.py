@@ -315,8 +315,8 @@ MUTANTS = (
     Mutant(
         "count what waits for a peer by its bytes alone",
         "channels/transport/wires.py",
-        "self._queued += len(frame) + FRAME_MEMORY",
-        "self._queued += len(frame)",
+        "self.waiting += len(frame) + FRAME_MEMORY",
+        "self.waiting += len(frame)",
         ("test_doors_strangers.py",),
     ),
     Mutant(

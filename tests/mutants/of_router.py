@@ -187,4 +187,11 @@ MUTANTS = (
         "        self._refused += 1\n        0 and self._incoming.release(",
         ("test_forwarding_relay.py",),
     ),
+    Mutant(
+        "settle a held payment of which a part is gone",
+        "router/receiving/payee.py",
+        "            group.held = group.sum >= group.total\n",
+        "            pass\n",
+        ("test_payee_parts.py",),
+    ),
 )
