@@ -122,6 +122,15 @@ def test_a_cooperative_close_gives_back_what_was_deposited_since_for_every_order
         assert twins.send(offers[number], STRANGER, fixture.id) == ""
 
 
+def test_withdrawals_take_what_is_there_and_no_more() -> None:
+    twins = Twins()
+    fixture = opened(twins, 0)
+    steps = ((0, 600, ""), (1, 401, "bad-amount"), (1, 100, ""), (1, 401, "bad-amount"), (0, 901, "bad-amount"))
+    for side, total, verdict in (*steps, (0, 600, "bad-amount"), (1, 400, ""), (0, 601, "bad-amount")):
+        assert twins.send(fixture.withdrawal(side, total, twins.time), TOWER, fixture.id) == verdict
+    assert twins.send(fixture.cooperative_close(0, 0, twins.time), TOWER, fixture.id) == ""
+
+
 def test_a_channel_takes_deposits_below_two_to_the_120() -> None:
     twins = Twins()
     fixture = ChannelFixture(contract=twins.at)
