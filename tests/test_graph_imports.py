@@ -115,6 +115,14 @@ def test_cln_with_amounts_of_either_kind() -> None:
     assert second.policy == ForwardingPolicy(base_fee=2, fee_ppm=20, minimum=5, enabled=False)
 
 
+def test_what_else_a_file_holds_is_not_looked_at() -> None:
+    """As in CLN's channels and nodes in one file, whose nodes are not like LND's."""
+    graph = read_graph(as_json(CLN | {"nodes": [{"nodeid": ANN, "alias": "Ann"}]}))
+    assert (graph.source, len(graph.edges), dict(graph.aliases)) == ("cln", 2, {})
+    graph = read_graph(as_json(LND | {"channels": 7}))
+    assert (graph.source, graph.skipped, dict(graph.aliases)) == ("lnd", 1, {bytes.fromhex(ANN): "Ann"})
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 def test_csv(pack: Any) -> None:
     graph = read_graph(pack(CSV.encode()))

@@ -93,6 +93,11 @@ class _LndEdge(msgspec.Struct, gc=False):
     node2_policy: _LndPolicy | None = None
 
 
+class _LndGraph(msgspec.Struct):
+    edges: list[_LndEdge]
+    nodes: list[_LndNode] = []
+
+
 # --- CLN -------------------------------------------------------------------------------------------------------------
 
 
@@ -109,12 +114,15 @@ class _ClnChannel(msgspec.Struct, gc=False):
     htlc_maximum_msat: Amount = 0
 
 
-class _Json(msgspec.Struct):
-    """Either of both formats: one has edges, the other channels."""
+class _ClnGraph(msgspec.Struct):
+    channels: list[_ClnChannel]
 
-    edges: list[_LndEdge] | None = None
-    nodes: list[_LndNode] = []
-    channels: list[_ClnChannel] | None = None
+
+class _Shape(msgspec.Struct):
+    """What tells the two JSON formats apart. What else there is may be of any shape: it is not looked at."""
+
+    edges: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    channels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_graph(data: bytes) -> ImportedGraph:
@@ -123,14 +131,15 @@ def read_graph(data: bytes) -> ImportedGraph:
     if data.lstrip()[:1] != b"{":
         return _gather("csv", _read_csv(data))
     try:
-        found = msgspec.json.decode(data, type=_Json)
+        shape = msgspec.json.decode(data, type=_Shape)
+        if shape.edges is not msgspec.UNSET:
+            lnd = msgspec.json.decode(data, type=_LndGraph)
+            aliases = {_key(node.pub_key): node.alias for node in lnd.nodes if node.alias}
+            return _gather("lnd", _read_lnd(lnd.edges), aliases)
+        if shape.channels is not msgspec.UNSET:
+            return _gather("cln", _read_cln(msgspec.json.decode(data, type=_ClnGraph).channels))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"this JSON is no graph of a Lightning node: {error}") from error
-    if found.edges is not None:
-        aliases = {_key(node.pub_key): node.alias for node in found.nodes if node.alias}
-        return _gather("lnd", _read_lnd(found.edges), aliases)
-    if found.channels is not None:
-        return _gather("cln", _read_cln(found.channels))
     raise InvalidInput(
         "this JSON is neither the output of `lncli describegraph` (it has no `edges`) nor that of `lightning-cli "
         "listchannels` (it has no `channels`)"
