@@ -12,6 +12,9 @@ UINT64_MAX = 2**64 - 1
 AMOUNT_MAX = 2**128 - 1
 """Largest amount and largest cumulative total, in the asset's smallest unit."""
 
+DEPOSITS_MAX = 2**120 - 1
+"""What both sides may have deposited into a channel in all: the contract keeps two such sums in one word."""
+
 MESSAGE_MAX = 65_535
 """Bytes of one encoded message (the length field of a BOLT 8 packet has 16 bits)."""
 

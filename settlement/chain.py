@@ -146,11 +146,30 @@ class ProofRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, ta
     time: int
 
 
+class Owed(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """A payout was refused, by its receiver or by the token: the contract keeps it until the account claims it."""
+
+    account: Address
+    asset: Address
+    amount: int
+
+
+class Claimed(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """All that was owed to an account of an asset was paid, to whom it named."""
+
+    account: Address
+    asset: Address
+    to: Address
+    amount: int
+
+
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
 RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
-Event: TypeAlias = ChannelEvent | RegistryEvent
+AccountEvent: TypeAlias = Owed | Claimed
+"""What concerns an account, and no channel."""
+Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -161,12 +180,10 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """Blocks that no reorganisation reaches, without those that hold no events."""
+    """Blocks that no reorganisation reaches, in order up to `last`, without those that hold no events."""
 
     blocks: tuple[Block, ...]
-    """In order, each with one event at least."""
     last: Header
-    """So far it goes: there is no event in any other block up to this one."""
 
 
 class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
@@ -327,6 +344,13 @@ class RegisterProofCall(Discreet, msgspec.Struct, frozen=True, array_like=True, 
     proof: bytes
 
 
+class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """Take all that the contract owes the caller of an asset, at any account."""
+
+    asset: Address
+    to: Address
+
+
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
 """The calls that touch no channel: they make proofs public."""
 
@@ -340,6 +364,7 @@ Call: TypeAlias = (
     | SettleCall
     | RedeemCall
     | RegistryCall
+    | ClaimCall
     | TransferCall
     | ApproveCall
 )
@@ -388,20 +413,16 @@ class Chain(Protocol):
         """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
 
     async def history(self, first: int) -> History | None:
-        """What is known of blocks from number `first` on that stay, in one piece of any length.
-
-        None if there are none such, or if this chain tells every block: then `blocks` does.
-        """
+        """A piece of what stays, from number `first` on; None if nothing does, or `blocks` has to tell every block."""
         return None
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`. May return early."""
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
-        """Return `call` as a transaction of this chain that offers at most `price` per unit of gas.
+        """Return `call` as a transaction at most `price` per unit of gas; `tip`: of the one it replaces, 0 if of none.
 
-        `tip` is that of the one that it replaces, 0 if it replaces none: it offers more. Raise InvalidInput if the call
-        cannot be written, ChainUnavailable if the chain node does not tell what it needs for that.
+        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not told.
         """
 
     async def submit(self, raw: bytes) -> bytes:

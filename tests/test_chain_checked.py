@@ -12,14 +12,17 @@ from simulation.disputes import ChannelFixture
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.chain import (
+    AccountEvent,
     Block,
     ChannelEvent,
+    Claimed,
     Closed,
     Deposited,
     LinkRegistered,
     OpenCall,
+    Owed,
     SecretRegistered,
     TransactionReceipt,
 )
@@ -119,6 +122,9 @@ async def test_headers_with_such_numbers_are_refused(field: str, value: int) -> 
         lambda time: Deposited(ChannelId(bytes(31)), 1, 5),
         lambda time: Closed(ChannelId(bytes(32)), 0, 0, 0, bytes(32), 2**63),
         lambda time: Closed(ChannelId(bytes(32)), 0, 2**64, 0, bytes(32), time),
+        lambda time: Owed(Address(bytes(19)), NATIVE, 5),
+        lambda time: Owed(Address(bytes(20)), NATIVE, 2**256),
+        lambda time: Claimed(Address(bytes(20)), NATIVE, Address(bytes(21)), 5),
         lambda time: "an event",
     ],
 )
@@ -128,6 +134,13 @@ async def test_events_that_cannot_be_are_refused(change: Any) -> None:
         check_block(Block(header, (change(header.time),)))
     with pytest.raises(TallystickError):
         await lying(blocks=(Block(header, (change(header.time),)),)).blocks(0, 1)
+
+
+def test_somebodys_own_token_may_have_any_number_of_units() -> None:
+    """Anybody can make the contract owe so many: what it says of that must stop nobody who follows the chain."""
+    someone = Address(bytes(20))
+    events = (Owed(someone, someone, 2**256 - 1), Claimed(someone, someone, someone, 2**256 - 1))
+    check_block(Block(LocalChain().newest.header, events))
 
 
 def test_a_header_without_a_whole_hash_is_refused() -> None:
@@ -168,5 +181,5 @@ async def test_an_answer_that_does_not_end_is_given_up(autojump_clock: trio.test
 
 def test_every_field_of_a_channels_event_is_checked_or_cannot_be_wrong() -> None:
     flags = {"convicts", "convicted"}
-    for kind in get_args(ChannelEvent):
+    for kind in (*get_args(ChannelEvent), *get_args(AccountEvent)):
         assert set(kind.__struct_fields__) - flags - {"terms"} <= set(checked._NUMBERS) | set(checked._SIZES)

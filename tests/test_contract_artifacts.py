@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tallystick.contracts import artifact
 from tallystick.settlement.errors import Revert
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "contracts.md"
 CODE_MAX = 24_576
 """Bytes of code that a contract may have (EIP-170)."""
 
@@ -42,9 +44,18 @@ def test_the_contract_fits_on_a_chain_and_knows_where_it_is() -> None:
     assert size <= CODE_MAX
 
 
-def test_what_each_call_costs_is_within_bounds() -> None:
+def test_what_each_call_costs_is_within_bounds_and_as_the_page_says() -> None:
     gas = measure()
     assert {name: gas[name] for name, limit in LIMITS.items() if gas[name] > limit} == {}
+    told = PAGE.read_text("utf-8")
+    others = ("open", "deposit_again", "deposit_third", "challenge_voucher", "register_secret", "register_link_65536")
+    assert [name for name in (*LIMITS, *others) if f"{gas[name]:,}" not in told] == []
+
+
+def test_the_page_says_what_is_stored_where() -> None:
+    told = re.findall(r"^\| (\d+) \| `(\w+)\[", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    layout = artifact().layout["storage_layout"]
+    assert {name: int(slot) for slot, name in told} == {name: place["slot"] for name, place in layout.items()}
 
 
 def test_the_contract_says_no_word_that_the_rule_book_does_not_know() -> None:

@@ -8,11 +8,10 @@ import pytest
 
 from simulation.disputes import PERIOD
 from simulation.evm import EvmReverted, calldata
-from simulation.evm_adjudicator import Claimed, Owed
 from simulation.evm_world import BURNS_GAS, CALLS_BACK, ELSEWHERE, FAR, REFUSES, STRANGER, TOWER, EvmWorld
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.objects import NATIVE, Lock
-from tallystick.settlement.chain import Call, RedeemCall, RegisterSecretCall, SettleCall
+from tallystick.settlement.chain import Call, Claimed, Owed, RedeemCall, RegisterSecretCall, SettleCall
 
 SECRET = b"s" * 32
 Ending = Callable[[EvmWorld], Call]

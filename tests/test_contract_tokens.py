@@ -6,13 +6,13 @@ import pytest
 
 from simulation.disputes import PERIOD
 from simulation.evm import EvmReverted, calldata
-from simulation.evm_adjudicator import PERMIT, TERMS, Owed
+from simulation.evm_adjudicator import PERMIT, TERMS
 from simulation.evm_tokens import EvmToken
 from simulation.evm_world import ELSEWHERE, FAR, STRANGER, TOWER, EvmWorld
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak, with_recovery_id
 from tallystick.channels.protocol.objects import NATIVE, Address, Terms
-from tallystick.settlement.chain import CooperativelyClosed, DepositCall, Deposited, OpenCall, SettleCall
+from tallystick.settlement.chain import CooperativelyClosed, DepositCall, Deposited, OpenCall, Owed, SettleCall
 from tallystick.settlement.ethereum.abi import terms_values
 
 KINDS = pytest.mark.parametrize("kind", ["ordinary", "silent", "false"])

@@ -16,15 +16,18 @@ from simulation.evm_twins import STRANGER, TOWER, Differs, Twins
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.hashchain import StreamTerms, walk
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import Address, Lock, SignedProof
+from tallystick.channels.protocol.objects import NATIVE, Address, Lock, SignedProof
 from tallystick.settlement.chain import (
     DepositCall,
     OpenCall,
     RedeemCall,
+    RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
 )
+from tallystick.settlement.simulated.world import balance_key
 
 
 def opened(twins: Twins, number: int, deposits: tuple[int, int] = (600, 400)) -> ChannelFixture:
@@ -42,7 +45,7 @@ def opened(twins: Twins, number: int, deposits: tuple[int, int] = (600, 400)) ->
 def test_random_histories_come_out_the_same(seed: int) -> None:
     twins = campaign(seed, 1_000)
     done = {call for call, verdict in twins.verdicts if not verdict}
-    assert len(done) == 10  # every call did something
+    assert len(done) == 11  # every call did something
 
 
 def test_every_pair_of_stale_proofs_is_judged_the_same_and_every_challenge() -> None:
@@ -119,6 +122,67 @@ def test_a_cooperative_close_gives_back_what_was_deposited_since_for_every_order
                 offer = fixture.cooperative_close(wrong, 0, twins.time + 900)
                 assert twins.send(offer, STRANGER, fixture.id) == "bad-balances"
         assert twins.send(offers[number], STRANGER, fixture.id) == ""
+
+
+def settled(twins: Twins, *locks: Lock) -> ChannelFixture:
+    """Return a channel that waits for these locks of simplex 0 alone."""
+    fixture = opened(twins, 0)
+    assert twins.send(fixture.close(fixture.proof(0, 1, 0, locks)), fixture.address(1), fixture.id) == ""
+    twins.time += PERIOD + 1
+    assert twins.send(SettleCall(fixture.id), TOWER, fixture.id) == ""
+    return fixture
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 77])
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_a_lock_that_nothing_satisfies_goes_back_after_its_expiry_and_no_earlier(late: int, kind: int) -> None:
+    twins = Twins()
+    lock = Lock(1, 100, twins.time + 2 * PERIOD, kind, keccak(b"of nothing"))
+    fixture = settled(twins, lock)
+    twins.time = lock.expiry + late
+    expected = "" if late > 0 else "nothing-to-redeem"
+    assert twins.send(RedeemCall(fixture.id, 0, (lock,)), TOWER, fixture.id) == expected
+
+
+def test_a_link_pays_locks_of_its_own_kind_alone() -> None:
+    twins = Twins()
+    seed, expiry = keccak(b"a seed"), twins.time + 3 * PERIOD
+    terms = StreamTerms(walk(seed, 10), 5, 10)
+    locks = tuple(Lock(kind, 50, expiry, kind, terms.condition(expiry)) for kind in (0, 1, 2, 3, 77))
+    fixture = settled(twins, *locks)
+    link = RegisterLinkCall(walk(seed, 2), 8, terms.tip, terms.unit, terms.length, expiry)
+    assert twins.send(link, TOWER) == ""
+    twins.time = expiry + 1
+    before = twins.evm.balance(fixture.address(1))
+    assert twins.send(RedeemCall(fixture.id, 0, locks), TOWER, fixture.id) == ""
+    assert twins.evm.balance(fixture.address(1)) == before + 40
+
+
+def test_withdrawals_take_what_is_there_and_no_more() -> None:
+    twins = Twins()
+    fixture = opened(twins, 0)
+    steps = ((0, 600, ""), (1, 401, "bad-amount"), (1, 100, ""), (1, 401, "bad-amount"), (0, 901, "bad-amount"))
+    for side, total, verdict in (*steps, (0, 600, "bad-amount"), (1, 400, ""), (0, 601, "bad-amount")):
+        assert twins.send(fixture.withdrawal(side, total, twins.time), TOWER, fixture.id) == verdict
+    assert twins.send(fixture.cooperative_close(0, 0, twins.time), TOWER, fixture.id) == ""
+
+
+def test_a_channel_takes_deposits_below_two_to_the_120() -> None:
+    twins = Twins()
+    fixture = ChannelFixture(contract=twins.at)
+    rich = 2**129
+    for account in (fixture.address(0), STRANGER):
+        twins.evm.fund(account, rich)
+        twins.state.put(balance_key(NATIVE, account), rich)
+    assert twins.send(OpenCall(fixture.terms, 2**120), fixture.address(0), fixture.id) == "bad-amount"
+    assert twins.send(OpenCall(fixture.terms, 2**120 - 5), fixture.address(0), fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 1, 5), STRANGER, fixture.id) == "bad-amount"
+    assert twins.send(DepositCall(fixture.id, 0, 2**128 - 1), STRANGER, fixture.id) == "bad-amount"
+    assert twins.send(DepositCall(fixture.id, 1, 1), STRANGER, fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 0, 3), STRANGER, fixture.id) == ""
+    assert twins.send(DepositCall(fixture.id, 1, 1), STRANGER, fixture.id) == "bad-amount"
+    offer = fixture.cooperative_close(0, 2**120 - 5, twins.time + 9)
+    assert twins.send(offer, STRANGER, fixture.id) == ""
 
 
 @pytest.mark.parametrize("count", [0, 1, 32, 33, LOCKS_MAX])

@@ -28,7 +28,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidSignature
-from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
+from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, DEPOSITS_MAX
 from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
@@ -151,6 +151,8 @@ def _open(channel: ChannelStorage | None, call: OpenCall, situation: CallContext
             Revert.WRONG_NUMBER,
             f"this pair's next channel in this asset has number {situation.count}, not {terms.number}",
         )
+    if call.deposit > DEPOSITS_MAX:
+        raise Reverted(Revert.BAD_AMOUNT, "the sum of a channel's deposits must stay below 2**120")
     side = terms.side_of(situation.caller)
     opened = ChannelStorage(terms, with_side((0, 0), side, call.deposit))
     id = channel_id(terms)
@@ -162,8 +164,8 @@ def _deposit(channel: ChannelStorage, call: DepositCall, situation: CallContext)
     _check_side(call.side)
     if call.asset != channel.terms.asset:
         raise Reverted(Revert.BAD_TERMS, f"the channel's asset is 0x{channel.terms.asset.hex()}, not the one named")
-    if call.amount <= 0 or sum(channel.deposits) + call.amount > AMOUNT_MAX:
-        raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**128")
+    if call.amount <= 0 or sum(channel.deposits) + call.amount > DEPOSITS_MAX:
+        raise Reverted(Revert.BAD_AMOUNT, "a deposit must be positive and keep the sum of deposits below 2**120")
     total = channel.deposits[call.side] + call.amount
     deposited = replace(channel, deposits=with_side(channel.deposits, call.side, total))
     event = Deposited(call.channel, call.side, total)

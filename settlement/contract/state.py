@@ -87,7 +87,7 @@ class ChannelStorage(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Payout(msgspec.Struct, frozen=True):
-    """`amount` of the channel's asset leaves the contract for an account."""
+    """`amount` of the channel's asset leaves the contract for an account; if that refuses it, it is owed it."""
 
     to: Address
     amount: int

@@ -37,6 +37,7 @@ from tallystick.settlement.chain import (
     ApproveCall,
     Call,
     ChallengeCall,
+    ClaimCall,
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
@@ -210,6 +211,7 @@ FORMS: dict[type[Any], _CallForm] = {
         "registerLink", 60_000, ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
     ),
     RegisterProofCall: _CallForm("registerProof", 60_000, ("uint8", "bytes32", "bytes")),
+    ClaimCall: _CallForm("claim", 60_000, ("address", "address")),
 }
 _TRANSFER = Signature("transfer", ("address", "uint256"))
 _APPROVE = Signature("approve", ("address", "uint256"))

@@ -14,15 +14,17 @@ import msgspec
 from eth_abi.abi import encode
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import (
     Challenged,
     ChannelOpened,
+    Claimed,
     Closed,
     CooperativelyClosed,
     Deposited,
     Event,
     LinkRegistered,
+    Owed,
     ProofRegistered,
     Redeemed,
     SecretRegistered,
@@ -54,6 +56,8 @@ _FORMS: dict[type[Any], Signature] = {
         "LinkRegistered", ("bytes32", "bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
     ),
     ProofRegistered: Signature("ProofRegistered", ("bytes32", "uint8", "bytes", "uint64")),
+    Owed: Signature("Owed", ("address", "address", "uint256")),
+    Claimed: Signature("Claimed", ("address", "address", "address", "uint256")),
 }
 """What each event tells, in order of the fields; the first is the indexed one."""
 _BY_TOPIC: dict[bytes, tuple[Callable[..., Event], Signature]] = {
@@ -68,7 +72,7 @@ def encode_event(event: Event) -> Log:
         values: tuple[Any, ...] = (event.channel, *terms_values(event.terms))
     else:
         values = msgspec.structs.astuple(event)
-    return Log((form.hash, values[0]), encode(form.arguments[1:], values[1:]))
+    return Log((form.hash, values[0].rjust(32, b"\0")), encode(form.arguments[1:], values[1:]))
 
 
 def decode_event(log: Log, at: Deployment) -> Event:
@@ -82,7 +86,8 @@ def decode_event(log: Log, at: Deployment) -> Event:
             return ChannelOpened(ChannelId(log.topics[1]), read_terms(at, *values))
     except InvalidInput as error:
         raise ChainError(f"the chain node sent a log that cannot be read: {error}") from error
-    return make(log.topics[1], *values)
+    indexed = log.topics[1]
+    return make(Address(indexed[12:]) if form.arguments[0] == "address" else indexed, *values)
 
 
 def find_event(log: Log, at: Deployment) -> Event | None:

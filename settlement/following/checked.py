@@ -270,6 +270,7 @@ _NUMBERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
     **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
     "deadline": ("a deadline", NUMBER_MAX),
+    "amount": ("what an account is owed", 2**256 - 1),  # somebody's own token may have any number of units
     "kind": ("a kind of locks", KIND_MAX),
 }
 _SIZES = {
@@ -278,7 +279,7 @@ _SIZES = {
     "secret": (32, "a secret"),
     "link": (32, "a link"),
     "close_key": (32, "a close key"),
-    "by": (20, "an address"),
+    **dict.fromkeys(("by", "account", "asset", "to"), (20, "an address")),
     "root": (32, "a root"),
 }
 """What fields of events may be, by their names. What is in neither is a flag, the terms, or looked at by itself."""

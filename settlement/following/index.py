@@ -23,6 +23,7 @@ from tallystick.settlement.chain import (
     GONE,
     OPEN,
     SETTLED,
+    AccountEvent,
     Block,
     Challenged,
     ChannelEvent,
@@ -118,6 +119,8 @@ class ChainIndex:
         self.head_number, self.head_time = number, time
         sightings, registered = [], []
         for event in block.events:
+            if isinstance(event, AccountEvent):
+                continue
             if isinstance(event, RegistryEvent):
                 registered.append(event)
             elif event.channel in self._histories or (

@@ -23,7 +23,14 @@ from tallystick.settlement.ethereum.transactions import Transaction, decode_tran
 from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
-from tallystick.settlement.simulated.world import Layer, World, apply_changes, balance_key, check_conservation
+from tallystick.settlement.simulated.world import (
+    Layer,
+    World,
+    apply_changes,
+    balance_key,
+    check_conservation,
+    refusal_key,
+)
 
 ADJUDICATOR = Address(keccak(b"tallystick: the adjudicator")[12:])
 """Where the adjudicator is on a simulated chain, unless told otherwise."""
@@ -132,6 +139,13 @@ class Branch:
         for waiting in (*self._mints, order):
             mint(trial, self.rules, waiting)
         self._mints = (*self._mints, order)
+
+    def refuse(self, account: Address, asset: Address = NATIVE, *, refuses: bool = True) -> None:
+        """Let an account refuse to be paid in an asset, or take it again, from the next block on. For tests.
+
+        On a real chain the code at an account does so, or a token that blocks it. It is not stored.
+        """
+        apply_changes(self._world, {refusal_key(asset, account): 1 if refuses else None})
 
     def mine(self) -> None:
         """Add one block."""

@@ -21,7 +21,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
@@ -196,6 +196,11 @@ class SimulatedChain(Chain):
     def mint(self, order: Mint) -> None:
         """Make coins in the next block. Raise InvalidInput, also if this is no development chain."""
         self._branch.mint(order)
+
+    @checked
+    def refuse(self, account: Address, asset: Address = NATIVE, *, refuses: bool = True) -> None:
+        """Let an account refuse to be paid in an asset, from the next block on: it is owed instead. For tests."""
+        self._branch.refuse(account, asset, refuses=refuses)
 
     @checked
     def reorganise(self, depth: int, *, length: int | None = None, keep: Choice = _everything) -> Header:

@@ -19,9 +19,12 @@ from tallystick.settlement.chain import (
     ApproveCall,
     Block,
     Call,
+    ClaimCall,
+    Claimed,
     Event,
     Header,
     OpenCall,
+    Owed,
     RegistryCall,
     TransactionReceipt,
     TransferCall,
@@ -42,6 +45,8 @@ from tallystick.settlement.simulated.world import (
     count_key,
     deposits_key,
     nonce_key,
+    owed_key,
+    refusal_key,
     supply_key,
 )
 
@@ -161,6 +166,8 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
+        case ClaimCall():
+            return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):
             verdict = verdict_for(call)
             done = verdict.register(call, lambda condition: state.number(verdict.slot(condition)), time)
@@ -179,14 +186,36 @@ def _run_channel_call(
     asset = outcome.channel.terms.asset
     if outcome.taken:
         _take(state, rules.contract, caller, asset, outcome.taken)
+    owed: list[Owed] = []
     for payout in outcome.payouts:
-        _move(state, asset, rules.contract, payout.to, payout.amount)
+        if refuses(state, asset, payout.to):
+            state.add(owed_key(asset, payout.to), payout.amount)
+            owed.append(Owed(payout.to, asset, payout.amount))
+        else:
+            _move(state, asset, rules.contract, payout.to, payout.amount)
     state.put(channel_key(id), outcome.channel)
     if outcome.outgrown is not None:
         state.put(deposits_key(id, sum(outcome.outgrown)), outcome.outgrown[0] + 1)
     if before is None:
         state.add(count_key(*outcome.channel.terms.participants, asset), 1)
-    return outcome.events
+    return (*outcome.events, *owed)
+
+
+def refuses(state: Layer, asset: Address, account: Address) -> bool:
+    """Whether an account refuses to be paid in an asset."""
+    return state.number(refusal_key(asset, account)) > 0
+
+
+def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) -> Claimed:
+    key = owed_key(call.asset, caller)
+    amount = state.number(key)
+    if not amount:
+        raise Reverted(Revert.NOTHING_OWED, f"nothing of asset 0x{call.asset.hex()} is owed to the caller")
+    if refuses(state, call.asset, call.to):
+        raise Reverted(Revert.TRANSFER_FAILED, f"0x{call.to.hex()} refuses what is owed, or the token does")
+    state.put(key, 0)
+    _move(state, call.asset, contract, call.to, amount)
+    return Claimed(caller, call.asset, call.to, amount)
 
 
 def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int) -> CallContext:

@@ -10,6 +10,8 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | t      | asset              | how much of it exists                                     |
 | c      | channel            | `ChannelStorage`                                            |
 | d      | channel, sum       | what side 0 had deposited when both had that sum, plus 1  |
+| o      | asset, account     | what the contract owes it, as it refused to be paid       |
+| x      | asset, account     | 1 if the account refuses to be paid in it                 |
 | p      | p0, p1, asset      | how many channels this pair has had in this asset         |
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
@@ -64,6 +66,16 @@ def channel_key(channel: ChannelId) -> bytes:
 def deposits_key(channel: ChannelId, total: int) -> bytes:
     """Key of how the deposits of a channel were shared when their sum was `total`."""
     return b"d" + channel + total.to_bytes(16, "big")
+
+
+def owed_key(asset: Address, account: Address) -> bytes:
+    """Key of what the adjudicator owes an account."""
+    return b"o" + asset + account
+
+
+def refusal_key(asset: Address, account: Address) -> bytes:
+    """Key of whether an account refuses an asset: by its code, or because the token blocks it."""
+    return b"x" + asset + account
 
 
 def count_key(first: Address, second: Address, asset: Address) -> bytes:
@@ -125,8 +137,8 @@ def check_conservation(before: Entries, after: Entries, vault: Address) -> None:
     """Raise LedgerBroken unless going from `before` to `after` made or lost no unit of any asset.
 
     In both, each asset's supply must be the sum of its balances, and what the account `vault` (the adjudicator) holds
-    must be the sum of what its channels hold. It is enough to give the entries that changed: what is checked is that
-    both differences stay what they were; from an empty `before`, that they are zero.
+    must be the sum of what its channels hold and of what it owes. It is enough to give the entries that changed: what
+    is checked is that both differences stay what they were; from an empty `before`, that they are zero.
     """
     supply: Counter[bytes] = Counter()
     vaulted: Counter[bytes] = Counter()
@@ -137,6 +149,8 @@ def check_conservation(before: Entries, after: Entries, vault: Address) -> None:
             elif value is not None and key[:1] == b"b":
                 supply[key[1:21]] -= sign * value
                 vaulted[key[1:21]] += sign * value if key[21:] == vault else 0
+            elif value is not None and key[:1] == b"o":
+                vaulted[key[1:21]] -= sign * value
             elif value is not None and key[:1] == b"t":
                 supply[key[1:]] += sign * value
     for what, differences in (("coins in all accounts", supply), ("coins in all channels", vaulted)):

@@ -6,6 +6,34 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "pay what is owed again and again",
+        "settlement/simulated/ledger.py",
+        "    state.put(key, 0)\n    _move(state, call.asset, contract",
+        "    _move(state, call.asset, contract",
+        ("test_chain_owed.py",),
+    ),
+    Mutant(
+        "say nothing of what is owed",
+        "settlement/simulated/ledger.py",
+        "            owed.append(Owed(payout.to, asset, payout.amount))\n",
+        "",
+        ("test_chain_owed.py",),
+    ),
+    Mutant(
+        "leave what is owed out of what the contract must hold",
+        "settlement/simulated/world.py",
+        '            elif value is not None and key[:1] == b"o":\n                vaulted[key[1:21]] -= sign * value\n',
+        "",
+        ("test_chain_owed.py",),
+    ),
+    Mutant(
+        "follow nobody whose token has more units than ours can count",
+        "settlement/following/checked.py",
+        '"amount": ("what an account is owed", 2**256 - 1),',
+        '"amount": ("what an account is owed", AMOUNT_MAX),',
+        ("test_chain_checked.py",),
+    ),
+    Mutant(
         "take a block for known that says more than it did, once a later one is",
         "settlement/following/follower.py",
         "        elif found >= 0 or state.remembers(block.header):\n            break\n",

@@ -24,6 +24,7 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Channe
 from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
+    ClaimCall,
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
@@ -49,23 +50,6 @@ FEW = 32
 """Locks that `redeem` takes; `redeemMany` takes more."""
 
 
-class Owed(NamedTuple):
-    """A payout was refused, and is kept."""
-
-    account: Address
-    asset: Address
-    amount: int
-
-
-class Claimed(NamedTuple):
-    """What was owed was paid."""
-
-    account: Address
-    asset: Address
-    to: Address
-    amount: int
-
-
 class LocksHeld(NamedTuple):
     """What a standing proof says of its locks."""
 
@@ -82,12 +66,10 @@ class CallFailed(NamedTuple):
     answer: bytes
 
 
-Extra = Owed | Claimed | LocksHeld | CallFailed
+Extra = LocksHeld | CallFailed
 _EXTRA: dict[bytes, tuple[Any, tuple[str, ...]]] = {
     keccak(f"{name}({','.join(types)})".encode()): (kind, types)
     for name, types, kind in (
-        ("Owed", ("address", "address", "uint256"), Owed),
-        ("Claimed", ("address", "address", "address", "uint256"), Claimed),
         ("LocksHeld", ("bytes32", "uint8", "uint128", "bytes32"), LocksHeld),
         ("CallFailed", ("uint256", "bytes"), CallFailed),
     )
@@ -196,6 +178,8 @@ class EvmAdjudicator:
                 return calldata("settle", (TERMS, HELD, HELD), values), 0
             case RedeemCall(channel, sender, locks):
                 return self.redeem(channel, sender, locks), 0
+            case ClaimCall(asset, to):
+                return calldata("claim", ("address", "address"), (asset, to)), 0
             case RegisterSecretCall(secret):
                 return calldata("registerSecret", ("bytes32",), (secret,)), 0
             case RegisterLinkCall():

@@ -23,6 +23,7 @@ from tallystick.channels.protocol.hashchain import StreamTerms, walk
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, SignedProof
 from tallystick.settlement.chain import (
     Call,
+    ClaimCall,
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
@@ -42,7 +43,7 @@ STEPS: dict[ChannelStatus, dict[str, int]] = {
     ChannelStatus.GONE: {"reopen": 1, "deposit": 1, "redeem": 1, "settle": 1, "cooperate": 1, "secret": 1, "link": 2},
 }
 """What is called in which status, mostly."""
-ANY = ["deposit", "withdraw", "cooperate", "close", "challenge", "settle", "redeem", "reopen"]
+ANY = ["refuse", "claim", "deposit", "withdraw", "cooperate", "close", "challenge", "settle", "redeem", "reopen"]
 ENDING = ["close", "challenge", "challenge", "wait", "settle", "secret", "redeem", "redeem", "wait", "redeem", "redeem"]
 
 
@@ -71,6 +72,8 @@ class History:
 
     def play(self, steps: int) -> None:
         """Open, and make so many calls, and then what ends the channel."""
+        for party in self.participants:
+            self.twins.approve(party, 2**120)
         self._send(self._open())
         if self.twins.channel(self.fixture.id) is None:
             self._send(
@@ -86,10 +89,15 @@ class History:
             else:
                 name = self.random.choice(("close", "cooperate"))
             self._step(name)
+        if self.random.random() < 0.2:
+            self._refuse()
         for name in ENDING:
             channel = self.twins.channel(self.fixture.id)
             if channel is None or channel.status != ChannelStatus.GONE:
                 self._step(name)
+        for account in (*self.participants, TOWER):
+            if self.random.random() < 0.3:
+                self.twins.send(self._claim(), account)
 
     def _step(self, name: str) -> None:
         self.twins.time += self.random.choice((0, 1, 1, 60))
@@ -110,6 +118,13 @@ class History:
                 (*both, *both, *both, *(self.random.choice((TOWER, STRANGER)) for _ in range(strangers)))
             )
         self.twins.send(call, by, self.fixture.id)
+
+    def _refuse(self) -> None:
+        account = self.random.choice((*self.participants, TOWER))
+        self.twins.refuse(account, self.fixture.terms.asset, self.random.random() < 0.5)
+
+    def _claim(self) -> Call:
+        return ClaimCall(self.fixture.terms.asset, self.random.choice((*self.participants, TOWER, STRANGER)))
 
     def _open(self) -> Call:
         terms = self.fixture.terms

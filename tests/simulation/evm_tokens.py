@@ -18,6 +18,7 @@ balanceOf: public(HashMap[address, uint256])
 allowance: public(HashMap[address, HashMap[address, uint256]])
 nonces: public(HashMap[address, uint256])
 blocked: public(HashMap[address, bool])
+closed: public(HashMap[address, bool])
 fee: public(uint256)
 target: address
 data: Bytes[2048]
@@ -55,6 +56,10 @@ def block_account(account: address, yes: bool):
     self.blocked[account] = yes
 
 @external
+def block_to(account: address, yes: bool):
+    self.closed[account] = yes
+
+@external
 def set_fee(fee: uint256):
     self.fee = fee
 
@@ -69,7 +74,7 @@ def mint(to: address, amount: uint256):
 
 @internal
 def _move(owner: address, to: address, amount: uint256):
-    assert not self.blocked[owner] and not self.blocked[to], "blocked"
+    assert not self.blocked[owner] and not self.blocked[to] and not self.closed[to], "blocked"
     self.balanceOf[owner] -= amount
     self.balanceOf[to] += amount - self.fee
     if self.target != empty(address):
@@ -95,14 +100,16 @@ _SILENT = _ORDINARY.replace(" -> bool", "").replace("    return True\n", "")
 _FALSE = """
 @external
 def transfer(to: address, amount: uint256) -> bool:
-    if not self._can(msg.sender, amount) or self.blocked[to]:
+    if not self._can(msg.sender, amount) or self.blocked[to] or self.closed[to]:
         return False
     self._move(msg.sender, to, amount)
     return True
 
 @external
 def transferFrom(owner: address, to: address, amount: uint256) -> bool:
-    if self.allowance[owner][msg.sender] < amount or not self._can(owner, amount) or self.blocked[to]:
+    if self.allowance[owner][msg.sender] < amount or not self._can(owner, amount):
+        return False
+    if self.blocked[to] or self.closed[to]:
         return False
     self.allowance[owner][msg.sender] -= amount
     self._move(owner, to, amount)

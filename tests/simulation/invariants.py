@@ -27,6 +27,7 @@ from tallystick.channels.storage.schema import load_streams, received_after
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.world import Seat, World
 from tallystick.settlement.chain import (
+    AccountEvent,
     Challenged,
     Closed,
     CooperativelyClosed,
@@ -129,7 +130,7 @@ def histories(world: World) -> tuple[dict[ChannelId, History], dict[bytes, int]]
         if isinstance(event, SecretRegistered):
             secrets.setdefault(event.digest, time)
             continue
-        if isinstance(event, LinkRegistered | ProofRegistered):
+        if isinstance(event, LinkRegistered | ProofRegistered | AccountEvent):
             continue
         history = found.setdefault(event.channel, History([0, 0], [0, 0], [0, 0]))
         match event:

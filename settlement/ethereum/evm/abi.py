@@ -30,6 +30,7 @@ from tallystick.settlement.chain import (
     Call,
     ChallengeCall,
     ChannelOpened,
+    ClaimCall,
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
@@ -66,6 +67,7 @@ _CHALLENGE_FOR = Signature("challenge", (TERMS, "uint8", "bytes", "address", SIG
 _SETTLE = Signature("settle", (TERMS,))
 _SETTLE_HELD = Signature("settle", (TERMS, HELD, HELD))
 _REDEEM, _REDEEM_MANY = Signature("redeem", _LOCKS), Signature("redeemMany", _LOCKS)
+_CLAIM = Signature("claim", ("address", "address"))
 _REGISTER_SECRET = Signature("registerSecret", ("bytes32",))
 _REGISTER_LINK = Signature("registerLink", ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64"))
 
@@ -106,6 +108,8 @@ def encode_evm_call(call: Call, at: Deployment, context: ChannelContext | None) 
             written = _OPEN, (terms_values(call.terms), call.deposit)
         elif isinstance(call, RegisterSecretCall):
             written = _REGISTER_SECRET, (call.secret,)
+        elif isinstance(call, ClaimCall):
+            written = _CLAIM, (call.asset, call.to)
         elif isinstance(call, RegisterLinkCall):
             written = _REGISTER_LINK, msgspec.structs.astuple(call)
         elif context is None:

@@ -12,6 +12,7 @@ from tallystick.settlement.chain import (
     ApproveCall,
     Call,
     ChallengeCall,
+    ClaimCall,
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
@@ -45,6 +46,7 @@ MEASURED: dict[type[Call], int] = {
     RegisterProofCall: 120_000,
     TransferCall: 100_000,
     ApproveCall: 80_000,
+    ClaimCall: 130_000,
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
 

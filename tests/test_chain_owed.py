@@ -1,0 +1,56 @@
+"""What a receiver refuses is owed, on the simulated chain as by the contract: nobody waits, and it can be claimed."""
+
+from __future__ import annotations
+
+from simulation.disputes import ChannelFixture
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.settlement.chain import ClaimCall, Claimed, CooperativelyClosed, DepositCall, OpenCall, Owed
+from tallystick.settlement.errors import Revert
+from tallystick.settlement.testing.local import LocalChain
+
+ELSEWHERE = Address(b"\xee" * 20)
+FAR = 2**40
+
+
+async def closed(chain: LocalChain, fixture: ChannelFixture) -> None:
+    first, second = fixture.keys
+    assert (await chain.call(first, OpenCall(fixture.terms, 600))).success
+    assert (await chain.call(second, DepositCall(fixture.id, 1, 400))).success
+    assert (await chain.call(second, fixture.cooperative_close(700, 300, FAR))).success
+
+
+def begun() -> tuple[LocalChain, ChannelFixture]:
+    fixture = ChannelFixture()
+    chain = LocalChain(funds={key.address: 10**12 for key in fixture.keys})
+    assert (chain.chain_id, chain.contract) == (fixture.terms.chain_id, fixture.terms.contract)
+    return chain, fixture
+
+
+async def test_what_a_receiver_refuses_is_owed_until_it_is_claimed() -> None:
+    chain, fixture = begun()
+    first, second = fixture.keys
+    chain.refuse(first.address)
+    await closed(chain, fixture)
+    (block,) = await chain.blocks((await chain.head()).number, 1)
+    assert block.events == (CooperativelyClosed(fixture.id, 700, 300), Owed(first.address, NATIVE, 700))
+    assert await chain.balance(chain.contract, NATIVE) == 700
+    nothing = await chain.call(second, ClaimCall(NATIVE, ELSEWHERE))
+    assert nothing.revert is Revert.NOTHING_OWED
+    itself = await chain.call(first, ClaimCall(NATIVE, first.address))
+    assert itself.revert is Revert.TRANSFER_FAILED
+    assert (await chain.call(first, ClaimCall(NATIVE, ELSEWHERE))).success
+    (block,) = await chain.blocks((await chain.head()).number, 1)
+    assert block.events == (Claimed(first.address, NATIVE, ELSEWHERE, 700),)
+    assert await chain.balance(ELSEWHERE, NATIVE) == 700
+    assert (await chain.call(first, ClaimCall(NATIVE, ELSEWHERE))).revert is Revert.NOTHING_OWED
+
+
+async def test_a_reorganisation_takes_back_what_is_owed_with_the_block() -> None:
+    chain, fixture = begun()
+    await closed(chain, fixture)
+    chain.refuse(fixture.keys[0].address)
+    chain.reorganise(1, keep=lambda transaction: True)
+    assert await chain.balance(chain.contract, NATIVE) == 700
+    chain.refuse(fixture.keys[0].address, refuses=False)
+    chain.reorganise(2, keep=lambda transaction: True)
+    assert await chain.balance(chain.contract, NATIVE) == 0
