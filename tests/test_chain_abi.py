@@ -67,6 +67,7 @@ from tallystick.settlement.ethereum.transactions import (
     sign_call,
     transaction_hash,
 )
+from tallystick.settlement.ethereum.views import BALANCE_OF
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
@@ -265,6 +266,12 @@ def test_terms_in_the_wrong_order_and_foreign_approvals_are_refused() -> None:
 def test_a_log_that_is_no_event_is_a_chain_error(log: Log) -> None:
     with pytest.raises(ChainError):
         decode_event(log, AT)
+
+
+def test_a_view_names_itself_when_an_answer_or_a_question_cannot_be_read() -> None:
+    for read, data in ((BALANCE_OF.decode_result, b"\1"), (BALANCE_OF.decode_call, BALANCE_OF.selector)):
+        with pytest.raises(InvalidInput, match="this is not what balanceOf takes or answers: Tried to"):
+            read(data)
 
 
 # --- raw transactions -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tallystick.router.invoices.invoice import (
     decode_invoice,
     encode_invoice,
 )
-from tallystick.router.invoices.qr import as_png, as_text
+from tallystick.router.invoices.qr import as_png, as_svg, as_text
 from tallystick.router.objects import Edge, ForwardingPolicy, NodeKey
 from tallystick.router.onion.tlv import decode_records, encode_records
 
@@ -259,7 +259,7 @@ def test_qr_codes_hold_every_invoice() -> None:
     shown = as_text(TEXT)
     assert set(shown) <= set("█▀▄ \n") and len(shown.splitlines()) * 2 - len(shown.splitlines()[0]) in (0, 1)
     assert as_text(TEXT.upper()) == shown != as_text(TEXT[:-1])
-    assert as_png(TEXT).startswith(b"\x89PNG")
+    assert as_png(TEXT).startswith(b"\x89PNG") and as_svg(TEXT).startswith("<?xml")
     assert as_text("tally1" + "q" * (TEXT_MAX - 6))
     with pytest.raises(InvalidInput, match="QR code"):
         as_text("q" * 4_297)

@@ -390,3 +390,23 @@ async def test_a_duty_under_way_may_cost_more_once_more_is_at_stake(
     found = desk.sender.find("duty")
     assert found is not None and found.budget == 5_000
     desk.store.close()
+
+
+async def test_a_duty_that_ended_does_not_come_back_because_the_disk_has_not_heard_of_it(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It is at rest, and as it waits for the disk, which says that it is under way, more than before is at stake."""
+    desk, answers = Desk(tmp_path, chain), list[Sequence[Moment]]()
+    desk.store.commit(desk.sender.require(transfer("duty")))
+    desk.sender.supersede("duty", "the channel has moved on")
+
+    async def commit(moments: Sequence[Moment]) -> None:
+        answers.append(desk.sender.pursue(msgspec.structs.replace(transfer("duty"), budget=5_000), 1))
+        await desk.commit(moments)
+
+    desk.sender.commit = commit
+    async with running(desk) as sender:
+        await trio.sleep(1)
+        assert answers == [()] and sender.obligations() == ()
+        found = sender.find("duty")
+        assert found is not None and found.status is ObligationStatus.SUPERSEDED and found.budget == 1_000

@@ -23,6 +23,13 @@ def as_png(text: str, scale: int = 4) -> bytes:
     return output.getvalue()
 
 
+def as_svg(text: str) -> str:
+    """Return the code as an SVG document. Raise InvalidInput if it is too long."""
+    output = io.BytesIO()
+    _code(text).save(output, kind="svg", scale=4)
+    return output.getvalue().decode()
+
+
 def _code(text: str) -> segno.QRCode:
     try:
         return segno.make_qr(text.upper(), error="l", mode="alphanumeric")

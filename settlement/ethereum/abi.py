@@ -97,7 +97,7 @@ class Signature(NamedTuple):
 
     def decode_call(self, data: bytes) -> tuple[Any, ...]:
         """Return the arguments in calldata; raise InvalidInput if they cannot be read."""
-        return decode_values(self.arguments, data[4:])
+        return self._decode(self.arguments, data[4:])
 
     def encode_result(self, *values: Any) -> bytes:
         """Return what it answers."""
@@ -105,7 +105,13 @@ class Signature(NamedTuple):
 
     def decode_result(self, data: bytes) -> tuple[Any, ...]:
         """Return what it answered; raise InvalidInput if it cannot be read."""
-        return decode_values(self.results, data)
+        return self._decode(self.results, data)
+
+    def _decode(self, types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
+        try:
+            return decode_values(types, data)
+        except InvalidInput as error:
+            raise InvalidInput(f"this is not what {self.name} takes or answers: {error}") from error
 
 
 _PROOF = "((bytes32,uint8,uint64,uint128,uint128,bytes32,uint64),bytes,bytes)"
@@ -281,7 +287,7 @@ def _decode_token_call(envelope: Envelope, at: Deployment) -> Call:
 
 def _decode(function: Signature, data: bytes) -> tuple[Any, ...]:
     try:
-        return function.decode_call(data)
+        return decode_values(function.arguments, data[4:])
     except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of this call cannot be read: {error}") from error
 

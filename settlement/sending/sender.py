@@ -125,7 +125,8 @@ class Sender:
             if earlier is None:
                 return self._require_if_room(named) if budget > 0 else ()
             if not may_try_again(earlier, attempt, head, self._newest):
-                more = not earlier.is_final and budget > earlier.budget + earlier.budget // 4
+                under_way = earlier.id in self._book.obligations and not earlier.is_final  # the disk may be behind
+                more = under_way and budget > earlier.budget + earlier.budget // 4
                 return self._put(change(earlier, budget=budget)) if more else ()
             budget -= earlier.spent
         return ()
