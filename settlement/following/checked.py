@@ -270,7 +270,7 @@ _NUMBERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
     **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
     "deadline": ("a deadline", NUMBER_MAX),
-    "amount": ("what an account is owed", 2**256 - 1),  # somebody's own token may have any number of units
+    "amount": ("what an account is owed", AMOUNT_MAX),  # somebody's own token may have any number of units
     "kind": ("a kind of locks", KIND_MAX),
 }
 _SIZES = {
