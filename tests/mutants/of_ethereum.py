@@ -5,7 +5,9 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY = (f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history"))
+FEES, CLIENT, HEADERS, HISTORY, ENCODERS = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "encoders")
+)
 
 MUTANTS = (
     Mutant(
@@ -98,5 +100,33 @@ MUTANTS = (
         "        if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):\n",
         "        if isinstance(answers[2], RpcError):\n",
         (CLIENT,),
+    ),
+    Mutant(
+        "write whose proof is challenged as side 0, always",
+        EVM + "abi.py",
+        "            return _CHALLENGE, (first, proof.proof.sender, pack_proof(proof, terms, domain))\n",
+        "            return _CHALLENGE, (first, 0, pack_proof(proof, terms, domain))\n",
+        (ENCODERS,),
+    ),
+    Mutant(
+        "settle with the locks of the other simplex",
+        EVM + "abi.py",
+        "*((each.locked, each.root) for each in context.held)",
+        "*((each.locked, each.root) for each in reversed(context.held))",
+        (ENCODERS,),
+    ),
+    Mutant(
+        "leave out a root of locks that hold nothing",
+        EVM + "abi.py",
+        "    if proof.locked or proof.locks_root != ZERO32:\n        parts",
+        "    if proof.locked:\n        parts",
+        (ENCODERS,),
+    ),
+    Mutant(
+        "claim for the asset's address",
+        EVM + "abi.py",
+        "            written = _CLAIM, (call.asset, call.to)\n",
+        "            written = _CLAIM, (call.asset, call.asset)\n",
+        (ENCODERS,),
     ),
 )
