@@ -5,7 +5,9 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY = (f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history"))
+FEES, CLIENT, HEADERS, HISTORY, HOSTILE = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile")
+)
 
 MUTANTS = (
     Mutant(
@@ -98,5 +100,12 @@ MUTANTS = (
         "        if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):\n",
         "        if isinstance(answers[2], RpcError):\n",
         (CLIENT,),
+    ),
+    Mutant(
+        "begin the search for a channel's terms anew whenever patience ends",
+        EVM + "blocks.py",
+        "searched = self._searches.pop(name, None) or Searched(head + 1, head, ())",
+        "searched = Searched(head + 1, head, ())",
+        (HOSTILE,),
     ),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -29,6 +29,20 @@ are more and there is no other node."""
 PIECES = 8
 """Ranges of logs in one piece of history."""
 
+SEARCHES = 64
+"""Searches that are remembered as far as they got."""
+
+UNSETTLED = 128
+"""The newest blocks of those searched, which are asked for again, as the branch may have been left."""
+
+
+class Searched(NamedTuple):
+    """How far a search got: the blocks `first` to `last`, and the logs in them."""
+
+    first: int
+    last: int
+    logs: tuple[PlacedLog, ...]
+
 
 class BlockReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
@@ -44,6 +58,7 @@ class BlockReader:
         self._head: tuple[float, Header] | None = None
         self._recent = RecentHeaders()
         self._asking = trio.Lock()
+        self._searches: dict[str, Searched] = {}
 
     async def head(self) -> Header:
         """Return the newest block's header: of all nodes' heads the one that counts."""
@@ -199,8 +214,27 @@ class BlockReader:
         state.proven = state.proven or seen.proven
         return seen
 
-    async def search(self, topics: Sequence[Any]) -> None:
-        """Hear the contract's logs with these topics, from its beginning up to the newest block."""
-        head = await self.head()
-        state, _ = await self._nodes.ask_one(block_question(head.number), at_least=head.number)
-        self._heard.hear(await self._logs(state, self._start, head.number, topics))
+    async def search(self, topics: Sequence[Any], is_found: Callable[[], bool]) -> None:
+        """Hear the contract's logs with these topics, the newest first, until what is looked for was heard.
+
+        It may take longer than who asks has patience: who asks again goes on where it was broken off.
+        """
+        name = repr(topics)
+        head = (await self.head()).number
+        state, _ = await self._nodes.ask_one(block_question(head), at_least=head)
+        searched = self._searches.pop(name, None) or Searched(head + 1, head, ())
+        newer = max(searched.first, searched.last + 1 - UNSETTLED)
+        if newer <= head:
+            logs = await self._logs(state, newer, head, topics)
+            older = (each for each in searched.logs if each.number < newer)
+            searched = Searched(searched.first, head, (*older, *logs))
+            self._heard.hear(searched.logs)
+        while not is_found() and searched.first > self._start:
+            first = max(self._start, searched.first - self._plan.size)
+            self._searches[name] = searched
+            logs = await self._logs(state, first, searched.first - 1, topics)
+            searched = Searched(first, searched.last, (*logs, *searched.logs))
+            self._heard.hear(searched.logs)
+            if len(self._searches) > SEARCHES:
+                del self._searches[next(iter(self._searches))]
+        self._searches.pop(name, None)

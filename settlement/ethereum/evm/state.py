@@ -6,6 +6,7 @@ instead of answering by an older one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
@@ -68,14 +69,13 @@ class StateReader:
             raise ChainUnavailable("the chain nodes do not know the channel of a transaction (yet)")
         if not isinstance(call, SettleCall | RedeemCall):
             return ChannelContext(terms)
-        if isinstance(call, RedeemCall) and self._heard.held(channel)[call.sender] == HeldLocks():
-            await self._search(channel)
         if isinstance(call, RedeemCall):
+            side = call.sender
+            await self._search(channel, lambda: self._heard.held(channel)[side] != HeldLocks())
             return ChannelContext(terms, self._heard.held(channel))
         view = await self._view(terms)
         kept = (ZERO32, ZERO32) if view is None else view.roots
-        if standing(self._heard.held(channel), kept) is None:
-            await self._search(channel)
+        await self._search(channel, lambda: standing(self._heard.held(channel), kept) is not None)
         held = standing(self._heard.held(channel), kept)
         if held is None:
             raise ChainUnavailable("the chain nodes do not tell which locks a channel ended with (yet)")
@@ -83,13 +83,13 @@ class StateReader:
 
     async def _terms(self, channel: ChannelId) -> Terms | None:
         """Return a channel's terms: as they were heard, or as its logs tell when asked for."""
-        if self._heard.terms(channel) is None:
-            await self._search(channel)
+        await self._search(channel, lambda: self._heard.terms(channel) is not None)
         return self._heard.terms(channel)
 
-    async def _search(self, channel: ChannelId) -> None:
-        """Hear the logs of one channel."""
-        await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)))
+    async def _search(self, channel: ChannelId, is_found: Callable[[], bool]) -> None:
+        """Hear the logs of one channel until what is looked for was heard."""
+        if not is_found():
+            await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)), is_found)
 
     async def _quantity(self, method: str, *params: Any) -> int:
         return read_answer(read_quantity, await self._at_head(method, *params))
