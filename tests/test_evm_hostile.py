@@ -1,4 +1,4 @@
-"""The client of a real chain against nodes that are slow, hostile or half broken: nothing of it may stop who has others."""
+"""The client of a real chain against nodes that are slow, hostile or half broken."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 import trio
 
 from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.chain import ChannelOpened, CloseCall, Deposited
-from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
@@ -43,7 +44,7 @@ def grown() -> FakeChain:
 
 
 class OldChannel(FakeNode):
-    """A chain of so many blocks, in block `opened` of which a channel was opened; ten thousand blocks are told at once."""
+    """A chain of so many blocks, in block `opened` of which a channel was opened; it tells ten thousand at once."""
 
     def __init__(self, length: int, opened: int) -> None:
         super().__init__(FakeChain(1))
@@ -112,3 +113,68 @@ async def test_the_newest_logs_of_a_channel_are_found_without_asking_for_all_tha
     async with client("one", net=Slow(one=node)) as chain:
         await chain.sign(FIXTURE.keys[0], CloseCall(FIXTURE.id, None, None, bytes(32)), 0, 10**10)
         assert sum(method == "eth_getLogs" for method, _ in node.asked) <= 3
+
+
+# --- secrets in URLs ----------------------------------------------------------------------------------------------
+
+
+SECRET = "s3cr3tk3y"
+
+
+class Remembering(FakeInternet):
+    """Remembers which URLs were asked."""
+
+    def __init__(self, **nodes: FakeNode) -> None:
+        super().__init__(**nodes)
+        self.urls: set[str] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.urls.add(str(request.url))
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize(
+    "url",
+    (
+        f"http://one/v3/{SECRET}",
+        f"http://one/?apikey={SECRET}",
+        f"http://one/rpc?key={SECRET}",
+        f"http://user:{SECRET}@one/",
+        f"http://{SECRET}@one:8545",
+    ),
+)
+async def test_keys_in_urls_reach_the_node_as_they_are_and_nobody_else(
+    url: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    node = FakeNode(grown())
+    net = Remembering(one=node)
+    async with open_evm_chain([url], AT, jitter=lambda: 0.5, transport=net) as chain:
+        await chain.head()
+        assert net.urls <= {url, url + "/"}, "a provider takes its key as it gave it, or not at all"
+        said = [repr(chain), repr(chain.nodes())]
+        for status in (401, 403, 429, 500, 302):
+            node.status = status
+            await trio.sleep(100)
+            with pytest.raises((ChainError, ChainUnavailable)) as refused:
+                await chain.head()
+            said += [str(refused.value), repr(chain.nodes())]
+        node.status, node.chain_id = 200, 5
+        await trio.sleep(400)
+        with pytest.raises(ChainError) as refused:
+            await chain.head()
+        said.append(str(refused.value))
+        net.nodes.clear()
+        await trio.sleep(400)
+        with pytest.raises(ChainUnavailable) as refused:
+            await chain.head()
+        said.append(str(refused.value))
+    assert all("one" in text for text in said)
+    assert not any(SECRET in text for text in said)
+
+
+@pytest.mark.parametrize("url", (f"wss://one.example/v3/{SECRET}", f"http://one:port/{SECRET}", f"https:///{SECRET}"))
+async def test_a_url_that_is_none_is_refused_without_its_key(url: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        async with open_evm_chain([url], AT, jitter=lambda: 0.5):
+            pass
+    assert SECRET not in str(refused.value)

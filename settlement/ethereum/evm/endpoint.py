@@ -19,7 +19,7 @@ import msgspec
 
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.refusals import is_passing
-from tallystick.settlement.ethereum.http import Reply, post
+from tallystick.settlement.ethereum.http import NodeClient, Reply, post
 
 TIMEOUT = 10.0
 """Seconds for one answer."""
@@ -74,15 +74,15 @@ _many = msgspec.json.Decoder(list[_Answer])
 class Endpoint:
     """Asks one node. It never tries again: who has several nodes asks another one."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: NodeClient) -> None:
         self._client = client
         self.batches = True
         """Whether it has not yet refused several questions in one request."""
 
     @property
     def url(self) -> str:
-        """Where it is."""
-        return str(self._client.base_url)
+        """Where it is, less what may be a secret in it."""
+        return self._client.shown
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}>"
