@@ -7,7 +7,7 @@ instead of answering by an older one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
 from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
@@ -21,6 +21,8 @@ from tallystick.settlement.ethereum.evm.nodes import Nodes
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
+
+T = TypeVar("T")
 
 
 class StateReader:
@@ -56,8 +58,9 @@ class StateReader:
         return await self._number(SECRET_TIME, self._at.contract, digest) or None
 
     async def _view(self, terms: Terms) -> ContractChannel | None:
-        data = await self._read(CHANNEL_OF_TERMS, self._at.contract, terms_values(terms))
-        return read_answer(lambda value: decode_channel(value, self._at), data)
+        return await self._read(
+            lambda data: decode_channel(data, self._at), CHANNEL_OF_TERMS, self._at.contract, terms_values(terms)
+        )
 
     async def context(self, call: Call) -> ChannelContext | None:
         """Return what a call must say of its channel again; raise ChainUnavailable if the nodes do not tell it."""
@@ -92,25 +95,24 @@ class StateReader:
             await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)), is_found)
 
     async def _quantity(self, method: str, *params: Any) -> int:
-        return read_answer(read_quantity, await self._at_head(method, *params))
+        return await self._at_head(read_quantity, method, *params)
 
     async def _number(self, view: Signature, to: Address, *values: Any) -> int:
-        found: int = read_answer(view.decode_result, await self._read(view, to, *values))[0]
+        found: int = await self._read(lambda data: view.decode_result(data)[0], view, to, *values)
         return found
 
-    async def _read(self, view: Signature, to: Address, *values: Any) -> bytes:
+    async def _read(self, decode: Callable[[bytes], T], view: Signature, to: Address, *values: Any) -> T:
         call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
-        return read_answer(read_bytes, await self._at_head("eth_call", call))
+        return await self._at_head(lambda value: decode(read_bytes(value)), "eth_call", call)
 
-    async def _at_head(self, method: str, *params: Any) -> Any:
-        """Return what a node says of the state after the newest block, named by its hash (EIP-1898)."""
+    async def _at_head(self, read: Callable[[Any], T], method: str, *params: Any) -> T:
+        """Return what `read` makes of the state after the newest block, named by its hash (EIP-1898)."""
         head = await self._blocks.head()
-        where = {"blockHash": to_hex(head.hash)}
-        state, (answer,) = await self._nodes.ask_one(Question(method, (*params, where)), at_least=head.number)
-        if isinstance(answer, RpcError) and len(self._nodes) > 1:
-            _, (answer,) = await self._nodes.ask_one(Question(method, (*params, where)), but=state)
-        if isinstance(answer, RpcError):  # it may not have that block any more, or not yet
-            raise ChainUnavailable(
-                f"the chain node at {state.endpoint.url} cannot say it of the newest block: {answer}"
+        question = Question(method, (*params, {"blockHash": to_hex(head.hash)}))
+        try:
+            _, found = await self._nodes.read(
+                lambda _, answers: read_answer(read, answers[0]), question, at_least=head.number
             )
-        return answer
+        except RpcError as error:  # it may not have that block any more, or not yet
+            raise ChainUnavailable(f"no chain node says it of the newest block: {error}") from error
+        return found
