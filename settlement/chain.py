@@ -121,10 +121,7 @@ class SecretRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, t
 
 
 class LinkRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """The deepest link so far of the stream with that condition is public since the block time `time`.
-
-    It was registered by the stream's expiry: a later one is refused.
-    """
+    """The deepest link so far of that stream is public since the block time `time`; after its expiry none is taken."""
 
     condition: bytes
     link: bytes

@@ -20,7 +20,6 @@ from tallystick.router.forwarding.circuits import (
 from tallystick.router.pathfinding.beliefs import load_beliefs
 from tallystick.router.receiving.issued import (
     find_invoice,
-    last_paid,
     list_invoices,
     paid_after,
 )
@@ -83,7 +82,7 @@ def test_reads_use_the_indices_that_were_made_for_them() -> None:
     asked: Any = Asked()
     received_after(asked, 5, 9, channel), sent_with(asked, channel, 4), payment_of(asked, "key")
     list_payments(asked, 9, 7, probes=False), pending_payments(asked), parts_under_way(asked), load_parts(asked, digest)
-    list_invoices(asked, 9, 7), paid_after(asked, 3, 9), last_paid(asked), find_invoice(asked, digest)
+    list_invoices(asked, 9, 7), paid_after(asked, 3, 9), find_invoice(asked, digest)
     read_book(asked, 1, Address(bytes(20))), load_beliefs(asked)
     forwards_before(asked, 3, 9), read_appointments(asked, digest), count_sources(asked, b"s")
     assert len(plans) >= 15

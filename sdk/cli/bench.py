@@ -283,3 +283,25 @@ def payments(
         say_json(result.rows)
     else:
         _print(result, as_json, payments_table)
+
+
+@app.command()
+def gas(
+    rpc: Annotated[
+        str | None, Option(help="URL of a development node. Default: anvil, which is started if it is there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What each call of the contract costs on a real node, by its receipts. Exit code 1 if one costs too much.
+
+    Example: tally bench gas --json
+    Example: tally bench gas --rpc http://127.0.0.1:8545
+    """
+    from tallystick.sdk.bench.gas import gas_table, run_gas
+
+    result = run_guarded(lambda: run_gas(rpc))
+    _print(result, as_json, gas_table)
+    for call in result.dear:
+        say(f"too dear: {call}", err=True)
+    if result.dear:
+        raise Exit(1)

@@ -27,7 +27,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
-from tallystick.settlement.ethereum.http import make_client, post
+from tallystick.settlement.ethereum.http import NodeClient, make_client, post
 from tallystick.settlement.ethereum.rpc_shapes import (
     quantity,
     read_address,
@@ -238,7 +238,7 @@ class RpcChain(Chain):
 class _NodeRequests:
     """Requests to one chain node, with retries, and the check of its identity before the first."""
 
-    def __init__(self, client: httpx.AsyncClient, jitter: Jitter) -> None:
+    def __init__(self, client: NodeClient, jitter: Jitter) -> None:
         self._client = client
         self._jitter = jitter
         self.checked = False
@@ -246,7 +246,7 @@ class _NodeRequests:
 
     @property
     def url(self) -> str:
-        return str(self._client.base_url)
+        return self._client.shown
 
     async def call(self, method: str, *params: Any, timeout: float = TIMEOUT) -> Any:
         """Return the result of one method; raise ChainUnavailable, ChainError or TransactionRefused."""

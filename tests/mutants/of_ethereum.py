@@ -5,8 +5,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY, ENCODERS = (
-    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "encoders")
+FEES, CLIENT, HEADERS, HISTORY, HOSTILE, ENCODERS = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile", "encoders")
 )
 
 MUTANTS = (
@@ -128,5 +128,54 @@ MUTANTS = (
         "            written = _CLAIM, (call.asset, call.to)\n",
         "            written = _CLAIM, (call.asset, call.asset)\n",
         (ENCODERS,),
+    ),
+    Mutant(
+        "begin the search for a channel's terms anew whenever patience ends",
+        EVM + "blocks.py",
+        "searched = self._searches.pop(name, None) or Searched(head + 1, head, ())",
+        "searched = Searched(head + 1, head, ())",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "let a contract's own words make a node busy",
+        EVM + "refusals.py",
+        "    if _is_revert(code, said):\n        return False\n",
+        "",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "take an unknown transaction for a known one",
+        EVM + "refusals.py",
+        'rf"(?<![a-z]){re.escape(words)}"',
+        'rf"{re.escape(words)}"',
+        (HOSTILE,),
+    ),
+    Mutant(
+        "ask again for as many blocks as a node was too slow to tell",
+        EVM + "blocks.py",
+        "                self._plan = refused\n                raise\n",
+        "                raise\n",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "let a node that refuses logs be asked first for ever",
+        EVM + "blocks.py",
+        "                    self._nodes.blame(state, error)\n                    raise error\n",
+        "                    raise error\n",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "believe one node that a transaction is in no block",
+        EVM + "transactions.py",
+        "        if receipt is None and len(self._nodes) > 1:",
+        "        if False:",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "show a provider's key",
+        "settlement/ethereum/http.py",
+        'rest = "" if url.raw_path in (b"", b"/") else "/…"',
+        'rest = url.raw_path.decode("ascii")',
+        (HOSTILE,),
     ),
 )

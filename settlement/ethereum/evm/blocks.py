@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -29,6 +29,20 @@ are more and there is no other node."""
 PIECES = 8
 """Ranges of logs in one piece of history."""
 
+SEARCHES = 64
+"""Searches that are remembered as far as they got."""
+
+UNSETTLED = 128
+"""The newest blocks of those searched, which are asked for again, as the branch may have been left."""
+
+
+class Searched(NamedTuple):
+    """How far a search got: the blocks `first` to `last`, and the logs in them."""
+
+    first: int
+    last: int
+    logs: tuple[PlacedLog, ...]
+
 
 class BlockReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
@@ -44,6 +58,7 @@ class BlockReader:
         self._head: tuple[float, Header] | None = None
         self._recent = RecentHeaders()
         self._asking = trio.Lock()
+        self._searches: dict[str, Searched] = {}
 
     async def head(self) -> Header:
         """Return the newest block's header: of all nodes' heads the one that counts."""
@@ -51,26 +66,34 @@ class BlockReader:
             now = trio.current_time()
             if self._head is not None and now < self._head[0] + self._profile.poll_seconds / 2:
                 return self._head[1]
-            heads = []
+            heads: list[Header] = []
+            faults: list[ChainError] = []
             for state, (answer,) in await self._nodes.ask_all(LATEST):
-                seen = self._seen(state, answer)
-                if seen is None:
-                    self._nodes.blame(state, ChainError("the chain node has no newest block"))
-                    continue
-                state.head = seen.header.number
-                heads.append(seen.header)
+                try:
+                    seen = self._seen(state, answer)
+                    if seen is None:
+                        raise ChainError("the chain node has no newest block")
+                except ChainError as error:
+                    self._nodes.blame(state, error)
+                    faults.append(error)
+                else:
+                    state.head = seen.header.number
+                    heads.append(seen.header)
             if not heads:
-                raise ChainUnavailable("no chain node knows a newest block")
+                raise faults[0]
             self._head = now, newest(heads)
             return self._head[1]
 
     async def header(self, number: int) -> Header | None:
         """Return the header of that number on the best branch, None above the head."""
-        state, (answer,) = await self._nodes.ask_one(block_question(number), at_least=number)
-        seen = self._seen(state, answer)
-        if seen is not None and seen.header.number != number:
-            raise ChainError(f"the chain node was asked for block {number} and sent {seen.header.number}")
-        return None if seen is None else seen.header
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            seen = self._seen(state, answers[0])
+            if seen is not None and seen.header.number != number:
+                raise ChainError(f"the chain node was asked for block {number} and sent {seen.header.number}")
+            return None if seen is None else seen.header
+
+        return (await self._nodes.read(read, block_question(number), at_least=number))[1]
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
@@ -96,10 +119,13 @@ class BlockReader:
 
     async def _told(self, first: int, last: int) -> tuple[NodeState, list[SeenHeader]]:
         """Return the headers of a range as one node tells them, as far as it knows them."""
+
+        def read(state: NodeState, answers: list[Any]) -> list[SeenHeader]:
+            seen = [self._seen(state, answer) for answer in answers]
+            return [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+
         questions = (block_question(number) for number in range(first, last + 1))
-        state, answers = await self._nodes.ask_one(*questions, at_least=last)
-        seen = [self._seen(state, answer) for answer in answers]
-        return state, [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+        return await self._nodes.read(read, *questions, at_least=last)
 
     async def history(self, first: int) -> History | None:
         """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.
@@ -151,13 +177,20 @@ class BlockReader:
         found: list[PlacedLog] = []
         while (piece := next_range(self._plan, first, last)) is not None:
             where = {"fromBlock": quantity(piece[0]), "toBlock": quantity(piece[1])}
-            (answer,) = await self._nodes.ask_this(state, self._log_question(where, topics))
+            refused = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
+            try:
+                (answer,) = await self._nodes.ask_this(state, self._log_question(where, topics))
+            except BaseException:  # also where our patience ends: a range that is too long may be answered by silence
+                self._plan = refused
+                raise
             if isinstance(answer, RpcError):
                 if piece[0] == piece[1]:
-                    raise ChainUnavailable(
+                    error = ChainUnavailable(
                         f"the chain node at {state.endpoint.url} has no logs of {piece[0]}: {answer}"
                     )
-                self._plan = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
+                    self._nodes.blame(state, error)
+                    raise error
+                self._plan = refused
                 continue
             found += read_answer(lambda value: read_logs(value, self._at.contract), answer)
             self._plan = self._plan.taken()
@@ -199,8 +232,27 @@ class BlockReader:
         state.proven = state.proven or seen.proven
         return seen
 
-    async def search(self, topics: Sequence[Any]) -> None:
-        """Hear the contract's logs with these topics, from its beginning up to the newest block."""
-        head = await self.head()
-        state, _ = await self._nodes.ask_one(block_question(head.number), at_least=head.number)
-        self._heard.hear(await self._logs(state, self._start, head.number, topics))
+    async def search(self, topics: Sequence[Any], is_found: Callable[[], bool]) -> None:
+        """Hear the contract's logs with these topics, the newest first, until what is looked for was heard.
+
+        It may take longer than who asks has patience: who asks again goes on where it was broken off.
+        """
+        name = repr(topics)
+        head = (await self.head()).number
+        state, _ = await self._nodes.ask_one(block_question(head), at_least=head)
+        searched = self._searches.pop(name, None) or Searched(head + 1, head, ())
+        newer = max(searched.first, searched.last + 1 - UNSETTLED)
+        if newer <= head:
+            logs = await self._logs(state, newer, head, topics)
+            older = (each for each in searched.logs if each.number < newer)
+            searched = Searched(searched.first, head, (*older, *logs))
+            self._heard.hear(searched.logs)
+        while not is_found() and searched.first > self._start:
+            first = max(self._start, searched.first - self._plan.size)
+            self._searches[name] = searched
+            logs = await self._logs(state, first, searched.first - 1, topics)
+            searched = Searched(first, searched.last, (*logs, *searched.logs))
+            self._heard.hear(searched.logs)
+            if len(self._searches) > SEARCHES:
+                del self._searches[next(iter(self._searches))]
+        self._searches.pop(name, None)

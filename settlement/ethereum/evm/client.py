@@ -37,7 +37,7 @@ from tallystick.settlement.chain import (
     SignedCall,
     TransactionReceipt,
 )
-from tallystick.settlement.errors import RpcError, WrongChain
+from tallystick.settlement.errors import ChainUnavailable, RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
@@ -46,7 +46,7 @@ from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, Quest
 from tallystick.settlement.ethereum.evm.nodes import NodeFigures, Nodes, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer
-from tallystick.settlement.ethereum.evm.refusals import client_of
+from tallystick.settlement.ethereum.evm.refusals import client_of, is_revert
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 from tallystick.settlement.ethereum.http import make_client
@@ -198,6 +198,8 @@ class EvmChain(Chain):
             raise WrongChain(f"the chain node at {endpoint.url} serves chain {found}, not {self.chain_id}")
         if not read_answer(read_bytes, answers[1]):
             raise WrongChain(f"the chain node at {endpoint.url} knows no contract at 0x{self.contract.hex()}")
+        if isinstance(answers[2], RpcError) and not is_revert(answers[2]):
+            raise ChainUnavailable(f"the chain node at {endpoint.url} does not say what the contract is: {answers[2]}")
         if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):
             raise WrongChain(
                 f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, says {endpoint.url}"
