@@ -5,8 +5,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY, HOSTILE = (
-    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile")
+FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile", "lies")
 )
 
 MUTANTS = (
@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "take a header that is not what its hash says",
         EVM + "headers.py",
-        "        if proven and not seen.proven:\n",
+        "        if proven and not seen.proven and not seen.strange:\n",
         "        if False:\n",
         (HEADERS, CLIENT),
     ),
@@ -149,5 +149,33 @@ MUTANTS = (
         'rest = "" if url.raw_path in (b"", b"/") else "/…"',
         'rest = url.raw_path.decode("ascii")',
         (HOSTILE,),
+    ),
+    Mutant(
+        "take a block for empty of which no node says so",
+        EVM + "blocks.py",
+        "            if logs is None:\n                raise",
+        "            if logs is None:\n                continue\n                raise",
+        (LIES,),
+    ),
+    Mutant(
+        "believe an invented log in a long history",
+        EVM + "blocks.py",
+        "            if lies:\n",
+        "            if False:\n",
+        (LIES,),
+    ),
+    Mutant(
+        "take the newest block for final, as a node says so",
+        EVM + "blocks.py",
+        "        return min(said.number, at_most)\n",
+        "        return min(said.number, head.number)\n",
+        (LIES,),
+    ),
+    Mutant(
+        "stop at a fork that adds a field to headers",
+        EVM + "headers.py",
+        "strange=not proven and not _KNOWN.issuperset(value)",
+        "strange=False",
+        (LIES,),
     ),
 )
