@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused
+from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused, refuse
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.chain import ChannelOpened, CloseCall, DepositCall, Deposited
@@ -185,15 +185,6 @@ async def test_a_url_that_is_none_is_refused_without_its_key(url: str) -> None:
 # --- one node that answers with errors, or nonsense, stops nobody who has another ----------------------------------
 
 WORDS = ("execution reverted: too many requests", "VM Exception: reverted with reason string 'try again'")
-
-
-def refuse(code: int, text: str, data: object = None) -> Any:
-    """Return what answers every question with an error."""
-
-    def answer(*params: object) -> object:
-        raise Refused(code, text, data)
-
-    return answer
 
 
 def spendable(node: FakeNode) -> FakeNode:

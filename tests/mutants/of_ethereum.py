@@ -5,8 +5,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY, HOSTILE, ENCODERS = (
-    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile", "encoders")
+FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile", "lies")
 )
 
 MUTANTS = (
@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "take a header that is not what its hash says",
         EVM + "headers.py",
-        "        if proven and not seen.proven:\n",
+        "        if proven and not seen.proven and not seen.strange:\n",
         "        if False:\n",
         (HEADERS, CLIENT),
     ),
@@ -106,28 +106,28 @@ MUTANTS = (
         EVM + "abi.py",
         "            return _CHALLENGE, (first, proof.proof.sender, pack_proof(proof, terms, domain))\n",
         "            return _CHALLENGE, (first, 0, pack_proof(proof, terms, domain))\n",
-        (ENCODERS,),
+        ("test_evm_encoders.py",),
     ),
     Mutant(
         "settle with the locks of the other simplex",
         EVM + "abi.py",
         "*((each.locked, each.root) for each in context.held)",
         "*((each.locked, each.root) for each in reversed(context.held))",
-        (ENCODERS,),
+        ("test_evm_encoders.py",),
     ),
     Mutant(
         "leave out a root of locks that hold nothing",
         EVM + "abi.py",
         "    if proof.locked or proof.locks_root != ZERO32:\n        parts",
         "    if proof.locked:\n        parts",
-        (ENCODERS,),
+        ("test_evm_encoders.py",),
     ),
     Mutant(
         "claim for the asset's address",
         EVM + "abi.py",
         "            written = _CLAIM, (call.asset, call.to)\n",
         "            written = _CLAIM, (call.asset, call.asset)\n",
-        (ENCODERS,),
+        ("test_evm_encoders.py",),
     ),
     Mutant(
         "begin the search for a channel's terms anew whenever patience ends",
@@ -177,5 +177,33 @@ MUTANTS = (
         'rest = "" if url.raw_path in (b"", b"/") else "/…"',
         'rest = url.raw_path.decode("ascii")',
         (HOSTILE,),
+    ),
+    Mutant(
+        "take a block for empty of which no node says so",
+        EVM + "blocks.py",
+        "            if logs is None:\n                raise",
+        "            if logs is None:\n                continue\n                raise",
+        (LIES,),
+    ),
+    Mutant(
+        "believe an invented log in a long history",
+        EVM + "blocks.py",
+        "            if lies:\n",
+        "            if False:\n",
+        (LIES,),
+    ),
+    Mutant(
+        "take the newest block for final, as a node says so",
+        EVM + "blocks.py",
+        "        return min(said.number, at_most)\n",
+        "        return min(said.number, head.number)\n",
+        (LIES,),
+    ),
+    Mutant(
+        "stop at a fork that adds a field to headers",
+        EVM + "headers.py",
+        "strange=not proven and not _KNOWN.issuperset(value)",
+        "strange=False",
+        (LIES,),
     ),
 )

@@ -103,7 +103,9 @@ class BlockReader:
             return ()
         state, told = await self._told(self._recent.first_to_ask(first, last), last)
         headers = self._recent.joined(first, told)
-        if headers is None:  # another branch, or a node that does not know the newest: all from the first on
+        proven = state.proven and self._profile.header_hash
+        if headers is None or (proven and not all(seen.proven for seen in headers)):
+            # another branch, or what is known is of a node that tells less of a header: all from the first on
             state, headers = await self._told(first, last)
         try:
             check_chain(headers, first, state.proven and self._profile.header_hash)
@@ -138,18 +140,28 @@ class BlockReader:
             return None
         last = min(final, first + PIECES * self._plan.size - 1)
         state, (anchor,) = await self._nodes.ask_one(block_question(last), at_least=last)
-        logs = set(await self._logs(state, first, last))
+        own, others = await self._logs(state, first, last), tuple[PlacedLog, ...]()
+        other = state
         if len(self._nodes) > 1:
             other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
-            logs |= set(await self._logs(other, first, last)) if other is not state else set()
-        placed = sorted(logs, key=lambda each: (each.number, each.index))
+            others = await self._logs(other, first, last) if other is not state else ()
+        placed = sorted({*own, *others}, key=lambda each: (each.number, each.index))
         numbers = sorted({each.number for each in placed})
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
         headers = [self._seen(state, answer) for answer in answers]
         end = self._seen(state, anchor)
         if end is None or end.header.number != last or None in headers:
             raise ChainUnavailable(f"the chain node at {state.endpoint.url} does not know its own history")
-        blocks = blocks_of([seen for seen in headers if seen is not None], placed, self._at)
+        known = [seen for seen in headers if seen is not None]
+        for teller, told in ((state, own), (other, others)):
+            lies = {each for each in told if forged(known, (each,), self._at.contract)}
+            if lies:
+                error = ChainError("the chain node shows logs of a block that holds none; use another node")
+                self._nodes.blame(teller, error)
+                if teller is state:
+                    raise error
+                placed = [each for each in placed if each not in lies]
+        blocks = blocks_of(known, placed, self._at)
         self._heard.hear(placed)
         return History(tuple(block for block in blocks if block.events), end.header)
 
@@ -170,7 +182,10 @@ class BlockReader:
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
         head, said = await self.head(), await self.tagged("finalized")
         by_depth = max(0, head.number - self._profile.final_blocks)
-        return by_depth if said is None else min(said.number, head.number)
+        if said is None:
+            return by_depth
+        at_most = max(0, head.number - self._profile.final_blocks // 2)  # some nodes call their newest block final
+        return min(said.number, at_most)
 
     async def _logs(self, state: NodeState, first: int, last: int, topics: Sequence[Any] = ()) -> tuple[PlacedLog, ...]:
         """Return the contract's logs of a range as this node tells them, in as many questions as it takes."""
@@ -206,20 +221,58 @@ class BlockReader:
         silent = silent_blocks(headers, logs, self._at.contract)
         if not silent:
             return logs
-        more: set[PlacedLog] = set()
-        if len(silent) > SUSPECTED and len(self._nodes) > 1:
-            other, _ = await self._nodes.ask_one(LATEST, but=state)
-            more |= set(await self._logs(other, headers[0].header.number, headers[-1].header.number))
-        else:
-            questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent[-SUSPECTED:]]
-            for answer in (await self._nodes.ask_one(*questions, but=state))[1]:
-                if not isinstance(answer, RpcError):
-                    more |= set(read_answer(lambda value: read_logs(value, self._at.contract), answer))
+        more, unsaid = set[PlacedLog](), silent
+        if len(silent) > SUSPECTED:
+            told, known = await self._of_another(state, headers)
+            more, unsaid = set(told), tuple(seen for seen in silent if seen.header.number > known)
+        more |= set(await self._of_blocks(state, unsaid[-SUSPECTED:]))
         hashes = {seen.header.hash for seen in silent}
         more = {placed for placed in more if placed.hash in hashes}
         if more:
             self._nodes.blame(state, ChainError("the chain node left out logs of the contract"))
         return tuple(sorted((*logs, *more), key=lambda placed: (placed.number, placed.index)))
+
+    async def _of_another(self, state: NodeState, headers: Sequence[SeenHeader]) -> tuple[tuple[PlacedLog, ...], int]:
+        """Return the logs that another node tells of these blocks, and up to which block; up to -1 if none does."""
+        try:
+            other, (answer,) = await self._nodes.ask_one(LATEST, but=state)
+            seen = self._seen(other, answer)
+            if other is state or seen is None:
+                return (), -1
+            last = min(seen.header.number, headers[-1].header.number)
+            return await self._logs(other, headers[0].header.number, last), last
+        except (ChainUnavailable, ChainError):
+            return (), -1
+
+    async def _of_blocks(self, state: NodeState, silent: Sequence[SeenHeader]) -> list[PlacedLog]:
+        """Return the logs of blocks by their hashes, as another node tells them, or this one where that cannot.
+
+        Raise ChainUnavailable if none can: that there are none must be said.
+        """
+        if not silent:
+            return []
+        questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent]
+        other, answers = await self._nodes.ask_one(*questions, but=state)
+        told = [self._read_logs(answer) for answer in answers]
+        unsaid = [at for at, logs in enumerate(told) if logs is None]
+        if unsaid and other is not state:
+            for at, answer in zip(
+                unsaid, await self._nodes.ask_this(state, *(questions[at] for at in unsaid)), strict=True
+            ):
+                told[at] = self._read_logs(answer)
+        found: list[PlacedLog] = []
+        for seen, logs in zip(silent, told, strict=True):
+            if logs is None:
+                raise ChainUnavailable(f"no chain node tells the logs of block {seen.header.number}")
+            found += logs
+        return found
+
+    def _read_logs(self, answer: Any) -> tuple[PlacedLog, ...] | None:
+        """Return the logs in an answer, None if it is an error, or makes no sense."""
+        try:
+            return read_answer(lambda value: read_logs(value, self._at.contract), answer)
+        except ChainError:
+            return None
 
     def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> Question:
         return Question("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
