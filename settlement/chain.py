@@ -1,8 +1,7 @@
 """The chain as a node and a tower see it: headers, events, calls, and the `Chain` interface.
 
-Two implementations: in process (`simulated`) and a client of a chain node over JSON-RPC (`rpc_client`). Both
-answer from the chain's current best branch; following it, with reorganisations, is `follower`'s work.
-Amounts are in the asset's smallest unit, fees in the native coin's smallest unit, times in Unix seconds.
+It answers from the chain's current best branch; following it, with reorganisations, is `follower`'s work.
+Amounts and fees are in the asset's and the native coin's smallest unit, times in Unix seconds.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.errors import Revert
 
 T = TypeVar("T")
-
-# --- what the chain says ----------------------------------------------------------------------------------------
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -168,7 +165,6 @@ ChannelEvent: TypeAlias = (
 )
 RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
 AccountEvent: TypeAlias = Owed | Claimed
-"""What concerns an account, and no channel."""
 Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
@@ -352,7 +348,6 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
-"""The calls that touch no channel: they make proofs public."""
 
 Call: TypeAlias = (
     OpenCall
@@ -442,6 +437,10 @@ class Chain(Protocol):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
+        return None  # noqa: RET501 (it is not abstract)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""
