@@ -259,6 +259,14 @@ class GatedChain:
         """Return what the account holds."""
         return await (await self._reach()).balance(account, asset)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        """Return what the contract owes the account."""
+        return await (await self._reach()).owed(asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """Return what the adjudicator may take of the owner's tokens."""
+        return await (await self._reach()).allowance(asset, owner)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)

@@ -39,7 +39,15 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     to_hex,
 )
 from tallystick.settlement.ethereum.transactions import sign_call, transaction_hash
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, decode_channel
+from tallystick.settlement.ethereum.views import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CHANNEL,
+    CHANNEL_COUNT,
+    OWED,
+    SECRET_TIME,
+    decode_channel,
+)
 
 T = TypeVar("T")
 
@@ -182,6 +190,12 @@ class RpcChain(Chain):
         if asset == NATIVE:
             return await self._quantity("eth_getBalance", to_hex(account), "latest")
         return await self._number(BALANCE_OF, asset, account)
+
+    async def owed(self, asset: Address, account: Address) -> int:
+        return await self._number(OWED, self.contract, asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        return await self._number(ALLOWANCE, asset, owner, self.contract)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         data = await self._view(CHANNEL, self.contract, channel)

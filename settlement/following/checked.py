@@ -146,6 +146,14 @@ class CheckedChain(Chain):
         check = partial(_number, what="a balance", most=AMOUNT_MAX)
         return await _answer(self._chain.balance(account, asset), check)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        check = partial(_number, what="what an account is owed", most=AMOUNT_MAX)
+        return await _answer(self._chain.owed(asset, account), check)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        check = partial(_number, what="an allowance", most=AMOUNT_MAX)
+        return await _answer(self._chain.allowance(asset, owner), check)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         found = await _answer(self._chain.channel(channel), _if_any(_check_view))
         if found is not None and channel_id(found.terms) != channel:

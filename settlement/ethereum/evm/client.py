@@ -166,6 +166,12 @@ class EvmChain(Chain):
     async def balance(self, account: Address, asset: Address) -> int:
         return await self._state.balance(account, asset)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        return await self._state.owed(asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        return await self._state.allowance(asset, owner)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
 from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
@@ -20,7 +21,14 @@ from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.nodes import Nodes
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
+from tallystick.settlement.ethereum.views import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CHANNEL_COUNT,
+    OWED,
+    SECRET_TIME,
+    decode_channel,
+)
 
 T = TypeVar("T")
 
@@ -43,6 +51,14 @@ class StateReader:
         if asset == NATIVE:
             return await self._quantity("eth_getBalance", to_hex(account))
         return await self._number(BALANCE_OF, asset, account)
+
+    async def owed(self, asset: Address, account: Address) -> int:
+        """Return what the contract owes an account."""
+        return await self._number(OWED, self._at.contract, asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """Return what the contract may take of the owner's tokens; more than any amount counts as the highest."""
+        return min(await self._number(ALLOWANCE, asset, owner, self._at.contract), AMOUNT_MAX)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
