@@ -163,7 +163,6 @@ ChannelEvent: TypeAlias = (
 )
 RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
 AccountEvent: TypeAlias = Owed | Claimed
-"""What concerns an account, and no channel."""
 Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
@@ -344,7 +343,6 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
-"""The calls that touch no channel: they make proofs public."""
 
 Call: TypeAlias = (
     OpenCall
@@ -440,6 +438,10 @@ class Chain(Protocol):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
+        return None  # noqa: RET501 (it is not abstract)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""

@@ -117,6 +117,15 @@ async def test_the_newest_logs_of_a_channel_are_found_without_asking_for_all_tha
         assert sum(method == "eth_getLogs" for method, _ in node.asked) <= 3
 
 
+async def test_terms_that_are_known_are_not_searched_for(autojump_clock: trio.testing.MockClock) -> None:
+    node = OldChannel(5_000_000, 100)
+    async with client("one", net=Slow(one=node)) as plain:
+        chain = with_checks(plain)
+        chain.learn(FIXTURE.terms)
+        assert (await chain.sign(FIXTURE.keys[0], CloseCall(FIXTURE.id, None, None, bytes(32)), 0, 10**10)).raw
+        assert not any(method == "eth_getLogs" for method, _ in node.asked)
+
+
 # --- secrets in URLs ----------------------------------------------------------------------------------------------
 
 

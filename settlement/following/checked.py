@@ -24,7 +24,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     Block,
     Call,
@@ -159,6 +159,9 @@ class CheckedChain(Chain):
         if found is not None and channel_id(found.terms) != channel:
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
+
+    def learn(self, terms: Terms) -> None:
+        self._chain.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await _answer(self._chain.channel_count(first, second, asset), partial(_number, what="a count"))

@@ -33,7 +33,7 @@ import msgspec
 import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     Block,
     Call,
@@ -391,6 +391,10 @@ class ChaosChain:
         lie = await self._draw(Lie.REPEATS, Lie.NO_CHANNEL)
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)
         return None if lie is Lie.NO_CHANNEL else view
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel that exists."""
+        self._chain.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """Return how many channels this pair ever opened in this asset."""

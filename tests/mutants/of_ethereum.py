@@ -206,4 +206,11 @@ MUTANTS = (
         "strange=False",
         (LIES,),
     ),
+    Mutant(
+        "leave it to the chain's logs, after a restart, to tell which channels there are",
+        "sdk/node/node.py",
+        "                    self.chain.learn(channel.terms)\n",
+        "",
+        ("test_chain_stale.py",),
+    ),
 )

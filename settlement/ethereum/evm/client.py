@@ -24,7 +24,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.transport.retries import Jitter
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import (
@@ -97,7 +97,7 @@ class EvmChain(Chain):
     ) -> None:
         self._at = at
         self.profile = profile
-        heard = ChannelsHeard(at)
+        self._heard = heard = ChannelsHeard(at)
         self._nodes = Nodes(endpoints, self._identify, jitter)
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
@@ -174,6 +174,9 @@ class EvmChain(Chain):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
+
+    def learn(self, terms: Terms) -> None:
+        self._heard.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await self._state.channel_count(first, second, asset)
