@@ -10,10 +10,11 @@ import pytest
 import trio
 
 from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused, refuse
-from tallystick.settlement.chain import ChannelOpened, Deposited
+from tallystick.settlement.chain import ChannelOpened, Deposited, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
+from tallystick.settlement.ethereum.evm.nodes import newest
 from tallystick.settlement.ethereum.evm.profiles import profile_of
 
 OPENED = encode_event(ChannelOpened(FIXTURE.id, FIXTURE.terms))
@@ -159,3 +160,41 @@ async def test_a_fork_that_adds_a_field_to_headers_stops_nobody(autojump_clock: 
         fake.logs[block["hash"]] = [{**log, "blockHash": block["hash"]} for log in logs]
         await trio.sleep(5)
         assert [len(each.events) for each in await chain.blocks(4, 100)] == [0, 1, 1]
+
+
+# --- heads --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_stands_still_does_not_hold_back_one_that_moves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake = FakeChain(1_000)
+    still, moving = FakeNode(fake), FakeNode(fake)
+    still.lag = 900
+    async with client(still=still, moving=moving) as chain:
+        for _ in range(100):
+            fake.add()
+            still.lag += 1
+            await trio.sleep(1)
+            head = await chain.head()
+        assert head.number == 1_099
+
+
+async def test_a_node_that_is_far_ahead_of_one_that_moves_is_not_followed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake, invented = FakeChain(10), FakeChain(2_000)
+    async with client(honest=FakeNode(fake), liar=FakeNode(invented)) as chain:
+        for _ in range(100):
+            fake.add()
+            invented.add()
+            await trio.sleep(1)
+            assert (await chain.head()).number < 200
+
+
+def test_fast_blocks_may_be_further_apart_between_two_nodes() -> None:
+    heads = [Header(number, bytes([number % 251]) * 32, bytes(32), 0) for number in (1_000, 1_900)]
+    assert newest(heads).number == 1_000
+    assert newest(heads, ahead=1_200).number == 1_900
+    assert newest(heads, frozen=heads[:1]).number == 1_900
+    assert newest(heads, frozen=heads[1:]).number == 1_000

@@ -213,4 +213,18 @@ MUTANTS = (
         "",
         ("test_chain_stale.py",),
     ),
+    Mutant(
+        "give a call all the gas that a node says it takes",
+        EVM + "gas.py",
+        "        estimate = min(estimate, BELIEVED * measured(call))\n",
+        "        pass\n",
+        (FEES,),
+    ),
+    Mutant(
+        "let a node that stands still hold back one that moves",
+        EVM + "nodes.py",
+        "        others = [head for head in ranked[1:] if head not in frozen]\n",
+        "        others = ranked[1:]\n",
+        (LIES,),
+    ),
 )

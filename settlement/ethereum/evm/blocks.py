@@ -15,7 +15,7 @@ from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.headers import RecentHeaders, SeenHeader, check_chain, read_seen
 from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
-from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState, newest
+from tallystick.settlement.ethereum.evm.nodes import AHEAD_MAX, AHEAD_SECONDS, FROZEN_SECONDS, Nodes, NodeState, newest
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
@@ -67,6 +67,7 @@ class BlockReader:
             if self._head is not None and now < self._head[0] + self._profile.poll_seconds / 2:
                 return self._head[1]
             heads: list[Header] = []
+            frozen: list[Header] = []
             faults: list[ChainError] = []
             for state, (answer,) in await self._nodes.ask_all(LATEST):
                 try:
@@ -77,11 +78,15 @@ class BlockReader:
                     self._nodes.blame(state, error)
                     faults.append(error)
                 else:
+                    if state.head_hash != seen.header.hash:
+                        state.head_hash, state.moved = seen.header.hash, now
                     state.head = seen.header.number
                     heads.append(seen.header)
+                    if now > state.moved + max(FROZEN_SECONDS, 8 * self._profile.block_seconds):
+                        frozen.append(seen.header)
             if not heads:
                 raise faults[0]
-            self._head = now, newest(heads)
+            self._head = now, newest(heads, frozen, max(AHEAD_MAX, round(AHEAD_SECONDS / self._profile.block_seconds)))
             return self._head[1]
 
     async def header(self, number: int) -> Header | None:
