@@ -57,18 +57,33 @@ class Account:
 
         An approval replaces the one before (EIP-20), so each is for everything that calls of ours are yet to take. What
         is mined in between only leaves some of it over, for the adjudicator alone. The coin needs none. Raise
-        TallystickError if the chain refuses.
+        TallystickError if the chain refuses, ChainUnavailable if it does not tell what is left over.
         """
         self._allowing[asset] += amount
         try:
             if asset != NATIVE:
-                waiting = [one.call for one in self._sender.obligations() if not one.is_final]
-                takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
-                allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
-                await self.transact("approve", ApproveCall(asset, allowed), channel)
+                await self._approve(asset, channel)
             yield
         finally:
             self._allowing[asset] -= amount
+
+    async def _approve(self, asset: Address, channel: ChannelId | None) -> None:
+        """Allow what is to be taken of a token, and wait until that is confirmed.
+
+        Some tokens (USDT) change no allowance that is not 0. So one that may be left over is taken back to 0 before.
+        Both are taken on at once, with nonces that follow each other: no call of ours comes in between.
+        """
+        left = await self._node.chain.allowance(asset, self._address)
+        waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+        takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
+        allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
+        approving = any(isinstance(call, ApproveCall) and call.asset == asset for call in waiting)
+        amounts = (0, allowed) if left or approving else (allowed,)
+        prepared = [self.prepare("approve", ApproveCall(asset, each), channel) for each in amounts]
+        await self._node.engine.writer.commit([moment for _, moments in prepared for moment in moments])
+        for identifier, _ in prepared[:-1]:
+            await self._sender.wait(identifier)  # some tokens refuse 0: what counts is that the last one is taken
+        await self.outcome(prepared[-1][0])
 
     async def transact(self, name: str, call: Call, channel: ChannelId | None = None) -> None:
         """Get a call onto the chain and wait until it is confirmed; raise TallystickError if it fails."""

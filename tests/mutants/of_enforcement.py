@@ -243,4 +243,18 @@ MUTANTS = (
         "chain=node.chain,",
         ("test_chain_reset.py",),
     ),
+    Mutant(
+        "change an allowance that is left over, whatever the token says to it",
+        "settlement/enforcement/account.py",
+        "        amounts = (0, allowed) if left or approving else (allowed,)\n",
+        "        amounts = (0, allowed) if approving else (allowed,)\n",
+        ("test_onchain_allowances.py",),
+    ),
+    Mutant(
+        "forget an approval that is on its way",
+        "settlement/enforcement/account.py",
+        "        amounts = (0, allowed) if left or approving else (allowed,)\n",
+        "        amounts = (0, allowed) if left else (allowed,)\n",
+        ("test_onchain_allowances.py",),
+    ),
 )
