@@ -125,6 +125,37 @@ async def test_a_node_that_calls_its_newest_block_final_is_not_believed(autojump
         assert history is not None and history.last.number <= 199 - 32
 
 
+@pytest.mark.parametrize("bad", ("refuses", "silent", "headless", "elsewhere"))
+@pytest.mark.parametrize("order", (("good", "bad"), ("bad", "good")))
+async def test_a_history_is_told_though_one_of_two_nodes_cannot_tell_it(
+    bad: str, order: tuple[str, str], autojump_clock: trio.testing.MockClock
+) -> None:
+    fake = grown()
+    for _ in range(80):
+        fake.add()
+    good, worse = Final(fake), Final(fake)
+    if bad == "refuses":
+        worse.answers["eth_getLogs"] = refuse(4444, "pruned history unavailable")
+    elif bad == "silent":
+        worse.status = 500
+    elif bad == "headless":
+        worse.answers["eth_getBlockByNumber"] = lambda which, full: (
+            None if which not in ("latest",) else fake.blocks[-1]
+        )
+    else:
+        log = fake.logs[fake.blocks[5]["hash"]][0]
+        worse.answers["eth_getLogs"] = lambda which: [{**log, "blockHash": "0x" + "77" * 32, "blockNumber": "0x7"}]
+    async with client(*order, net=FakeInternet(good=good, bad=worse)) as chain:
+        history = None
+        for _attempt in range(6):  # who follows asks again
+            try:
+                history = await chain.history(0)
+                break
+            except (ChainError, ChainUnavailable):
+                await trio.sleep(0.5)
+        assert history is not None and [block.header.number for block in history.blocks] == [3, 5]
+
+
 # --- headers ------------------------------------------------------------------------------------------------------
 
 
@@ -198,3 +229,26 @@ def test_fast_blocks_may_be_further_apart_between_two_nodes() -> None:
     assert newest(heads, ahead=1_200).number == 1_900
     assert newest(heads, frozen=heads[:1]).number == 1_900
     assert newest(heads, frozen=heads[1:]).number == 1_000
+
+
+async def test_blocks_that_one_node_boasts_of_and_does_not_show_are_asked_for_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake, boasted = grown(), grown()
+    for _ in range(20):
+        boasted.add(salt="0xee")
+    boaster = FakeNode(fake)
+
+    def block(which: str, full: bool) -> object:
+        if which == "latest":
+            return boasted.blocks[-1]
+        return fake.blocks[int(which, 16)] if int(which, 16) < 6 else None
+
+    boaster.answers["eth_getBlockByNumber"] = block
+    async with client(boaster=boaster, honest=FakeNode(fake)) as chain:
+        assert len(await chain.blocks(0, 100)) == 6
+        fake.add(DEPOSITED)
+        await trio.sleep(5)
+        assert [len(each.events) for each in await chain.blocks(5, 100)] == [1, 1]
+    async with client(boaster=boaster) as chain:
+        assert await chain.blocks(7, 100) == (), "nobody knows it: it may come"

@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "follow a single node after blocks that nobody else knows",
         EVM + "nodes.py",
-        "    while len(ranked) > 1 and ranked[0].number > ranked[1].number + AHEAD_MAX:\n        ranked.pop(0)\n",
-        "",
+        "        if not others or ranked[0].number <= others[0].number + ahead:\n",
+        "        if True:\n",
         (CLIENT,),
     ),
     Mutant(
@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "ask only one node for a history",
         EVM + "blocks.py",
-        "        if len(self._nodes) > 1:\n            other, _ = await self._nodes.ask_one(block_question(last)",
-        "        if False:\n            other, _ = await self._nodes.ask_one(block_question(last)",
+        "            return other, await self._logs(other, first, last) if other is not state else ()\n",
+        "            return other, ()\n",
         (HISTORY,),
     ),
     Mutant(
@@ -225,6 +225,13 @@ MUTANTS = (
         EVM + "nodes.py",
         "        others = [head for head in ranked[1:] if head not in frozen]\n",
         "        others = ranked[1:]\n",
+        (LIES,),
+    ),
+    Mutant(
+        "let a history wait for a second node that cannot tell it",
+        EVM + "blocks.py",
+        "        except (ChainUnavailable, ChainError):\n            return state, ()\n",
+        "        except ZeroDivisionError:\n            return state, ()\n",
         (LIES,),
     ),
 )

@@ -129,10 +129,17 @@ class BlockReader:
 
         def read(state: NodeState, answers: list[Any]) -> list[SeenHeader]:
             seen = [self._seen(state, answer) for answer in answers]
-            return [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+            found = [each for each in takewhile(lambda each: each is not None, seen) if each is not None]
+            if not found:
+                raise RpcError(0, f"it knows no block {first}")
+            return found
 
-        questions = (block_question(number) for number in range(first, last + 1))
-        return await self._nodes.read(read, *questions, at_least=last)
+        questions = [block_question(number) for number in range(first, last + 1)]
+        try:
+            return await self._nodes.read(read, *questions, at_least=last)
+        except RpcError:  # of all nodes
+            state, answers = await self._nodes.ask_one(*questions, at_least=last)
+            return state, [] if answers[0] is None else read(state, answers)
 
     async def history(self, first: int) -> History | None:
         """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.
@@ -144,22 +151,27 @@ class BlockReader:
         if final < first:
             return None
         last = min(final, first + PIECES * self._plan.size - 1)
-        state, (anchor,) = await self._nodes.ask_one(block_question(last), at_least=last)
-        own, others = await self._logs(state, first, last), tuple[PlacedLog, ...]()
-        other = state
-        if len(self._nodes) > 1:
-            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
-            others = await self._logs(other, first, last) if other is not state else ()
+
+        def read(state: NodeState, answers: list[Any]) -> SeenHeader:
+            seen = self._seen(state, answers[0])
+            if seen is None or seen.header.number != last:
+                raise ChainError(f"the chain node at {state.endpoint.url} does not know its own history")
+            return seen
+
+        state, end = await self._nodes.read(read, block_question(last), at_least=last)
+        own, (other, others) = await self._logs(state, first, last), await self._second(state, first, last)
         placed = sorted({*own, *others}, key=lambda each: (each.number, each.index))
         numbers = sorted({each.number for each in placed})
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
         headers = [self._seen(state, answer) for answer in answers]
-        end = self._seen(state, anchor)
-        if end is None or end.header.number != last or None in headers:
-            raise ChainUnavailable(f"the chain node at {state.endpoint.url} does not know its own history")
         known = [seen for seen in headers if seen is not None]
+        places = {
+            seen.header.hash: seen.header.number
+            for seen in known
+            if not seen.proven or seen.may_hold(self._at.contract)
+        }
         for teller, told in ((state, own), (other, others)):
-            lies = {each for each in told if forged(known, (each,), self._at.contract)}
+            lies = {each for each in told if places.get(each.hash) != each.number}
             if lies:
                 error = ChainError("the chain node shows logs of a block that holds none; use another node")
                 self._nodes.blame(teller, error)
@@ -169,6 +181,14 @@ class BlockReader:
         blocks = blocks_of(known, placed, self._at)
         self._heard.hear(placed)
         return History(tuple(block for block in blocks if block.events), end.header)
+
+    async def _second(self, state: NodeState, first: int, last: int) -> tuple[NodeState, tuple[PlacedLog, ...]]:
+        """Return another node than this one, and the logs that it tells; none if there is none, or it cannot."""
+        try:
+            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
+            return other, await self._logs(other, first, last) if other is not state else ()
+        except (ChainUnavailable, ChainError):
+            return state, ()
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
