@@ -125,7 +125,7 @@ async def test_a_node_that_calls_its_newest_block_final_is_not_believed(autojump
         assert history is not None and history.last.number <= 199 - 32
 
 
-@pytest.mark.parametrize("bad", ("refuses", "silent", "headless", "elsewhere"))
+@pytest.mark.parametrize("bad", ("refuses", "silent", "headless", "endless", "elsewhere"))
 @pytest.mark.parametrize("order", (("good", "bad"), ("bad", "good")))
 async def test_a_history_is_told_though_one_of_two_nodes_cannot_tell_it(
     bad: str, order: tuple[str, str], autojump_clock: trio.testing.MockClock
@@ -138,6 +138,10 @@ async def test_a_history_is_told_though_one_of_two_nodes_cannot_tell_it(
         worse.answers["eth_getLogs"] = refuse(4444, "pruned history unavailable")
     elif bad == "silent":
         worse.status = 500
+    elif bad == "endless":
+        worse.answers["eth_getBlockByNumber"] = lambda which, full: (
+            {} if which == "finalized" else Final.eth_getBlockByNumber(good, which, full)
+        )
     elif bad == "headless":
         worse.answers["eth_getBlockByNumber"] = lambda which, full: (
             None if which not in ("latest",) else fake.blocks[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ are more and there is no other node."""
 
 PIECES = 8
 """Ranges of logs in one piece of history."""
+
+SECOND_SECONDS = 15.0
+"""How long a second node may take for a piece of history that the first has told."""
 
 SEARCHES = 64
 """Searches that are remembered as far as they got."""
@@ -184,11 +188,10 @@ class BlockReader:
 
     async def _second(self, state: NodeState, first: int, last: int) -> tuple[NodeState, tuple[PlacedLog, ...]]:
         """Return another node than this one, and the logs that it tells; none if there is none, or it cannot."""
-        try:
+        with trio.move_on_after(SECOND_SECONDS), suppress(ChainUnavailable, ChainError):
             other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
             return other, await self._logs(other, first, last) if other is not state else ()
-        except (ChainUnavailable, ChainError):
-            return state, ()
+        return state, ()
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
@@ -197,11 +200,12 @@ class BlockReader:
 
     async def tagged(self, tag: str) -> Header | None:
         """Return the block that the chain calls `safe` or `finalized`, None if a node knows no such tag."""
-        state, (answer,) = await self._nodes.ask_one(Question("eth_getBlockByNumber", (tag, False)))
-        if isinstance(answer, RpcError):
-            return None
-        seen = self._seen(state, answer)
-        return None if seen is None else seen.header
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            seen = None if isinstance(answers[0], RpcError) else self._seen(state, answers[0])
+            return None if seen is None else seen.header
+
+        return (await self._nodes.read(read, Question("eth_getBlockByNumber", (tag, False))))[1]
 
     async def final_number(self) -> int:
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
@@ -236,6 +240,17 @@ class BlockReader:
             self._plan = self._plan.taken()
             first = piece[1] + 1
         return tuple(found)
+
+    async def _logs_of_any(self, first: int, last: int, topics: Sequence[Any]) -> tuple[PlacedLog, ...]:
+        """Return the contract's logs of a range as one node tells them, or else a second."""
+        state, _ = await self._nodes.ask_one(block_question(last), at_least=last)
+        try:
+            return await self._logs(state, first, last, topics)
+        except (ChainUnavailable, ChainError):
+            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
+            if other is state:
+                raise
+            return await self._logs(other, first, last, topics)
 
     async def _complete(
         self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
@@ -317,18 +332,17 @@ class BlockReader:
         """
         name = repr(topics)
         head = (await self.head()).number
-        state, _ = await self._nodes.ask_one(block_question(head), at_least=head)
         searched = self._searches.pop(name, None) or Searched(head + 1, head, ())
         newer = max(searched.first, searched.last + 1 - UNSETTLED)
         if newer <= head:
-            logs = await self._logs(state, newer, head, topics)
+            logs = await self._logs_of_any(newer, head, topics)
             older = (each for each in searched.logs if each.number < newer)
             searched = Searched(searched.first, head, (*older, *logs))
             self._heard.hear(searched.logs)
         while not is_found() and searched.first > self._start:
             first = max(self._start, searched.first - self._plan.size)
             self._searches[name] = searched
-            logs = await self._logs(state, first, searched.first - 1, topics)
+            logs = await self._logs_of_any(first, searched.first - 1, topics)
             searched = Searched(first, searched.last, (*logs, *searched.logs))
             self._heard.hear(searched.logs)
             if len(self._searches) > SEARCHES:
