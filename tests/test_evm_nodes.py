@@ -13,6 +13,7 @@ import trio
 
 from simulation.evm_tokens import code_of
 from simulation.local_evm import TRANSFER, LocalEvm, open_local_evm
+from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.core import Phase
@@ -33,6 +34,7 @@ pytestmark = [
 ]
 
 ALICE, BOB, TOWER = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"tower"))
+BLOCK_TO = Signature("block_to", ("address", "bool"))
 APPROVE = Signature("approve", ("address", "uint256"))
 COIN = 10**18
 PERIOD = 600
@@ -102,6 +104,25 @@ async def test_tokens_that_say_nothing_or_change_no_allowance_are_deposited(
             await channel.wait_gone()
             await bob.until(lambda: bob.channels[0].phase is Phase.GONE)
             assert (await alice.balance(token), await bob.balance(token)) == (10**9 - 10**5, 10**5)
+
+
+async def test_what_a_token_refuses_is_owed_and_claimed_elsewhere(evm: LocalEvm, tmp_path: Path) -> None:
+    token, elsewhere = Address(evm.anvil.create(code_of("false"))), Address(b"\xee" * 20)
+    rich = bytes.fromhex(RICH.removeprefix("0x"))
+    evm.anvil.send(rich, token, TRANSFER.encode_call(ALICE.address, 10**9))
+    with trio.fail_after(120):
+        async with living(evm, tmp_path / "alice", ALICE) as alice, living(evm, tmp_path / "bob", BOB) as bob:
+            channel = await alice.open_channel(str(bob.peer_address), deposit=10**6, asset=token)
+            await channel.pay(10**5)
+            evm.anvil.send(rich, token, BLOCK_TO.encode_call(ALICE.address, True))
+            await channel.close()
+            await channel.wait_gone()
+            assert await alice.owed() == {token: 9 * 10**5}
+            with pytest.raises(TallystickError, match="transfer-failed"):
+                await alice.claim(token)
+            assert await alice.claim(token, elsewhere) == 9 * 10**5
+            assert await alice.owed() == {} and await alice.balance(token) == 10**9 - 10**6
+            assert (await alice.chain.balance(elsewhere, token), await bob.balance(token)) == (9 * 10**5, 10**5)
 
 
 @both
