@@ -1,7 +1,7 @@
 """The chain as a node and a tower see it: headers, events, calls, and the `Chain` interface.
 
-Two implementations: in process (`simulated`) and a client of a chain node over JSON-RPC (`rpc_client`). Both
-answer from the chain's current best branch; following it, with reorganisations, is `follower`'s work.
+It is simulated in process (`simulated`), asked of such a chain's node (`ethereum.rpc_client`), or of Ethereum nodes
+(`ethereum.evm`): always the current best branch; following it, with reorganisations, is `follower`'s work.
 Amounts are in the asset's smallest unit, fees in the native coin's smallest unit, times in Unix seconds.
 """
 
@@ -27,8 +27,6 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.errors import Revert
 
 T = TypeVar("T")
-
-# --- what the chain says ----------------------------------------------------------------------------------------
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -123,10 +121,7 @@ class SecretRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, t
 
 
 class LinkRegistered(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """The deepest link so far of the stream with that condition is public since the block time `time`.
-
-    It was registered by the stream's expiry: a later one is refused.
-    """
+    """The deepest link so far of that stream is public since the block time `time`; after its expiry none is taken."""
 
     condition: bytes
     link: bytes
@@ -168,7 +163,6 @@ ChannelEvent: TypeAlias = (
 )
 RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
 AccountEvent: TypeAlias = Owed | Claimed
-"""What concerns an account, and no channel."""
 Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
@@ -230,9 +224,6 @@ class ContractChannel(msgspec.Struct, frozen=True, kw_only=True):
     roots: tuple[bytes, bytes] = (bytes(32), bytes(32))
     pots: tuple[int, int] = (0, 0)
     convicted: bool = False
-
-
-# --- what one can ask of the chain ------------------------------------------------------------------------------
 
 
 class OpenCall(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -352,7 +343,6 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
-"""The calls that touch no channel: they make proofs public."""
 
 Call: TypeAlias = (
     OpenCall
@@ -440,8 +430,18 @@ class Chain(Protocol):
     async def balance(self, account: Address, asset: Address) -> int:
         """What the account holds."""
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        """What the contract owes the account: payouts that it, or the token, refused. A `ClaimCall` takes all of it."""
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """What the adjudicator may take of the owner's tokens."""
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
+        return None  # noqa: RET501 (it is not abstract)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""

@@ -14,11 +14,12 @@ import trio
 
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.protocol.objects import ChannelId, Lock
+from tallystick.channels.protocol.objects import ChannelId, Lock, Terms
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.onion.payload import FinalLock
 from tallystick.sdk.node.node import Config
+from tallystick.sdk.testing.gates import GatedChain
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import Block, Header, SecretRegistered
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -217,5 +218,15 @@ def test_one_head_of_the_future_at_the_start_keeps_nobody_waiting() -> None:
             await life.up.wait()
         await trio.sleep(60)
         assert lied and world.node("alice").onchain.fresh
+
+    with_alice_and_bob(act)
+
+
+def test_a_node_tells_its_chain_after_a_restart_which_channels_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(world: World) -> None:
+        heard = list[Terms]()
+        monkeypatch.setattr(GatedChain, "learn", lambda _, terms: heard.append(terms))
+        alice = await world.restart("alice")
+        assert heard == [channel.terms for channel in alice.engine.views.channels] != []
 
     with_alice_and_bob(act)

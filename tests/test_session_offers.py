@@ -13,7 +13,9 @@ from tallystick.channels.limits import (
 )
 from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import CloseInitiator, Phase
-from tallystick.channels.protocol.messages import Ack, Reject, Reveal, encode
+from tallystick.channels.protocol.eip712 import digest_withdrawal
+from tallystick.channels.protocol.messages import Ack, Reject, Reveal, WithdrawRequest, encode
+from tallystick.channels.protocol.objects import Withdrawal
 from tallystick.channels.session.inputs import (
     RequestClose,
     RequestWithdrawal,
@@ -117,6 +119,26 @@ def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> No
     pair.settle()
     assert pair.alice.channel.withdrawals == (None, None) == pair.bob.channel.withdrawals
     assert pair.alice.session.spendable == 600
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_nobody_signs_a_close_while_a_withdrawal_can_be_mined_nor_the_other_way_round(pair: Pair, side: int) -> None:
+    """Else both could count on chain, at the cost of whoever deposits in between."""
+    asking = pair.parties[side]
+    asking.apply(RequestWithdrawal(400))
+    pair.settle()
+    close(pair, pair.other(asking))
+    assert [party.channel.offer for party in pair.parties] == [None, None]
+    taken = (400, 0) if side == 0 else (0, 400)
+    for party in pair.parties:
+        party.fund((1_000, 1_000), taken)
+    pair.settle()
+    assert [party.channel.phase for party in pair.parties] == [Phase.FROZEN, Phase.FROZEN]
+    withdrawal = Withdrawal(pair.id, side, 401, NOW + 60)
+    signature = asking.session.key.sign(digest_withdrawal(asking.session.domain, withdrawal))
+    pair.inject(pair.other(asking), encode(WithdrawRequest(withdrawal, signature)))
+    pair.settle()
+    assert pair.other(asking).channel.withdrawals == (None, None)
 
 
 @pytest.mark.parametrize("deposit", [100, 40_100])

@@ -37,11 +37,16 @@ class House:
         self.terms: dict[ChannelId, Terms] = {}
         self.number = 0
         self.reads = 0
+        self.learnt: set[Terms] = set()
         self.begin()
 
     def begin(self) -> None:
         """Begin from what is on disk."""
         self.watch = Watch(self.sender, ChallengeBudget(10**15, 0, 1_000))  # type: ignore[arg-type]
+
+    def learn(self, terms: Terms) -> None:
+        """Hear a channel's terms, as a chain does."""
+        self.learnt.add(terms)
 
     @property
     def sender(self) -> SimpleNamespace:
@@ -95,6 +100,7 @@ async def test_what_strangers_close_costs_nothing_once_it_was_looked_at_and_is_d
         await house.mine()
     assert house.reads == before and house.watch.at_work == []
     house.begin()  # after a restart each is looked at once more
+    assert house.learnt == {dispute.terms for dispute in house.watch.disputes.values()}
     await house.mine()
     assert house.reads > before and house.watch.at_work == []
     for _ in range(PERIOD // INTERVAL + HEADERS_KEPT):

@@ -55,6 +55,7 @@ class Watch:
         self._closing: deque[tuple[int, ChannelId]] = deque()
         """Cases whose window is over, and at which block that is beyond any reorganisation."""
         for dispute in self.disputes.values():
+            self.sender.chain.learn(dispute.terms)
             if dispute.closed is not None:
                 heappush(self._windows, (dispute.closed.deadline, dispute.channel))
 

@@ -238,6 +238,7 @@ class Node:
                     nursery.start_soon(tower.run)
                 for channel in self.engine.views.channels:
                     self.tower_manager.offer(channel)
+                    self.chain.learn(channel.terms)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()

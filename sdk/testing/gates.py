@@ -14,7 +14,7 @@ import trio
 from tallystick.channels.errors import LinkClosed, StoreError
 from tallystick.channels.ports import Link, Network, PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.settlement.chain import (
@@ -259,9 +259,21 @@ class GatedChain:
         """Return what the account holds."""
         return await (await self._reach()).balance(account, asset)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        """Return what the contract owes the account."""
+        return await (await self._reach()).owed(asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """Return what the adjudicator may take of the owner's tokens."""
+        return await (await self._reach()).allowance(asset, owner)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel that exists."""
+        self._chain.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """Return how many channels this pair ever opened."""

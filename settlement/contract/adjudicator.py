@@ -39,7 +39,7 @@ from tallystick.channels.protocol.eip712 import (
     locks_root,
 )
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, SignedProof
 from tallystick.settlement.chain import (
     ChallengeCall,
     Challenged,
@@ -369,7 +369,7 @@ def _checked(
 
 def _beneficiary(channel: ChannelStorage, call: ChallengeCall, situation: CallContext) -> Address | None:
     """Return whom the victim's voucher names, if the challenge carries one that is right."""
-    if call.voucher is None:
+    if call.voucher is None or call.voucher.beneficiary == NATIVE:  # in a call's bytes the zero address is no voucher
         return None
     if call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == situation.parameters.contract:
         raise Reverted(Revert.BAD_PROOF, "the voucher is for another channel, or names the adjudicator")

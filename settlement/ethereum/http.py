@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httpx
 import trio
@@ -28,12 +28,26 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def make_client(url: str, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+class NodeClient(httpx.AsyncClient):
+    """What speaks to one server, at one URL exactly as it was given."""
+
+    def __init__(self, url: httpx.URL, **options: Any) -> None:
+        super().__init__(**options)
+        self.url = url
+        self.shown = shown(url)
+        """The URL for people."""
+
+
+def make_client(url: str, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> NodeClient:
     """Return what speaks to one server; raise InvalidInput if the URL is none. `transport` None: TCP."""
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # a node has nothing to remember with us
-    return httpx.AsyncClient(
-        base_url=parse_url(url), timeout=timeout, trust_env=False, transport=transport, cookies=jar
-    )
+    return NodeClient(parse_url(url), timeout=timeout, trust_env=False, transport=transport, cookies=jar)
+
+
+def shown(url: httpx.URL) -> str:
+    """Return a URL fit to be shown: providers' keys are in paths, queries and passwords, which are left out."""
+    rest = "" if url.raw_path in (b"", b"/") else "/…"
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{rest}"
 
 
 def parse_url(url: str) -> httpx.URL:
@@ -41,13 +55,15 @@ def parse_url(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise InvalidInput(f"{url!r} is no URL of a chain node: {error}") from error
+        raise InvalidInput(f"this is no URL of a chain node: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInput(f"the URL of a chain node begins with http:// or https:// and a host, unlike {url!r}")
+        raise InvalidInput(
+            f"the URL of a chain node begins with http:// or https:// and a host, unlike {shown(parsed)!r}"
+        )
     return parsed
 
 
-async def post(client: httpx.AsyncClient, body: bytes, timeout: float, most: int) -> Reply:
+async def post(client: NodeClient, body: bytes, timeout: float, most: int) -> Reply:
     """Send a request and return the answer, which has to be there as a whole within `timeout` seconds.
 
     What comes with HTTP status 429 or 5xx is left out. Raise ChainUnavailable if it is not there in time, ChainError if
@@ -56,7 +72,7 @@ async def post(client: httpx.AsyncClient, body: bytes, timeout: float, most: int
     answer = bytearray()
     status, headers = 0, {}
     with trio.move_on_after(timeout) as patience:
-        async with client.stream("POST", "", content=body, headers=_HEADERS, timeout=None) as response:
+        async with client.stream("POST", client.url, content=body, headers=_HEADERS, timeout=None) as response:
             status, headers = response.status_code, dict(response.headers)
             if status == 429 or status >= 500:
                 return Reply(status, headers, b"")
@@ -67,7 +83,7 @@ async def post(client: httpx.AsyncClient, body: bytes, timeout: float, most: int
                     if len(answer) > most:
                         patience.cancel()  # the next part does not come; an error here would not reach what is open
     if len(answer) > most:
-        raise ChainError(f"the chain node at {client.base_url} sent more than {most} bytes")
+        raise ChainError(f"the chain node at {client.shown} sent more than {most} bytes")
     if patience.cancelled_caught:
         raise ChainUnavailable(f"no whole answer came within {timeout:g} seconds")
     return Reply(status, headers, bytes(answer))

@@ -27,7 +27,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
-from tallystick.settlement.ethereum.http import make_client, post
+from tallystick.settlement.ethereum.http import NodeClient, make_client, post
 from tallystick.settlement.ethereum.rpc_shapes import (
     quantity,
     read_address,
@@ -39,7 +39,15 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     to_hex,
 )
 from tallystick.settlement.ethereum.transactions import sign_call, transaction_hash
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, decode_channel
+from tallystick.settlement.ethereum.views import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CHANNEL,
+    CHANNEL_COUNT,
+    OWED,
+    SECRET_TIME,
+    decode_channel,
+)
 
 T = TypeVar("T")
 
@@ -183,6 +191,12 @@ class RpcChain(Chain):
             return await self._quantity("eth_getBalance", to_hex(account), "latest")
         return await self._number(BALANCE_OF, asset, account)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        return await self._number(OWED, self.contract, asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        return await self._number(ALLOWANCE, asset, owner, self.contract)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         data = await self._view(CHANNEL, self.contract, channel)
         return _checked(lambda value: decode_channel(value, self._at), data)
@@ -224,7 +238,7 @@ class RpcChain(Chain):
 class _NodeRequests:
     """Requests to one chain node, with retries, and the check of its identity before the first."""
 
-    def __init__(self, client: httpx.AsyncClient, jitter: Jitter) -> None:
+    def __init__(self, client: NodeClient, jitter: Jitter) -> None:
         self._client = client
         self._jitter = jitter
         self.checked = False
@@ -232,7 +246,7 @@ class _NodeRequests:
 
     @property
     def url(self) -> str:
-        return str(self._client.base_url)
+        return self._client.shown
 
     async def call(self, method: str, *params: Any, timeout: float = TIMEOUT) -> Any:
         """Return the result of one method; raise ChainUnavailable, ChainError or TransactionRefused."""

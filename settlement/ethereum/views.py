@@ -5,7 +5,9 @@
 | channel(bytes32)                               | whether it exists, and all of `ContractChannel`     |
 | channelCount(address, address, address)        | channels that the pair has had in that asset    |
 | secretTime(bytes32)                            | block time of registration, 0 if there was none |
+| owed(address, address)                         | what an account may claim of an asset           |
 | balanceOf(address), of a token                 | ERC-20's                                        |
+| allowance(address, address), of a token        | ERC-20's                                        |
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ CHANNEL = Signature(
 )
 CHANNEL_COUNT = Signature("channelCount", ("address", "address", "address"), ("uint64",))
 SECRET_TIME = Signature("secretTime", ("bytes32",), ("uint64",))
+OWED = Signature("owed", ("address", "address"), ("uint256",))
 BALANCE_OF = Signature("balanceOf", ("address",), ("uint256",))
+ALLOWANCE = Signature("allowance", ("address", "address"), ("uint256",))
 
 
 def encode_channel(view: ContractChannel | None) -> bytes:

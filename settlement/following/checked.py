@@ -24,7 +24,7 @@ from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     Block,
     Call,
@@ -146,11 +146,22 @@ class CheckedChain(Chain):
         check = partial(_number, what="a balance", most=AMOUNT_MAX)
         return await _answer(self._chain.balance(account, asset), check)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        check = partial(_number, what="what an account is owed", most=AMOUNT_MAX)
+        return await _answer(self._chain.owed(asset, account), check)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        check = partial(_number, what="an allowance", most=AMOUNT_MAX)
+        return await _answer(self._chain.allowance(asset, owner), check)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         found = await _answer(self._chain.channel(channel), _if_any(_check_view))
         if found is not None and channel_id(found.terms) != channel:
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
+
+    def learn(self, terms: Terms) -> None:
+        self._chain.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await _answer(self._chain.channel_count(first, second, asset), partial(_number, what="a count"))

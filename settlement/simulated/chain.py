@@ -30,7 +30,7 @@ from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import Transaction, sign_call
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
-from tallystick.settlement.simulated.world import balance_key, count_key
+from tallystick.settlement.simulated.world import allowance_key, balance_key, count_key, owed_key
 
 BLOCKS_MAX = 1_000
 """Blocks that one call of `blocks` returns at most."""
@@ -118,6 +118,14 @@ class SimulatedChain(Chain):
     async def balance(self, account: Address, asset: Address) -> int:
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(balance_key(asset, account))
+
+    async def owed(self, asset: Address, account: Address) -> int:
+        await trio.lowlevel.checkpoint()
+        return self._branch.state.number(owed_key(asset, account))
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        await trio.lowlevel.checkpoint()
+        return self._branch.state.number(allowance_key(asset, owner))
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         await trio.lowlevel.checkpoint()

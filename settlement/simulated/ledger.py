@@ -211,7 +211,7 @@ def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) ->
     amount = state.number(key)
     if not amount:
         raise Reverted(Revert.NOTHING_OWED, f"nothing of asset 0x{call.asset.hex()} is owed to the caller")
-    if refuses(state, call.asset, call.to):
+    if refuses(state, call.asset, call.to) or call.to == contract:
         raise Reverted(Revert.TRANSFER_FAILED, f"0x{call.to.hex()} refuses what is owed, or the token does")
     state.put(key, 0)
     _move(state, call.asset, contract, call.to, amount)

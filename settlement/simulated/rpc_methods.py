@@ -34,7 +34,15 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     write_header,
 )
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL, CHANNEL_COUNT, SECRET_TIME, encode_channel
+from tallystick.settlement.ethereum.views import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CHANNEL,
+    CHANNEL_COUNT,
+    OWED,
+    SECRET_TIME,
+    encode_channel,
+)
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry, Mint
 
@@ -140,6 +148,11 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
     if to == chain.contract and data[:4] == SECRET_TIME.selector:
         (digest,) = SECRET_TIME.decode_call(data)
         return to_hex(SECRET_TIME.encode_result(await chain.secret_time(digest) or 0))
+    if to == chain.contract and data[:4] == OWED.selector:
+        return to_hex(OWED.encode_result(await chain.owed(*OWED.decode_call(data))))
+    if to != chain.contract and data[:4] == ALLOWANCE.selector:
+        owner, spender = ALLOWANCE.decode_call(data)
+        return to_hex(ALLOWANCE.encode_result(await chain.allowance(to, owner) if spender == chain.contract else 0))
     if to != chain.contract and data[:4] == BALANCE_OF.selector:
         (account,) = BALANCE_OF.decode_call(data)
         return to_hex(BALANCE_OF.encode_result(await chain.balance(account, to)))

@@ -33,7 +33,7 @@ import msgspec
 import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     Block,
     Call,
@@ -374,11 +374,27 @@ class ChaosChain:
         held = await self._known(("balance", account, asset), lambda: self._chain.balance(account, asset), lie)
         return self._rng.choice(ABSURD) if lie is Lie.ABSURD else held
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        """Return what the contract owes the account."""
+        lie = await self._draw(Lie.REPEATS, Lie.ABSURD)
+        owed = await self._known(("owed", asset, account), lambda: self._chain.owed(asset, account), lie)
+        return self._rng.choice(ABSURD) if lie is Lie.ABSURD else owed
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """Return what the adjudicator may take of the owner's tokens."""
+        lie = await self._draw(Lie.REPEATS, Lie.ABSURD)
+        allowed = await self._known(("allowance", asset, owner), lambda: self._chain.allowance(asset, owner), lie)
+        return self._rng.choice(ABSURD) if lie is Lie.ABSURD else allowed
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         lie = await self._draw(Lie.REPEATS, Lie.NO_CHANNEL)
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)
         return None if lie is Lie.NO_CHANNEL else view
+
+    def learn(self, terms: Terms) -> None:
+        """Hear the terms of a channel that exists."""
+        self._chain.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """Return how many channels this pair ever opened in this asset."""

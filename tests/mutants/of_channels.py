@@ -244,6 +244,20 @@ MUTANTS = (
         ("test_session_patience.py",),
     ),
     Mutant(
+        "sign a close while a withdrawal can still be mined",
+        "channels/protocol/offers.py",
+        "        or channel.withdrawals != (None, None)\n",
+        "",
+        ("test_session_offers.py",),
+    ),
+    Mutant(
+        "sign a withdrawal while a close can still be mined",
+        "channels/protocol/offers.py",
+        '    if channel.phase is not Phase.OPEN:\n        raise InvalidUpdate(f"this',
+        '    if channel.phase is Phase.GONE:\n        raise InvalidUpdate(f"this',
+        ("test_session_offers.py",),
+    ),
+    Mutant(
         "count capacity without the pending locks",
         "channels/protocol/core.py",
         "return bearable - channel.newest.committed",

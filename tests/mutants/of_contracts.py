@@ -11,6 +11,7 @@ SIGNATURES = ("test_contract_signatures.py",)
 REGISTRY = ("test_contract_registry.py",)
 BATCHES = ("test_contract_batches.py",)
 TWINS = ("test_contract_twins.py",)
+ATTACKS = ("test_contract_attacks.py",)
 
 
 def _mutant(name: str, before: str, after: str, tests: tuple[str, ...]) -> Mutant:
@@ -47,6 +48,16 @@ MUTANTS = (
         '    assert self._moved(asset, to, amount, msg.gas), "transfer-failed"\n',
         "    done: bool = self._moved(asset, to, amount, msg.gas)\n",
         PAYOUTS,
+    ),
+    _mutant(
+        "credit what its receiver had too little gas for behind a delegation",
+        "bound + bound // 32 + 20_000",
+        "bound + bound // 32 + 12_000",
+        ATTACKS,
+    ),
+    *(
+        _mutant(f"let {name} run within a payout", f"@nonreentrant\ndef {name}(", f"def {name}(", ATTACKS)
+        for name in ("open", "withdraw", "cooperativeClose", "settle", "redeem", "redeemMany", "claim")
     ),
     # --- tokens
     _mutant(

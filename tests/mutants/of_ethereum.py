@@ -5,7 +5,9 @@ from __future__ import annotations
 from mutant import Mutant
 
 EVM = "settlement/ethereum/evm/"
-FEES, CLIENT, HEADERS, HISTORY = (f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history"))
+FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
+    f"test_evm_{name}.py" for name in ("fees", "client", "headers", "history", "hostile", "lies")
+)
 
 MUTANTS = (
     Mutant(
@@ -39,7 +41,7 @@ MUTANTS = (
     Mutant(
         "take a header that is not what its hash says",
         EVM + "headers.py",
-        "        if proven and not seen.proven:\n",
+        "        if proven and not seen.proven and not seen.strange:\n",
         "        if False:\n",
         (HEADERS, CLIENT),
     ),
@@ -98,5 +100,117 @@ MUTANTS = (
         "        if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):\n",
         "        if isinstance(answers[2], RpcError):\n",
         (CLIENT,),
+    ),
+    Mutant(
+        "write whose proof is challenged as side 0, always",
+        EVM + "abi.py",
+        "            return _CHALLENGE, (first, proof.proof.sender, pack_proof(proof, terms, domain))\n",
+        "            return _CHALLENGE, (first, 0, pack_proof(proof, terms, domain))\n",
+        ("test_evm_encoders.py",),
+    ),
+    Mutant(
+        "settle with the locks of the other simplex",
+        EVM + "abi.py",
+        "*((each.locked, each.root) for each in context.held)",
+        "*((each.locked, each.root) for each in reversed(context.held))",
+        ("test_evm_encoders.py",),
+    ),
+    Mutant(
+        "leave out a root of locks that hold nothing",
+        EVM + "abi.py",
+        "    if proof.locked or proof.locks_root != ZERO32:\n        parts",
+        "    if proof.locked:\n        parts",
+        ("test_evm_encoders.py",),
+    ),
+    Mutant(
+        "claim for the asset's address",
+        EVM + "abi.py",
+        "            written = _CLAIM, (call.asset, call.to)\n",
+        "            written = _CLAIM, (call.asset, call.asset)\n",
+        ("test_evm_encoders.py",),
+    ),
+    Mutant(
+        "begin the search for a channel's terms anew whenever patience ends",
+        EVM + "blocks.py",
+        "searched = self._searches.pop(name, None) or Searched(head + 1, head, ())",
+        "searched = Searched(head + 1, head, ())",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "let a contract's own words make a node busy",
+        EVM + "refusals.py",
+        "    if _is_revert(code, said):\n        return False\n",
+        "",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "take an unknown transaction for a known one",
+        EVM + "refusals.py",
+        'rf"(?<![a-z]){re.escape(words)}"',
+        'rf"{re.escape(words)}"',
+        (HOSTILE,),
+    ),
+    Mutant(
+        "ask again for as many blocks as a node was too slow to tell",
+        EVM + "blocks.py",
+        "                self._plan = refused\n                raise\n",
+        "                raise\n",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "let a node that refuses logs be asked first for ever",
+        EVM + "blocks.py",
+        "                    self._nodes.blame(state, error)\n                    raise error\n",
+        "                    raise error\n",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "believe one node that a transaction is in no block",
+        EVM + "transactions.py",
+        "        if receipt is None and len(self._nodes) > 1:",
+        "        if False:",
+        (HOSTILE,),
+    ),
+    Mutant(
+        "show a provider's key",
+        "settlement/ethereum/http.py",
+        'rest = "" if url.raw_path in (b"", b"/") else "/…"',
+        'rest = url.raw_path.decode("ascii")',
+        (HOSTILE,),
+    ),
+    Mutant(
+        "take a block for empty of which no node says so",
+        EVM + "blocks.py",
+        "            if logs is None:\n                raise",
+        "            if logs is None:\n                continue\n                raise",
+        (LIES,),
+    ),
+    Mutant(
+        "believe an invented log in a long history",
+        EVM + "blocks.py",
+        "            if lies:\n",
+        "            if False:\n",
+        (LIES,),
+    ),
+    Mutant(
+        "take the newest block for final, as a node says so",
+        EVM + "blocks.py",
+        "        return min(said.number, at_most)\n",
+        "        return min(said.number, head.number)\n",
+        (LIES,),
+    ),
+    Mutant(
+        "stop at a fork that adds a field to headers",
+        EVM + "headers.py",
+        "strange=not proven and not _KNOWN.issuperset(value)",
+        "strange=False",
+        (LIES,),
+    ),
+    Mutant(
+        "leave it to the chain's logs, after a restart, to tell which channels there are",
+        "sdk/node/node.py",
+        "                    self.chain.learn(channel.terms)\n",
+        "",
+        ("test_chain_stale.py",),
     ),
 )

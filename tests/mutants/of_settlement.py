@@ -20,6 +20,20 @@ MUTANTS = (
         ("test_chain_owed.py",),
     ),
     Mutant(
+        "let what is owed be claimed for the contract itself",
+        "settlement/simulated/ledger.py",
+        "    if refuses(state, call.asset, call.to) or call.to == contract:\n",
+        "    if refuses(state, call.asset, call.to):\n",
+        ("test_chain_owed.py",),
+    ),
+    Mutant(
+        "tell what is allowed as what is owed",
+        "settlement/simulated/chain.py",
+        "number(owed_key(asset, account))",
+        "number(allowance_key(asset, account))",
+        ("test_chain_owed.py",),
+    ),
+    Mutant(
         "leave what is owed out of what the contract must hold",
         "settlement/simulated/world.py",
         '            elif value is not None and key[:1] == b"o":\n                vaulted[key[1:21]] -= sign * value\n',

@@ -30,6 +30,15 @@ class Refused(Exception):
         self.error = {"code": code, "message": text, "data": data}
 
 
+def refuse(code: int, text: str, data: object = None) -> Any:
+    """Return what answers every question with an error."""
+
+    def answer(*params: object) -> object:
+        raise Refused(code, text, data)
+
+    return answer
+
+
 class FakeChain:
     """Blocks with logs of the contract. Grows by `add`; `fork` replaces the newest."""
 

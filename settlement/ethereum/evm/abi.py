@@ -201,7 +201,6 @@ def pack_proof(signed: SignedProof, terms: Terms, domain: bytes) -> bytes:
 CHANNEL_OF_TERMS = Signature("channel", (TERMS,), CHANNEL.results)
 DOMAIN_SEPARATOR = Signature("domainSeparator", (), ("bytes32",))
 REWARD_BPS = Signature("rewardBps", (), ("uint256",))
-OWED = Signature("owed", ("address", "address"), ("uint256",))
 
 
 def held_hash(held: HeldLocks) -> bytes:

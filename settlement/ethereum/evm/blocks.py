@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -29,6 +29,20 @@ are more and there is no other node."""
 PIECES = 8
 """Ranges of logs in one piece of history."""
 
+SEARCHES = 64
+"""Searches that are remembered as far as they got."""
+
+UNSETTLED = 128
+"""The newest blocks of those searched, which are asked for again, as the branch may have been left."""
+
+
+class Searched(NamedTuple):
+    """How far a search got: the blocks `first` to `last`, and the logs in them."""
+
+    first: int
+    last: int
+    logs: tuple[PlacedLog, ...]
+
 
 class BlockReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
@@ -44,6 +58,7 @@ class BlockReader:
         self._head: tuple[float, Header] | None = None
         self._recent = RecentHeaders()
         self._asking = trio.Lock()
+        self._searches: dict[str, Searched] = {}
 
     async def head(self) -> Header:
         """Return the newest block's header: of all nodes' heads the one that counts."""
@@ -51,26 +66,34 @@ class BlockReader:
             now = trio.current_time()
             if self._head is not None and now < self._head[0] + self._profile.poll_seconds / 2:
                 return self._head[1]
-            heads = []
+            heads: list[Header] = []
+            faults: list[ChainError] = []
             for state, (answer,) in await self._nodes.ask_all(LATEST):
-                seen = self._seen(state, answer)
-                if seen is None:
-                    self._nodes.blame(state, ChainError("the chain node has no newest block"))
-                    continue
-                state.head = seen.header.number
-                heads.append(seen.header)
+                try:
+                    seen = self._seen(state, answer)
+                    if seen is None:
+                        raise ChainError("the chain node has no newest block")
+                except ChainError as error:
+                    self._nodes.blame(state, error)
+                    faults.append(error)
+                else:
+                    state.head = seen.header.number
+                    heads.append(seen.header)
             if not heads:
-                raise ChainUnavailable("no chain node knows a newest block")
+                raise faults[0]
             self._head = now, newest(heads)
             return self._head[1]
 
     async def header(self, number: int) -> Header | None:
         """Return the header of that number on the best branch, None above the head."""
-        state, (answer,) = await self._nodes.ask_one(block_question(number), at_least=number)
-        seen = self._seen(state, answer)
-        if seen is not None and seen.header.number != number:
-            raise ChainError(f"the chain node was asked for block {number} and sent {seen.header.number}")
-        return None if seen is None else seen.header
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            seen = self._seen(state, answers[0])
+            if seen is not None and seen.header.number != number:
+                raise ChainError(f"the chain node was asked for block {number} and sent {seen.header.number}")
+            return None if seen is None else seen.header
+
+        return (await self._nodes.read(read, block_question(number), at_least=number))[1]
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
         """Return up to `limit` consecutive blocks of one branch from number `first` on; empty above the head."""
@@ -80,7 +103,9 @@ class BlockReader:
             return ()
         state, told = await self._told(self._recent.first_to_ask(first, last), last)
         headers = self._recent.joined(first, told)
-        if headers is None:  # another branch, or a node that does not know the newest: all from the first on
+        proven = state.proven and self._profile.header_hash
+        if headers is None or (proven and not all(seen.proven for seen in headers)):
+            # another branch, or what is known is of a node that tells less of a header: all from the first on
             state, headers = await self._told(first, last)
         try:
             check_chain(headers, first, state.proven and self._profile.header_hash)
@@ -96,10 +121,13 @@ class BlockReader:
 
     async def _told(self, first: int, last: int) -> tuple[NodeState, list[SeenHeader]]:
         """Return the headers of a range as one node tells them, as far as it knows them."""
+
+        def read(state: NodeState, answers: list[Any]) -> list[SeenHeader]:
+            seen = [self._seen(state, answer) for answer in answers]
+            return [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+
         questions = (block_question(number) for number in range(first, last + 1))
-        state, answers = await self._nodes.ask_one(*questions, at_least=last)
-        seen = [self._seen(state, answer) for answer in answers]
-        return state, [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+        return await self._nodes.read(read, *questions, at_least=last)
 
     async def history(self, first: int) -> History | None:
         """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.
@@ -112,18 +140,28 @@ class BlockReader:
             return None
         last = min(final, first + PIECES * self._plan.size - 1)
         state, (anchor,) = await self._nodes.ask_one(block_question(last), at_least=last)
-        logs = set(await self._logs(state, first, last))
+        own, others = await self._logs(state, first, last), tuple[PlacedLog, ...]()
+        other = state
         if len(self._nodes) > 1:
             other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
-            logs |= set(await self._logs(other, first, last)) if other is not state else set()
-        placed = sorted(logs, key=lambda each: (each.number, each.index))
+            others = await self._logs(other, first, last) if other is not state else ()
+        placed = sorted({*own, *others}, key=lambda each: (each.number, each.index))
         numbers = sorted({each.number for each in placed})
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
         headers = [self._seen(state, answer) for answer in answers]
         end = self._seen(state, anchor)
         if end is None or end.header.number != last or None in headers:
             raise ChainUnavailable(f"the chain node at {state.endpoint.url} does not know its own history")
-        blocks = blocks_of([seen for seen in headers if seen is not None], placed, self._at)
+        known = [seen for seen in headers if seen is not None]
+        for teller, told in ((state, own), (other, others)):
+            lies = {each for each in told if forged(known, (each,), self._at.contract)}
+            if lies:
+                error = ChainError("the chain node shows logs of a block that holds none; use another node")
+                self._nodes.blame(teller, error)
+                if teller is state:
+                    raise error
+                placed = [each for each in placed if each not in lies]
+        blocks = blocks_of(known, placed, self._at)
         self._heard.hear(placed)
         return History(tuple(block for block in blocks if block.events), end.header)
 
@@ -144,20 +182,30 @@ class BlockReader:
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
         head, said = await self.head(), await self.tagged("finalized")
         by_depth = max(0, head.number - self._profile.final_blocks)
-        return by_depth if said is None else min(said.number, head.number)
+        if said is None:
+            return by_depth
+        at_most = max(0, head.number - self._profile.final_blocks // 2)  # some nodes call their newest block final
+        return min(said.number, at_most)
 
     async def _logs(self, state: NodeState, first: int, last: int, topics: Sequence[Any] = ()) -> tuple[PlacedLog, ...]:
         """Return the contract's logs of a range as this node tells them, in as many questions as it takes."""
         found: list[PlacedLog] = []
         while (piece := next_range(self._plan, first, last)) is not None:
             where = {"fromBlock": quantity(piece[0]), "toBlock": quantity(piece[1])}
-            (answer,) = await self._nodes.ask_this(state, self._log_question(where, topics))
+            refused = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
+            try:
+                (answer,) = await self._nodes.ask_this(state, self._log_question(where, topics))
+            except BaseException:  # also where our patience ends: a range that is too long may be answered by silence
+                self._plan = refused
+                raise
             if isinstance(answer, RpcError):
                 if piece[0] == piece[1]:
-                    raise ChainUnavailable(
+                    error = ChainUnavailable(
                         f"the chain node at {state.endpoint.url} has no logs of {piece[0]}: {answer}"
                     )
-                self._plan = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
+                    self._nodes.blame(state, error)
+                    raise error
+                self._plan = refused
                 continue
             found += read_answer(lambda value: read_logs(value, self._at.contract), answer)
             self._plan = self._plan.taken()
@@ -173,20 +221,58 @@ class BlockReader:
         silent = silent_blocks(headers, logs, self._at.contract)
         if not silent:
             return logs
-        more: set[PlacedLog] = set()
-        if len(silent) > SUSPECTED and len(self._nodes) > 1:
-            other, _ = await self._nodes.ask_one(LATEST, but=state)
-            more |= set(await self._logs(other, headers[0].header.number, headers[-1].header.number))
-        else:
-            questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent[-SUSPECTED:]]
-            for answer in (await self._nodes.ask_one(*questions, but=state))[1]:
-                if not isinstance(answer, RpcError):
-                    more |= set(read_answer(lambda value: read_logs(value, self._at.contract), answer))
+        more, unsaid = set[PlacedLog](), silent
+        if len(silent) > SUSPECTED:
+            told, known = await self._of_another(state, headers)
+            more, unsaid = set(told), tuple(seen for seen in silent if seen.header.number > known)
+        more |= set(await self._of_blocks(state, unsaid[-SUSPECTED:]))
         hashes = {seen.header.hash for seen in silent}
         more = {placed for placed in more if placed.hash in hashes}
         if more:
             self._nodes.blame(state, ChainError("the chain node left out logs of the contract"))
         return tuple(sorted((*logs, *more), key=lambda placed: (placed.number, placed.index)))
+
+    async def _of_another(self, state: NodeState, headers: Sequence[SeenHeader]) -> tuple[tuple[PlacedLog, ...], int]:
+        """Return the logs that another node tells of these blocks, and up to which block; up to -1 if none does."""
+        try:
+            other, (answer,) = await self._nodes.ask_one(LATEST, but=state)
+            seen = self._seen(other, answer)
+            if other is state or seen is None:
+                return (), -1
+            last = min(seen.header.number, headers[-1].header.number)
+            return await self._logs(other, headers[0].header.number, last), last
+        except (ChainUnavailable, ChainError):
+            return (), -1
+
+    async def _of_blocks(self, state: NodeState, silent: Sequence[SeenHeader]) -> list[PlacedLog]:
+        """Return the logs of blocks by their hashes, as another node tells them, or this one where that cannot.
+
+        Raise ChainUnavailable if none can: that there are none must be said.
+        """
+        if not silent:
+            return []
+        questions = [self._log_question({"blockHash": to_hex(seen.header.hash)}) for seen in silent]
+        other, answers = await self._nodes.ask_one(*questions, but=state)
+        told = [self._read_logs(answer) for answer in answers]
+        unsaid = [at for at, logs in enumerate(told) if logs is None]
+        if unsaid and other is not state:
+            for at, answer in zip(
+                unsaid, await self._nodes.ask_this(state, *(questions[at] for at in unsaid)), strict=True
+            ):
+                told[at] = self._read_logs(answer)
+        found: list[PlacedLog] = []
+        for seen, logs in zip(silent, told, strict=True):
+            if logs is None:
+                raise ChainUnavailable(f"no chain node tells the logs of block {seen.header.number}")
+            found += logs
+        return found
+
+    def _read_logs(self, answer: Any) -> tuple[PlacedLog, ...] | None:
+        """Return the logs in an answer, None if it is an error, or makes no sense."""
+        try:
+            return read_answer(lambda value: read_logs(value, self._at.contract), answer)
+        except ChainError:
+            return None
 
     def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> Question:
         return Question("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
@@ -199,8 +285,27 @@ class BlockReader:
         state.proven = state.proven or seen.proven
         return seen
 
-    async def search(self, topics: Sequence[Any]) -> None:
-        """Hear the contract's logs with these topics, from its beginning up to the newest block."""
-        head = await self.head()
-        state, _ = await self._nodes.ask_one(block_question(head.number), at_least=head.number)
-        self._heard.hear(await self._logs(state, self._start, head.number, topics))
+    async def search(self, topics: Sequence[Any], is_found: Callable[[], bool]) -> None:
+        """Hear the contract's logs with these topics, the newest first, until what is looked for was heard.
+
+        It may take longer than who asks has patience: who asks again goes on where it was broken off.
+        """
+        name = repr(topics)
+        head = (await self.head()).number
+        state, _ = await self._nodes.ask_one(block_question(head), at_least=head)
+        searched = self._searches.pop(name, None) or Searched(head + 1, head, ())
+        newer = max(searched.first, searched.last + 1 - UNSETTLED)
+        if newer <= head:
+            logs = await self._logs(state, newer, head, topics)
+            older = (each for each in searched.logs if each.number < newer)
+            searched = Searched(searched.first, head, (*older, *logs))
+            self._heard.hear(searched.logs)
+        while not is_found() and searched.first > self._start:
+            first = max(self._start, searched.first - self._plan.size)
+            self._searches[name] = searched
+            logs = await self._logs(state, first, searched.first - 1, topics)
+            searched = Searched(first, searched.last, (*logs, *searched.logs))
+            self._heard.hear(searched.logs)
+            if len(self._searches) > SEARCHES:
+                del self._searches[next(iter(self._searches))]
+        self._searches.pop(name, None)

@@ -24,7 +24,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.transport.retries import Jitter
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.chain import (
@@ -37,7 +37,7 @@ from tallystick.settlement.chain import (
     SignedCall,
     TransactionReceipt,
 )
-from tallystick.settlement.errors import RpcError, WrongChain
+from tallystick.settlement.errors import ChainUnavailable, RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
@@ -46,7 +46,7 @@ from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, Quest
 from tallystick.settlement.ethereum.evm.nodes import NodeFigures, Nodes, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer
-from tallystick.settlement.ethereum.evm.refusals import client_of
+from tallystick.settlement.ethereum.evm.refusals import client_of, is_revert
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 from tallystick.settlement.ethereum.http import make_client
@@ -97,7 +97,7 @@ class EvmChain(Chain):
     ) -> None:
         self._at = at
         self.profile = profile
-        heard = ChannelsHeard(at)
+        self._heard = heard = ChannelsHeard(at)
         self._nodes = Nodes(endpoints, self._identify, jitter)
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
@@ -166,8 +166,17 @@ class EvmChain(Chain):
     async def balance(self, account: Address, asset: Address) -> int:
         return await self._state.balance(account, asset)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        return await self._state.owed(asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        return await self._state.allowance(asset, owner)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
+
+    def learn(self, terms: Terms) -> None:
+        self._heard.learn(terms)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await self._state.channel_count(first, second, asset)
@@ -192,6 +201,8 @@ class EvmChain(Chain):
             raise WrongChain(f"the chain node at {endpoint.url} serves chain {found}, not {self.chain_id}")
         if not read_answer(read_bytes, answers[1]):
             raise WrongChain(f"the chain node at {endpoint.url} knows no contract at 0x{self.contract.hex()}")
+        if isinstance(answers[2], RpcError) and not is_revert(answers[2]):
+            raise ChainUnavailable(f"the chain node at {endpoint.url} does not say what the contract is: {answers[2]}")
         if isinstance(answers[2], RpcError) or answers[2] != to_hex(domain_separator(*self._at)):
             raise WrongChain(
                 f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, says {endpoint.url}"

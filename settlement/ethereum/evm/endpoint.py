@@ -6,7 +6,7 @@
 | HTTP 429, or an error that says that it is busy      | Busy: ChainUnavailable with the pause that it asked for    |
 | an error in answer to a question                     | RpcError, as one of the answers                            |
 | anything that is no JSON-RPC                         | ChainError                                                 |
-| it takes no batches                                  | from then on it is asked one by one                        |
+| it takes no batches, or answers a part of one        | from then on half as many are asked at once, down to one   |
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.refusals import is_passing
-from tallystick.settlement.ethereum.http import Reply, post
+from tallystick.settlement.ethereum.http import NodeClient, Reply, post
 
 TIMEOUT = 10.0
 """Seconds for one answer."""
@@ -74,15 +74,20 @@ _many = msgspec.json.Decoder(list[_Answer])
 class Endpoint:
     """Asks one node. It never tries again: who has several nodes asks another one."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: NodeClient) -> None:
         self._client = client
-        self.batches = True
-        """Whether it has not yet refused several questions in one request."""
+        self._most = BATCH_MAX
+        """Questions in one request: halved whenever so many were not answered."""
+
+    @property
+    def batches(self) -> bool:
+        """Whether it has not refused several questions in one request."""
+        return self._most > 1
 
     @property
     def url(self) -> str:
-        """Where it is."""
-        return str(self._client.base_url)
+        """Where it is, less what may be a secret in it."""
+        return self._client.shown
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}>"
@@ -98,7 +103,7 @@ class Endpoint:
             if not self.batches or len(rest) == 1:
                 answers.append(await self._ask_one(rest[0], timeout))
             else:
-                answers += await self._ask_many(rest[:BATCH_MAX], timeout)
+                answers += await self._ask_many(rest[: self._most], timeout)
         return answers
 
     async def _ask_one(self, question: Question, timeout: float) -> Any:
@@ -110,11 +115,12 @@ class Endpoint:
     async def _ask_many(self, questions: Sequence[Question], timeout: float) -> list[Any]:
         reply = await self._post([_request(at, question) for at, question in enumerate(questions)], timeout)
         if reply.status == TOO_LARGE or not reply.body.lstrip().startswith(b"["):
-            self.batches = False  # an error for all of them together: each is asked by itself
+            self._most = len(questions) // 2  # an error for all of them together
             return []
         by_id = {answer.id: answer for answer in self._decode(_many, reply)}
         if not by_id.keys() >= set(range(len(questions))):
-            raise ChainUnavailable(f"the chain node at {self.url} left questions of a batch without an answer")
+            self._most = len(questions) // 2
+            return []
         return [self._read(by_id[at]) for at in range(len(questions))]
 
     async def _post(self, body: Any, timeout: float) -> Reply:

@@ -36,6 +36,14 @@ _LATER = (
 )
 """Fields that forks have added, in order (EIPs 1559, 4895, 4844, 4788, 7685, 7928)."""
 
+_BESIDES = (
+    *("hash", "size", "totalDifficulty", "transactions", "uncles", "withdrawals", "requests", "blockAccessList"),
+    *("author", "sealFields", "step", "signature", "l1BlockNumber", "sendCount", "sendRoot"),
+)
+"""What nodes tell of a block besides its header's fields."""
+
+_KNOWN = frozenset({*_FIELDS, *_LATER, *_BESIDES})
+
 _NUMBERS = frozenset(
     {
         *("difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed", "excessBlobGas"),
@@ -51,6 +59,8 @@ class SeenHeader(msgspec.Struct, frozen=True):
     """The filter of its logs; empty if the node told none."""
     proven: bool
     """Whether its fields make its hash, as Ethereum's do."""
+    strange: bool = False
+    """Whether it has a field that is not known here, as after a fork: then it may be right, and not proven."""
 
     def may_hold(self, address: Address) -> bool:
         """Whether the block may hold logs of this address, by its filter."""
@@ -62,7 +72,8 @@ def read_seen(value: dict[str, Any]) -> SeenHeader:
     header = read_header(value)
     bloom = value.get("logsBloom")
     filter = read_bytes(bloom, "logsBloom", BLOOM_BYTES) if bloom is not None else b""
-    return SeenHeader(header, filter, hash_of(value) == header.hash)
+    proven = hash_of(value) == header.hash
+    return SeenHeader(header, filter, proven, strange=not proven and not _KNOWN.issuperset(value))
 
 
 def hash_of(value: dict[str, Any]) -> bytes | None:
@@ -91,7 +102,7 @@ def check_chain(headers: Sequence[SeenHeader], first: int, proven: bool) -> None
     for at, seen in enumerate(headers, first):
         if seen.header.number != at:
             raise ChainError(f"the chain node was asked for block {at} and sent {seen.header.number}")
-        if proven and not seen.proven:
+        if proven and not seen.proven and not seen.strange:
             raise ChainError(f"the chain node's block {at} is not what its hash says; use another node")
     for before, after in pairwise(headers):
         if after.header.parent != before.header.hash:

@@ -12,15 +12,17 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
 
 from tallystick.channels.transport.retries import Jitter, Pauses
 from tallystick.settlement.chain import Header
-from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
+from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError, WrongChain
 from tallystick.settlement.ethereum.evm.endpoint import Busy, Endpoint, Question
+
+T = TypeVar("T")
 
 REST = Pauses("a chain node that failed", 1.0, 60.0)
 
@@ -110,6 +112,27 @@ class Nodes:
                 faults.append(error)
         raise _all(faults)
 
+    async def read(
+        self, read: Callable[[NodeState, list[Any]], T], *questions: Question, at_least: int | None = None
+    ) -> tuple[NodeState, T]:
+        """Return what `read` makes of one node's answers, and who it was.
+
+        One of whose answers it makes nothing (ChainError) is passed over; if they make no sense, it rests, too. Raise
+        as `ask`.
+        """
+        faults: list[Exception] = []
+        for state in self._order(at_least, None):
+            try:
+                return state, read(state, await self.ask_this(state, *questions))
+            except RpcError as error:
+                faults.append(error)
+            except ChainUnavailable as error:
+                faults.append(error)
+            except ChainError as error:
+                self.blame(state, error)
+                faults.append(error)
+        raise _all(faults)
+
     async def ask_this(self, state: NodeState, *questions: Question) -> list[Any]:
         """Return what this node answers; let it rest if it does not."""
         try:
@@ -175,6 +198,8 @@ def _all(faults: Sequence[Exception]) -> Exception:
     text = "; ".join(str(fault) for fault in faults)
     if all(isinstance(fault, WrongChain) for fault in faults):
         return WrongChain(text)
+    if all(isinstance(fault, RpcError) for fault in faults):
+        return faults[0]
     if all(isinstance(fault, ChainError) for fault in faults):
         return ChainError(text)
     return ChainUnavailable(text)

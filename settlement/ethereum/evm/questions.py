@@ -44,5 +44,5 @@ def read_answer(read: Callable[[Any], T], answer: Any) -> T:
     value = result(answer)
     try:
         return read(value)
-    except (InvalidInput, AttributeError, TypeError, ValueError, LookupError) as error:
+    except (InvalidInput, AttributeError, TypeError, ValueError, LookupError, OverflowError) as error:
         raise ChainError(f"the chain node's answer cannot be right: {error}") from error

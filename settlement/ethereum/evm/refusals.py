@@ -7,9 +7,13 @@ find a text here must take it for "try again": nothing is ever concluded from wo
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 
-from tallystick.settlement.errors import Refusal
+from tallystick.settlement.errors import Refusal, RpcError
+
+REVERTED = 3
+"""JSON-RPC code of geth and anvil for a call that reverted."""
 
 
 class Taken(enum.Enum):
@@ -104,10 +108,15 @@ def meaning_of(client: str, text: str) -> Meaning | None:
     """Return what it means that a node of this client answered a transaction with `text`. None: try again later."""
     said = text.lower()
     for table in (_OF_CLIENT.get(client, {}), _COMMON):
-        found = next((meaning for words, meaning in table.items() if words in said), None)
+        found = next((meaning for words, meaning in table.items() if _says(said, words)), None)
         if found is not None:
             return found
     return None
+
+
+def _says(said: str, words: str) -> bool:
+    """Whether these words are in a text, and not the end of another one (an `unknown transaction`)."""
+    return re.search(rf"(?<![a-z]){re.escape(words)}", said) is not None
 
 
 _BUSY = (
@@ -122,6 +131,20 @@ _BUSY = (
 
 
 def is_passing(code: int, text: str) -> bool:
-    """Whether an error says that the node is busy: providers say so with HTTP status 200, too."""
+    """Whether an error says that the node is busy: providers say so with HTTP status 200, too.
+
+    What a contract says when it reverts is no such word: whoever wrote the contract chose it.
+    """
     said = text.lower()
+    if _is_revert(code, said):
+        return False
     return code in (-32005, -32029, -32097, 429) or any(words in said for words in _BUSY)
+
+
+def is_revert(error: RpcError) -> bool:
+    """Whether an error says that a call was made, and the contract refused it."""
+    return _is_revert(error.code, error.said.lower())
+
+
+def _is_revert(code: int, said: str) -> bool:
+    return code == REVERTED or "revert" in said

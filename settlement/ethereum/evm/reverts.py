@@ -23,9 +23,6 @@ PANIC = bytes.fromhex("4e487b71")
 REASON_MAX = 300
 """Characters of a contract's own words that are kept."""
 
-REVERTED = 3
-"""JSON-RPC code of geth and anvil for a call that reverted."""
-
 _DEPTH = 4
 """How deep in an answer the data is looked for."""
 

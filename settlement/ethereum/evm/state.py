@@ -6,8 +6,10 @@ instead of answering by an older one.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
 from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
@@ -19,7 +21,16 @@ from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.nodes import Nodes
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT, SECRET_TIME, decode_channel
+from tallystick.settlement.ethereum.views import (
+    ALLOWANCE,
+    BALANCE_OF,
+    CHANNEL_COUNT,
+    OWED,
+    SECRET_TIME,
+    decode_channel,
+)
+
+T = TypeVar("T")
 
 
 class StateReader:
@@ -41,6 +52,14 @@ class StateReader:
             return await self._quantity("eth_getBalance", to_hex(account))
         return await self._number(BALANCE_OF, asset, account)
 
+    async def owed(self, asset: Address, account: Address) -> int:
+        """Return what the contract owes an account."""
+        return await self._number(OWED, self._at.contract, asset, account)
+
+    async def allowance(self, asset: Address, owner: Address) -> int:
+        """Return what the contract may take of the owner's tokens; more than any amount counts as the highest."""
+        return min(await self._number(ALLOWANCE, asset, owner, self._at.contract), AMOUNT_MAX)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         terms = await self._terms(channel)
@@ -55,8 +74,9 @@ class StateReader:
         return await self._number(SECRET_TIME, self._at.contract, digest) or None
 
     async def _view(self, terms: Terms) -> ContractChannel | None:
-        data = await self._read(CHANNEL_OF_TERMS, self._at.contract, terms_values(terms))
-        return read_answer(lambda value: decode_channel(value, self._at), data)
+        return await self._read(
+            lambda data: decode_channel(data, self._at), CHANNEL_OF_TERMS, self._at.contract, terms_values(terms)
+        )
 
     async def context(self, call: Call) -> ChannelContext | None:
         """Return what a call must say of its channel again; raise ChainUnavailable if the nodes do not tell it."""
@@ -68,14 +88,13 @@ class StateReader:
             raise ChainUnavailable("the chain nodes do not know the channel of a transaction (yet)")
         if not isinstance(call, SettleCall | RedeemCall):
             return ChannelContext(terms)
-        if isinstance(call, RedeemCall) and self._heard.held(channel)[call.sender] == HeldLocks():
-            await self._search(channel)
         if isinstance(call, RedeemCall):
+            side = call.sender
+            await self._search(channel, lambda: self._heard.held(channel)[side] != HeldLocks())
             return ChannelContext(terms, self._heard.held(channel))
         view = await self._view(terms)
         kept = (ZERO32, ZERO32) if view is None else view.roots
-        if standing(self._heard.held(channel), kept) is None:
-            await self._search(channel)
+        await self._search(channel, lambda: standing(self._heard.held(channel), kept) is not None)
         held = standing(self._heard.held(channel), kept)
         if held is None:
             raise ChainUnavailable("the chain nodes do not tell which locks a channel ended with (yet)")
@@ -83,34 +102,33 @@ class StateReader:
 
     async def _terms(self, channel: ChannelId) -> Terms | None:
         """Return a channel's terms: as they were heard, or as its logs tell when asked for."""
-        if self._heard.terms(channel) is None:
-            await self._search(channel)
+        await self._search(channel, lambda: self._heard.terms(channel) is not None)
         return self._heard.terms(channel)
 
-    async def _search(self, channel: ChannelId) -> None:
-        """Hear the logs of one channel."""
-        await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)))
+    async def _search(self, channel: ChannelId, is_found: Callable[[], bool]) -> None:
+        """Hear the logs of one channel until what is looked for was heard."""
+        if not is_found():
+            await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)), is_found)
 
     async def _quantity(self, method: str, *params: Any) -> int:
-        return read_answer(read_quantity, await self._at_head(method, *params))
+        return await self._at_head(read_quantity, method, *params)
 
     async def _number(self, view: Signature, to: Address, *values: Any) -> int:
-        found: int = read_answer(view.decode_result, await self._read(view, to, *values))[0]
+        found: int = await self._read(lambda data: view.decode_result(data)[0], view, to, *values)
         return found
 
-    async def _read(self, view: Signature, to: Address, *values: Any) -> bytes:
+    async def _read(self, decode: Callable[[bytes], T], view: Signature, to: Address, *values: Any) -> T:
         call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
-        return read_answer(read_bytes, await self._at_head("eth_call", call))
+        return await self._at_head(lambda value: decode(read_bytes(value)), "eth_call", call)
 
-    async def _at_head(self, method: str, *params: Any) -> Any:
-        """Return what a node says of the state after the newest block, named by its hash (EIP-1898)."""
+    async def _at_head(self, read: Callable[[Any], T], method: str, *params: Any) -> T:
+        """Return what `read` makes of the state after the newest block, named by its hash (EIP-1898)."""
         head = await self._blocks.head()
-        where = {"blockHash": to_hex(head.hash)}
-        state, (answer,) = await self._nodes.ask_one(Question(method, (*params, where)), at_least=head.number)
-        if isinstance(answer, RpcError) and len(self._nodes) > 1:
-            _, (answer,) = await self._nodes.ask_one(Question(method, (*params, where)), but=state)
-        if isinstance(answer, RpcError):  # it may not have that block any more, or not yet
-            raise ChainUnavailable(
-                f"the chain node at {state.endpoint.url} cannot say it of the newest block: {answer}"
+        question = Question(method, (*params, {"blockHash": to_hex(head.hash)}))
+        try:
+            _, found = await self._nodes.read(
+                lambda _, answers: read_answer(read, answers[0]), question, at_least=head.number
             )
-        return answer
+        except RpcError as error:  # it may not have that block any more, or not yet
+            raise ChainUnavailable(f"no chain node says it of the newest block: {error}") from error
+        return found

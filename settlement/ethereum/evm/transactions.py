@@ -22,12 +22,12 @@ from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, Offer, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import limit_of
 from tallystick.settlement.ethereum.evm.headers import read_seen
-from tallystick.settlement.ethereum.evm.nodes import Nodes
+from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
 from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
 from tallystick.settlement.ethereum.evm.state import StateReader
-from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
 
 PRICE_SECONDS = 12.0
@@ -65,10 +65,11 @@ class TransactionDesk:
         """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
         made, refused = transaction_hash(raw), dict[Meaning | None, str]()
         for state, (answer,) in await self._nodes.ask_all(Question("eth_sendRawTransaction", (to_hex(raw),))):
-            if not isinstance(answer, RpcError):
-                if read_answer(lambda value: read_bytes(value, "hash", 32), answer) != made:
-                    raise ChainError("the chain node calls the transaction by another hash than its own")
+            if answer == to_hex(made):
                 return made
+            if not isinstance(answer, RpcError):
+                answer = RpcError(0, "it calls the transaction by another hash than its own")
+                self._nodes.blame(state, answer)
             meaning = meaning_of(state.client, answer.said)
             if isinstance(meaning, Taken):
                 return made
@@ -82,12 +83,22 @@ class TransactionDesk:
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
         """Return the receipt of a transaction that is in a block of the best branch."""
-        state, (answer,) = await self._nodes.ask_one(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
-        if result(answer) is None:
+
+        def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt | None:
+            if result(answers[0]) is None:
+                return None
+            receipt = read_answer(receipts.read_receipt, answers[0])
+            if receipt.transaction != transaction:
+                raise ChainError("the chain node sent the receipt of another transaction")
+            return receipt
+
+        question = Question("eth_getTransactionReceipt", (to_hex(transaction),))
+        state, receipt = await self._nodes.read(read, question)
+        if receipt is None and len(self._nodes) > 1:  # it may lag, or have forgotten it
+            state, answers = await self._nodes.ask_one(question, but=state)
+            receipt = None if isinstance(answers[0], RpcError) else read(state, answers)
+        if receipt is None:
             return None
-        receipt = read_answer(receipts.read_receipt, answer)
-        if receipt.transaction != transaction:
-            raise ChainError("the chain node sent the receipt of another transaction")
         found, asked = await self._nodes.ask_this(
             state, block_question(receipt.number), Question("eth_getTransactionByHash", (to_hex(transaction),))
         )
@@ -96,7 +107,8 @@ class TransactionDesk:
             return None  # its block has left the best branch
         if receipt.success:
             return receipts.succeeded(receipt, seen.header)
-        sent = None if asked is None else read_answer(receipts.read_sent, asked)
+        known = asked is not None and not isinstance(asked, RpcError)
+        sent = read_answer(receipts.read_sent, asked) if known else None
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
             (said,) = await self._nodes.ask_this(state, Question("eth_call", (sent.replay(), quantity(receipt.number))))
@@ -114,8 +126,11 @@ class TransactionDesk:
         """Return what a transaction should offer per unit of gas in all, to be mined within a few blocks."""
         question = Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE]))
         now = trio.current_time()
-        (answer,) = await self._nodes.ask(question)
-        market = read_answer(lambda value: read_history(value, self._profile.tip_min), answer)
+
+        def read(state: NodeState, answers: list[Any]) -> FeeMarket:
+            return read_answer(lambda value: read_history(value, self._profile.tip_min), answers[0])
+
+        _, market = await self._nodes.read(read, question)
         self._market = now, market
         return market.cap
 
@@ -125,5 +140,5 @@ class TransactionDesk:
         return None if isinstance(answer, RpcError) else read_answer(read_quantity, answer)
 
     async def _is_mined(self, transaction: bytes) -> bool:
-        (answer,) = await self._nodes.ask(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
-        return isinstance(answer, dict)
+        answers = await self._nodes.ask_all(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
+        return any(isinstance(answer, dict) for _, (answer,) in answers)
