@@ -295,10 +295,11 @@ def _table(stage: Stage, figures: Figures, after: dict[str, int]) -> None:
     table.add_column("account")
     for heading in ("before", "after", "change"):
         table.add_column(heading, justify="right", no_wrap=True)
+    digits = max(0, len(str(stage.unit)) - 3)  # two places are enough to look at
     for name, held in after.items():
-        change = held - stage.before[name]
-        sign = "+" if change >= 0 else ""
-        table.add_row(name, *map(stage.amount, (stage.before[name], held)), sign + stage.amount(change))
+        amounts = (stage.before[name], held, held - stage.before[name])
+        before, now, change = (stage.amount(round(coins, -digits)) for coins in amounts)
+        table.add_row(name, before, now, change if change.startswith("-") else f"+{change}")
     stage.console.print(table)
     rate = figures.payments / figures.seconds
     per = figures.payments / max(1, figures.transactions)

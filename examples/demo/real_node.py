@@ -50,7 +50,8 @@ def _fetch_anvil(console: Console) -> None:
     npm = shutil.which("npm")
     if npm is not None:
         console.print(f"anvil is not here: npm fetches it into node_modules/ ({PACKAGE})", highlight=False)
-        command = [npm, "install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", PACKAGE]
+        quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts")
+        command = [npm, "install", *quiet, PACKAGE]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, stdout=subprocess.DEVNULL, check=False, timeout=NPM_SECONDS)
     if find_anvil() is None:
