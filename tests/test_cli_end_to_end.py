@@ -70,6 +70,8 @@ async def test_two_nodes_open_pay_fund_and_close_through_the_command_alone(tmp_p
         opened = await alice.do("channel", "open", address, "--deposit", "1_000_000")
         name = opened["id"][:8]
         assert (opened["phase"], opened["balance"]) == ("open", 1_000_000)
+        assert await alice.do("chain", "owed") == []
+        assert "nothing of the chain's own coin" in await alice.do("chain", "claim", fails=1)
         paid = await alice.do("pay", name, "25000", "--memo", "order 17", "--key", "order 17")
         again = await alice.do("pay", opened["peer"], "25000", "--memo", "order 17", "--key", "order 17")
         assert again["payment"] == paid["payment"]

@@ -15,6 +15,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.sdk.cli.tables import stream_line
 from tallystick.sdk.control import handlers, server
 from tallystick.sdk.control.client import ControlClient, control_at
@@ -123,6 +124,26 @@ async def test_a_channel_lives_its_whole_life_through_the_api(tmp_path: Path) ->
         assert (await alice.balance()).channels == 0
         assert (await alice.channels())[0].id == opened.id
         assert (await alice.statistics())["engine"]["payments_secured"] == 1
+
+
+async def test_what_a_receiver_refused_is_shown_and_claimed_through_the_api(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as pair:
+        alice, elsewhere = pair.alice, Address(b"\xee" * 20)
+        channel = await alice.open_channel(pair.bob_address, 1_000)
+        pair.chain.refuse(ALICE.address)
+        await alice.close(channel.id)
+        native = "0x" + "00" * 20
+        assert [(each.asset, each.amount) for each in await alice.owed()] == [(native, 1_000)]
+        for to, code in (("0x" + "00" * 20, "invalid-input"), ("0x" + ALICE.address.hex(), "failed")):
+            with pytest.raises(ControlError) as caught:
+                await alice.claim(to=to)
+            assert caught.value.code == code
+        claimed = await alice.claim(to=elsewhere)
+        assert claimed is not None and claimed.amount == 1_000
+        assert await alice.owed() == [] and await pair.chain.balance(elsewhere, NATIVE) == 1_000
+        with pytest.raises(ControlError) as caught:
+            await alice.claim(to=elsewhere)
+        assert caught.value.code == "insufficient-funds"
 
 
 async def test_an_idempotency_key_pays_a_peer_once_even_when_another_channel_has_more(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         "/estimate": {"to": to, "amount": 5, "timeout": 1.0, "asset": "0x" + "00" * 20},
         "/probe": {"to": to, "amount": 5, "timeout": 1.0, "asset": "0x" + "00" * 20},
         "/rebalance": {"out": channel, "back": channel, "amount": 5, "max_fee": 1, "timeout": 1.0, "wait": False},
+        "/claim": {"asset": "0x" + "00" * 20, "to": "0x" + "11" * 20, "wait": False},
         "/stop": {},
         "/channels/{channel}/close": {"wait": False},
         "/channels/{channel}/force-close": {"wait": False},

@@ -9,8 +9,9 @@ import pytest
 from simulation.api_fuzz import fuzz
 from tallystick.sdk.control.operations import operations
 
-HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance"}
-"""What takes more than a request that is right: a payment that is held, and a peer that has received enough."""
+HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim"}
+"""What takes more than a request that is right: a payment that is held, a peer that has received enough, a payout that
+was refused."""
 
 
 @pytest.mark.processes

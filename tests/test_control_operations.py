@@ -107,6 +107,8 @@ def arguments(method: Any) -> dict[str, Any]:
             given[name] = not parameter.default
         elif name == "after" and "Count" in str(parameter.annotation):
             given[name] = 14
+        elif name == "to" and "AnyAddress" in str(parameter.annotation):
+            given[name] = "0x" + "66" * 20
         else:
             given[name] = VALUES[name]
     return given

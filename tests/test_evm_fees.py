@@ -93,7 +93,10 @@ def test_a_limit_covers_what_was_measured_and_estimated_and_no_more_than_a_trans
     call = TransferCall(NATIVE, NATIVE, 1)
     limit = limit_of(call, estimate)
     assert limit <= GAS_MAX
-    assert limit >= min(GAS_MAX, max(measured(call), estimate or 0))
+    assert limit >= min(GAS_MAX, max(measured(call), min(estimate or 0, 4 * measured(call))))
+    assert limit <= 5 * measured(call), "a lie, or a token that burns all that it gets, costs no more than that"
+    on_rollup = limit_of(call, estimate, data_in_gas=True)
+    assert on_rollup >= min(GAS_MAX, max(measured(call), estimate or 0))
 
 
 def test_what_grows_with_a_call_is_counted() -> None:

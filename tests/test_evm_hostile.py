@@ -117,6 +117,16 @@ async def test_the_newest_logs_of_a_channel_are_found_without_asking_for_all_tha
         assert sum(method == "eth_getLogs" for method, _ in node.asked) <= 3
 
 
+async def test_a_search_goes_to_the_second_node_if_the_first_tells_no_logs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    first, second = OldChannel(100_000, 100), OldChannel(100_000, 100)
+    first.answers["eth_getLogs"] = refuse(-32601, "eth_getLogs is not in your plan")
+    async with client(first=first, second=second) as plain:
+        chain = with_checks(plain)
+        assert (await chain.sign(FIXTURE.keys[0], CloseCall(FIXTURE.id, None, None, bytes(32)), 0, 10**10)).raw
+
+
 async def test_terms_that_are_known_are_not_searched_for(autojump_clock: trio.testing.MockClock) -> None:
     node = OldChannel(5_000_000, 100)
     async with client("one", net=Slow(one=node)) as plain:

@@ -10,10 +10,11 @@ import pytest
 import trio
 
 from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused, refuse
-from tallystick.settlement.chain import ChannelOpened, Deposited
+from tallystick.settlement.chain import ChannelOpened, Deposited, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
+from tallystick.settlement.ethereum.evm.nodes import newest
 from tallystick.settlement.ethereum.evm.profiles import profile_of
 
 OPENED = encode_event(ChannelOpened(FIXTURE.id, FIXTURE.terms))
@@ -124,6 +125,41 @@ async def test_a_node_that_calls_its_newest_block_final_is_not_believed(autojump
         assert history is not None and history.last.number <= 199 - 32
 
 
+@pytest.mark.parametrize("bad", ("refuses", "silent", "headless", "endless", "elsewhere"))
+@pytest.mark.parametrize("order", (("good", "bad"), ("bad", "good")))
+async def test_a_history_is_told_though_one_of_two_nodes_cannot_tell_it(
+    bad: str, order: tuple[str, str], autojump_clock: trio.testing.MockClock
+) -> None:
+    fake = grown()
+    for _ in range(80):
+        fake.add()
+    good, worse = Final(fake), Final(fake)
+    if bad == "refuses":
+        worse.answers["eth_getLogs"] = refuse(4444, "pruned history unavailable")
+    elif bad == "silent":
+        worse.status = 500
+    elif bad == "endless":
+        worse.answers["eth_getBlockByNumber"] = lambda which, full: (
+            {} if which == "finalized" else Final.eth_getBlockByNumber(good, which, full)
+        )
+    elif bad == "headless":
+        worse.answers["eth_getBlockByNumber"] = lambda which, full: (
+            None if which not in ("latest",) else fake.blocks[-1]
+        )
+    else:
+        log = fake.logs[fake.blocks[5]["hash"]][0]
+        worse.answers["eth_getLogs"] = lambda which: [{**log, "blockHash": "0x" + "77" * 32, "blockNumber": "0x7"}]
+    async with client(*order, net=FakeInternet(good=good, bad=worse)) as chain:
+        history = None
+        for _attempt in range(6):  # who follows asks again
+            try:
+                history = await chain.history(0)
+                break
+            except (ChainError, ChainUnavailable):
+                await trio.sleep(0.5)
+        assert history is not None and [block.header.number for block in history.blocks] == [3, 5]
+
+
 # --- headers ------------------------------------------------------------------------------------------------------
 
 
@@ -159,3 +195,64 @@ async def test_a_fork_that_adds_a_field_to_headers_stops_nobody(autojump_clock: 
         fake.logs[block["hash"]] = [{**log, "blockHash": block["hash"]} for log in logs]
         await trio.sleep(5)
         assert [len(each.events) for each in await chain.blocks(4, 100)] == [0, 1, 1]
+
+
+# --- heads --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_stands_still_does_not_hold_back_one_that_moves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake = FakeChain(1_000)
+    still, moving = FakeNode(fake), FakeNode(fake)
+    still.lag = 900
+    async with client(still=still, moving=moving) as chain:
+        for _ in range(100):
+            fake.add()
+            still.lag += 1
+            await trio.sleep(1)
+            head = await chain.head()
+        assert head.number == 1_099
+
+
+async def test_a_node_that_is_far_ahead_of_one_that_moves_is_not_followed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake, invented = FakeChain(10), FakeChain(2_000)
+    async with client(honest=FakeNode(fake), liar=FakeNode(invented)) as chain:
+        for _ in range(100):
+            fake.add()
+            invented.add()
+            await trio.sleep(1)
+            assert (await chain.head()).number < 200
+
+
+def test_fast_blocks_may_be_further_apart_between_two_nodes() -> None:
+    heads = [Header(number, bytes([number % 251]) * 32, bytes(32), 0) for number in (1_000, 1_900)]
+    assert newest(heads).number == 1_000
+    assert newest(heads, ahead=1_200).number == 1_900
+    assert newest(heads, frozen=heads[:1]).number == 1_900
+    assert newest(heads, frozen=heads[1:]).number == 1_000
+
+
+async def test_blocks_that_one_node_boasts_of_and_does_not_show_are_asked_for_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fake, boasted = grown(), grown()
+    for _ in range(20):
+        boasted.add(salt="0xee")
+    boaster = FakeNode(fake)
+
+    def block(which: str, full: bool) -> object:
+        if which == "latest":
+            return boasted.blocks[-1]
+        return fake.blocks[int(which, 16)] if int(which, 16) < 6 else None
+
+    boaster.answers["eth_getBlockByNumber"] = block
+    async with client(boaster=boaster, honest=FakeNode(fake)) as chain:
+        assert len(await chain.blocks(0, 100)) == 6
+        fake.add(DEPOSITED)
+        await trio.sleep(5)
+        assert [len(each.events) for each in await chain.blocks(5, 100)] == [1, 1]
+    async with client(boaster=boaster) as chain:
+        assert await chain.blocks(7, 100) == (), "nobody knows it: it may come"

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from simulation.local_evm import LocalEvm, open_local_evm
+from simulation.evm_tokens import code_of
+from simulation.local_evm import TRANSFER, LocalEvm, open_local_evm
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import NATIVE, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.running import open_node
+from tallystick.settlement.ethereum.abi import Signature
 from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
-from tallystick.settlement.testing.anvil import find_anvil
+from tallystick.settlement.testing.anvil import RICH, find_anvil
 from tallystick.watchtower.daemon import TowerStatus, run_tower
 from tallystick.watchtower.tower import TowerPolicy
 
@@ -31,6 +33,7 @@ pytestmark = [
 ]
 
 ALICE, BOB, TOWER = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"tower"))
+APPROVE = Signature("approve", ("address", "uint256"))
 COIN = 10**18
 PERIOD = 600
 
@@ -78,6 +81,27 @@ async def test_open_pay_and_close_together(evm: LocalEvm, tmp_path: Path, token:
             await channel.wait_gone()
             await bob.until(lambda: bob.channels[0].phase is Phase.GONE)
             assert await bob.balance(asset) - before == amount // 4 + 7 * 50
+
+
+@pytest.mark.parametrize("kind", ("silent", "strict"))
+async def test_tokens_that_say_nothing_or_change_no_allowance_are_deposited(
+    evm: LocalEvm, tmp_path: Path, kind: str
+) -> None:
+    token = Address(evm.anvil.create(code_of(kind)))
+    rich = bytes.fromhex(RICH.removeprefix("0x"))
+    evm.anvil.send(rich, token, TRANSFER.encode_call(ALICE.address, 10**9))
+    evm.anvil.send(ALICE.address, token, APPROVE.encode_call(evm.at.contract, 5))  # left over, as of a failed opening
+    with trio.fail_after(120):
+        async with living(evm, tmp_path / "alice", ALICE) as alice, living(evm, tmp_path / "bob", BOB) as bob:
+            assert await alice.chain.allowance(token, ALICE.address) == 5
+            channel = await alice.open_channel(str(bob.peer_address), deposit=10**6, asset=token)
+            await channel.pay(10**5)
+            await channel.deposit(10**6)
+            assert await alice.chain.allowance(token, ALICE.address) == 0
+            await channel.close()
+            await channel.wait_gone()
+            await bob.until(lambda: bob.channels[0].phase is Phase.GONE)
+            assert (await alice.balance(token), await bob.balance(token)) == (10**9 - 10**5, 10**5)
 
 
 @both

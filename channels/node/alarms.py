@@ -47,6 +47,8 @@ class AlarmKind(enum.StrEnum):
     """The account that pays for transactions holds too little."""
     FEE_ACCOUNT_FUNDED = "fee-account-funded"
     """It holds enough again."""
+    PAYOUT_OWED = "payout-owed"
+    """The contract keeps a payout that this node's account, or the token, refused."""
     DISK = "disk"
     """The disk refuses to write."""
     DATA_HEALED = "data-healed"

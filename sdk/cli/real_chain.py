@@ -1,4 +1,4 @@
-"""`tally chain deploy` and `tally chain doctor`: the adjudicator on a real chain, and the nodes that tell of it."""
+"""`tally chain deploy`, `doctor`, `owed`, `claim`: the adjudicator on a chain, who tells of it, and what it owes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from tallystick.sdk.cli.options import Data, Json, PasswordFile
+from tallystick.sdk.cli.options import Asset, Data, Json, PasswordFile, Wait, parse_asset
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, run_guarded
+from tallystick.sdk.cli.shell import FAILED, ask_node, print_result, run_guarded
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
+    from tallystick.sdk.control.views import Owing
     from tallystick.settlement.ethereum.evm.deploy import Deployed
     from tallystick.settlement.ethereum.evm.doctor import Diagnosis
     from tallystick.settlement.ethereum.evm.endpoint import Endpoint
@@ -102,6 +104,33 @@ def doctor(
             say(f"{finding.grade:<8}{finding.what:<15}{finding.text}")
     if found.grade == "bad":
         raise Exit(FAILED)
+
+
+def owed(data: Data = None, as_json: Json = False) -> None:
+    """Show what the contract owes this node: payouts that its account or the token refused."""
+
+    def show(found: list[Owing]) -> None:
+        say(*[f"{each.asset}  {each.amount}" for each in found] or ["nothing"])
+
+    print_result(ask_node(data, lambda node: node.owed()), as_json, show)
+
+
+def claim(
+    asset: Asset = NATIVE_ASSET,
+    to: Annotated[
+        str | None,
+        Option(parser=parse_asset, metavar="0x…", help="Account that gets it.", show_default="the node's own"),
+    ] = None,
+    wait: Wait = True,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take all that the contract owes this node of an asset, at any account that accepts it."""
+    found = ask_node(data, lambda node: node.claim(asset, to, wait=wait))
+    if found is None:
+        say_json({"accepted": True}) if as_json else say("it is on its way")
+    else:
+        print_result(found, as_json, lambda done: say(f"claimed {done.amount} of {done.asset}"))
 
 
 @asynccontextmanager

@@ -184,6 +184,18 @@ class ControlClient:
         """Return what the node holds."""
         return await self._ask(api.OfNode.balance, views.AskedAsset(_written(asset)))
 
+    async def owed(self) -> list[views.Owing]:
+        """Return what the contract owes the node, by asset."""
+        return await self._ask(api.OfNode.owed)
+
+    @checked
+    async def claim(
+        self, asset: AnyAddress = NATIVE_ASSET, to: AnyAddress | None = None, *, wait: bool = True
+    ) -> views.Owing | None:
+        """Take all that the contract owes the node of an asset; return how much, None if it was not waited for."""
+        body = views.Claim(_written(asset), None if to is None else _written(to), wait)
+        return await self._ask_late(api.OfNode.claim, body)
+
     async def peers(self) -> list[views.PeerInfo]:
         """Return all peers that the node knows."""
         return await self._ask(api.OfPeers.peers)

@@ -61,6 +61,13 @@ class Handlers:
         on_chain, held = await holdings(node, asset)
         return views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held)
 
+    async def owed(self) -> list[views.Owing]:
+        return [views.Owing("0x" + asset.hex(), amount) for asset, amount in (await self._node.owed()).items()]
+
+    async def claim(self, asked: views.Claim) -> views.Owing:
+        asset, to = lookup.parse_asset(asked.asset), None if asked.to is None else lookup.parse_asset(asked.to)
+        return views.Owing("0x" + asset.hex(), await self._node.claim(asset, to))
+
     async def stop(self) -> views.Stopping | Response:
         async def stop() -> None:
             self._stop()

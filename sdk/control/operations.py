@@ -104,6 +104,12 @@ class OfNode:
     balance = Operation(
         GET, "/balance", views.AskedAsset, views.Balance, "Says what the node holds, on chain and in channels.",
         faults=("chain-error",), needs=Needs.CHAIN)
+    owed = Operation(
+        GET, "/owed", Empty, list[views.Owing], "Lists what the contract owes the node: payouts that were refused.",
+        faults=("chain-error",), needs=Needs.CHAIN)
+    claim = Operation(
+        POST, "/claim", views.Claim, views.Owing, "Takes all that the contract owes the node of an asset.",
+        faults=_CHAIN, outlives="claim what is owed", is_late=True)
     stop = Operation(
         POST, "/stop", Empty, views.Stopping, "Stops the node cleanly.", status=202, needs=Needs.NOTHING)
     openapi = Operation(

@@ -98,6 +98,16 @@ class AskedAsset(msgspec.Struct, frozen=True):
     asset: kinds.AnyAsset = NATIVE_ASSET
 
 
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A claim of all that the contract owes the node of an asset."""
+
+    asset: kinds.AnyAsset = NATIVE_ASSET
+    to: kinds.AnyAsset | None = None
+    """The account that gets it; null: the node's own."""
+    wait: bool = True
+    """False: 202 as soon as it is on its way."""
+
+
 class IncomingPage(msgspec.Struct, frozen=True):
     """Which received payments are asked for."""
 
@@ -212,6 +222,13 @@ class Balance(msgspec.Struct, frozen=True):
     asset: kinds.Asset
     chain: kinds.Sum
     channels: kinds.Sum
+
+
+class Owing(msgspec.Struct, frozen=True):
+    """What the contract owes the node of an asset, as a payout was refused; or what of it was claimed."""
+
+    asset: kinds.Asset
+    amount: kinds.Sum
 
 
 class PeerInfo(msgspec.Struct, frozen=True):

@@ -360,6 +360,19 @@ class Node:
         """Return what this node's account holds on chain, outside of channels."""
         return await self.chain.balance(self.address, to_address(asset, "asset"))
 
+    async def owed(self) -> dict[Address, int]:
+        """Return what the contract owes this node, by asset: payouts that were refused, to be taken by `claim`."""
+        return await self.onchain.account.owed()
+
+    @checked
+    async def claim(self, asset: AnyAddress = NATIVE, to: AnyAddress | None = None) -> int:
+        """Take all that the contract owes this node of an asset; return how much, once the chain has confirmed it.
+
+        It goes to `to`, or to this node's own account. Raise InsufficientFunds if nothing is owed.
+        """
+        target = self.address if to is None else to_address(to, "to")
+        return await self.onchain.account.claim(to_address(asset, "asset"), target)
+
     def statistics(self) -> NodeStatistics:
         """Return counters and queue lengths."""
         return NodeStatistics(

@@ -11,16 +11,18 @@ from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from tallystick.channels.errors import InsufficientFunds, TallystickError
+from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Moment
-from tallystick.settlement.chain import ApproveCall, Call, DepositCall, OpenCall, moved_by
+from tallystick.settlement.chain import AccountEvent, ApproveCall, Call, ClaimCall, DepositCall, OpenCall, moved_by
 from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
+from tallystick.settlement.enforcement.owings import Owings
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.checked import Market
-from tallystick.settlement.sending.fee_account import FeeAccount, FundsAndDuties
+from tallystick.settlement.following.follower import BlockAdded, Step
+from tallystick.settlement.sending.fee_account import LOOK_EVERY, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sender import Sender
 
@@ -35,6 +37,7 @@ class Account:
         self._sender = sender
         self._allowing: Counter[Address] = Counter()
         """What calls that are no obligations yet will take of each token."""
+        self._owing = trio.Event()
 
     async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
         """Raise InsufficientFunds unless the account holds `amount` on chain, and what these calls cost in fees now."""
@@ -57,18 +60,33 @@ class Account:
 
         An approval replaces the one before (EIP-20), so each is for everything that calls of ours are yet to take. What
         is mined in between only leaves some of it over, for the adjudicator alone. The coin needs none. Raise
-        TallystickError if the chain refuses.
+        TallystickError if the chain refuses, ChainUnavailable if it does not tell what is left over.
         """
         self._allowing[asset] += amount
         try:
             if asset != NATIVE:
-                waiting = [one.call for one in self._sender.obligations() if not one.is_final]
-                takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
-                allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
-                await self.transact("approve", ApproveCall(asset, allowed), channel)
+                await self._approve(asset, channel)
             yield
         finally:
             self._allowing[asset] -= amount
+
+    async def _approve(self, asset: Address, channel: ChannelId | None) -> None:
+        """Allow what is to be taken of a token, and wait until that is confirmed.
+
+        Some tokens (USDT) change no allowance that is not 0. So one that may be left over is taken back to 0 before.
+        Both are taken on at once, with nonces that follow each other: no call of ours comes in between.
+        """
+        left = await self._node.chain.allowance(asset, self._address)
+        waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+        takes = [moved_by(call) for call in waiting if isinstance(call, OpenCall | DepositCall)]
+        allowed = self._allowing[asset] + sum(taken for token, taken in takes if token == asset)
+        approving = any(isinstance(call, ApproveCall) and call.asset == asset for call in waiting)
+        amounts = (0, allowed) if left or approving else (allowed,)
+        prepared = [self.prepare("approve", ApproveCall(asset, each), channel) for each in amounts]
+        await self._node.engine.writer.commit([moment for _, moments in prepared for moment in moments])
+        for identifier, _ in prepared[:-1]:
+            await self._sender.wait(identifier)  # some tokens refuse 0: what counts is that the last one is taken
+        await self.outcome(prepared[-1][0])
 
     async def transact(self, name: str, call: Call, channel: ChannelId | None = None) -> None:
         """Get a call onto the chain and wait until it is confirmed; raise TallystickError if it fails."""
@@ -80,11 +98,13 @@ class Account:
         await self._node.engine.writer.commit(moments)
         return identifier
 
-    def prepare(self, name: str, call: Call, channel: ChannelId | None = None) -> tuple[str, Sequence[Moment]]:
-        """Take a call on as an obligation; return its id and what to commit."""
+    def prepare(
+        self, name: str, call: Call, channel: ChannelId | None = None, brings: int = 0
+    ) -> tuple[str, Sequence[Moment]]:
+        """Take a call on as an obligation; return its id and what to commit. `brings`: what it brings in."""
         identifier = f"{name}:{self._node.rng.getrandbits(64):016x}"
         asset, moved = moved_by(call)
-        budget = duty_budget(asset, moved, gas_of(call), self._market.price, self._node.policy)
+        budget = duty_budget(asset, max(moved, brings), gas_of(call), self._market.price, self._node.policy)
         obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self._sender.require(obligation)
 
@@ -93,6 +113,65 @@ class Account:
         done = await self._sender.wait(identifier)
         if done.status is not ObligationStatus.DONE:
             raise TallystickError(f"the chain refused the {done.purpose}: {done.reason or done.trouble}")
+
+    async def owed(self) -> dict[Address, int]:
+        """Return what the contract owes the account, of the coin and of each asset of its channels that it owes.
+
+        Of others' tokens anybody could make it owe any account something, so that they are not asked for.
+        """
+        assets = sorted({NATIVE, *(channel.terms.asset for channel in self._node.views.channels)})
+        found = {asset: await self._node.chain.owed(asset, self._address) for asset in assets}
+        return {asset: amount for asset, amount in found.items() if amount}
+
+    async def claim(self, asset: Address, to: Address) -> int:
+        """Get all that the contract owes the account of an asset to `to`; return how much, once it is confirmed.
+
+        Raise as `take_on_claim`, or TallystickError if the chain, the token or `to` refuses: it is owed as before then.
+        """
+        identifier, owed = await self.take_on_claim(asset, to)
+        await self.outcome(identifier)
+        return owed
+
+    async def take_on_claim(self, asset: Address, to: Address) -> tuple[str, int]:
+        """Store that all that is owed of an asset has to be claimed; return the obligation's id, and how much it is.
+
+        Raise InvalidInput, InsufficientFunds (nothing is owed, or the fee is not there) or ChainUnavailable.
+        """
+        if to in (NATIVE, self._node.chain.contract, asset):
+            raise InvalidInput(f"at 0x{to.hex()} it would be lost: claim it to an account that somebody has")
+        owed = await self._node.chain.owed(asset, self._address)
+        if not owed:
+            raise InsufficientFunds(f"the contract owes account 0x{self._address.hex()} nothing of {_named(asset)}")
+        await self.require_balance(0, NATIVE, ClaimCall)
+        waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+        if any(isinstance(call, ClaimCall) and call.asset == asset for call in waiting):
+            raise InvalidInput("a claim of that is under way: wait for it")
+        identifier, moments = self.prepare("claim", ClaimCall(asset, to), brings=owed)
+        await self._node.engine.writer.commit(moments)
+        return identifier, owed
+
+    def on_step(self, step: Step) -> None:
+        """Take note of a block in which the contract came to owe the account something, or paid it."""
+        if isinstance(step, BlockAdded) and any(
+            isinstance(event, AccountEvent) and event.account == self._address for event in step.block.events
+        ):
+            self._owing.set()
+
+    async def watch_owed(self) -> None:
+        """Tell, for ever, when the contract owes the account something; raise nothing."""
+        owings, pause = Owings(), 0.0
+        while True:
+            self._owing = trio.Event()
+            try:
+                owings, alarms = owings.look(await self.owed() if self._node.views.channels else {})
+            except (ChainError, ChainUnavailable):  # that has alarms of its own
+                pause = LOOK_EVERY
+            else:
+                pause = owings.pause
+                for alarm in alarms:
+                    self._node.alarm(alarm)
+            with trio.move_on_after(pause):
+                await self._owing.wait()
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""

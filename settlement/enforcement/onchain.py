@@ -52,6 +52,7 @@ class OnChain:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.following.run)
             nursery.start_soon(self.account.watch_fees)
+            nursery.start_soon(self.account.watch_owed)
             nursery.start_soon(self.sender.run)
 
     @property
@@ -66,5 +67,6 @@ class OnChain:
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         moments = self.enforcer.on_step(step, seen)
+        self.account.on_step(step)
         self._observe(step)
         return moments

@@ -400,7 +400,12 @@ class SendingRound(msgspec.Struct, frozen=True):
 Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
 """A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
 
-_MOOT = frozenset({Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS, Revert.NOTHING_TO_REDEEM})
+_MOOT = frozenset(
+    {
+        *(Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS),
+        *(Revert.NOTHING_TO_REDEEM, Revert.NOTHING_OWED),
+    }
+)
 _TRANSIENT = frozenset(
     {
         *(Revert.WINDOW_OPEN, Revert.UNKNOWN_CHANNEL, Revert.OUT_OF_GAS),

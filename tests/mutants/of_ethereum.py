@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "follow a single node after blocks that nobody else knows",
         EVM + "nodes.py",
-        "    while len(ranked) > 1 and ranked[0].number > ranked[1].number + AHEAD_MAX:\n        ranked.pop(0)\n",
-        "",
+        "        if not others or ranked[0].number <= others[0].number + ahead:\n",
+        "        if True:\n",
         (CLIENT,),
     ),
     Mutant(
@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "ask only one node for a history",
         EVM + "blocks.py",
-        "        if len(self._nodes) > 1:\n            other, _ = await self._nodes.ask_one(block_question(last)",
-        "        if False:\n            other, _ = await self._nodes.ask_one(block_question(last)",
+        "            return other, await self._logs(other, first, last) if other is not state else ()\n",
+        "            return other, ()\n",
         (HISTORY,),
     ),
     Mutant(
@@ -212,5 +212,26 @@ MUTANTS = (
         "                    self.chain.learn(channel.terms)\n",
         "",
         ("test_chain_stale.py",),
+    ),
+    Mutant(
+        "give a call all the gas that a node says it takes",
+        EVM + "gas.py",
+        "        estimate = min(estimate, BELIEVED * measured(call))\n",
+        "        pass\n",
+        (FEES,),
+    ),
+    Mutant(
+        "let a node that stands still hold back one that moves",
+        EVM + "nodes.py",
+        "        others = [head for head in ranked[1:] if head not in frozen]\n",
+        "        others = ranked[1:]\n",
+        (LIES,),
+    ),
+    Mutant(
+        "let a history wait for a second node that cannot tell it",
+        EVM + "blocks.py",
+        "        with trio.move_on_after(SECOND_SECONDS), suppress(ChainUnavailable, ChainError):\n",
+        "        with trio.move_on_after(SECOND_SECONDS):\n",
+        (LIES,),
     ),
 )

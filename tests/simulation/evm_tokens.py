@@ -97,6 +97,18 @@ def transferFrom(owner: address, to: address, amount: uint256) -> bool:
     return True
 """
 _SILENT = _ORDINARY.replace(" -> bool", "").replace("    return True\n", "")
+_STRICT = """
+@external
+def approve(spender: address, amount: uint256):
+    assert amount == 0 or self.allowance[msg.sender][spender] == 0, "take it back to 0 before"
+    self.allowance[msg.sender][spender] = amount
+"""
+_APPROVE = """
+@external
+def approve(spender: address, amount: uint256) -> bool:
+    self.allowance[msg.sender][spender] = amount
+    return True
+"""
 _FALSE = """
 @external
 def transfer(to: address, amount: uint256) -> bool:
@@ -156,9 +168,14 @@ def __default__():
 """
 
 
-SOURCES = {**{kind: _COMMON + body for kind, body in _BODIES.items()}, "receiver": RECEIVER}
-"""What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing) or `false` (they
-return false, and never revert), and an account with code."""
+SOURCES = {
+    **{kind: _COMMON + body for kind, body in _BODIES.items()},
+    "strict": _COMMON.replace(_APPROVE, _STRICT) + _SILENT,
+    "receiver": RECEIVER,
+}
+"""What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing), `false` (they
+return false, and never revert) or `strict` (silent, and an allowance goes to 0 or from 0 only), and an account with
+code."""
 
 COMPILED = Path(__file__).resolve().parent.parent / "vectors" / "evm_contracts.json"
 

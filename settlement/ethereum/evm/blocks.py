@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import Question
 from tallystick.settlement.ethereum.evm.headers import RecentHeaders, SeenHeader, check_chain, read_seen
 from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
-from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState, newest
+from tallystick.settlement.ethereum.evm.nodes import AHEAD_MAX, AHEAD_SECONDS, FROZEN_SECONDS, Nodes, NodeState, newest
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
@@ -28,6 +29,9 @@ are more and there is no other node."""
 
 PIECES = 8
 """Ranges of logs in one piece of history."""
+
+SECOND_SECONDS = 15.0
+"""How long a second node may take for a piece of history that the first has told."""
 
 SEARCHES = 64
 """Searches that are remembered as far as they got."""
@@ -67,6 +71,7 @@ class BlockReader:
             if self._head is not None and now < self._head[0] + self._profile.poll_seconds / 2:
                 return self._head[1]
             heads: list[Header] = []
+            frozen: list[Header] = []
             faults: list[ChainError] = []
             for state, (answer,) in await self._nodes.ask_all(LATEST):
                 try:
@@ -77,11 +82,15 @@ class BlockReader:
                     self._nodes.blame(state, error)
                     faults.append(error)
                 else:
+                    if state.head_hash != seen.header.hash:
+                        state.head_hash, state.moved = seen.header.hash, now
                     state.head = seen.header.number
                     heads.append(seen.header)
+                    if now > state.moved + max(FROZEN_SECONDS, 8 * self._profile.block_seconds):
+                        frozen.append(seen.header)
             if not heads:
                 raise faults[0]
-            self._head = now, newest(heads)
+            self._head = now, newest(heads, frozen, max(AHEAD_MAX, round(AHEAD_SECONDS / self._profile.block_seconds)))
             return self._head[1]
 
     async def header(self, number: int) -> Header | None:
@@ -124,10 +133,17 @@ class BlockReader:
 
         def read(state: NodeState, answers: list[Any]) -> list[SeenHeader]:
             seen = [self._seen(state, answer) for answer in answers]
-            return [found for found in takewhile(lambda each: each is not None, seen) if found is not None]
+            found = [each for each in takewhile(lambda each: each is not None, seen) if each is not None]
+            if not found:
+                raise RpcError(0, f"it knows no block {first}")
+            return found
 
-        questions = (block_question(number) for number in range(first, last + 1))
-        return await self._nodes.read(read, *questions, at_least=last)
+        questions = [block_question(number) for number in range(first, last + 1)]
+        try:
+            return await self._nodes.read(read, *questions, at_least=last)
+        except RpcError:  # of all nodes
+            state, answers = await self._nodes.ask_one(*questions, at_least=last)
+            return state, [] if answers[0] is None else read(state, answers)
 
     async def history(self, first: int) -> History | None:
         """Return the blocks with events of a piece of the chain that stays, None if there is none from `first` on.
@@ -139,22 +155,27 @@ class BlockReader:
         if final < first:
             return None
         last = min(final, first + PIECES * self._plan.size - 1)
-        state, (anchor,) = await self._nodes.ask_one(block_question(last), at_least=last)
-        own, others = await self._logs(state, first, last), tuple[PlacedLog, ...]()
-        other = state
-        if len(self._nodes) > 1:
-            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
-            others = await self._logs(other, first, last) if other is not state else ()
+
+        def read(state: NodeState, answers: list[Any]) -> SeenHeader:
+            seen = self._seen(state, answers[0])
+            if seen is None or seen.header.number != last:
+                raise ChainError(f"the chain node at {state.endpoint.url} does not know its own history")
+            return seen
+
+        state, end = await self._nodes.read(read, block_question(last), at_least=last)
+        own, (other, others) = await self._logs(state, first, last), await self._second(state, first, last)
         placed = sorted({*own, *others}, key=lambda each: (each.number, each.index))
         numbers = sorted({each.number for each in placed})
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
         headers = [self._seen(state, answer) for answer in answers]
-        end = self._seen(state, anchor)
-        if end is None or end.header.number != last or None in headers:
-            raise ChainUnavailable(f"the chain node at {state.endpoint.url} does not know its own history")
         known = [seen for seen in headers if seen is not None]
+        places = {
+            seen.header.hash: seen.header.number
+            for seen in known
+            if not seen.proven or seen.may_hold(self._at.contract)
+        }
         for teller, told in ((state, own), (other, others)):
-            lies = {each for each in told if forged(known, (each,), self._at.contract)}
+            lies = {each for each in told if places.get(each.hash) != each.number}
             if lies:
                 error = ChainError("the chain node shows logs of a block that holds none; use another node")
                 self._nodes.blame(teller, error)
@@ -165,6 +186,13 @@ class BlockReader:
         self._heard.hear(placed)
         return History(tuple(block for block in blocks if block.events), end.header)
 
+    async def _second(self, state: NodeState, first: int, last: int) -> tuple[NodeState, tuple[PlacedLog, ...]]:
+        """Return another node than this one, and the logs that it tells; none if there is none, or it cannot."""
+        with trio.move_on_after(SECOND_SECONDS), suppress(ChainUnavailable, ChainError):
+            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
+            return other, await self._logs(other, first, last) if other is not state else ()
+        return state, ()
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
         while (await self.head()).hash == known:  # noqa: ASYNC110 (it is asked for anew each time)
@@ -172,11 +200,12 @@ class BlockReader:
 
     async def tagged(self, tag: str) -> Header | None:
         """Return the block that the chain calls `safe` or `finalized`, None if a node knows no such tag."""
-        state, (answer,) = await self._nodes.ask_one(Question("eth_getBlockByNumber", (tag, False)))
-        if isinstance(answer, RpcError):
-            return None
-        seen = self._seen(state, answer)
-        return None if seen is None else seen.header
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            seen = None if isinstance(answers[0], RpcError) else self._seen(state, answers[0])
+            return None if seen is None else seen.header
+
+        return (await self._nodes.read(read, Question("eth_getBlockByNumber", (tag, False))))[1]
 
     async def final_number(self) -> int:
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
@@ -211,6 +240,17 @@ class BlockReader:
             self._plan = self._plan.taken()
             first = piece[1] + 1
         return tuple(found)
+
+    async def _logs_of_any(self, first: int, last: int, topics: Sequence[Any]) -> tuple[PlacedLog, ...]:
+        """Return the contract's logs of a range as one node tells them, or else a second."""
+        state, _ = await self._nodes.ask_one(block_question(last), at_least=last)
+        try:
+            return await self._logs(state, first, last, topics)
+        except (ChainUnavailable, ChainError):
+            other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
+            if other is state:
+                raise
+            return await self._logs(other, first, last, topics)
 
     async def _complete(
         self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
@@ -292,18 +332,17 @@ class BlockReader:
         """
         name = repr(topics)
         head = (await self.head()).number
-        state, _ = await self._nodes.ask_one(block_question(head), at_least=head)
         searched = self._searches.pop(name, None) or Searched(head + 1, head, ())
         newer = max(searched.first, searched.last + 1 - UNSETTLED)
         if newer <= head:
-            logs = await self._logs(state, newer, head, topics)
+            logs = await self._logs_of_any(newer, head, topics)
             older = (each for each in searched.logs if each.number < newer)
             searched = Searched(searched.first, head, (*older, *logs))
             self._heard.hear(searched.logs)
         while not is_found() and searched.first > self._start:
             first = max(self._start, searched.first - self._plan.size)
             self._searches[name] = searched
-            logs = await self._logs(state, first, searched.first - 1, topics)
+            logs = await self._logs_of_any(first, searched.first - 1, topics)
             searched = Searched(first, searched.last, (*logs, *searched.logs))
             self._heard.hear(searched.logs)
             if len(self._searches) > SEARCHES:

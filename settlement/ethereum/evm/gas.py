@@ -32,6 +32,9 @@ GAS_MAX = 2**24
 MARGIN = (5, 4)
 """On an estimate."""
 
+BELIEVED = 4
+"""Times what was measured that an estimate is believed: forks made calls up to three times as dear."""
+
 MEASURED: dict[type[Call], int] = {
     OpenCall: 180_000,
     DepositCall: 130_000,
@@ -73,7 +76,13 @@ def measured(call: Call) -> int:
     return min(base, GAS_MAX)
 
 
-def limit_of(call: Call, estimate: int | None) -> int:
-    """Return the limit to sign; `estimate` is a node's, None if it says that the call would fail now."""
+def limit_of(call: Call, estimate: int | None, data_in_gas: bool = False) -> int:
+    """Return the limit to sign; `estimate` is a node's, None if it says that the call would fail now.
+
+    No estimate is believed that is far above what was measured, unless the chain takes gas for data (`data_in_gas`): it
+    may be a lie, and a token may burn all that it is given.
+    """
+    if estimate is not None and not data_in_gas:
+        estimate = min(estimate, BELIEVED * measured(call))
     wanted = measured(call) if estimate is None else max(measured(call), estimate * MARGIN[0] // MARGIN[1])
     return min(wanted, GAS_MAX)

@@ -4,14 +4,15 @@ Rules:
 - One that fails, is busy, lags or serves another chain rests, and the next one is asked: for one question, and for
   those that belong together, always the same one.
 - Before it is asked anything, and after each fault, a node shows that it serves the chain, and the contract on it.
-- The newest head is the highest that is told, but for one that is far ahead of all others: a single node cannot send us
-  after blocks that nobody else knows. Who is behind it by more than some blocks is asked nothing that has to be new.
+- The newest head is the highest that is told, but for one that is far ahead of all others that move: a single node
+  cannot send us after blocks that nobody else knows, nor hold us back. Who is behind it by more than some blocks is
+  asked nothing that has to be new.
 - If all fail, that is ChainUnavailable, and says what each of them said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,7 +31,13 @@ LAG_MAX = 3
 """Blocks by which a node may be behind the newest head, and still be asked for what has to be new."""
 
 AHEAD_MAX = 64
-"""Blocks by which a node may be ahead of all others."""
+"""Blocks by which a node may be ahead of all others that move."""
+
+AHEAD_SECONDS = 300.0
+"""The same in time, where blocks are fast."""
+
+FROZEN_SECONDS = 30.0
+"""After which a node whose newest block is the same still does not move."""
 
 IDENTIFIED_SECONDS = 300.0
 """After which a node has to show again which chain it serves."""
@@ -48,6 +55,9 @@ class NodeState(msgspec.Struct):
     """When it last showed which chain it serves."""
     head: int | None = None
     """The newest block that it told of."""
+    head_hash: bytes = b""
+    moved: float = 0.0
+    """When that was another one than before."""
     client: str = ""
     """Which program it is: a name of `refusals.CLIENTS`, or empty."""
     proven: bool = False
@@ -67,10 +77,16 @@ class NodeFigures(msgspec.Struct, frozen=True):
     fault: str
 
 
-def newest(heads: Sequence[Header]) -> Header:
-    """Return the head that counts of those that several nodes tell, of which there is one at least."""
+def newest(heads: Sequence[Header], frozen: Collection[Header] = (), ahead: int = AHEAD_MAX) -> Header:
+    """Return the head that counts of those that several nodes tell, of which there is one at least.
+
+    Those of nodes that do not move (`frozen`) make no other one seem too far ahead.
+    """
     ranked = sorted(heads, key=lambda head: head.number, reverse=True)
-    while len(ranked) > 1 and ranked[0].number > ranked[1].number + AHEAD_MAX:
+    while len(ranked) > 1:
+        others = [head for head in ranked[1:] if head not in frozen]
+        if not others or ranked[0].number <= others[0].number + ahead:
+            break
         ranked.pop(0)
     return ranked[0]
 

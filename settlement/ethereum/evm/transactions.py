@@ -56,7 +56,7 @@ class TransactionDesk:
             self._heard.learn(call.terms)
         envelope = encode_evm_call(call, self._at, await self._state.context(call))
         offer = offer_of(price, await self.market(), Offer(price, tip) if tip else None)
-        limit = limit_of(call, await self._estimate(key.address, envelope))
+        limit = limit_of(call, await self._estimate(key.address, envelope), self._profile.data_fee)
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
