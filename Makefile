@@ -9,7 +9,7 @@ RUNS ?= 200
 DEPTH ?= 10
 SPOKES ?= 2887
 
-.PHONY: setup demo test fuzz check bench endurance picture hub soak coverage lock clean
+.PHONY: setup demo demo-evm test fuzz check bench endurance picture hub soak coverage lock clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 # On Linux all packages come as wheels. Elsewhere some are built from source, which takes a C compiler, with the build
@@ -35,6 +35,9 @@ setup: $(VENV)/ready         ## a virtual environment with what the product need
 
 demo: $(VENV)/ready          ## the main job, for real: about half a minute
 	$(BIN)/python examples/demo
+
+demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil, by npm): about a minute
+	$(BIN)/python examples/demo --evm
 
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
 	$(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)

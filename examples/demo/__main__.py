@@ -6,30 +6,37 @@ data, and closes with it while Bob is down. Bob's tower, which could not read wh
 Mallory forfeits. Act three (`ring`), while her window runs: five nodes pay each other through others; one of
 those is killed in mid-payment, and another one keeps a payment to itself. Whatever is off is reported, and makes the
 program exit with 1.
+
+`make demo-evm` (`--evm`) plays the same on a real node of Ethereum's, with an act about a token, and has the balances
+told by the node itself (`ground`, `real_node`, `reader`).
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import trio
+from ground import Ground, RealGround, open_real, open_simulated
+from real_node import RealNode, start_node
 from rich.console import Console
 from rich.table import Table
 from ring import act_three, build_ring
-from stage import FUNDS, Stage, Wrong
+from stage import Stage, Wrong
+from tokens import act_tokens
 
-from tallystick import NATIVE, TallystickError, open_rpc_chain
+from tallystick import TallystickError
 from tallystick.channels.ports import system_entropy
-from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, chain_run, driver, open_processes, tally
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, driver, open_processes, tally
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
-from tallystick.settlement.ethereum.rpc_client import RpcChain
 
 DEPOSIT = 10_000_000
 PAYMENTS = 20_000
@@ -38,12 +45,6 @@ PAYMENTS = 20_000
 ALICE_PAYS, BOB_PAYS = 300, 200
 TASKS = 500
 """Tasks that pay at the same time, on each side."""
-
-INTERVAL = 0.1
-"""Real seconds between blocks; chain time runs ten times as fast."""
-
-LONGEST = 110.0
-"""Seconds after which something must be wrong."""
 
 MALLORY_PAYS = 1_000
 EARLY, LATE = 100, 2_000
@@ -60,48 +61,53 @@ class Figures(msgspec.Struct):
     transactions: int
 
 
-async def run_demo(console: Console, folder: Path) -> None:
-    """Play all acts in `folder`; raise TallystickError if anything is off or takes too long."""
-    try:
-        with trio.fail_after(LONGEST):
-            await _play(console, folder)
-    except trio.TooSlowError as error:
-        raise Wrong(f"the demo should be over after {LONGEST:g} seconds and is not") from error
-
-
-async def _play(console: Console, folder: Path) -> None:
+async def run_demo(console: Console, folder: Path, node: RealNode | None) -> None:
+    """Play all acts in `folder`, on a real `node` if there is one; raise TallystickError if anything is off, or takes
+    too long."""
     stage = Stage(folder, console)
-    coins: dict[Address, int] = {key.address: FUNDS for key in stage.keys.values()}
+    longest = Ground.longest if node is None else node.longest
     rng = random.Random(int.from_bytes(system_entropy(8), "big"))
-    async with open_processes() as processes:
-        stage.url = (await processes.start("chain", chain_run(str(folder / "chain"), coins, interval=INTERVAL))).first[
-            "url"
-        ]
-        async with open_rpc_chain(stage.url, jitter=rng.random) as chain:
-            tower = await _start_tower(stage, processes)
-            stage.tell(f"a chain runs at {stage.url}, a watchtower beside it")
-            stage.before = await stage.balances(chain)
-            figures = await act_one(stage, processes, chain)
-            nodes: dict[str, DriverProcess] = {}
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(build_ring, stage, processes, nodes)
-                theft = await act_two(stage, processes, chain, tower)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
-                await act_three(stage, processes, nodes)
-            after = await stage.balances(chain)
+    try:
+        with trio.fail_after(longest):
+            async with open_processes() as processes:
+                opened = (
+                    open_simulated(folder, processes, stage.keys, rng.random)
+                    if node is None
+                    else open_real(node, stage.keys, rng.random)
+                )
+                async with opened as ground:
+                    await _play(stage, processes, ground)
+    except trio.TooSlowError as error:
+        raise Wrong(f"the demo should be over after {longest:g} seconds and is not") from error
+
+
+async def _play(stage: Stage, processes: DriverProcesses, ground: Ground) -> None:
+    stage.place, stage.unit = ground.place(), ground.unit
+    tower = await _start_tower(stage, processes, ground)
+    stage.tell(f"{ground.told}, a watchtower beside it")
+    stage.before = await ground.balances(stage.accounts())
+    figures = await act_one(stage, processes, ground)
+    if isinstance(ground, RealGround):
+        await act_tokens(stage, processes, ground)
+    nodes: dict[str, DriverProcess] = {}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(build_ring, stage, processes, nodes)
+        theft = await act_two(stage, processes, ground, tower)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
+        await act_three(stage, processes, nodes)
+    after = await ground.balances(stage.accounts())
     stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
     _table(stage, figures, after)
 
 
-async def _start_tower(stage: Stage, processes: DriverProcesses) -> str:
+async def _start_tower(stage: Stage, processes: DriverProcesses, ground: Ground) -> str:
     """Start a tower; return the address at which clients reach it."""
     key_file = stage.folder / "tower.key"
     key_file.touch(mode=0o600)
     key_file.write_text(stage.keys["tower"].reveal().hex())
     command = tally("tower", "run", "--data", str(stage.folder / "tower"), "--key-file", str(key_file))
-    fees = [f"--budget={FUNDS // 100}", f"--fee-reserve={FUNDS // 10}"]
-    tower = await processes.start("tower", [*command, "--chain", stage.url, "--listen", "127.0.0.1:0", "--json", *fees])
+    tower = await processes.start("tower", [*command, *ground.tower(), "--listen", "127.0.0.1:0", "--json"])
     address: str = tower.first["status"]["peer_address"]
     return address
 
@@ -109,22 +115,23 @@ async def _start_tower(stage: Stage, processes: DriverProcesses) -> str:
 # --- act one --------------------------------------------------------------------------------------------------------
 
 
-async def act_one(stage: Stage, processes: DriverProcesses, chain: RpcChain) -> Figures:
+async def act_one(stage: Stage, processes: DriverProcesses, ground: Ground) -> Figures:
     """Alice and Bob: open, pay, crash, resume, close."""
     stage.act("One. Alice and Bob pay each other, and Bob crashes")
     half = PAYMENTS // 2
+    chain, unit = ground.chain, stage.unit
     start = (await chain.head()).number
     pair = await processes.start_parties({"alice": stage.role("alice"), "bob": stage.role("bob")})
     alice, bob = pair["alice"], pair["bob"]
-    opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
-    await bob.ask("deposit", amount=DEPOSIT)
+    opened = await alice.ask("open", peer=bob.first["peer"], deposit=DEPOSIT * unit)
+    await bob.ask("deposit", amount=DEPOSIT * unit)
     stage.tell(f"Alice and Bob opened channel {opened['channel'][:8]}… with {DEPOSIT:,} from each")
     stage.tell(f"{PAYMENTS:,} payments begin to flow, half of them each way, each signed by both and on both disks")
     answers: dict[str, dict[str, Any]] = {}
     began = time.perf_counter()
 
     async def stream(actor: DriverProcess, name: str, amount: int) -> None:
-        answers[name] = await actor.ask("pay", count=half, tasks=TASKS, amount=amount, prefix=name)
+        answers[name] = await actor.ask("pay", count=half, tasks=TASKS, amount=amount * unit, prefix=name)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream, alice, "alice", ALICE_PAYS)
@@ -138,7 +145,7 @@ async def act_one(stage: Stage, processes: DriverProcesses, chain: RpcChain) -> 
     await alice.stop()
     await bob.stop()
     blocks = await chain.blocks(start, 1_000)
-    await _check_payout(stage, chain)
+    await _check_payout(stage, ground)
     return Figures(
         payments=PAYMENTS,
         seconds=seconds,
@@ -156,7 +163,7 @@ async def _kill_and_restart(
 
         async def doomed() -> None:
             try:
-                await bob.ask("pay", count=PAYMENTS // 2, tasks=TASKS, amount=BOB_PAYS, prefix="bob")
+                await bob.ask("pay", count=PAYMENTS // 2, tasks=TASKS, amount=BOB_PAYS * stage.unit, prefix="bob")
             except TallystickError:
                 return  # he was killed
 
@@ -177,15 +184,16 @@ async def _audit(stage: Stage, alice: DriverProcess, bob: DriverProcess, half: i
     for payee, name in ((bob, "Alice's"), (alice, "Bob's")):
         found = await payee.ask("audit")
         amount = ALICE_PAYS if payee is bob else BOB_PAYS
-        whole = found["received"] == found["distinct"] == half and found["total"] == half * amount
+        whole = found["received"] == found["distinct"] == half and found["total"] == half * amount * stage.unit
         stage.check(whole, f"{name} {half:,} payments arrived, each exactly once")
-    due = DEPOSIT + half * (BOB_PAYS - ALICE_PAYS)
+    due = (DEPOSIT + half * (BOB_PAYS - ALICE_PAYS)) * stage.unit
     mine, his = await alice.ask("state"), await bob.ask("state")
-    stage.check(mine["own"] == his["peer"] == due, f"both count {due:,} for Alice and {mine['peer']:,} for Bob")
+    told = f"both count {stage.amount(due)} for Alice and {stage.amount(mine['peer'])} for Bob"
+    stage.check(mine["own"] == his["peer"] == due, told)
 
 
-async def _check_payout(stage: Stage, chain: RpcChain) -> None:
-    after = await stage.balances(chain)
+async def _check_payout(stage: Stage, ground: Ground) -> None:
+    after = await ground.balances(stage.accounts())
     fees = after["fees"] - stage.before["fees"]
     gained = after["bob"] + after["alice"] - stage.before["bob"] - stage.before["alice"]
     stage.check(gained == -fees, "what Alice and Bob hold together changed by the fees of their transactions only")
@@ -194,42 +202,44 @@ async def _check_payout(stage: Stage, chain: RpcChain) -> None:
 # --- act two --------------------------------------------------------------------------------------------------------
 
 
-async def act_two(stage: Stage, processes: DriverProcesses, chain: RpcChain, tower: str) -> Theft:
+async def act_two(stage: Stage, processes: DriverProcesses, ground: Ground, tower: str) -> Theft:
     """Let Mallory pay Bob, and close with an old copy of her data while he is down; return what is to be judged."""
     stage.act("Two. Mallory pays Bob, and cheats him while he is away")
     data, old = stage.folder / "mallory", stage.folder / "mallory-old"
     roles = {"bob": stage.role("bob", towers=[tower]), "mallory": stage.role("mallory")}
     pair = await processes.start_parties(roles)
     bob, mallory = pair["bob"], pair["mallory"]
-    opened = await mallory.ask("open", peer=bob.first["peer"], deposit=DEPOSIT)
-    await mallory.ask("pay", count=EARLY, amount=MALLORY_PAYS, prefix="early")
+    opened = await mallory.ask("open", peer=bob.first["peer"], deposit=DEPOSIT * stage.unit)
+    amount = MALLORY_PAYS * stage.unit
+    await mallory.ask("pay", count=EARLY, amount=amount, prefix="early")
     await mallory.stop()
     shutil.copytree(data, old)
     stage.tell(f"Mallory paid Bob {EARLY * MALLORY_PAYS:,} and keeps a copy of her data")
     mallory = await processes.start("mallory", driver(stage.role("mallory")))
-    await mallory.ask("pay", count=LATE, amount=MALLORY_PAYS, prefix="late")
+    await mallory.ask("pay", count=LATE, amount=amount, prefix="late")
     await mallory.stop()
     await bob.ask("covered")
     stage.tell(f"she paid {LATE * MALLORY_PAYS:,} more; Bob's tower holds a sealed appointment it cannot read")
     await bob.kill()
     stage.tell("Bob's machine loses power; Mallory sees her chance and closes with the old copy")
-    before = await chain.balance(stage.keys["bob"].address, NATIVE)
+    before = (await ground.balances(stage.accounts()))["bob"]
     shutil.rmtree(data)
     shutil.copytree(old, data)
-    start = (await chain.head()).number
+    start = (await ground.chain.head()).number
     mallory = await processes.start("mallory", driver(stage.role("mallory")))
     await mallory.ask("force_close", channel=opened["channel"])
-    return Theft(stage, chain, mallory, ChannelId(bytes.fromhex(opened["channel"])), start, before)
+    return Theft(stage, ground, mallory, ChannelId(bytes.fromhex(opened["channel"])), start, before)
 
 
 class Theft:
     """Mallory's close, and what the chain makes of it."""
 
     def __init__(
-        self, stage: Stage, chain: RpcChain, mallory: DriverProcess, channel: ChannelId, start: int, bob_before: int
+        self, stage: Stage, ground: Ground, mallory: DriverProcess, channel: ChannelId, start: int, bob_before: int
     ) -> None:
         self.stage = stage
-        self.chain = chain
+        self.ground = ground
+        self.chain = ground.chain
         self.mallory = mallory
         self.channel = channel
         self.start = start
@@ -243,10 +253,11 @@ class Theft:
         side = 0 if stage.keys["mallory"].address < stage.keys["bob"].address else 1
         nets = (settled.net0, settled.net1)
         stage.check(nets[side] == 0, "Mallory gets nothing")
-        gained = await self.chain.balance(stage.keys["bob"].address, NATIVE) - self.bob_before
+        gained = (await self.ground.balances(stage.accounts()))["bob"] - self.bob_before
         stage.check(
-            gained == nets[1 - side] == DEPOSIT - settled.reward,
-            f"Bob, still asleep, gets {gained:,}: the whole deposit less the tower's reward of {settled.reward:,}",
+            gained == nets[1 - side] == DEPOSIT * stage.unit - settled.reward,
+            f"Bob, still asleep, gets {stage.amount(gained)}: the whole deposit less the tower's reward of "
+            f"{stage.amount(settled.reward)}",
         )
         await self.mallory.ask("wait_gone", channel=self.channel.hex())
         await self.mallory.stop()
@@ -283,10 +294,12 @@ def _table(stage: Stage, figures: Figures, after: dict[str, int]) -> None:
     table = Table(title="Balances on chain")
     table.add_column("account")
     for heading in ("before", "after", "change"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    digits = max(0, len(str(stage.unit)) - 3)  # two places are enough to look at
     for name, held in after.items():
-        change = held - stage.before[name]
-        table.add_row(name, f"{stage.before[name]:,}", f"{held:,}", f"{change:+,}")
+        amounts = (stage.before[name], held, held - stage.before[name])
+        before, now, change = (stage.amount(round(coins, -digits)) for coins in amounts)
+        table.add_row(name, before, now, change if change.startswith("-") else f"+{change}")
     stage.console.print(table)
     rate = figures.payments / figures.seconds
     per = figures.payments / max(1, figures.transactions)
@@ -300,11 +313,18 @@ def _table(stage: Stage, figures: Figures, after: dict[str, int]) -> None:
 
 def main() -> int:
     """Play the demo in a temporary directory; return the exit code."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--evm", action="store_true", help="on a real node of Ethereum's")
+    arguments.add_argument("--rpc", help="with --evm: URL of a development node; default: anvil, which is started")
+    options = arguments.parse_args()
     console = Console(soft_wrap=True)
     wrong = False
     try:
-        with tempfile.TemporaryDirectory(prefix="tally-demo-") as folder:
-            trio.run(run_demo, console, Path(folder))
+        with (
+            tempfile.TemporaryDirectory(prefix="tally-demo-") as folder,
+            start_node(console, options.rpc) if options.evm else nullcontext() as node,
+        ):
+            trio.run(run_demo, console, Path(folder), node)
     except* TallystickError as group:
         wrong = True
         for error in leaves(group):

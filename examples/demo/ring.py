@@ -36,9 +36,9 @@ async def act_three(stage: Stage, processes: DriverProcesses, nodes: dict[str, D
     stage.act("Three. Meanwhile, Ann pays Dot, with whom she has no channel")
     stage.tell("Ann, Ben, Cid, Dot and Eve sit in a ring, with a chord from Ben to Eve; gossip has told all of all")
     before = await _holdings(nodes)
-    paid, fees = INVOICES * AMOUNT, await _pay_while_ben_dies(stage, processes, nodes)
+    paid, fees = INVOICES * AMOUNT * stage.unit, await _pay_while_ben_dies(stage, processes, nodes)
     fee = await _pay_while_cid_withholds(stage, nodes)
-    await _check_books(stage, nodes, before, paid + KEPT_AMOUNT, fees + fee)
+    await _check_books(stage, nodes, before, paid + KEPT_AMOUNT * stage.unit, fees + fee)
     async with trio.open_nursery() as nursery:
         for node in nodes.values():
             nursery.start_soon(node.stop)
@@ -50,7 +50,7 @@ async def build_ring(stage: Stage, processes: DriverProcesses, nodes: dict[str, 
     channels: list[str] = []
 
     async def open_channel(opener: str, peer: str) -> None:
-        opened = await nodes[opener].ask("open", peer=nodes[peer].first["peer"], deposit=DEPOSIT)
+        opened = await nodes[opener].ask("open", peer=nodes[peer].first["peer"], deposit=DEPOSIT * stage.unit)
         channels.append(opened["channel"])
 
     async with trio.open_nursery() as nursery:
@@ -64,7 +64,7 @@ async def build_ring(stage: Stage, processes: DriverProcesses, nodes: dict[str, 
 async def _pay_while_ben_dies(stage: Stage, processes: DriverProcesses, nodes: dict[str, DriverProcess]) -> int:
     """Let Ann pay Dot's invoices and kill Ben meanwhile; return the fees."""
     ann, dot = nodes["ann"], nodes["dot"]
-    invoices = (await dot.ask("ask", count=INVOICES, amount=AMOUNT))["invoices"]
+    invoices = (await dot.ask("ask", count=INVOICES, amount=AMOUNT * stage.unit))["invoices"]
     done: dict[str, Any] = {}
 
     async def pay() -> None:
@@ -82,7 +82,7 @@ async def _pay_while_ben_dies(stage: Stage, processes: DriverProcesses, nodes: d
         nodes["ben"] = await processes.start("ben", driver(role))
         stage.tell("Ben is back: what he had signed, his disk tells him, and he goes on with it")
     came = await dot.ask("receipts")
-    whole = done["proven"] == came["count"] == INVOICES and came["total"] == INVOICES * AMOUNT
+    whole = done["proven"] == came["count"] == INVOICES and came["total"] == INVOICES * AMOUNT * stage.unit
     stage.check(whole, f"Ann's {INVOICES} payments over three hops arrived, each once; she holds a receipt for each")
     fees: int = done["fees"]
     return fees
@@ -97,7 +97,10 @@ async def _pay_while_cid_withholds(stage: Stage, nodes: dict[str, DriverProcess]
     )  # else she might go round Ben and Cid, on whose way payments failed while Ben was down
 
     async def pay() -> None:
-        answers.update(await ann.ask("keysend", to=dot.first["key"], amount=KEPT_AMOUNT, max_fee=MAX_FEE))
+        amount, most = KEPT_AMOUNT * stage.unit, MAX_FEE * stage.unit
+        most_seconds = 2 * LOCK_SECONDS  # where chain time is that of the world, Cid keeps the lock for all of its own
+        to = dot.first["key"]
+        answers.update(await ann.ask("keysend", to=to, amount=amount, max_fee=most, timeout=most_seconds))
 
     async def watch() -> None:
         await nodes["cid"].ask("kept")
@@ -107,12 +110,10 @@ async def _pay_while_cid_withholds(stage: Stage, nodes: dict[str, DriverProcess]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch)
         nursery.start_soon(pay)
-    eves = KEPT_AMOUNT * EVE_FEE_PPM // 1_000_000
-    stage.check(
-        answers["fee"] > eves,
-        f"its lock expired, Ben and Ann took back what was theirs; she paid by way of Eve, for {answers['fee']:,}",
-    )
     fee: int = answers["fee"]
+    eves = KEPT_AMOUNT * stage.unit * EVE_FEE_PPM // 1_000_000
+    told = f"its lock expired, Ben and Ann took back what was theirs; she paid by way of Eve, for {stage.amount(fee)}"
+    stage.check(fee > eves, told)
     return fee
 
 
@@ -122,10 +123,13 @@ async def _check_books(
     """Check that what everybody has changed by what was paid and by fees, and by nothing else."""
     after = await _holdings(nodes)
     change = {name: after[name] - before[name] for name in RING}
-    stage.check(change["ann"] == -paid - fees, f"Ann gave {paid:,} and {fees:,} in fees, and no unit more")
-    stage.check(change["dot"] == paid, f"Dot has {paid:,} more")
+    stage.check(
+        change["ann"] == -paid - fees,
+        f"Ann gave {stage.amount(paid)} and {stage.amount(fees)} in fees, and no unit more",
+    )
+    stage.check(change["dot"] == paid, f"Dot has {stage.amount(paid)} more")
     earned = {name: change[name] for name in ("ben", "cid", "eve")}
-    told = ", ".join(f"{name.capitalize()} {gain:,}" for name, gain in earned.items())
+    told = ", ".join(f"{name.capitalize()} {stage.amount(gain)}" for name, gain in earned.items())
     stage.check(sum(earned.values()) == fees and min(earned.values()) > 0, f"the fees are where they belong: {told}")
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from tallystick import NATIVE, PrivateKey, TallystickError, keccak
+from tallystick import PrivateKey, TallystickError, keccak
+from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.bench.driver import DriverOptions
-from tallystick.settlement.ethereum.rpc_client import RpcChain
-from tallystick.settlement.simulated.ledger import MINER
-
-FUNDS = 10**12
-"""Coins of each account at the beginning."""
 
 WINDOW = 60
 """Seconds of chain time in which a close can be challenged."""
@@ -34,7 +31,10 @@ class Stage:
         self.console = console
         names = ("alice", "bob", "mallory", "tower", *RING)
         self.keys = {name: PrivateKey(keccak(b"tallystick demo " + name.encode())) for name in names}
-        self.url = ""
+        self.place: dict[str, Any] = {}
+        """Which chain it is, as fields of `DriverOptions`."""
+        self.unit = 1
+        """How much of the chain's coin is one in the story."""
         self.before: dict[str, int] = {}
         self._began = time.monotonic()
 
@@ -52,13 +52,19 @@ class Stage:
         if not holds:
             raise Wrong(f"this should hold and does not: {text}")
 
+    def amount(self, coins: int) -> str:
+        """Return coins of the chain as the story counts them, exactly."""
+        whole, rest = divmod(abs(coins), self.unit)
+        after = f"{rest:0{len(str(self.unit)) - 1}d}".rstrip("0") if rest else ""
+        return f"{'-' if coins < 0 else ''}{whole:,}" + (f".{after}" if after else "")
+
     def role(
         self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0
     ) -> DriverOptions:
         """Return the part that a process plays."""
         return DriverOptions(
             data=str(self.folder / name),
-            chain=self.url,
+            **self.place,
             key=self.keys[name].reveal().hex(),
             challenge_period=WINDOW,
             towers=towers or [],
@@ -66,8 +72,6 @@ class Stage:
             lock_seconds=lock_seconds,
         )
 
-    async def balances(self, chain: RpcChain) -> dict[str, int]:
-        """Return what every account holds on chain: the parties, the miner of all fees, and the contract."""
-        accounts = {name: key.address for name, key in self.keys.items()}
-        accounts |= {"fees": MINER, "contract": chain.contract}
-        return {name: await chain.balance(address, NATIVE) for name, address in accounts.items()}
+    def accounts(self) -> dict[str, Address]:
+        """Return every party's account by name."""
+        return {name: key.address for name, key in self.keys.items()}

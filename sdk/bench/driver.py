@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.ports import Network, PeerAddress, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import Update, decode
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, to_address
 from tallystick.channels.storage.schema import sent_after
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.links import TcpNetwork
+from tallystick.channels.transport.retries import Jitter
 from tallystick.router.forwarding.exposure import ExposureLimits
 from tallystick.router.forwarding.forwarder import ForwardingLimits
 from tallystick.router.forwarding.jamming import JammingLimits
@@ -47,7 +49,11 @@ from tallystick.sdk.daemon.garbage import look_rarely
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
+from tallystick.settlement.chain import Chain
 from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.evm.client import open_evm_chain
+from tallystick.settlement.ethereum.evm.profiles import profile_of
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 
 OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
@@ -55,6 +61,9 @@ OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, 
 
 TRUSTING = ExposureLimits(claims=10**12, count=10**6)
 """Payments too small to be claimed on chain are carried without a limit."""
+
+LOCAL = 31_337
+"""Chain id of development nodes, as a rule, and of the profile by which every one is followed."""
 
 SHORTEST = 10
 """Seconds that a lock must live on to be forwarded, taken and paid, where locks are short."""
@@ -68,7 +77,11 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     data: str
     chain: str
+    """URL of a chain of `tally chain run`; with `contract`, of an Ethereum node."""
     key: str
+    contract: str = ""
+    """Address of the adjudicator on a development node's chain, in hex; empty: the chain is a simulated one."""
+    chain_id: int = LOCAL
     towers: list[str] = []
     listen: bool = True
     port: int = 0
@@ -103,8 +116,9 @@ class Driver:
         return self.node.channels[-1]
 
     async def do_open(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Open a channel to `peer` with `deposit`."""
-        channel = await self.node.open_channel(command["peer"], command["deposit"])
+        """Open a channel to `peer` with `deposit` of `asset` (default: the native coin)."""
+        asset = command.get("asset", NATIVE)
+        channel = await self.node.open_channel(command["peer"], command["deposit"], asset=asset)
         return {"channel": channel.id.hex()}
 
     async def do_deposit(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -286,6 +300,15 @@ def _configuration(role: DriverOptions) -> Config:
     )
 
 
+def _open_chain(role: DriverOptions, jitter: Jitter) -> AbstractAsyncContextManager[Chain]:
+    """Give the chain that the driver's node lives on."""
+    if not role.contract:
+        return open_rpc_chain(role.chain, jitter=jitter)
+    at = Deployment(role.chain_id, to_address(role.contract, "contract"))
+    profile = msgspec.structs.replace(profile_of(LOCAL), chain_id=role.chain_id)
+    return open_evm_chain((role.chain,), at, jitter=jitter, profile=profile, start=role.start_block)
+
+
 async def _run(role: DriverOptions) -> None:
     if role.cpu is not None and role.cpu < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {role.cpu})
@@ -299,7 +322,7 @@ async def _run(role: DriverOptions) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(conditions.run)
         async with (
-            open_rpc_chain(role.chain, jitter=rng.random) as chain,
+            _open_chain(role, rng.random) as chain,
             open_node(Path(role.data), key=key, chain=chain, config=config, network=network) as node,
         ):
             if role.opens_locks:

@@ -112,9 +112,10 @@ class NetworkDriver:
             await trio.sleep(AGAIN_SECONDS)
 
     async def do_keysend(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Pay node `to` once, without an invoice, for at most `max_fee`."""
-        target = NodeKey(bytes.fromhex(command["to"]))
-        receipt = await self.node.routing.paying.keysend(target, command["amount"], max_fee=command["max_fee"])
+        """Pay node `to` once, without an invoice, for at most `max_fee`, within `timeout` seconds (None: as usual)."""
+        target, timeout = NodeKey(bytes.fromhex(command["to"])), command.get("timeout")
+        amount, most = command["amount"], command["max_fee"]
+        receipt = await self.node.routing.paying.keysend(target, amount, max_fee=most, timeout=timeout)
         return {"fee": receipt.fee}
 
     async def do_charge(self, command: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""`make demo-evm`: what it says without a node, how it counts, and (in `make soak`) that its story ends well."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+
+from simulation.local_evm import open_local_evm
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.settlement.testing import anvil
+
+DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo"
+
+on_a_node = pytest.mark.skipif(
+    anvil.find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"
+)
+
+
+def demo(name: str) -> ModuleType:
+    """Return a module of the demo, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"demo_{name}", DEMO / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def play(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DEMO), "--evm", *options]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=700, check=False
+    )
+
+
+@pytest.mark.processes
+def test_without_a_node_it_says_how_to_get_one(tmp_path: Path) -> None:
+    done = play(PATH=str(tmp_path), TALLY_ANVIL=str(tmp_path / "anvil"))
+    assert done.returncode == 1
+    assert "there is no Ethereum node here" in done.stdout and anvil.VERSION in done.stdout
+    assert "--rpc URL" in done.stdout
+
+
+@pytest.mark.processes
+def test_a_node_that_is_not_there_is_named() -> None:
+    done = play("--rpc", "http://127.0.0.1:9")
+    assert done.returncode == 1 and "http://127.0.0.1:9" in done.stdout
+
+
+@on_a_node
+@pytest.mark.processes
+async def test_the_reader_counts_coins_tokens_and_fees_as_the_node_does() -> None:
+    reader = demo("reader").Reader
+    payer, payee = (PrivateKey(keccak(name)).address for name in (b"payer", b"payee"))
+    with open_local_evm() as evm:
+        evm.fund(payer, coins=10**20, tokens=7)
+        async with reader.opened(evm.anvil.url) as reading:
+            receipt = evm.anvil.send(payer, payee, b"")
+            fee = int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
+            assert fee > 0
+            for _ in range(2):  # no fee is counted twice
+                held = await reading.balances({"payer": payer, "payee": payee})
+                assert held == {"payer": 10**20 - fee, "payee": 0, "fees": fee}
+            assert await reading.balances({"payee": payee}) == {"payee": 0, "fees": 0}
+            assert await reading.tokens(evm.token, payer) == 7
+    with pytest.raises(httpx.HTTPError):
+        async with reader.opened(evm.anvil.url):
+            pass
+
+
+@on_a_node
+@pytest.mark.soak
+def test_the_story_ends_well_on_anvil() -> None:
+    done = play()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout and done.stdout.count("✓") >= 15
+    assert "Everything is as it should be." in done.stdout
