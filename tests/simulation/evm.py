@@ -11,9 +11,9 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pyrevm
+import pytest
 from eth_abi.abi import encode
 
 from tallystick.channels.errors import TallystickError
@@ -21,6 +21,13 @@ from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.contracts import artifact
 from tallystick.settlement.ethereum.event_logs import Log
+
+if TYPE_CHECKING:
+    import pyrevm
+else:
+    pyrevm = pytest.importorskip(
+        "pyrevm", reason="pyrevm has no wheel for Python 3.13: contracts are tried on 3.11 and 3.12"
+    )
 
 SPEC = "Cancun"  # spelled otherwise, it would be taken for the newest
 GAS_LIMIT = 16_777_216
