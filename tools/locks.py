@@ -86,7 +86,8 @@ def faults(text: str, group: str) -> Iterator[str]:
             known = here.setdefault(canonicalize_name(requirement.name), requirement)
             known.extras |= requirement.extras
     for asked in own(group):
-        yield from lacking("pyproject.toml", asked, here)
+        if applies(asked.marker, extras=set()):
+            yield from lacking("pyproject.toml", asked, here)
     for requirement in here.values():
         try:
             for asked in wanted(requirement):
