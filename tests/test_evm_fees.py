@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Lock
 from tallystick.settlement.chain import ApproveCall, RedeemCall, RegisterLinkCall, RegisterProofCall, TransferCall
-from tallystick.settlement.ethereum.evm.fees import FeeMarket, Offer, market_of, offer_of, read_history
+from tallystick.settlement.ethereum.evm.fees import FeeMarket, FeeOffer, market_of, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MEASURED, limit_of, measured
 from tallystick.settlement.ethereum.evm.profiles import COIN, PROFILES, profile_of
 from tallystick.settlement.ethereum.evm.ranges import GROW_AFTER, RangePlan, begin, next_range
@@ -22,8 +22,8 @@ markets = st.builds(FeeMarket, st.integers(0, 10**13), st.integers(1, 10**12))
 
 def test_the_tip_is_apart_from_the_cap() -> None:
     market = FeeMarket(base=7, tip=10**6)
-    assert offer_of(market.cap, market) == Offer(market.cap, 10**6)
-    assert offer_of(10 * market.cap, market) == Offer(10 * market.cap, 10**7), "who is in a hurry outbids"
+    assert offer_of(market.cap, market) == FeeOffer(market.cap, 10**6)
+    assert offer_of(10 * market.cap, market) == FeeOffer(10 * market.cap, 10**7), "who is in a hurry outbids"
     dear = FeeMarket(base=100 * 10**9, tip=10**9)
     assert dear.cap == 151 * 10**9
     assert offer_of(dear.cap, dear).tip == 10**9, "of the cap, the miner gets the market's tip and no more"
@@ -31,7 +31,7 @@ def test_the_tip_is_apart_from_the_cap() -> None:
 
 @given(markets, prices, st.integers(0, 10**15))
 def test_a_tip_is_never_above_its_cap(market: FeeMarket, cap: int, tip: int) -> None:
-    offer = offer_of(cap, market, Offer(cap, tip) if tip else None)
+    offer = offer_of(cap, market, FeeOffer(cap, tip) if tip else None)
     assert offer.cap == cap and 0 <= offer.tip <= cap
 
 

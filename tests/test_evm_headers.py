@@ -29,7 +29,7 @@ from tallystick.settlement.ethereum.evm.headers import (
     in_bloom,
     read_seen,
 )
-from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
+from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, is_forged, read_logs, silent_blocks
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 FIXTURE = ChannelFixture()
@@ -237,10 +237,10 @@ def test_blocks_that_may_hold_logs_and_of_which_none_came_are_suspicious() -> No
 
 def test_a_log_of_a_block_whose_filter_has_none_is_forged() -> None:
     seen = chain(4, 6)
-    assert not forged(seen, [placed(seen[1], 0, OPENED)], AT.contract)
-    assert forged(seen, [placed(seen[2], 0, OPENED)], AT.contract)
+    assert not is_forged(seen, [placed(seen[1], 0, OPENED)], AT.contract)
+    assert is_forged(seen, [placed(seen[2], 0, OPENED)], AT.contract)
     unproven = [msgspec.structs.replace(each, proven=False) for each in seen]
-    assert not forged(unproven, [placed(seen[2], 0, OPENED)], AT.contract)
+    assert not is_forged(unproven, [placed(seen[2], 0, OPENED)], AT.contract)
 
 
 # --- what is remembered of channels -------------------------------------------------------------------------------

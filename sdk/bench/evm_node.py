@@ -17,7 +17,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.errors import RpcError
 from tallystick.settlement.ethereum.abi import Envelope
-from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, Question
+from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.questions import result
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
@@ -56,7 +56,7 @@ class EvmNode:
 
     async def ask(self, method: str, *parameters: Any) -> Any:
         """Return the answer to one question; raise ChainError or ChainUnavailable."""
-        (answer,) = await self._endpoint.ask((Question(method, parameters),), timeout=MINED_SECONDS)
+        (answer,) = await self._endpoint.ask((NodeQuestion(method, parameters),), timeout=MINED_SECONDS)
         return result(answer)
 
     async def client(self) -> str:
@@ -157,5 +157,5 @@ async def open_evm_node(url: str) -> AsyncIterator[EvmNode]:
     """Give the node at a URL; raise ChainUnavailable if there is none."""
     async with make_client(url, TIMEOUT) as client:
         endpoint = Endpoint(client)
-        (chain_id,) = await endpoint.ask((Question("eth_chainId"),))
+        (chain_id,) = await endpoint.ask((NodeQuestion("eth_chainId"),))
         yield EvmNode(endpoint, read_quantity(result(chain_id)))

@@ -16,7 +16,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
-from tallystick.sdk.cli.real_chain import claim, deploy, doctor, owed
+from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
@@ -40,7 +40,7 @@ MISUSED = 2
 app = make_group("Run a simulated chain, or speak to one; put the contract onto a real one.")
 app.command(epilog=example("chain deploy --rpc http://127.0.0.1:8545"))(deploy)
 app.command(epilog=example("chain doctor http://127.0.0.1:8545"))(doctor)
-app.command(epilog=example("chain owed"))(owed)
+app.command("owed", epilog=example("chain owed"))(show_owed)
 app.command(epilog=example("chain claim --to 0x2b762adcd8360d8a9f63cf729909279f768d7962"))(claim)
 
 Url = Annotated[str, Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]

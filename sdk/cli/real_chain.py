@@ -106,7 +106,7 @@ def doctor(
         raise Exit(FAILED)
 
 
-def owed(data: Data = None, as_json: Json = False) -> None:
+def show_owed(data: Data = None, as_json: Json = False) -> None:
     """Show what the contract owes this node: payouts that its account or the token refused."""
 
     def show(found: list[Owing]) -> None:

@@ -62,7 +62,7 @@ MUTANTS = (
     Mutant(
         "take logs that a block cannot hold",
         EVM + "blocks.py",
-        "        if forged(headers, logs, self._at.contract):\n",
+        "        if is_forged(headers, logs, self._at.contract):\n",
         "        if False:\n",
         (CLIENT,),
     ),

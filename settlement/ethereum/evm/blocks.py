@@ -13,10 +13,17 @@ from tallystick.settlement.chain import Block, Header, History
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
-from tallystick.settlement.ethereum.evm.endpoint import Question
+from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.headers import RecentHeaders, SeenHeader, check_chain, read_seen
-from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, forged, read_logs, silent_blocks
-from tallystick.settlement.ethereum.evm.nodes import AHEAD_MAX, AHEAD_SECONDS, FROZEN_SECONDS, Nodes, NodeState, newest
+from tallystick.settlement.ethereum.evm.logs import PlacedLog, blocks_of, is_forged, read_logs, silent_blocks
+from tallystick.settlement.ethereum.evm.nodes import (
+    AHEAD_MAX,
+    AHEAD_SECONDS,
+    FROZEN_SECONDS,
+    ChainNodes,
+    NodeState,
+    newest,
+)
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
@@ -51,7 +58,9 @@ class Searched(NamedTuple):
 class BlockReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
 
-    def __init__(self, nodes: Nodes, at: Deployment, profile: ChainProfile, heard: ChannelsHeard, start: int) -> None:
+    def __init__(
+        self, nodes: ChainNodes, at: Deployment, profile: ChainProfile, heard: ChannelsHeard, start: int
+    ) -> None:
         """`heard` is told every log of the contract that passes; nothing before block `start` is asked for."""
         self._nodes = nodes
         self._at = at
@@ -205,7 +214,7 @@ class BlockReader:
             seen = None if isinstance(answers[0], RpcError) else self._seen(state, answers[0])
             return None if seen is None else seen.header
 
-        return (await self._nodes.read(read, Question("eth_getBlockByNumber", (tag, False))))[1]
+        return (await self._nodes.read(read, NodeQuestion("eth_getBlockByNumber", (tag, False))))[1]
 
     async def final_number(self) -> int:
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
@@ -256,7 +265,7 @@ class BlockReader:
         self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
     ) -> tuple[PlacedLog, ...]:
         """Return the logs with those that this node left out, if another one tells them, or it by the block's hash."""
-        if forged(headers, logs, self._at.contract):
+        if is_forged(headers, logs, self._at.contract):
             raise ChainError("the chain node shows logs of a block that holds none; use another node")
         silent = silent_blocks(headers, logs, self._at.contract)
         if not silent:
@@ -314,8 +323,8 @@ class BlockReader:
         except ChainError:
             return None
 
-    def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> Question:
-        return Question("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
+    def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> NodeQuestion:
+        return NodeQuestion("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
 
     def _seen(self, state: NodeState, answer: Any) -> SeenHeader | None:
         """Return the header in an answer of this node; None if it knows no such block. Raise ChainError."""

@@ -42,8 +42,8 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
-from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, Question
-from tallystick.settlement.ethereum.evm.nodes import NodeFigures, Nodes, NodeState
+from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, NodeQuestion
+from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeFigures, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.evm.refusals import client_of, is_revert
@@ -98,7 +98,7 @@ class EvmChain(Chain):
         self._at = at
         self.profile = profile
         self._heard = heard = ChannelsHeard(at)
-        self._nodes = Nodes(endpoints, self._identify, jitter)
+        self._nodes = ChainNodes(endpoints, self._identify, jitter)
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
         self._desk = TransactionDesk(self._nodes, at, profile, self._state, heard)
@@ -190,10 +190,10 @@ class EvmChain(Chain):
         endpoint = state.endpoint
         answers = await endpoint.ask(
             (
-                Question("eth_chainId"),
-                Question("eth_getCode", (to_hex(self.contract), "latest")),
-                Question("eth_call", (call, "latest")),
-                Question("web3_clientVersion"),
+                NodeQuestion("eth_chainId"),
+                NodeQuestion("eth_getCode", (to_hex(self.contract), "latest")),
+                NodeQuestion("eth_call", (call, "latest")),
+                NodeQuestion("web3_clientVersion"),
             )
         )
         found = read_answer(read_quantity, answers[0])

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR, REWARD_BPS
-from tallystick.settlement.ethereum.evm.endpoint import Endpoint, Question
+from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MARGIN
 from tallystick.settlement.ethereum.evm.profiles import profile_of
@@ -53,11 +53,11 @@ async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bp
     account = to_hex(key.address)
     chain, count, held, history, estimate = await endpoint.ask(
         (
-            Question("eth_chainId"),
-            Question("eth_getTransactionCount", (account, "pending")),
-            Question("eth_getBalance", (account, "latest")),
-            Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE])),
-            Question("eth_estimateGas", ({"from": account, "data": to_hex(data)},)),
+            NodeQuestion("eth_chainId"),
+            NodeQuestion("eth_getTransactionCount", (account, "pending")),
+            NodeQuestion("eth_getBalance", (account, "latest")),
+            NodeQuestion("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE])),
+            NodeQuestion("eth_estimateGas", ({"from": account, "data": to_hex(data)},)),
         )
     )
     chain_id = read_answer(read_quantity, chain)
@@ -67,7 +67,7 @@ async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bp
     if coins < gas * market.cap:
         raise InvalidInput(f"account {account} holds {coins}, and deploying may cost {gas * market.cap}: put coins in")
     raw = sign_creation(key, chain_id, data, read_answer(read_quantity, count), market.cap, market.tip, gas)
-    (sent,) = await endpoint.ask((Question("eth_sendRawTransaction", (to_hex(raw),)),))
+    (sent,) = await endpoint.ask((NodeQuestion("eth_sendRawTransaction", (to_hex(raw),)),))
     transaction = read_answer(lambda value: read_bytes(value, "hash", 32), sent)
     receipt = await _mined(endpoint, transaction, timeout)
     if read_quantity(receipt.get("status")) != 1:
@@ -87,9 +87,9 @@ async def check_contract(endpoint: Endpoint, chain_id: int, contract: Address, b
     where = {"to": to_hex(contract)}
     code, domain, reward = await endpoint.ask(
         (
-            Question("eth_getCode", (to_hex(contract), "latest")),
-            Question("eth_call", ({**where, "data": to_hex(DOMAIN_SEPARATOR.encode_call())}, "latest")),
-            Question("eth_call", ({**where, "data": to_hex(REWARD_BPS.encode_call())}, "latest")),
+            NodeQuestion("eth_getCode", (to_hex(contract), "latest")),
+            NodeQuestion("eth_call", ({**where, "data": to_hex(DOMAIN_SEPARATOR.encode_call())}, "latest")),
+            NodeQuestion("eth_call", ({**where, "data": to_hex(REWARD_BPS.encode_call())}, "latest")),
         )
     )
     found = read_answer(read_bytes, code)
@@ -109,7 +109,7 @@ def to_bytes(answer: Any) -> Any:
 async def _mined(endpoint: Endpoint, transaction: bytes, timeout: float) -> dict[str, Any]:
     with trio.move_on_after(timeout):
         while True:
-            (answer,) = await endpoint.ask((Question("eth_getTransactionReceipt", (to_hex(transaction),)),))
+            (answer,) = await endpoint.ask((NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),)),))
             if isinstance(answer, dict):
                 return answer
             await trio.sleep(LOOK_SECONDS)

@@ -19,7 +19,7 @@ from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.deploy import check_contract
-from tallystick.settlement.ethereum.evm.endpoint import Endpoint, Question
+from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
@@ -82,7 +82,9 @@ async def examine(
 
     Raise ChainUnavailable or ChainError if the node does not say so much as which chain it serves.
     """
-    chain, version, newest = await endpoint.ask((Question("eth_chainId"), Question("web3_clientVersion"), LATEST))
+    chain, version, newest = await endpoint.ask(
+        (NodeQuestion("eth_chainId"), NodeQuestion("web3_clientVersion"), LATEST)
+    )
     profile = profile_of(read_answer(read_quantity, chain))
     seen = read_answer(read_seen, newest)
     head = seen.header
@@ -123,15 +125,19 @@ def _age(profile: ChainProfile, age: float) -> Finding:
 async def _asked(endpoint: Endpoint, profile: ChainProfile, head: int, hash: str) -> list[Finding]:
     """Ask all that takes one question."""
     account, code = to_hex(NATIVE), {"data": REVERTING}
-    tried: tuple[tuple[str, Question, Callable[[Any], tuple[Grade, str]]], ...] = (
-        ("syncing", Question("eth_syncing"), _syncing),
-        ("state by hash", Question("eth_getBalance", (account, {"blockHash": hash})), _state),
-        ("old state", Question("eth_getBalance", (account, quantity(max(0, head - 100)))), _old_state),
-        ("fees", Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE])), lambda a: _fees(a, profile)),
-        ("gas estimates", Question("eth_estimateGas", ({"from": account, "to": account},)), _estimate),
-        ("reasons", Question("eth_call", (code, "latest")), _reasons),
-        ("receipts", Question("eth_getTransactionReceipt", (ANY,)), _receipts),
-        ("sending", Question("eth_sendRawTransaction", ("0x02c0",)), _sending),
+    tried: tuple[tuple[str, NodeQuestion, Callable[[Any], tuple[Grade, str]]], ...] = (
+        ("syncing", NodeQuestion("eth_syncing"), _syncing),
+        ("state by hash", NodeQuestion("eth_getBalance", (account, {"blockHash": hash})), _state),
+        ("old state", NodeQuestion("eth_getBalance", (account, quantity(max(0, head - 100)))), _old_state),
+        (
+            "fees",
+            NodeQuestion("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE])),
+            lambda a: _fees(a, profile),
+        ),
+        ("gas estimates", NodeQuestion("eth_estimateGas", ({"from": account, "to": account},)), _estimate),
+        ("reasons", NodeQuestion("eth_call", (code, "latest")), _reasons),
+        ("receipts", NodeQuestion("eth_getTransactionReceipt", (ANY,)), _receipts),
+        ("sending", NodeQuestion("eth_sendRawTransaction", ("0x02c0",)), _sending),
     )
     answers = await endpoint.ask([question for _, question, _ in tried])
     return [Finding(what, *judge(answer)) for (what, _, judge), answer in zip(tried, answers, strict=True)]
@@ -197,7 +203,7 @@ async def _ranges(endpoint: Endpoint, head: int, contract: Address) -> Finding:
         first = max(0, head - size + 1)
         where = {"address": to_hex(contract), "fromBlock": quantity(first), "toBlock": quantity(head)}
         try:
-            (answer,) = await endpoint.ask((Question("eth_getLogs", (where,)),))
+            (answer,) = await endpoint.ask((NodeQuestion("eth_getLogs", (where,)),))
         except (ChainUnavailable, ChainError) as error:
             answer = RpcError(0, str(error))
         if isinstance(answer, RpcError):
@@ -215,7 +221,7 @@ async def _ranges(endpoint: Endpoint, head: int, contract: Address) -> Finding:
 async def _tags(endpoint: Endpoint, profile: ChainProfile, head: int) -> list[Finding]:
     """Ask for what the chain itself calls safe and final."""
     tags = ("safe", "finalized")
-    answers = await endpoint.ask([Question("eth_getBlockByNumber", (tag, False)) for tag in tags])
+    answers = await endpoint.ask([NodeQuestion("eth_getBlockByNumber", (tag, False)) for tag in tags])
     found = []
     for tag, answer in zip(tags, answers, strict=True):
         if isinstance(answer, dict):

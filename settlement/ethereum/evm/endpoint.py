@@ -40,7 +40,7 @@ INVALID_REQUEST = -32600
 TOO_LARGE = 413
 
 
-class Question(NamedTuple):
+class NodeQuestion(NamedTuple):
     """A method and its parameters."""
 
     method: str
@@ -55,20 +55,20 @@ class Busy(ChainUnavailable):
         self.seconds = seconds
 
 
-class _Error(msgspec.Struct):
+class _RefusalSaid(msgspec.Struct):
     code: int = 0
     message: str = ""
     data: Any = None
 
 
-class _Answer(msgspec.Struct):
+class _AnswerSaid(msgspec.Struct):
     id: int | str | None = None
     result: Any = None
-    error: _Error | None = None
+    error: _RefusalSaid | None = None
 
 
-_one = msgspec.json.Decoder(_Answer)
-_many = msgspec.json.Decoder(list[_Answer])
+_one = msgspec.json.Decoder(_AnswerSaid)
+_many = msgspec.json.Decoder(list[_AnswerSaid])
 
 
 class Endpoint:
@@ -92,7 +92,7 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}>"
 
-    async def ask(self, questions: Sequence[Question], timeout: float = TIMEOUT) -> list[Any]:
+    async def ask(self, questions: Sequence[NodeQuestion], timeout: float = TIMEOUT) -> list[Any]:
         """Return the answers in order; an error in answer to one of them is an `RpcError` among them.
 
         Raise ChainUnavailable or ChainError.
@@ -106,13 +106,13 @@ class Endpoint:
                 answers += await self._ask_many(rest[: self._most], timeout)
         return answers
 
-    async def _ask_one(self, question: Question, timeout: float) -> Any:
+    async def _ask_one(self, question: NodeQuestion, timeout: float) -> Any:
         reply = await self._post(_request(0, question), timeout)
         if reply.status == TOO_LARGE:
             return RpcError(TOO_LARGE, "the answer or the question is too large")
         return self._read(self._decode(_one, reply))
 
-    async def _ask_many(self, questions: Sequence[Question], timeout: float) -> list[Any]:
+    async def _ask_many(self, questions: Sequence[NodeQuestion], timeout: float) -> list[Any]:
         reply = await self._post([_request(at, question) for at, question in enumerate(questions)], timeout)
         if reply.status == TOO_LARGE or not reply.body.lstrip().startswith(b"["):
             self._most = len(questions) // 2  # an error for all of them together
@@ -143,7 +143,7 @@ class Endpoint:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ChainError(f"the answer of the chain node at {self.url} is no JSON-RPC: {error}") from error
 
-    def _read(self, answer: _Answer) -> Any:
+    def _read(self, answer: _AnswerSaid) -> Any:
         error = answer.error
         if error is None:
             return answer.result
@@ -153,7 +153,7 @@ class Endpoint:
         return RpcError(error.code, text, error.data)
 
 
-def _request(id: int, question: Question) -> dict[str, Any]:
+def _request(id: int, question: NodeQuestion) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "method": question.method, "params": question.params}
 
 

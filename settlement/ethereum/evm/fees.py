@@ -46,7 +46,7 @@ class FeeMarket(msgspec.Struct, frozen=True):
         return self.base * HEADROOM[0] // HEADROOM[1] + self.tip
 
 
-class Offer(msgspec.Struct, frozen=True):
+class FeeOffer(msgspec.Struct, frozen=True):
     """What a transaction offers per unit of gas."""
 
     cap: int
@@ -67,12 +67,12 @@ def market_of(bases: Sequence[int], fullness: Sequence[float], tips: Sequence[in
     return FeeMarket(bases[-1], max(tip_min, statistics.median_low(paid) if paid else 0))
 
 
-def offer_of(cap: int, market: FeeMarket, before: Offer | None = None) -> Offer:
+def offer_of(cap: int, market: FeeMarket, before: FeeOffer | None = None) -> FeeOffer:
     """Return the offer that goes with a cap; `before` is the last one under the same nonce, None for the first."""
     tip = market.tip if cap <= market.cap else market.tip * cap // max(1, market.cap)
     if before is not None:
         tip = max(tip, before.tip + before.tip // REPLACE + 1)
-    return Offer(cap, min(tip, cap))
+    return FeeOffer(cap, min(tip, cap))
 
 
 def read_history(value: dict[str, Any], tip_min: int) -> FeeMarket:

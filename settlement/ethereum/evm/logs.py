@@ -92,7 +92,7 @@ def silent_blocks(
     return tuple(seen for seen in headers if seen.header.hash not in told and seen.bloom and seen.may_hold(contract))
 
 
-def forged(headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], contract: Address) -> bool:
+def is_forged(headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], contract: Address) -> bool:
     """Whether a log came of a block whose proven filter says that it has none of the contract."""
     without = {seen.header.hash for seen in headers if seen.proven and not seen.may_hold(contract)}
     return any(placed.hash in without for placed in logs)

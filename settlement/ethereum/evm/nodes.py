@@ -21,7 +21,7 @@ import trio
 from tallystick.channels.transport.retries import Jitter, Pauses
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError, WrongChain
-from tallystick.settlement.ethereum.evm.endpoint import Busy, Endpoint, Question
+from tallystick.settlement.ethereum.evm.endpoint import Busy, Endpoint, NodeQuestion
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def newest(heads: Sequence[Header], frozen: Collection[Header] = (), ahead: int 
     return ranked[0]
 
 
-class Nodes:
+class ChainNodes:
     """The nodes of one chain, in the order in which they are asked."""
 
     def __init__(self, endpoints: Sequence[Endpoint], identify: Identify, jitter: Jitter) -> None:
@@ -103,13 +103,13 @@ class Nodes:
         return len(self._states)
 
     def __repr__(self) -> str:
-        return f"<Nodes {', '.join(state.endpoint.url for state in self._states)}>"
+        return f"<ChainNodes {', '.join(state.endpoint.url for state in self._states)}>"
 
     def figures(self) -> tuple[NodeFigures, ...]:
         """Return how each does."""
         return tuple(NodeFigures(s.endpoint.url, s.head, s.failures, s.fault) for s in self._states)
 
-    async def ask(self, *questions: Question, at_least: int | None = None) -> list[Any]:
+    async def ask(self, *questions: NodeQuestion, at_least: int | None = None) -> list[Any]:
         """Return what one node answers to all of these. Raise ChainUnavailable, or ChainError if all make no sense.
 
         `at_least`: who has not told of a block of that number is asked last.
@@ -117,7 +117,7 @@ class Nodes:
         return (await self.ask_one(*questions, at_least=at_least))[1]
 
     async def ask_one(
-        self, *questions: Question, at_least: int | None = None, but: NodeState | None = None
+        self, *questions: NodeQuestion, at_least: int | None = None, but: NodeState | None = None
     ) -> tuple[NodeState, list[Any]]:
         """Do the same, and tell who it was; `but` is asked last."""
         faults: list[Exception] = []
@@ -129,7 +129,7 @@ class Nodes:
         raise _all(faults)
 
     async def read(
-        self, read: Callable[[NodeState, list[Any]], T], *questions: Question, at_least: int | None = None
+        self, read: Callable[[NodeState, list[Any]], T], *questions: NodeQuestion, at_least: int | None = None
     ) -> tuple[NodeState, T]:
         """Return what `read` makes of one node's answers, and who it was.
 
@@ -149,7 +149,7 @@ class Nodes:
                 faults.append(error)
         raise _all(faults)
 
-    async def ask_this(self, state: NodeState, *questions: Question) -> list[Any]:
+    async def ask_this(self, state: NodeState, *questions: NodeQuestion) -> list[Any]:
         """Return what this node answers; let it rest if it does not."""
         try:
             await self._identified(state)
@@ -160,7 +160,7 @@ class Nodes:
         state.failures, state.fault, state.rests_until = 0, "", 0.0
         return answers
 
-    async def ask_all(self, *questions: Question) -> list[tuple[NodeState, list[Any]]]:
+    async def ask_all(self, *questions: NodeQuestion) -> list[tuple[NodeState, list[Any]]]:
         """Return what each that does not rest answers, at once. Raise as `ask` if none does."""
         found: list[tuple[NodeState, list[Any]]] = []
         faults: list[Exception] = []

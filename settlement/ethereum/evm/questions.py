@@ -9,17 +9,17 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import ChainError, RpcError
 from tallystick.settlement.ethereum.abi import Envelope
-from tallystick.settlement.ethereum.evm.endpoint import Question
+from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 T = TypeVar("T")
 
-LATEST = Question("eth_getBlockByNumber", ("latest", False))
+LATEST = NodeQuestion("eth_getBlockByNumber", ("latest", False))
 
 
-def block_question(number: int) -> Question:
+def block_question(number: int) -> NodeQuestion:
     """Return what asks for the header of that number."""
-    return Question("eth_getBlockByNumber", (quantity(number), False))
+    return NodeQuestion("eth_getBlockByNumber", (quantity(number), False))
 
 
 def call_of(envelope: Envelope, sender: Address) -> dict[str, str]:

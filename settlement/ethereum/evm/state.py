@@ -17,8 +17,8 @@ from tallystick.settlement.ethereum.abi import Deployment, Signature, terms_valu
 from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, LOCKS_HELD, OPENED, ChannelContext, HeldLocks
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, channel_of, standing
-from tallystick.settlement.ethereum.evm.endpoint import Question
-from tallystick.settlement.ethereum.evm.nodes import Nodes
+from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
+from tallystick.settlement.ethereum.evm.nodes import ChainNodes
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.views import (
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class StateReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
 
-    def __init__(self, nodes: Nodes, at: Deployment, blocks: BlockReader, heard: ChannelsHeard) -> None:
+    def __init__(self, nodes: ChainNodes, at: Deployment, blocks: BlockReader, heard: ChannelsHeard) -> None:
         self._nodes = nodes
         self._at = at
         self._blocks = blocks
@@ -124,7 +124,7 @@ class StateReader:
     async def _at_head(self, read: Callable[[Any], T], method: str, *params: Any) -> T:
         """Return what `read` makes of the state after the newest block, named by its hash (EIP-1898)."""
         head = await self._blocks.head()
-        question = Question(method, (*params, {"blockHash": to_hex(head.hash)}))
+        question = NodeQuestion(method, (*params, {"blockHash": to_hex(head.hash)}))
         try:
             _, found = await self._nodes.read(
                 lambda _, answers: read_answer(read, answers[0]), question, at_least=head.number

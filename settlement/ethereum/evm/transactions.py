@@ -18,11 +18,11 @@ from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
-from tallystick.settlement.ethereum.evm.endpoint import Question
-from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, Offer, offer_of, read_history
+from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
+from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, FeeOffer, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import limit_of
 from tallystick.settlement.ethereum.evm.headers import read_seen
-from tallystick.settlement.ethereum.evm.nodes import Nodes, NodeState
+from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
 from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
@@ -38,7 +38,7 @@ class TransactionDesk:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError, or what they name."""
 
     def __init__(
-        self, nodes: Nodes, at: Deployment, profile: ChainProfile, state: StateReader, heard: ChannelsHeard
+        self, nodes: ChainNodes, at: Deployment, profile: ChainProfile, state: StateReader, heard: ChannelsHeard
     ) -> None:
         self._nodes = nodes
         self._at = at
@@ -55,7 +55,7 @@ class TransactionDesk:
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
         envelope = encode_evm_call(call, self._at, await self._state.context(call))
-        offer = offer_of(price, await self.market(), Offer(price, tip) if tip else None)
+        offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
         limit = limit_of(call, await self._estimate(key.address, envelope), self._profile.data_fee)
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
@@ -64,7 +64,7 @@ class TransactionDesk:
     async def submit(self, raw: bytes) -> bytes:
         """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
         made, refused = transaction_hash(raw), dict[Meaning | None, str]()
-        for state, (answer,) in await self._nodes.ask_all(Question("eth_sendRawTransaction", (to_hex(raw),))):
+        for state, (answer,) in await self._nodes.ask_all(NodeQuestion("eth_sendRawTransaction", (to_hex(raw),))):
             if answer == to_hex(made):
                 return made
             if not isinstance(answer, RpcError):
@@ -92,7 +92,7 @@ class TransactionDesk:
                 raise ChainError("the chain node sent the receipt of another transaction")
             return receipt
 
-        question = Question("eth_getTransactionReceipt", (to_hex(transaction),))
+        question = NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),))
         state, receipt = await self._nodes.read(read, question)
         if receipt is None and len(self._nodes) > 1:  # it may lag, or have forgotten it
             state, answers = await self._nodes.ask_one(question, but=state)
@@ -100,7 +100,7 @@ class TransactionDesk:
         if receipt is None:
             return None
         found, asked = await self._nodes.ask_this(
-            state, block_question(receipt.number), Question("eth_getTransactionByHash", (to_hex(transaction),))
+            state, block_question(receipt.number), NodeQuestion("eth_getTransactionByHash", (to_hex(transaction),))
         )
         seen = None if result(found) is None else read_answer(read_seen, found)
         if seen is None or seen.header.hash != receipt.block:
@@ -111,7 +111,9 @@ class TransactionDesk:
         sent = read_answer(receipts.read_sent, asked) if known else None
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
-            (said,) = await self._nodes.ask_this(state, Question("eth_call", (sent.replay(), quantity(receipt.number))))
+            (said,) = await self._nodes.ask_this(
+                state, NodeQuestion("eth_call", (sent.replay(), quantity(receipt.number)))
+            )
         return receipts.failed(receipt, seen.header, sent, said)
 
     async def market(self) -> FeeMarket:
@@ -124,7 +126,7 @@ class TransactionDesk:
 
     async def fee_price(self) -> int:
         """Return what a transaction should offer per unit of gas in all, to be mined within a few blocks."""
-        question = Question("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE]))
+        question = NodeQuestion("eth_feeHistory", (quantity(HISTORY), "latest", [PERCENTILE]))
         now = trio.current_time()
 
         def read(state: NodeState, answers: list[Any]) -> FeeMarket:
@@ -136,9 +138,9 @@ class TransactionDesk:
 
     async def _estimate(self, sender: Address, envelope: Envelope) -> int | None:
         """Return how much gas a node thinks that it takes, None if it would fail now."""
-        (answer,) = await self._nodes.ask(Question("eth_estimateGas", (call_of(envelope, sender),)))
+        (answer,) = await self._nodes.ask(NodeQuestion("eth_estimateGas", (call_of(envelope, sender),)))
         return None if isinstance(answer, RpcError) else read_answer(read_quantity, answer)
 
     async def _is_mined(self, transaction: bytes) -> bool:
-        answers = await self._nodes.ask_all(Question("eth_getTransactionReceipt", (to_hex(transaction),)))
+        answers = await self._nodes.ask_all(NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),)))
         return any(isinstance(answer, dict) for _, (answer,) in answers)
