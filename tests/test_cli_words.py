@@ -108,7 +108,9 @@ def test_ctrl_c_in_the_middle_of_a_command_is_a_sentence_and_exit_code_130(tmp_p
     (tmp_path / "control.url").write_text("http://127.0.0.1:1\n")
     os.mkfifo(tmp_path / "control.token")  # reading it waits for ever
     command = [sys.executable, "-Im", "tallystick.sdk.cli", "balance", "--data", str(tmp_path)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if these tests run in the background
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     with open(tmp_path / "control.token", "w"):  # returns once the command has begun to read
         process.send_signal(signal.SIGINT)
     # A signal just before the system call interrupts nothing: the end of what is read lets Python look at it then.

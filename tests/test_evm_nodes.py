@@ -85,7 +85,7 @@ async def test_open_pay_and_close_together(evm: LocalEvm, tmp_path: Path, token:
             assert await bob.balance(asset) - before == amount // 4 + 7 * 50
 
 
-@pytest.mark.parametrize("kind", ("silent", pytest.param("strict", marks=pytest.mark.soak)))
+@pytest.mark.parametrize("kind", ("silent", "strict"))
 async def test_tokens_that_say_nothing_or_change_no_allowance_are_deposited(
     evm: LocalEvm, tmp_path: Path, kind: str
 ) -> None:

@@ -105,6 +105,24 @@ def test_an_offer_that_the_other_cannot_take_is_answered_not_punished(pair: Pair
     assert pay(pair, pair.alice, 1).receipt is not None
 
 
+@pytest.mark.parametrize("reserve_ppm", [0, 10_000])
+@pytest.mark.parametrize(("side", "asks"), [(0, 0), (1, 1), (0, 1), (1, 0)])
+def test_a_close_waits_for_a_deposit_that_one_side_alone_has_seen(reserve_ppm: int, side: int, asks: int) -> None:
+    """An offer without it is refused, and whoever made it is frozen until it has expired."""
+    pair = Pair(reserve_ppm=reserve_ppm)
+    pair.connect()
+    pair.settle()
+    deposits = (1_000 + 500 * (side == 0), 1_000 + 500 * (side == 1))
+    pair.parties[side].fund(deposits)
+    close(pair, pair.parties[asks])
+    assert [party.channel.phase for party in pair.parties] == [Phase.OPEN, Phase.OPEN]
+    pair.parties[1 - side].fund(deposits)
+    pair.settle()
+    offers = [party.channel.offer for party in pair.parties]
+    assert offers[0] is not None and offers[1] is not None and offers[0].close == offers[1].close
+    assert (offers[0].close.balance0, offers[0].close.balance1) == deposits
+
+
 def test_a_withdrawal_counts_as_gone_until_it_is_mined_or_dead(pair: Pair) -> None:
     withdrawal = pair.alice.apply(RequestWithdrawal(400))
     with pytest.raises(ChannelNotReady):

@@ -54,13 +54,14 @@ def advance_close(session: Session) -> None:
         or len(session.outbox)
         or channel.flight
         or channel.ours.simplex.locks
+        or not session.counting.is_agreed  # else the offer is refused, and its maker frozen
     ):
         return
     if not session.link.shutdown_said:
         session.learn(shutdown_said=True)
         session.send(Shutdown(channel.id, channel.ours.seq))
     ended = session.link.peer_final == channel.theirs.seq and offers.is_quiet(channel)
-    if channel.side == 0 and ended and session.counting.is_agreed:  # else the balances would differ
+    if channel.side == 0 and ended:
         close = offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
         session.change(offers.with_close_offer(channel, close, signature))

@@ -289,6 +289,13 @@ MUTANTS = (
         ("test_chain_future.py",),
     ),
     Mutant(
+        "agree to close before the peer counts our deposit: its offer is without it, and it is frozen by it",
+        "channels/session/negotiation.py",
+        "        or not session.counting.is_agreed  # else the offer is refused, and its maker frozen\n",
+        "        or (channel.side == 0 and not session.counting.is_agreed)\n",
+        ("test_session_offers.py",),
+    ),
+    Mutant(
         "let a withdrawal take what a payment that waits has to leave as the reserve",
         "channels/session/negotiation.py",
         "    free = session.signable - session.outbox.total\n",
