@@ -7,15 +7,13 @@ import pytest
 import trio
 
 from simulation import evm_gas
+from simulation.local_evm import on_a_node
 from simulation.processes import TALLY, run
 from tallystick.sdk.bench.gas import LIMITS, CallGas, GasResult, gas_table, measure, run_gas
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.testing import anvil
 
-on_a_node = pytest.mark.skipif(
-    anvil.find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"
-)
 CHEAP = CallGas(95_000, 80_000, 34_000, 58_000, 76_000, 48_000, 54_000, {"1": 54_400, "10": 94_000}, 40_000)
 
 

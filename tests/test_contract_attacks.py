@@ -367,11 +367,14 @@ def test_whatever_sums_were_signed_no_more_is_paid_than_is_there(closer: int, su
     assert twins.evm.balance(twins.at) == sum(view.pots)
 
 
+def word(number: int) -> bytes:
+    return (number % 2**256).to_bytes(32, "big")
+
+
 def test_a_batch_in_crooked_bytes_does_what_its_calls_do_or_nothing() -> None:
     world = EvmWorld()
     channel = world.open()
     call, _ = world.contract.encode(channel.withdrawal(0, 5, FAR))
-    word = lambda number: (number % 2**256).to_bytes(32, "big")  # noqa: E731
     body = word(len(call)) + call.ljust(-(-len(call) // 32) * 32, b"\0")
     head = selector("batch(bytes[])")
     for crooked in (

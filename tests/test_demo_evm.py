@@ -12,15 +12,11 @@ from types import ModuleType
 import httpx
 import pytest
 
-from simulation.local_evm import open_local_evm
+from simulation.local_evm import on_a_node, open_local_evm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.settlement.testing import anvil
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo"
-
-on_a_node = pytest.mark.skipif(
-    anvil.find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"
-)
 
 
 def demo(name: str) -> ModuleType:

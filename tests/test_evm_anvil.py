@@ -13,7 +13,7 @@ import trio
 from typer.testing import CliRunner
 
 from simulation.disputes import ChannelFixture
-from simulation.local_evm import LocalEvm, bytecode, open_local_evm
+from simulation.local_evm import LocalEvm, bytecode, on_a_node, open_local_evm
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -43,12 +43,9 @@ from tallystick.settlement.ethereum.evm.endpoint import Endpoint
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.sending.obligations import bumped
-from tallystick.settlement.testing.anvil import RICH_KEY, find_anvil
+from tallystick.settlement.testing.anvil import RICH_KEY
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"),
-]
+pytestmark = [pytest.mark.processes, on_a_node]
 
 COIN = 10**18
 FAR = 2**40

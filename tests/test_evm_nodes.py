@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from simulation.evm_tokens import code_of
-from simulation.local_evm import TRANSFER, LocalEvm, open_local_evm
+from simulation.local_evm import TRANSFER, LocalEvm, on_a_node, open_local_evm
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
@@ -24,14 +24,11 @@ from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.abi import Signature
 from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
-from tallystick.settlement.testing.anvil import RICH, find_anvil
+from tallystick.settlement.testing.anvil import RICH
 from tallystick.watchtower.daemon import TowerStatus, run_tower
 from tallystick.watchtower.tower import TowerPolicy
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"),
-]
+pytestmark = [pytest.mark.processes, on_a_node]
 
 ALICE, BOB, TOWER = (PrivateKey(keccak(name)) for name in (b"alice", b"bob", b"tower"))
 BLOCK_TO = Signature("block_to", ("address", "bool"))

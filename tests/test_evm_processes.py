@@ -11,18 +11,14 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from simulation.local_evm import LocalEvm, open_local_evm
+from simulation.local_evm import LocalEvm, on_a_node, open_local_evm
 from simulation.processes import TALLY, started
 from tallystick.sdk.cli.app import app
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
 from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import BlockAdded, BlockRemoved, Followed, Follower, Step
-from tallystick.settlement.testing.anvil import find_anvil
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: npm install --no-save @foundry-rs/anvil@1.7.1"),
-]
+pytestmark = [pytest.mark.processes, on_a_node]
 
 PASSWORD = {"TALLY_PASSWORD": "a password"}
 PATIENCE = 150

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from simulation.evm import Evm, Outcome, calldata
+from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.eip712 import (
     channel_id,
     digest_cooperative_close,
@@ -107,7 +108,7 @@ def compact(digest: bytes, signature: bytes, signer: Address) -> tuple[bytes, in
     padded = signature.ljust(64, b"\0")[:64]
     try:
         odd = with_recovery_id(digest, signature, signer)[64] - 27
-    except Exception:
+    except InvalidSignature:
         odd = 0
     return padded[:32], int.from_bytes(padded[32:], "big") | odd << 255
 

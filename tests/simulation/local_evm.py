@@ -8,13 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.testing.anvil import RICH, Anvil, start_anvil
+from tallystick.settlement.testing.anvil import RICH, VERSION, Anvil, find_anvil, start_anvil
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
 
 ARTIFACT = Path(__file__).resolve().parents[2] / "contracts" / "artifacts" / "Adjudicator.json"
 REWARD_BPS = 1_000
+
+on_a_node = pytest.mark.skipif(
+    find_anvil() is None, reason=f"anvil is not here: npm install --no-save @foundry-rs/anvil@{VERSION}"
+)
+"""Marks a test that needs a real node."""
 
 
 class LocalEvm(NamedTuple):

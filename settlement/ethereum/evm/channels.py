@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import TypeVar
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import channel_id
@@ -28,6 +29,8 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import find_event
 from tallystick.settlement.ethereum.evm.abi import LOCKS_HELD, OPENED, HeldLocks, held_hash, read_held
 from tallystick.settlement.ethereum.evm.logs import PlacedLog
+
+T = TypeVar("T")
 
 REMEMBERED = 20_000
 """Channels of which is remembered what was heard last: some hundred bytes each."""
@@ -98,7 +101,7 @@ class ChannelsHeard:
         """Return what was heard last of the locks in the standing proofs of a channel, by side."""
         return self._held.get(channel, NONE_HELD)
 
-    def _put(self, where: OrderedDict, channel: ChannelId, value: object) -> None:  # type: ignore[type-arg]
+    def _put(self, where: OrderedDict[ChannelId, T], channel: ChannelId, value: T) -> None:
         where[channel] = value
         where.move_to_end(channel)
         if len(where) > self._remembered:
