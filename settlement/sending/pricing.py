@@ -58,7 +58,7 @@ def time_now(book: ObligationBook, seen: Observation) -> int:
 
 def cap_of(obligation: Obligation, gas: Gas) -> int:
     """Return the highest price per gas that what is left of the budget allows."""
-    return max(0, obligation.budget - obligation.spent) // gas(obligation.call)
+    return obligation.left // gas(obligation.call)
 
 
 def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy) -> list[Obligation]:
@@ -124,7 +124,7 @@ def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy:
 
 def _limit(obligation: Obligation, ahead: list[Obligation], gas: Gas) -> int:
     """Return the highest offer at which it can pay from its budget what those ahead of it lack to offer as much."""
-    own = max(0, obligation.budget - obligation.spent)
+    own = obligation.left
     lacking = [(gas(other.call), cap_of(other, gas)) for other in ahead]
 
     def cost(at: int) -> int:

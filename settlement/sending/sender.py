@@ -23,19 +23,18 @@ from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Chain, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.transactions import gas_of
+from tallystick.settlement.sending.judging import Judge, may_try_again
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
     OBLIGATIONS_MAX,
     TRIES_MAX,
     Gas,
-    Judge,
     Obligation,
     ObligationStatus,
     Observation,
     SendingPolicy,
     change,
-    may_try_again,
 )
 from tallystick.settlement.sending.rounds import decide
 
@@ -170,7 +169,7 @@ class Sender:
 
     def statistics(self) -> SenderStatistics:
         """Return the figures of this moment."""
-        everything = self._book.obligations.values()
+        everything = [o for o in self._book.obligations.values() if not o.members]
         return SenderStatistics(
             waiting=sum(o.status is ObligationStatus.WAITING for o in everything),
             sent=sum(o.status is ObligationStatus.SENT for o in everything),
@@ -266,8 +265,11 @@ class Sender:
                 call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
                 try:
                     signed = await sign(self.key, call, nonce, attempt.price, obligation.tip_before)
-                except ChainUnavailable:  # what is behind it does not wait for it
-                    await self._replace(identifier, Obligation.unheard)
+                except ChainUnavailable as error:  # what is behind it does not wait for it
+                    if obligation.members:  # nor do its members wait long for one of them
+                        await self._refused(identifier, Refusal.MALFORMED, error)
+                    else:
+                        await self._replace(identifier, Obligation.unheard)
                     continue
                 except (ChainError, InvalidInput) as error:
                     code = Refusal.MALFORMED if isinstance(error, InvalidInput) else None
@@ -330,7 +332,7 @@ class Sender:
         """Count what became final and wake who waits."""
         for obligation in changed:
             old = before.get(obligation.id)
-            if obligation.is_final and (old is None or old.status is not obligation.status):
+            if obligation.is_final and not obligation.members and (old is None or old.status is not obligation.status):
                 self._counts[obligation.status] += 1
         self._told.set()
         self._told = trio.Event()

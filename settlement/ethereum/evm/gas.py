@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tallystick.settlement.chain import (
     ApproveCall,
+    BatchCall,
     Call,
     ChallengeCall,
     ClaimCall,
@@ -50,6 +51,7 @@ MEASURED: dict[type[Call], int] = {
     TransferCall: 100_000,
     ApproveCall: 80_000,
     ClaimCall: 130_000,
+    BatchCall: 40_000,
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
 
@@ -73,6 +75,8 @@ def measured(call: Call) -> int:
             base += LINK_GAS * depth
         case RegisterProofCall(proof=proof):
             base += PROOF_GAS * len(proof)
+        case BatchCall(calls):
+            base += sum(map(measured, calls))
     return min(base, GAS_MAX)
 
 

@@ -11,10 +11,17 @@ from typing import Any, TypeVar
 
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
-from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
+from tallystick.settlement.chain import BatchCall, Call, ContractChannel, RedeemCall, SettleCall, SingleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment, Signature, terms_values
-from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, LOCKS_HELD, OPENED, ChannelContext, HeldLocks
+from tallystick.settlement.ethereum.evm.abi import (
+    CHANNEL_OF_TERMS,
+    LOCKS_HELD,
+    OPENED,
+    CallContext,
+    ChannelContext,
+    HeldLocks,
+)
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, channel_of, standing
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
@@ -78,8 +85,13 @@ class StateReader:
             lambda data: decode_channel(data, self._at), CHANNEL_OF_TERMS, self._at.contract, terms_values(terms)
         )
 
-    async def context(self, call: Call) -> ChannelContext | None:
+    async def context(self, call: Call) -> CallContext:
         """Return what a call must say of its channel again; raise ChainUnavailable if the nodes do not tell it."""
+        if isinstance(call, BatchCall):
+            return tuple([await self._context(each) for each in call.calls])
+        return await self._context(call)
+
+    async def _context(self, call: SingleCall) -> ChannelContext | None:
         channel = channel_of(call)
         if channel is None:
             return None

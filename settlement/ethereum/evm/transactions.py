@@ -13,7 +13,7 @@ import trio
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
-from tallystick.settlement.errors import ChainError, Refusal, RpcError, TransactionRefused
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
@@ -87,7 +87,7 @@ class TransactionDesk:
         def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt | None:
             if result(answers[0]) is None:
                 return None
-            receipt = read_answer(receipts.read_receipt, answers[0])
+            receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answers[0])
             if receipt.transaction != transaction:
                 raise ChainError("the chain node sent the receipt of another transaction")
             return receipt
@@ -105,10 +105,12 @@ class TransactionDesk:
         seen = None if result(found) is None else read_answer(read_seen, found)
         if seen is None or seen.header.hash != receipt.block:
             return None  # its block has left the best branch
-        if receipt.success:
-            return receipts.succeeded(receipt, seen.header)
         known = asked is not None and not isinstance(asked, RpcError)
         sent = read_answer(receipts.read_sent, asked) if known else None
+        if receipt.success:
+            if sent is not None and not receipts.is_whole(receipt, sent, self._at):
+                raise ChainUnavailable("a chain node leaves out what became of some calls of a batch")
+            return receipts.succeeded(receipt, seen.header)
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
             (said,) = await self._nodes.ask_this(
