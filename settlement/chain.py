@@ -247,6 +247,8 @@ class OpenCall(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     terms: Terms
     deposit: int
+    permit: bool = False
+    """Whether the token hears by a permit (EIP-2612) in the call, made when that is signed, what may be taken of it."""
 
 
 class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -259,6 +261,8 @@ class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
     side: int
     amount: int
     asset: Address = NATIVE
+    permit: bool = False
+    """As in `OpenCall`."""
 
 
 class WithdrawCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -463,6 +467,10 @@ class Chain(Protocol):
 
     async def allowance(self, asset: Address, owner: Address) -> int:
         """What the adjudicator may take of the owner's tokens."""
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether the owner of `key` may deposit a token with a permit (EIP-2612) in the call, and approve nothing."""
+        return False
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""

@@ -49,6 +49,10 @@ def open_(
     as_json: Json = False,
 ) -> None:
     """Open a channel with a peer; returns when it can be used."""
+    if asset != NATIVE_ASSET and deposit and not as_json:
+        by_permit = ask_node(data, lambda node: node.balance(asset)).by_permit
+        way = "takes a permit: it goes in one transaction" if by_permit else "is approved first: two transactions"
+        say(f"The deposit of this token {way}.")
     found = ask_node(
         data,
         lambda node: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),

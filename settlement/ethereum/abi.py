@@ -203,7 +203,12 @@ FORMS: dict[type[Any], _CallForm] = {
         lambda call: (*terms_values(call.terms), call.deposit),
         lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
     ),
-    DepositCall: _CallForm("deposit", 70_000, ("bytes32", "uint8", "uint128", "address")),
+    DepositCall: _CallForm(
+        "deposit",
+        70_000,
+        ("bytes32", "uint8", "uint128", "address"),
+        lambda call: (call.channel, call.side, call.amount, call.asset),
+    ),
     WithdrawCall: _CallForm("withdraw", 90_000, (_WITHDRAWAL, "bytes", "bytes")),
     CooperativeCloseCall: _CallForm("cooperativeClose", 100_000, (_COOPERATIVE_CLOSE, "bytes", "bytes")),
     CloseCall: _CallForm("close", 200_000, ("bytes32", _PROOF, _PROOF, "bytes32")),
@@ -231,6 +236,8 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
         return _encode_asset_call(call, at)
     if isinstance(call, BatchCall):
         return encode_batch([encode_call(each, at) for each in call.calls], at)
+    if isinstance(call, OpenCall | DepositCall) and call.permit:
+        raise InvalidInput("no token of this ledger takes permits")
     form = FORMS[type(call)]
     values = _written(form.values(call))
     if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):

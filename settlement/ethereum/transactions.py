@@ -20,6 +20,8 @@ from tallystick.settlement.chain import (
     ApproveCall,
     BatchCall,
     Call,
+    DepositCall,
+    OpenCall,
     RedeemCall,
     RegisterLinkCall,
     RegisterProofCall,
@@ -90,6 +92,8 @@ def gas_of(call: Call) -> int:
         return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
     if isinstance(call, RegisterProofCall):
         return base + PROOF_GAS * len(call.proof)
+    if isinstance(call, OpenCall | DepositCall) and call.permit:
+        return base + GAS[ApproveCall]  # as much as what it does instead of
     if isinstance(call, BatchCall):
         return base + sum(gas_of(each) - BATCH_SAVES for each in call.calls)
     return base

@@ -156,6 +156,9 @@ class CheckedChain(Chain):
         check = partial(_number, what="an allowance", most=AMOUNT_MAX)
         return await _answer(self._chain.allowance(asset, owner), check)
 
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        return await _answer(self._chain.takes_permits(asset, key), lambda said: None) is True
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         found = await _answer(self._chain.channel(channel), _if_any(_check_view))
         if found is not None and channel_id(found.terms) != channel:

@@ -55,6 +55,7 @@ from tallystick.settlement.ethereum.abi import (
 )
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
+from tallystick.settlement.ethereum.evm.permits import Permit
 from tallystick.settlement.ethereum.views import CHANNEL
 
 TERMS = "(address,address,address,uint64,uint64,bytes32)"
@@ -68,6 +69,9 @@ _OFFER = ("uint128", "uint64", SIGNATURE, SIGNATURE)
 _LOCKS = (TERMS, "uint8", "uint128", "bytes")
 _OPEN = Signature("open", (TERMS, "uint128"))
 _DEPOSIT = Signature("deposit", (TERMS, "uint8", "uint128"))
+_PERMIT = "(uint256,uint8,bytes32,bytes32)"
+_OPEN_PERMIT = Signature("open", (TERMS, "uint128", _PERMIT))
+_DEPOSIT_PERMIT = Signature("deposit", (TERMS, "uint8", "uint128", _PERMIT))
 _WITHDRAW = Signature("withdraw", (TERMS, "uint8", *_OFFER))
 _COOPERATIVE_CLOSE = Signature("cooperativeClose", (TERMS, "uint128", *_OFFER))
 _CLOSE = Signature("close", (TERMS, "bytes", "bytes", "bytes32"))
@@ -109,8 +113,8 @@ CallContext: TypeAlias = "ChannelContext | tuple[ChannelContext | None, ...] | N
 """Of the channel that a call is about, None if it is about none; of a batch, that of each of its calls."""
 
 
-def encode_evm_call(call: Call, at: Deployment, context: CallContext) -> Envelope:
-    """Return what a transaction must carry for `call`.
+def encode_evm_call(call: Call, at: Deployment, context: CallContext, permit: Permit | None = None) -> Envelope:
+    """Return what a transaction must carry for `call`, with the permit that goes with it, if one does.
 
     Raise InvalidInput if it cannot be written, as a signature in it is not of who should have signed.
     """
@@ -125,7 +129,8 @@ def encode_evm_call(call: Call, at: Deployment, context: CallContext) -> Envelop
         if isinstance(call, OpenCall):
             if Deployment(call.terms.chain_id, call.terms.contract) != at:
                 raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
-            written = _OPEN, (terms_values(call.terms), call.deposit)
+            first = terms_values(call.terms), call.deposit
+            written = (_OPEN, first) if permit is None else (_OPEN_PERMIT, (*first, permit))
         elif isinstance(call, RegisterSecretCall):
             written = _REGISTER_SECRET, (call.secret,)
         elif isinstance(call, ClaimCall):
@@ -136,6 +141,8 @@ def encode_evm_call(call: Call, at: Deployment, context: CallContext) -> Envelop
             raise InvalidInput(f"the contract takes no {type(call).__name__}, or not without its channel's terms")
         else:
             written = _of_channel(call, context, domain_separator(*at))
+        if isinstance(call, DepositCall) and permit is not None:
+            written = _DEPOSIT_PERMIT, (*written[1], permit)
         function, values = written
         return Envelope(at.contract, value_of(call), function.encode_call(*values))
     except (EncodingError, InvalidSignature) as error:

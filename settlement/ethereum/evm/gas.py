@@ -55,6 +55,9 @@ MEASURED: dict[type[Call], int] = {
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
 
+PERMIT_GAS = 80_000
+"""Of a permit that goes with a deposit, likewise."""
+
 LOCK_GAS = 8_000
 """Of each lock in a redeem, likewise."""
 
@@ -69,6 +72,8 @@ def measured(call: Call) -> int:
     """Return the most that a call should take."""
     base = MEASURED[type(call)]
     match call:
+        case OpenCall(permit=True) | DepositCall(permit=True):
+            base += PERMIT_GAS
         case RedeemCall(locks=locks):
             base += LOCK_GAS * len(locks)
         case RegisterLinkCall(depth=depth):

@@ -26,7 +26,9 @@ from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, channel_of, standing
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes
+from tallystick.settlement.ethereum.evm.permits import NONCES, SEPARATOR, PermitDomain, read_domain
 from tallystick.settlement.ethereum.evm.questions import read_answer
+from tallystick.settlement.ethereum.evm.refusals import is_revert
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.views import (
     ALLOWANCE,
@@ -66,6 +68,16 @@ class StateReader:
     async def allowance(self, asset: Address, owner: Address) -> int:
         """Return what the contract may take of the owner's tokens; more than any amount counts as the highest."""
         return min(await self._number(ALLOWANCE, asset, owner, self._at.contract), AMOUNT_MAX)
+
+    async def permit_domain(self, asset: Address, owner: Address) -> PermitDomain | None:
+        """Return what a token says that knows permits (EIP-2612), None if it knows none."""
+        calls = ((SEPARATOR, ()), (NONCES, (owner,)))
+        asked = [{"to": to_hex(asset), "data": to_hex(view.encode_call(*values))} for view, values in calls]
+        answers = await self._nodes.ask(*(NodeQuestion("eth_call", (call, "latest")) for call in asked))
+        if any(isinstance(answer, RpcError) and is_revert(answer) for answer in answers):
+            return None
+        separator, nonce = (read_answer(read_bytes, answer) for answer in answers)
+        return read_domain(separator, nonce)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""

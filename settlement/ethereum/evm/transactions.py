@@ -12,20 +12,22 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import Call, DepositCall, OpenCall, SignedCall, TransactionReceipt, moved_by
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
+from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, FeeOffer, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import limit_of
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeState
+from tallystick.settlement.ethereum.evm.permits import PERMIT_SECONDS, Permit, sign_permit, trial_of
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
-from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
+from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, is_revert, meaning_of
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
@@ -38,13 +40,20 @@ class TransactionDesk:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError, or what they name."""
 
     def __init__(
-        self, nodes: ChainNodes, at: Deployment, profile: ChainProfile, state: StateReader, heard: ChannelsHeard
+        self,
+        nodes: ChainNodes,
+        at: Deployment,
+        profile: ChainProfile,
+        blocks: BlockReader,
+        state: StateReader,
+        heard: ChannelsHeard,
     ) -> None:
         self._nodes = nodes
         self._at = at
         self._profile = profile
         self._state = state
         self._heard = heard
+        self._blocks = blocks
         self._market: tuple[float, FeeMarket] | None = None
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
@@ -54,12 +63,34 @@ class TransactionDesk:
         """
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
-        envelope = encode_evm_call(call, self._at, await self._state.context(call))
+        envelope = encode_evm_call(call, self._at, await self._state.context(call), await self._permit(key, call))
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
         limit = limit_of(call, await self._estimate(key.address, envelope), self._profile.data_fee)
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
+
+    async def _permit(self, key: PrivateKey, call: Call) -> Permit | None:
+        """Return the permit that goes with a call, if one does; raise ChainUnavailable if the token tells nothing."""
+        if not isinstance(call, OpenCall | DepositCall) or not call.permit:
+            return None
+        asset, amount = moved_by(call)
+        domain = await self._state.permit_domain(asset, key.address)
+        if domain is None:
+            raise ChainUnavailable("a token that took permits does not say what it needs for one (now)")
+        return sign_permit(key, domain, self._at.contract, amount, await self._permit_deadline())
+
+    async def _permit_deadline(self) -> int:
+        return (await self._blocks.head()).time + PERMIT_SECONDS
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether a token takes a permit of this owner: it is asked to take one for nothing."""
+        domain = await self._state.permit_domain(asset, key.address)
+        if domain is None:
+            return False
+        trial = trial_of(key, domain, asset, self._at.contract, await self._permit_deadline())
+        (answer,) = await self._nodes.ask(NodeQuestion("eth_call", (trial, "latest")))
+        return not (isinstance(answer, RpcError) and is_revert(answer)) and read_answer(lambda _: True, answer)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
