@@ -27,7 +27,7 @@ from starlette.routing import Route
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
-from tallystick.settlement.testing.pyevm.chain import Failed, PythonChain, Refused
+from tallystick.settlement.testing.pyevm.chain import CallFailure, PoolRefusal, PythonChain
 from tallystick.settlement.testing.pyevm.methods import METHODS, DevelopmentNode
 
 CHAIN_ID = 31_337
@@ -39,13 +39,13 @@ BODY_MAX = 1_000_000
 REVERTED, REFUSED, INVALID, UNKNOWN, INTERNAL = 3, -32000, -32602, -32601, -32603
 
 
-class _Question(msgspec.Struct):
+class _RpcQuestion(msgspec.Struct):
     method: str
     id: int | str | None = None
     params: list[Any] = []
 
 
-_questions = msgspec.json.Decoder(_Question | list[_Question])
+_questions = msgspec.json.Decoder(_RpcQuestion | list[_RpcQuestion])
 
 
 def answer(node: DevelopmentNode, body: bytes) -> bytes:
@@ -58,17 +58,17 @@ def answer(node: DevelopmentNode, body: bytes) -> bytes:
     return msgspec.json.encode(answers if isinstance(asked, list) else answers[0])
 
 
-def _answer(node: DevelopmentNode, asked: _Question) -> dict[str, Any]:
+def _answer(node: DevelopmentNode, asked: _RpcQuestion) -> dict[str, Any]:
     method = METHODS.get(asked.method)
     if method is None:
         return _error(asked.id, UNKNOWN, f"the method {asked.method[:64]} does not exist/is not available")
     try:
         return {"jsonrpc": "2.0", "id": asked.id, "result": method(node, asked.params)}
-    except Failed as failed:
+    except CallFailure as failed:
         if failed.output is None:
             return _error(asked.id, REFUSED, str(failed))
         return _error(asked.id, REVERTED, str(failed), to_hex(failed.output))
-    except Refused as refused:
+    except PoolRefusal as refused:
         return _error(asked.id, REFUSED, str(refused))
     except InvalidInput as error:
         return _error(asked.id, INVALID, str(error))

@@ -44,11 +44,11 @@ RAISE = 10
 FREE: dict[str, Any] = {"max_fee_per_gas": 0, "max_priority_fee_per_gas": 0, "access_list": ()}
 
 
-class Refused(Exception):
+class PoolRefusal(Exception):
     """A transaction that the pool does not take; the text is geth's where geth has one."""
 
 
-class Failed(Exception):
+class CallFailure(Exception):
     """A question's call that did not end well. `output` is what the contract said, None where it ran out of gas."""
 
     def __init__(self, text: str, output: bytes | None) -> None:
@@ -74,7 +74,7 @@ class Mined(NamedTuple):
     """Number of its first log in the block."""
 
 
-class Asked(msgspec.Struct, frozen=True):
+class CallQuestion(msgspec.Struct, frozen=True):
     """A call as a question."""
 
     sender: bytes = bytes(20)
@@ -162,13 +162,13 @@ class PythonChain:
     # --- transactions
 
     def submit(self, raw: bytes) -> bytes:
-        """Take a signed transaction into the pool and return its hash; raise Refused."""
+        """Take a signed transaction into the pool and return its hash; raise PoolRefusal."""
         try:
             transaction = self._chain.get_vm().get_transaction_builder().decode(raw)
             sender = transaction.sender
             transaction.validate()
         except (rlp.exceptions.RLPException, UnrecognizedTransactionType, ValidationError, ValueError) as error:
-            raise Refused(f"rlp: this is no transaction: {error}") from error
+            raise PoolRefusal(f"rlp: this is no transaction: {error}") from error
         self._check(transaction, sender)
         self._pool.setdefault(sender, {})[transaction.nonce] = transaction
         self._known[transaction.hash] = transaction
@@ -197,28 +197,30 @@ class PythonChain:
         return nonce
 
     def _check(self, transaction: Transaction, sender: bytes) -> None:
-        """Raise Refused unless the pool takes this transaction."""
+        """Raise PoolRefusal unless the pool takes this transaction."""
         state = self.state()
         before = self._pool.get(sender, {}).get(transaction.nonce)
         if transaction.hash in self._known:
-            raise Refused("already known")
+            raise PoolRefusal("already known")
         if getattr(transaction, "chain_id", self.chain_id) != self.chain_id:
-            raise Refused("invalid chain id for signer")
+            raise PoolRefusal("invalid chain id for signer")
         if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas:
-            raise Refused("max priority fee per gas: tip higher than fee cap")
+            raise PoolRefusal("max priority fee per gas: tip higher than fee cap")
         if transaction.nonce < state.get_nonce(sender):
-            raise Refused(f"nonce too low: next nonce {state.get_nonce(sender)}, tx nonce {transaction.nonce}")
+            raise PoolRefusal(f"nonce too low: next nonce {state.get_nonce(sender)}, tx nonce {transaction.nonce}")
         if transaction.gas > GAS_LIMIT:
-            raise Refused("exceeds block gas limit")
+            raise PoolRefusal("exceeds block gas limit")
         if transaction.gas < transaction.intrinsic_gas:
-            raise Refused(f"intrinsic gas too low: gas {transaction.gas}, minimum needed {transaction.intrinsic_gas}")
+            raise PoolRefusal(
+                f"intrinsic gas too low: gas {transaction.gas}, minimum needed {transaction.intrinsic_gas}"
+            )
         if state.get_balance(sender) < transaction.gas * transaction.max_fee_per_gas + transaction.value:
-            raise Refused("insufficient funds for gas * price + value")
+            raise PoolRefusal("insufficient funds for gas * price + value")
         if before is not None and not all(
             100 * getattr(transaction, fee) >= (100 + RAISE) * getattr(before, fee)
             for fee in ("max_fee_per_gas", "max_priority_fee_per_gas")
         ):
-            raise Refused("replacement transaction underpriced")
+            raise PoolRefusal("replacement transaction underpriced")
 
     def _forget(self, transaction: Transaction) -> None:
         """Take a transaction out of the pool."""
@@ -233,15 +235,15 @@ class PythonChain:
         header = self.head if number is None else self._blocks[number][0].header
         return self._chain.get_vm(header.copy(base_fee_per_gas=0)).state
 
-    def call(self, asked: Asked, number: int | None = None) -> bytes:
-        """Return what a call would answer after a block; raise Failed, or Refused where it cannot be made."""
+    def call(self, asked: CallQuestion, number: int | None = None) -> bytes:
+        """Return what a call would answer after a block; raise CallFailure, or PoolRefusal where it cannot be made."""
         computation = self._computation(self.state(number), asked, asked.gas)
         if computation.is_error:
             raise _failure(computation)
         return bytes(computation.output)
 
-    def estimate(self, asked: Asked, number: int | None = None) -> int:
-        """Return how much gas a call needs after a block, or some more; raise Failed, or Refused."""
+    def estimate(self, asked: CallQuestion, number: int | None = None) -> int:
+        """Return how much gas a call needs after a block, or some more; raise CallFailure, or PoolRefusal."""
         state, most = self.state(number), min(asked.gas, NODE_GAS_MAX)
         computation = self._computation(state, asked, most)
         if computation.is_error:
@@ -255,17 +257,17 @@ class PythonChain:
                 most = middle
         return int(most)
 
-    def _computation(self, state: State, asked: Asked, gas: int) -> Computation:
+    def _computation(self, state: State, asked: CallQuestion, gas: int) -> Computation:
         """Make a call, and undo it."""
         before = state.snapshot()
         try:
             return state.apply_transaction(self._transaction(asked, gas, state.get_nonce(asked.sender)))
         except ValidationError as error:
-            raise Refused(f"insufficient funds for gas * price + value: {error}") from error
+            raise PoolRefusal(f"insufficient funds for gas * price + value: {error}") from error
         finally:
             state.revert(before)
 
-    def _transaction(self, asked: Asked, gas: int, nonce: int = 0) -> Transaction:
+    def _transaction(self, asked: CallQuestion, gas: int, nonce: int = 0) -> Transaction:
         fields = {"gas": gas, "to": asked.to, "value": asked.value, "data": asked.data, **FREE}
         unsigned = self._builder().new_unsigned_dynamic_fee_transaction(chain_id=self.chain_id, nonce=nonce, **fields)
         return SpoofTransaction(unsigned, from_=asked.sender)
@@ -287,7 +289,7 @@ def tip_of(transaction: Transaction, base_fee: int) -> int:
     return int(min(transaction.max_priority_fee_per_gas, transaction.max_fee_per_gas - base_fee))
 
 
-def _failure(computation: Computation) -> Failed:
+def _failure(computation: Computation) -> CallFailure:
     if isinstance(computation.error, Revert):
-        return Failed("execution reverted", bytes(computation.output))
-    return Failed(f"{type(computation.error).__name__}: {computation.error}", None)
+        return CallFailure("execution reverted", bytes(computation.output))
+    return CallFailure(f"{type(computation.error).__name__}: {computation.error}", None)

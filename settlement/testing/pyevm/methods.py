@@ -13,7 +13,7 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
 from tallystick.settlement.testing.pyevm import shapes
-from tallystick.settlement.testing.pyevm.chain import RICH, Asked, Block, Mined, PythonChain, tip_of
+from tallystick.settlement.testing.pyevm.chain import RICH, Block, CallQuestion, Mined, PythonChain, tip_of
 
 HISTORY_MAX = 1_024
 """Blocks of one fee history."""
@@ -103,10 +103,10 @@ def _storage(node: DevelopmentNode, params: list[Any]) -> Any:
     return to_hex(state.get_storage(read_address(_at(params, 0)), slot).to_bytes(32, "big"))
 
 
-def _asked(value: Any) -> Asked:
+def _asked(value: Any) -> CallQuestion:
     if not isinstance(value, dict):
         raise InvalidInput("a call is an object")
-    asked = Asked()
+    asked = CallQuestion()
     for name, read in (("from", read_address), ("to", read_address), ("data", read_bytes), ("input", read_bytes)):
         if value.get(name) is not None:
             field = {"from": "sender", "input": "data"}.get(name, name)
