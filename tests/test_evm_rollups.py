@@ -58,7 +58,7 @@ class RollupNode(FakeNode):
         super().__init__(FakeChain(12))
         self.answers["eth_feeHistory"] = lambda *which: HISTORY
         self.answers["eth_estimateGas"] = refuse(3, "no") if estimate is None else lambda *which: quantity(estimate)
-        self.upper_bound = 5_000_000
+        self.upper_bound = 10**16
         self.per_byte = 40
 
     def eth_call(self, call: dict[str, str], at: object) -> str:
@@ -85,7 +85,7 @@ ETHEREUM, BASE, ARBITRUM = on(1), on(8_453), on(42_161)
     ("profile", "byte", "charge"),
     [
         (ETHEREUM, 0, Charge(125_000)),
-        (BASE, 5_000, Charge(125_000, (180 + 36) * 5_000 * 3 // 2)),
+        (BASE, 10**13, Charge(125_000, (180 + 36) * 10**13 * 3 // 2)),
         (ARBITRUM, 40, Charge(125_000)),
     ],
     ids=("Ethereum", "Base", "Arbitrum"),
@@ -161,7 +161,7 @@ async def test_no_transaction_is_signed_that_could_cost_more_than_its_budget(
     found = await sent(node, profile, SECRET, budget, tmp_path)
     limits = {int.from_bytes(fields[4], "big") for fields in found}
     assert limits == {limit_of(SECRET, estimate, profile is ARBITRUM)}
-    data = 216 * 5_000 * 3 // 2 if profile is BASE else 0
+    data = 216 * 10**13 * 3 // 2 if profile is BASE else 0
     costs = [int.from_bytes(fields[3], "big") * int.from_bytes(fields[4], "big") + data for fields in found]
     assert max(costs) <= budget, "whatever limit the node asks for"
     assert max(costs) > 0.99 * budget, "and all of it is offered in the end"
