@@ -243,9 +243,9 @@ MUTANTS = (
     ),
     Mutant(
         "offer for gas what a rollup takes for bytes",
-        "settlement/sending/pricing.py",
-        "    return max(0, obligation.budget - obligation.spent - charge.data) // max(1, charge.gas)\n",
-        "    return max(0, obligation.budget - obligation.spent) // max(1, charge.gas)\n",
+        "settlement/ethereum/evm/transactions.py",
+        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))\n",
+        "        return Charge(limit)\n",
         ("test_evm_rollups.py",),
     ),
     Mutant(
