@@ -22,10 +22,10 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     bumped,
     change,
 )
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.pricing import curve, next_price
 from tallystick.settlement.sending.rounds import decide
 

@@ -19,7 +19,7 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
-from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
@@ -28,6 +28,7 @@ from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAd
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
 
 BEHIND_SECONDS = int(BOUND)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.chain import (
     BatchCall,
     ChallengeCall,
@@ -34,10 +35,10 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     change,
 )
-from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX, cap_of
+from tallystick.settlement.sending.policy import SendingPolicy
+from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX
 
 CARRIED = (CooperativeCloseCall, ChallengeCall, SettleCall, RedeemCall, RegisterSecretCall, RegisterLinkCall)
 """Calls that may travel in a batch."""
@@ -48,7 +49,7 @@ REDEEMED_MAX = 5
 CARRIED_GAS = 300_000
 """Gas of a call that does, at most."""
 
-BATCH_GAS_MAX = 4_000_000
+BATCH_GAS_MAX = 8_000_000
 """Gas of a batch at most: it must find room in a block, and its limit, which is higher, is bounded (EIP-7825)."""
 
 SPARE_BLOCKS = 16
@@ -108,7 +109,7 @@ def _together(joining: Iterable[Obligation], policy: SendingPolicy, gas: Gas) ->
     """Return who travels with whom: those next to each other in what they can offer, the most urgent first."""
     groups: list[list[Obligation]] = []
     calls: set[SingleCall | BatchCall] = set()
-    for obligation in sorted(joining, key=lambda o: cap_of(o, gas), reverse=True):
+    for obligation in sorted(joining, key=lambda o: _cap(o, gas), reverse=True):
         if obligation.call not in calls:  # the same call again would come to nothing
             if not (groups and _has_room(groups[-1], obligation, policy, gas)):
                 groups.append([])
@@ -123,8 +124,13 @@ def _has_room(group: Sequence[Obligation], obligation: Obligation, policy: Sendi
         return False
     units = gas(_call_of(members))
     saves = units < sum(gas(member.call) for member in members)
-    harms = sum(member.left for member in members) // units < cap_of(group[0], gas)
+    harms = sum(member.left for member in members) // units < _cap(group[0], gas)
     return saves and not harms and units <= BATCH_GAS_MAX
+
+
+def _cap(obligation: Obligation, gas: Gas) -> int:
+    """Return the highest price per unit of gas that it can offer alone, as far as is known before a node is asked."""
+    return obligation.left // gas(obligation.call)
 
 
 def _call_of(members: Iterable[Obligation]) -> BatchCall:
@@ -134,10 +140,11 @@ def _call_of(members: Iterable[Obligation]) -> BatchCall:
 
 def _draft(members: Sequence[Obligation], seen: Observation) -> Obligation:
     """Return the batch of these obligations. No other one ever has its id, as none of them is in another."""
+    mark = keccak("\n".join(member.id for member in members).encode()).hex()[:32]
     firsts = [o.first_block for o in members if o.first_block is not None]
     times = [o.first_time for o in members if o.first_time is not None]
     draft = Obligation(
-        id=f"{Duty.BATCH}:{members[0].id}",
+        id=f"{Duty.BATCH}:{mark}",
         duty=Duty.BATCH,
         call=_call_of(members),
         purpose=f"{len(members)} calls in one transaction",

@@ -39,16 +39,17 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
     return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
 
 
-def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None) -> bool:
+def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None, pace: int = 1) -> bool:
     """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
 
     `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
     given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
-    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word.
+    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word. `pace`
+    is the chain's (`SendingPolicy.pace`).
     """
     if not earlier.is_final:
         return False
-    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX
+    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace
     mined = head if earlier.receipt is None else earlier.receipt.block.number
     if head < mined <= most or (mined > head and not earlier.resting):
         return False  # it may only seem due, to who has not followed so far
@@ -60,4 +61,4 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
         return False
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
     ended = 0 if ended > most else ended
-    return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
+    return head >= ended + pace * min((1 << attempt) - 1, PAUSE_MAX)

@@ -37,7 +37,6 @@ import msgspec
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.values.arguments import Options
 from tallystick.settlement.chain import (
     Call,
     DepositCall,
@@ -49,6 +48,8 @@ from tallystick.settlement.chain import (
     value_of,
 )
 from tallystick.settlement.errors import Refusal
+from tallystick.settlement.port import Charge
+from tallystick.settlement.sending.policy import SendingPolicy
 
 OBLIGATIONS_MAX = 10_000
 """Obligations not at rest that one account may have."""
@@ -58,9 +59,6 @@ ATTEMPTS_MAX = 48
 
 PAST_MAX = 16
 """Transactions under earlier nonces that are remembered of one obligation."""
-
-LOOKS_KEPT = 20
-"""Heads of which is remembered what the chain said."""
 
 TRIES_MAX = 256
 """Times that one duty is taken on. Each takes a reorganisation that made the last one fail, or a lie, and a pause."""
@@ -130,6 +128,20 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
     tip: int = 0
     """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0."""
+    gas: int = 0
+    """The limit that it is signed with; 0 if it was by 0.1.0."""
+    data: int = 0
+    """What its bytes cost besides its gas, when it was made."""
+
+    @property
+    def charge(self) -> Charge | None:
+        """What it is given, None if that was not stored."""
+        return Charge(self.gas, self.data) if self.gas else None
+
+    @property
+    def most(self) -> int | None:
+        """The most that it can cost, None if its limit was not stored."""
+        return self.gas * self.price + self.data if self.gas else None
 
 
 class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -343,25 +355,6 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class SendingPolicy(Options, frozen=True, kw_only=True):
-    """How an account sends."""
-
-    confirmations: int = 3
-    """Depth (1: in the head block) at which a receipt counts."""
-    resting_depth: int = 128
-    """Depth at which nothing is expected to change any more."""
-    patience: int = 50
-    """The window, in blocks, of an obligation without a deadline."""
-    in_flight: int = 16
-    """Nonces bound and not mined; chain nodes drop what is too far ahead. Twice as many if the rest pay the way."""
-    tries: int = 5
-    """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
-    together: int = 32
-    """Calls that travel in one transaction at most; 1: each alone."""
-    filler_budget: int = 10**16
-    """The most to pay in fees for using up one nonce."""
-
-
 class Look(msgspec.Struct, frozen=True, array_like=True):
     """What the chain said at one head: of several answers, the least and the greatest nonce, and the lowest price."""
 
@@ -400,6 +393,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The fee price at which transactions are mined soon."""
     receipts: Mapping[bytes, TransactionReceipt]
     """Of the account's transactions that are on the best branch, by their hash."""
+    charges: Mapping[str, Charge] = {}
+    """Of obligations that may be signed now, as far as the chain was asked: what they are to be given, by id."""
 
 
 class SendingRound(msgspec.Struct, frozen=True):

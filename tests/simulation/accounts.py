@@ -31,9 +31,9 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     change,
 )
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
 ACCOUNT = Address(b"\x01" * 20)

@@ -34,6 +34,10 @@ class Permit(NamedTuple):
     s: bytes
 
 
+NO_PERMIT = Permit(2**64 - 1, 28, b"\xff" * 32, b"\xff" * 32)
+"""As long as any, and taken by nobody: what a call with one takes is counted with this."""
+
+
 class PermitDomain(NamedTuple):
     """What a token says of itself and an owner: enough to sign the owner's next permit."""
 
