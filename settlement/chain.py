@@ -344,19 +344,10 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
 
+DisputeCall: TypeAlias = CloseCall | ChallengeCall | SettleCall | RedeemCall
+AccountCall: TypeAlias = ClaimCall | TransferCall | ApproveCall
 Call: TypeAlias = (
-    OpenCall
-    | DepositCall
-    | WithdrawCall
-    | CooperativeCloseCall
-    | CloseCall
-    | ChallengeCall
-    | SettleCall
-    | RedeemCall
-    | RegistryCall
-    | ClaimCall
-    | TransferCall
-    | ApproveCall
+    OpenCall | DepositCall | WithdrawCall | CooperativeCloseCall | DisputeCall | RegistryCall | AccountCall
 )
 
 
@@ -393,6 +384,11 @@ class Chain(Protocol):
     def contract(self) -> Address:
         """Address of the adjudicator (the `verifyingContract` of all signatures)."""
 
+    @property
+    def depths(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of what is at risk (coins, rising) and how deep (1: the newest) is enough for it; () if any is."""
+        return ()
+
     async def head(self) -> Header:
         """The newest block."""
 
@@ -404,6 +400,10 @@ class Chain(Protocol):
 
     async def history(self, first: int) -> History | None:
         """A piece of what stays, from number `first` on; None if nothing does, or `blocks` has to tell every block."""
+        return None
+
+    async def final_number(self) -> int | None:
+        """The newest block that no reorganisation reaches, None if the chain does not say."""
         return None
 
     async def wait(self, known: bytes) -> None:

@@ -201,6 +201,11 @@ class GatedChain:
         """Address of the adjudicator."""
         return self._chain.contract
 
+    @property
+    def depths(self) -> tuple[tuple[int, int], ...]:
+        """How deep is enough for what is at risk up to what."""
+        return self._chain.depths
+
     async def _reach(self) -> Chain:
         await trio.lowlevel.checkpoint()
         if self.down or self._gate.dead:
@@ -222,6 +227,10 @@ class GatedChain:
     async def history(self, first: int) -> History | None:
         """Return what is known of blocks that stay."""
         return await (await self._reach()).history(first)
+
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        return await (await self._reach()).final_number()
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""

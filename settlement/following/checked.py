@@ -84,6 +84,10 @@ class CheckedChain(Chain):
     def contract(self) -> Address:
         return self._chain.contract
 
+    @property
+    def depths(self) -> tuple[tuple[int, int], ...]:
+        return self._chain.depths
+
     def __repr__(self) -> str:
         return f"<CheckedChain of {self._chain!r}>"
 
@@ -116,6 +120,9 @@ class CheckedChain(Chain):
                 raise ChainError(f"the chain node's history from block {first} on is not in order")
 
         return await _answer(self._chain.history(first), _if_any(check))
+
+    async def final_number(self) -> int | None:
+        return await _answer(self._chain.final_number(), _if_any(partial(_number, what="a block's number")))
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""

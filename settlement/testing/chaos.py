@@ -174,6 +174,11 @@ class ChaosChain:
         """Address of the adjudicator."""
         return self._chain.contract
 
+    @property
+    def depths(self) -> tuple[tuple[int, int], ...]:
+        """How deep is enough for what is at risk up to what."""
+        return self._chain.depths
+
     # --- spells --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -312,6 +317,11 @@ class ChaosChain:
     async def history(self, first: int) -> History | None:
         """Return what is known of blocks that stay."""
         return await self._chain.history(first)
+
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        await self._draw()
+        return await self._chain.final_number()
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""

@@ -114,6 +114,11 @@ class EvmChain(Chain):
     def contract(self) -> Address:
         return self._at.contract
 
+    @property
+    def depths(self) -> tuple[tuple[int, int], ...]:
+        """How deep is enough for what is at risk up to what, as the profile says."""
+        return tuple((depth.worth, depth.blocks) for depth in self.profile.depths)
+
     def nodes(self) -> tuple[NodeFigures, ...]:
         """Return how each node does."""
         return self._nodes.figures()

@@ -36,7 +36,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     block_seconds: float
     """Between two blocks, as a rule."""
     depths: tuple[Depth, ...]
-    """In order; what is worth more waits for `final_blocks`."""
+    """In order; what is worth more waits for finality. Empty: any depth is as good, as on a chain of one's own."""
     final_blocks: int
     """How many blocks `finalized` is behind the head, as a rule; so many are waited for where there is no such tag."""
     range_max: int = 10_000
@@ -116,7 +116,7 @@ PROFILES = (
         chain_id=31_337,
         coin="ETH",
         block_seconds=1,
-        depths=(Depth(COIN * COIN, 3),),
+        depths=(),
         final_blocks=3,
     ),
     _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}"),
