@@ -26,7 +26,7 @@ from tallystick.settlement.chain import (
     Settled,
     Withdrawn,
 )
-from tallystick.settlement.enforcement.depths import Awaited, DepthPolicy, Depths, Step, TokenDepth, counted
+from tallystick.settlement.enforcement.depths import DepthAwaited, DepthPolicy, Depths, DepthStep, TokenDepth, counted
 from tallystick.settlement.following.depths import Tip, Waiting, counting
 from tallystick.settlement.following.index import ChainIndex, EventInBlock, fold
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
@@ -136,7 +136,7 @@ def test_the_ladder_of_the_chain_or_the_users_and_tokens() -> None:
     assert [plain.wanted(TOKEN, amount) for amount in (0, 10**30)] == [32, 32], "nobody knows what it is worth"
     plain.final = None
     assert plain.wanted(NATIVE, 10_001) == 32, "a chain that calls nothing final"
-    own = of(DepthPolicy(ladder=(Step(worth=5, blocks=7),), token_confirmations=20))
+    own = of(DepthPolicy(ladder=(DepthStep(worth=5, blocks=7),), token_confirmations=20))
     assert [own.wanted(NATIVE, 5), own.wanted(NATIVE, 6), own.wanted(TOKEN, 1)] == [7, None, 20]
     tokens = {TOKEN: TokenDepth(unit_worth=0.5)}
     worth = of(DepthPolicy(tokens=tokens, token_confirmations=20))
@@ -167,15 +167,15 @@ def test_people_see_how_deep_it_is_and_must_be() -> None:
     index.add(Block(Header(7, bytes(32), bytes(32), 1), (OPENED, Deposited(CHANNEL, 1, 5_000))))
     index.add(Block(Header(8, bytes(32), bytes(32), 2), ()))
     depths = Depths(index, LADDER, DepthPolicy(), 3)
-    assert depths.awaited(channel) == Awaited(2, 32, 5_000) and not depths.asks_for_finality
+    assert depths.awaited(channel) == DepthAwaited(2, 32, 5_000) and not depths.asks_for_finality
     assert depths.look(channel) is None and depths.asks_for_finality
     depths.final = 7
     assert depths.look(channel) is None and depths.asks_for_finality, "it is final, and not as deep as anything must be"
     index.add(Block(Header(9, bytes(32), bytes(32), 3), ()))
     assert depths.look(channel) is not None and not depths.asks_for_finality
     index.remove(9, 2)
-    assert Depths(index, (), DepthPolicy(), 3).awaited(channel) == Awaited(2, 3, 5_000)
-    assert Depths(index, LADDER[:1], DepthPolicy(), 3).awaited(channel) == Awaited(2, None, 5_000)
+    assert Depths(index, (), DepthPolicy(), 3).awaited(channel) == DepthAwaited(2, 3, 5_000)
+    assert Depths(index, LADDER[:1], DepthPolicy(), 3).awaited(channel) == DepthAwaited(2, None, 5_000)
     assert Depths(index, (), DepthPolicy(), 2).awaited(channel) is None
 
 
@@ -188,7 +188,7 @@ def test_settings_say_it_and_are_checked() -> None:
         assets={"0x" + "70" * 20: AssetSettings(confirmations=9), "0x" + "71" * 20: AssetSettings(unit_worth=3e8)},
     )
     policy = node_config(named).depths
-    assert policy.ladder == (Step(worth=10**16, blocks=5), Step(worth=10**18, blocks=40))
+    assert policy.ladder == (DepthStep(worth=10**16, blocks=5), DepthStep(worth=10**18, blocks=40))
     assert policy.tokens[TOKEN] == TokenDepth(confirmations=9) and policy.token_confirmations == 64
     assert node_config(Settings(chain_id=1, contract="0x" + "11" * 20)).depths == DepthPolicy()
     for wrong in (((5, 9), (5, 10)), ((5, 9), (6, 8))):
@@ -197,4 +197,4 @@ def test_settings_say_it_and_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="unit_worth"):
         Settings(chain_id=1, contract="0x" + "11" * 20, assets={"0x" + "70" * 20: AssetSettings(unit_worth=-1.0)})
     with pytest.raises(InvalidInput, match="blocks"):
-        Step(worth=1, blocks=-1)
+        DepthStep(worth=1, blocks=-1)

@@ -16,9 +16,9 @@ from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
 from tallystick.settlement.chain import GONE, OPEN
-from tallystick.settlement.enforcement.depths import DepthPolicy, Step
+from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep
 
-FEW, MANY = Step(worth=1_000, blocks=3), Step(worth=10**7, blocks=20)
+FEW, MANY = DepthStep(worth=1_000, blocks=3), DepthStep(worth=10**7, blocks=20)
 PLAIN = Config(challenge_period=600, duties=CLAIM_ALL)
 CAREFUL = msgspec.structs.replace(PLAIN, depths=DepthPolicy(ladder=(FEW, MANY)))
 DEPOSIT = 10**6
@@ -150,7 +150,7 @@ def test_an_agreed_close_is_believed_late_and_its_offer_never_seems_dead() -> No
         assert closing.ended.is_set() and closing.error is None
         assert phases >= {Phase.CLOSED, Phase.GONE} and channel.phase is theirs.phase is Phase.GONE
 
-    long = DepthPolicy(ladder=(FEW, Step(worth=10**7, blocks=150)))
+    long = DepthPolicy(ladder=(FEW, DepthStep(worth=10**7, blocks=150)))
     both = msgspec.structs.replace(PLAIN, depths=long)
     run(act, both, both)
 

@@ -24,7 +24,7 @@ from tallystick.router.pathfinding.kernels import compilable
 from tallystick.sdk.daemon.keystore import write_new
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node import places
-from tallystick.settlement.enforcement.depths import DepthPolicy, Step, TokenDepth
+from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep, TokenDepth
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """How deep what moves money has to be; raise ConfigurationError if that makes no sense."""
         try:
             return DepthPolicy(
-                ladder=tuple(Step(worth=worth, blocks=blocks) for worth, blocks in self.depths) or None,
+                ladder=tuple(DepthStep(worth=worth, blocks=blocks) for worth, blocks in self.depths) or None,
                 token_confirmations=self.token_confirmations,
                 tokens={
                     asset: TokenDepth(confirmations=found.confirmations, unit_worth=found.unit_worth)

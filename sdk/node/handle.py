@@ -41,7 +41,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.rolling import RollingStream
 from tallystick.sdk.node.streams import IncomingStream, NodeContext, OutgoingStream, open_stream
 from tallystick.settlement.chain import GONE, DepositCall
-from tallystick.settlement.enforcement.depths import Awaited
+from tallystick.settlement.enforcement.depths import DepthAwaited
 
 
 class ChannelHandle:
@@ -91,7 +91,7 @@ class ChannelHandle:
         return channel.phase in (Phase.OPEN, Phase.FROZEN) and channel.shutdown is not CloseInitiator.NONE
 
     @property
-    def awaited(self) -> Awaited | None:
+    def awaited(self) -> DepthAwaited | None:
         """What of the channel the chain shows, and is not deep enough to count yet; None if all counts."""
         following = self._context.onchain.following
         return following.depths.awaited(self.view.channel)

@@ -29,7 +29,7 @@ from tallystick.settlement.following.index import ChainIndex
 Blocks = Annotated[int, Whole(0, 2**31)]
 
 
-class Step(Options, frozen=True, kw_only=True):
+class DepthStep(Options, frozen=True, kw_only=True):
     """So many blocks (1: the newest) are enough for what is at risk up to `worth`, in the native coin."""
 
     worth: int
@@ -48,7 +48,7 @@ class TokenDepth(Options, frozen=True, kw_only=True):
 class DepthPolicy(Options, frozen=True, kw_only=True):
     """How deep what moves money has to be until it counts."""
 
-    ladder: tuple[Step, ...] | None = None
+    ladder: tuple[DepthStep, ...] | None = None
     """By what is at risk, in order; None: as the chain's profile says. What is more waits for finality."""
     token_confirmations: Blocks = 0
     """Of tokens about which nothing is said in `tokens`; 0: the last step of the ladder."""
@@ -61,7 +61,7 @@ class DepthPolicy(Options, frozen=True, kw_only=True):
             raise InvalidInput("a ladder of depths rises: each step is for more, and no less deep than the one before")
 
 
-class Awaited(msgspec.Struct, frozen=True):
+class DepthAwaited(msgspec.Struct, frozen=True):
     """What the chain shows of a channel, and is not deep enough to count yet."""
 
     seen: int
@@ -132,13 +132,13 @@ class Depths:
             self._waiting[channel.id] = waiting
         return relied
 
-    def awaited(self, channel: Channel) -> Awaited | None:
+    def awaited(self, channel: Channel) -> DepthAwaited | None:
         """Return what of a channel does not count yet, for people; None if all does."""
         waiting = None if channel.phase is Phase.GONE else self.relied(channel)[1]
         if waiting is None:
             return None
         wanted = None if waiting.wanted is None else max(self.least, waiting.wanted)
-        return Awaited(self._index.head_number - waiting.number + 1, wanted, waiting.at_risk)
+        return DepthAwaited(self._index.head_number - waiting.number + 1, wanted, waiting.at_risk)
 
     def relied(self, channel: Channel) -> tuple[ContractChannel | None, Waiting | None]:
         """Return a channel's state by the events that are deep enough, and what the next one waits for."""

@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "settlement/enforcement/enforcer.py",
-        "if self._index.view(identity, self._following.final_number) == contract:",
+        "if self._depths.relied(channel)[0] == contract:",
         "if True:",
         SIMULATIONS,
     ),
@@ -290,8 +290,8 @@ MUTANTS = (
     Mutant(
         "let who lost data close with old proofs, in place of a confirmed close that left the chain",
         "settlement/enforcement/enforcer.py",
-        "(final, (SETTLED,)) if lost",
-        "(final, (CLOSED, SETTLED)) if lost",
+        "(relied, (SETTLED,)) if lost",
+        "(relied, (CLOSED, SETTLED)) if lost",
         ("test_simulation_thefts.py",),
     ),
     Mutant(

@@ -29,12 +29,16 @@ from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.streams import OutgoingStream
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.enforcement.depths import DepthPolicy, Step
+from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep
 
 DEPOSIT = 1_000_000
 
 LADDER = DepthPolicy(
-    ladder=(Step(worth=DEPOSIT // 4, blocks=4), Step(worth=DEPOSIT, blocks=9), Step(worth=2 * DEPOSIT, blocks=15))
+    ladder=(
+        DepthStep(worth=DEPOSIT // 4, blocks=4),
+        DepthStep(worth=DEPOSIT, blocks=9),
+        DepthStep(worth=2 * DEPOSIT, blocks=15),
+    )
 )
 """Of campaigns in which it matters how much is at risk."""
 PERIOD = 600
