@@ -186,8 +186,9 @@ class Enforcer:
         redeemed = (self._index.redeems(channel.id, 0), self._index.redeems(channel.id, 1))
         claims = self._engine.views.claims(channel.id)
         market = self._following.market
+        prices = (market.lowest, market.tariff)
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, market.lowest
+            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

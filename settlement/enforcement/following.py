@@ -20,7 +20,7 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
-from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
@@ -30,6 +30,7 @@ from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAd
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
 
 BEHIND_SECONDS = int(BOUND)
@@ -131,7 +132,7 @@ class ChainFollowing:
         store, chain, rechecked = node.engine.writer.store, node.chain, max(RECHECKED, node.confirmations)
         followed = read_followed(store, chain.chain_id, node.start_block, rechecked)
         self.index = ChainIndex(node.engine.key.address, store, followed.position)
-        self.depths = Depths(self.index, chain.depths, node.depths, node.confirmations)
+        self.depths = Depths(self.index, chain.figures.depths, node.depths, node.confirmations)
         self.follower = Follower(
             chain, followed, self._on_step, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
         )

@@ -20,6 +20,7 @@ from tallystick.settlement.chain import ApproveCall, Call, RedeemCall, RegisterL
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_call, encode_call
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
+from tallystick.settlement.port import ChainFigures, Each, Tariff
 
 TRANSACTION_MAX = 131_072
 """Bytes of one raw transaction. A redeem of LOCKS_MAX locks takes about 78,000."""
@@ -42,6 +43,19 @@ GAS: dict[type[Any], int] = {
     ApproveCall: 48_000,
 }
 """Gas of each call: fixed figures."""
+
+TARIFF = Tariff(
+    calls=GAS,
+    each={
+        RedeemCall: Each("locks", LOCK_GAS),
+        RegisterLinkCall: Each("depth", LINK_GAS, most=STREAM_LENGTH_MAX),  # a deeper one is refused before
+        RegisterProofCall: Each("proof", PROOF_GAS),
+    },
+)
+"""What the simulated ledger charges."""
+
+FIGURES = ChainFigures(tariff=TARIFF)
+"""Of a simulated chain, whatever pace it is given: its blocks stand for those of Ethereum."""
 
 _TYPE = b"\x02"
 _FIELDS = 12
@@ -68,14 +82,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 def gas_of(call: Call) -> int:
     """Return how much gas the ledger charges for `call`."""
-    base = GAS[type(call)]
-    if isinstance(call, RedeemCall):
-        return base + LOCK_GAS * len(call.locks)
-    if isinstance(call, RegisterLinkCall):
-        return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
-    if isinstance(call, RegisterProofCall):
-        return base + PROOF_GAS * len(call.proof)
-    return base
+    return TARIFF.gas(call)
 
 
 def gas_needed(envelope: Envelope, at: Deployment) -> int:
