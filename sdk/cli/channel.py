@@ -30,6 +30,7 @@ from tallystick.sdk.cli.shell import (
     make_group,
     print_result,
     run_guarded,
+    telling_depth,
     waiting_aloud,
 )
 from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy, show_replay
@@ -63,11 +64,15 @@ def open_(
         by_permit = ask_node(data, lambda node: node.balance(asset)).by_permit
         way = "takes a permit: it goes in one transaction" if by_permit else "is approved first: two transactions"
         say(f"The deposit of this token {way}.")
-    found = ask_node(
-        data,
-        lambda node: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
-    )
-    _show(found, as_json)
+
+    async def ask(node: ControlClient) -> ChannelInfo:
+        return await telling_depth(
+            node,
+            peer,
+            lambda: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
+        )
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command("list", epilog=example("channel list"))
@@ -116,7 +121,11 @@ def deposit(
     channel: ChannelArgument, amount: AmountArgument, wait: Wait = True, data: Data = None, as_json: Json = False
 ) -> None:
     """Add to this node's deposit; returns when the chain has confirmed it."""
-    _show(ask_node(data, lambda node: node.deposit(channel, amount, wait=wait)), as_json)
+
+    async def ask(node: ControlClient) -> ChannelInfo | None:
+        return await telling_depth(node, channel, lambda: node.deposit(channel, amount, wait=wait))
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command(epilog=example("channel withdraw 3f9a 200000"))

@@ -205,13 +205,13 @@ def __default__():
 
 SOURCES = {
     **{kind: _COMMON + body for kind, body in _BODIES.items()},
-    "strict": _COMMON.replace(_APPROVE, _STRICT) + _SILENT,
+    "strict": _COMMON.replace(_APPROVE, _STRICT).replace(_PERMIT, "") + _SILENT,
     "dai": _COMMON.replace(_PERMIT, _DAI) + _ORDINARY,
     "phantom": _PHANTOM + _ORDINARY,
     "receiver": RECEIVER,
 }
 """What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing), `false` (they
-return false, and never revert), `strict` (silent, and an allowance goes to 0 or from 0 only), `dai` (another kind of
+return false, and never revert), `strict` (silent, without permits, and an allowance goes to 0 or from 0 only), `dai` (another kind of
 permit) or `phantom` (none, but no call of one fails), and an account with code."""
 
 COMPILED = Path(__file__).resolve().parent.parent / "vectors" / "evm_contracts.json"
