@@ -351,3 +351,15 @@ async def test_what_is_no_call_fails_in_its_batch_alone_and_coins_are_counted_on
     ]
     assert [type(event) for event in chain.newest.block.events] == [SecretRegistered]
     chain.check_conservation()
+
+
+async def test_a_call_that_fails_in_a_batch_leaves_no_trace() -> None:
+    chain, fixture = start(), ChannelFixture(asset=TOKEN)
+    key = FIXTURE.keys[0]
+    await chain.call(key, OpenCall(fixture.terms, 0))
+    await chain.call(key, ApproveCall(TOKEN, 5_000))
+    too_much = DepositCall(fixture.id, 0, 2_000, TOKEN)
+    receipt = await chain.call(key, BatchCall((too_much, RegisterSecretCall(b"s" * 32))))
+    assert [(each.index, each.revert) for each in receipt.failures] == [(0, Revert.INSUFFICIENT_BALANCE)]
+    assert await chain.allowance(TOKEN, key.address) == 5_000
+    assert await chain.secret_time(digest_of(b"s" * 32)) is not None

@@ -360,8 +360,8 @@ MUTANTS = (
     Mutant(
         "let what pays travel in a batch",
         "settlement/sending/batches.py",
-        "CARRIED = (CooperativeCloseCall,",
-        "CARRIED = (TransferCall, CooperativeCloseCall,",
+        "obligation.alone or not isinstance(call, CARRIED) or gas(call)",
+        "obligation.alone or gas(call)",
         ("test_obligations_batches.py",),
     ),
     Mutant(

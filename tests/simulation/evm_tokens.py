@@ -211,8 +211,8 @@ SOURCES = {
     "receiver": RECEIVER,
 }
 """What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing), `false` (they
-return false, and never revert), `strict` (silent, without permits, and an allowance goes to 0 or from 0 only), `dai` (another kind of
-permit) or `phantom` (none, but no call of one fails), and an account with code."""
+return false, and never revert), `strict` (silent, without permits; an allowance goes to 0 or from 0 only), `dai` (with
+another kind of permit) or `phantom` (with none, but no call of one fails), and an account with code."""
 
 COMPILED = Path(__file__).resolve().parent.parent / "vectors" / "evm_contracts.json"
 
