@@ -14,7 +14,7 @@ from simulation.local_evm import LocalEvm, on_a_node, open_local_evm
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import DepositCall, OpenCall, TransactionReceipt
+from tallystick.settlement.chain import ApproveCall, DepositCall, OpenCall, TransactionReceipt
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.ethereum.abi import Signature
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
@@ -61,7 +61,7 @@ async def fixture_of(chain: EvmChain, evm: LocalEvm, asset: Address) -> ChannelF
     return fixture
 
 
-async def signed(chain: EvmChain, evm: LocalEvm, key: PrivateKey, call: OpenCall | DepositCall) -> bytes:
+async def signed(chain: EvmChain, evm: LocalEvm, key: PrivateKey, call: OpenCall | DepositCall | ApproveCall) -> bytes:
     nonce = int(evm.anvil.ask("eth_getTransactionCount", f"0x{key.address.hex()}", "latest"), 16)
     return (await chain.sign(key, call, nonce, await chain.fee_price())).raw
 
@@ -150,3 +150,28 @@ async def test_a_permit_that_is_too_late_is_told_as_what_it_is_and_made_anew_wit
 async def test_the_coin_takes_no_permit(evm: LocalEvm) -> None:
     async with client(evm) as chain:
         assert not await chain.takes_permits(NATIVE, CAROL)
+
+
+async def test_a_permit_costs_less_than_an_approval(evm: LocalEvm) -> None:
+    """docs/contracts.md has the figures: of a token that is no better than it must be."""
+    asset, took = token(evm, "ordinary"), dict[str, int]()
+    async with client(evm) as chain:
+
+        async def measure(name: str, key: PrivateKey, call: OpenCall | DepositCall | ApproveCall) -> None:
+            receipt = await sent(chain, evm, await signed(chain, evm, key, call))
+            assert receipt.success, receipt
+            told = evm.anvil.ask("eth_getTransactionReceipt", f"0x{receipt.transaction.hex()}")
+            took[name] = int(told["gasUsed"], 16)
+
+        for permit in (False, True, True, False):  # what the first ones find empty is not what is compared
+            fixture = await fixture_of(chain, evm, asset)
+            calls = {
+                "open": (fixture.keys[0], OpenCall(fixture.terms, AMOUNT, permit)),
+                "deposit": (fixture.keys[1], DepositCall(fixture.id, 1, AMOUNT, asset, permit)),
+            }
+            for name, (key, call) in calls.items():
+                if not permit:
+                    await measure(f"approve for {name}", key, ApproveCall(asset, AMOUNT))
+                await measure(f"{name} by permit" if permit else name, key, call)
+    for name in ("open", "deposit"):
+        assert took[f"{name} by permit"] + 5_000 < took[name] + took[f"approve for {name}"], took
