@@ -27,6 +27,8 @@ class PermittingChain:
         """Permits that the token took: the number of the next one."""
         self.signed: dict[bytes, int] = {}
         """Number of the permit in a transaction."""
+        self.spoiled = 0
+        """Permits that came too late: another one was taken before."""
         self.approved = 0
         self.takes = True
         self._run = ledger._run
@@ -48,6 +50,7 @@ class PermittingChain:
     def run(self, state: Layer, rules: Any, caller: Address, call: Any, time: int) -> Any:
         self.approved += isinstance(call, ApproveCall)
         number = self.signed.get(repr(call).encode())
+        self.spoiled += number is not None and number != state.number(b"permits")
         if number is not None and number == state.number(b"permits"):
             state.put(b"permits", number + 1)
             self.taken = number + 1
@@ -75,7 +78,7 @@ def test_channels_are_opened_and_topped_up_at_once_without_an_approval(monkeypat
                 for channel in alice.channels:
                     nursery.start_soon(channel.deposit, 300)
             assert sorted(channel.balances[0] for channel in alice.channels) == [1_300, 5_300]
-            assert permitting.taken == 4 and not permitting.approved
+            assert permitting.taken == 4 and not permitting.approved and not permitting.spoiled
             assert alice.onchain.sender.statistics().quarantined == 0
 
     simulate(main, 1)

@@ -173,11 +173,12 @@ class Sender:
 
     def statistics(self) -> SenderStatistics:
         """Return the figures of this moment."""
-        everything = [o for o in self._book.obligations.values() if not o.members]
+        known = self._book.obligations.values()
+        everything = [o for o in known if not o.members]
         return SenderStatistics(
             waiting=sum(o.status is ObligationStatus.WAITING for o in everything),
             sent=sum(o.status is ObligationStatus.SENT for o in everything),
-            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in everything if o.trouble),
+            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in known if o.trouble),
             done=self._counts[ObligationStatus.DONE],
             superseded=self._counts[ObligationStatus.SUPERSEDED],
             quarantined=self._counts[ObligationStatus.QUARANTINED],
