@@ -96,6 +96,8 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How deep a block is that no reorganisation reaches."""
     confirmations: int = 3
     """Depth (1: in the head block) at which little is relied on a block."""
+    depths: tuple[tuple[int, int], ...] = ()
+    """Pairs of what is at risk (in the native coin, rising) and how deep is enough for it. Empty: any depth is."""
 
     @property
     def pace(self) -> int:
@@ -129,6 +131,10 @@ class Chain(Protocol):
 
     async def history(self, first: int) -> History | None:
         """A piece of what stays, from number `first` on; None if nothing does, or `blocks` has to tell every block."""
+        return None
+
+    async def final_number(self) -> int | None:
+        """The newest block that no reorganisation reaches, None if the chain does not say."""
         return None
 
     async def wait(self, known: bytes) -> None:

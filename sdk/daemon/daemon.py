@@ -51,6 +51,7 @@ def node_config(settings: Settings) -> Config:
         listen=settings.place,
         announce_address=settings.announce_address,
         confirmations=settings.confirmations,
+        depths=settings.depth_policy,
         challenge_period=settings.challenge_period,
         start_block=settings.start_block,
         channels=Policy(

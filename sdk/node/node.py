@@ -156,6 +156,7 @@ class Node:
                 engine=self.engine,
                 policy=config.duties,
                 confirmations=config.confirmations,
+                depths=config.depths,
                 start_block=config.start_block,
                 close_key=close_key,
                 rng=rng,

@@ -220,6 +220,10 @@ class GatedChain:
         """Return what is known of blocks that stay."""
         return await (await self._reach()).history(first)
 
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        return await (await self._reach()).final_number()
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
         await (await self._reach()).wait(known)

@@ -121,6 +121,9 @@ class CheckedChain(Chain):
 
         return await _answer(self._chain.history(first), _if_any(check))
 
+    async def final_number(self) -> int | None:
+        return await _answer(self._chain.final_number(), _if_any(partial(_number, what="a block's number")))
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""
         with trio.move_on_after(WAIT_SECONDS):

@@ -310,6 +310,11 @@ class ChaosChain:
         """Return what is known of blocks that stay."""
         return await self._chain.history(first)
 
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        await self._draw()
+        return await self._chain.final_number()
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""
         await self._draw()

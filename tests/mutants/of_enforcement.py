@@ -4,7 +4,72 @@ from __future__ import annotations
 
 from mutant import CHAIN, SIMULATIONS, Mutant
 
+DEPTHS = ("test_depths_counting.py", "test_depths_world.py")
+
 MUTANTS = (
+    Mutant(
+        "count each of many small deposits as if it were alone",
+        "settlement/following/depths.py",
+        "        running = running + amount if number > tip.final else 0\n",
+        "        running = amount\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count what is more than the ladder at its depth, not once it is final",
+        "settlement/enforcement/depths.py",
+        "        return None if self.final is not None else max(self.least, self._ladder[-1][1])\n",
+        "        return max(self.least, self._ladder[-1][1])\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count a token of unknown worth as if it were nothing",
+        "settlement/enforcement/depths.py",
+        "self._policy.token_confirmations or last)",
+        "self._policy.token_confirmations)",
+        DEPTHS,
+    ),
+    Mutant(
+        "believe the end of a channel as soon as anything counts",
+        "settlement/enforcement/enforcer.py",
+        "        if relied is not None and relied.status == GONE and self._phase",
+        "        if final is not None and final.status == GONE and self._phase",
+        DEPTHS,
+    ),
+    Mutant(
+        "let the offer of an agreed close die though it is mined",
+        "settlement/enforcement/enforcer.py",
+        "        elif final is not None and final.status == GONE and self._phase(identity) in _AGREED:\n",
+        "        elif False:\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "uncount what the peer was told to be counted",
+        "settlement/enforcement/depths.py",
+        "    return max(deep[0], kept[0]), max(deep[1], kept[1])\n",
+        "    return deep\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count what has counted before though it left the chain",
+        "settlement/enforcement/depths.py",
+        "    return max(deep[0], kept[0]), max(deep[1], kept[1])\n",
+        "    return max(deep[0], before[0]), max(deep[1], before[1])\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count deposits at the least depth, whatever they are",
+        "settlement/enforcement/enforcer.py",
+        "FundingConfirmed(counted(channel, relied, final), final.withdrawn)",
+        "FundingConfirmed(final.deposits, final.withdrawn)",
+        DEPTHS,
+    ),
+    Mutant(
+        "see a withdrawal no sooner than the deposits before it",
+        "settlement/enforcement/enforcer.py",
+        "FundingConfirmed(counted(channel, relied, final), final.withdrawn)",
+        "FundingConfirmed(counted(channel, relied, final), relied.withdrawn if relied else (0, 0))",
+        DEPTHS,
+    ),
     Mutant(
         "stop for ever at the nonce of a payment that was given up",
         "settlement/sending/nonces.py",
@@ -85,7 +150,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "settlement/enforcement/enforcer.py",
-        "if self._index.view(identity, self._following.final_number) == contract:",
+        "if self._depths.relied(channel)[0] == contract:",
         "if True:",
         SIMULATIONS,
     ),
@@ -225,8 +290,8 @@ MUTANTS = (
     Mutant(
         "let who lost data close with old proofs, in place of a confirmed close that left the chain",
         "settlement/enforcement/enforcer.py",
-        "(final, (SETTLED,)) if lost",
-        "(final, (CLOSED, SETTLED)) if lost",
+        "(relied, (SETTLED,)) if lost",
+        "(relied, (CLOSED, SETTLED)) if lost",
         ("test_simulation_thefts.py",),
     ),
     Mutant(

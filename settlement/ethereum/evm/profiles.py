@@ -39,7 +39,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     block_seconds: float
     """Between two blocks, as a rule."""
     depths: tuple[Depth, ...]
-    """In order; what is worth more waits for `final_blocks`."""
+    """In order; what is worth more waits for finality. Empty: any depth is as good, as on a chain of one's own."""
     final_blocks: int
     """How many blocks `finalized` is behind the head, as a rule; so many are waited for where there is no such tag."""
     range_max: int = 10_000
@@ -67,7 +67,8 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
             tariff=TARIFF,
             block_seconds=self.pace_seconds or self.block_seconds,
             final_blocks=self.final_blocks,
-            confirmations=self.depths[0].blocks,
+            confirmations=self.depth(0),
+            depths=tuple((depth.worth, depth.blocks) for depth in self.depths),
         )
 
     def depth(self, at_risk: int) -> int:
@@ -132,7 +133,7 @@ PROFILES = (
         coin="ETH",
         block_seconds=1,
         pace_seconds=PACE,
-        depths=(Depth(COIN * COIN, 3),),
+        depths=(),
         final_blocks=3,
     ),
     _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}", DataFee.AS_GAS),
