@@ -177,7 +177,7 @@ class History(msgspec.Struct, frozen=True):
     last: Header
 
 
-class CallFailure(msgspec.Struct, frozen=True, array_like=True):
+class FailedCall(msgspec.Struct, frozen=True, array_like=True):
     """One call of a batch did nothing; the others are none the worse for it."""
 
     index: int
@@ -200,7 +200,7 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """Why it failed, as a sentence; empty on success."""
     revert: Revert | None = None
     """Which rule refused the call, None if none did, or none that we know."""
-    failures: tuple[CallFailure, ...] = ()
+    failures: tuple[FailedCall, ...] = ()
     """Of a batch: its calls that did nothing, in order. All others were done, if it is a success."""
 
     @property

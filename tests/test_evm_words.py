@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
-from tallystick.settlement.chain import CallFailure, Header, SecretRegistered, Settled
+from tallystick.settlement.chain import FailedCall, Header, SecretRegistered, Settled
 from tallystick.settlement.errors import Refusal, Revert, RpcError
 from tallystick.settlement.ethereum.abi import Deployment, Envelope, encode_batch
 from tallystick.settlement.ethereum.event_logs import Log, encode_event
@@ -223,8 +223,8 @@ def test_a_batch_tells_which_calls_did_nothing_and_why() -> None:
     receipt = read_receipt(batched(LOGS), AT)
     found = succeeded(receipt, HEADER).failures
     assert found == (
-        CallFailure(1, "the contract's rule not-newer refuses it", Revert.NOT_NEWER),
-        CallFailure(3, "the contract refused the call without a word", None),
+        FailedCall(1, "the contract's rule not-newer refuses it", Revert.NOT_NEWER),
+        FailedCall(3, "the contract refused the call without a word", None),
     )
 
 

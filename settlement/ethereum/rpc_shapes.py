@@ -9,7 +9,7 @@ from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Block, CallFailure, Event, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Event, FailedCall, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
@@ -106,13 +106,13 @@ def read_receipt(value: dict[str, Any], header: Header) -> TransactionReceipt:
     return TransactionReceipt(made, header, success, fee, sentence, revert, failures)
 
 
-def write_failure(failure: CallFailure) -> list[Any]:
+def write_failure(failure: FailedCall) -> list[Any]:
     """Write which call of a batch did nothing, and why."""
     return [failure.index, f"{failure.revert}: {failure.reason}" if failure.revert else failure.reason]
 
 
-def _read_failure(value: Any) -> CallFailure:
+def _read_failure(value: Any) -> FailedCall:
     if not isinstance(value, list) or len(value) != 2 or type(value[0]) is not int:
         raise InvalidInput("what failed of a batch is told as pairs of a call's number and a reason")
     revert, sentence = read_revert(str(value[1]))
-    return CallFailure(value[0], sentence, revert)
+    return FailedCall(value[0], sentence, revert)

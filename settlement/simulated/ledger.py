@@ -19,10 +19,10 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Puzzle
 from tallystick.settlement.chain import (
     ApproveCall,
     Block,
-    CallFailure,
     ClaimCall,
     Claimed,
     Event,
+    FailedCall,
     Header,
     OpenCall,
     Owed,
@@ -68,7 +68,7 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     """Empty on success; else `<Revert code>: <sentence>`, as receipts say it on the wire."""
     events: tuple[Event, ...]
-    failures: tuple[CallFailure, ...] = ()
+    failures: tuple[FailedCall, ...] = ()
     """Of a batch: its calls that did nothing."""
 
 
@@ -158,7 +158,7 @@ def mint(state: Layer, rules: Parameters, order: Mint) -> None:
     state.add(balance_key(order.asset, order.account), order.amount)
 
 
-_Done: TypeAlias = tuple[tuple[Event, ...], tuple[CallFailure, ...]]
+_Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
 """What was done: its events, and what failed of a batch."""
 
 
@@ -174,13 +174,13 @@ def _carry_out(state: Layer, rules: Parameters, caller: Address, envelope: Envel
 def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
     """Do each by itself: one that fails does nothing, and stops none."""
     events: list[Event] = []
-    failures: list[CallFailure] = []
+    failures: list[FailedCall] = []
     for index, run in enumerate(members):
         attempt = Layer(state)
         try:
             told, failed = run(attempt)
         except Reverted as error:
-            failures.append(CallFailure(index, str(error), error.code))
+            failures.append(FailedCall(index, str(error), error.code))
             continue
         state.changes.update(attempt.changes)
         events += told

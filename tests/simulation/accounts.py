@@ -18,7 +18,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
     BatchCall,
     Call,
-    CallFailure,
+    FailedCall,
     Header,
     RegisterSecretCall,
     SignedCall,
@@ -177,7 +177,7 @@ class AccountWorld:
                 tx.price * (4 + 6 * len(tx.carries) if tx.carries else GAS),
                 *(("stands", self.revert) if tx.fails else ("", None)),
                 tuple(
-                    CallFailure(index, "stands", self.revert)
+                    FailedCall(index, "stands", self.revert)
                     for index, name in enumerate(tx.carries)
                     if name in tx.failing
                 ),

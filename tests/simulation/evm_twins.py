@@ -15,7 +15,7 @@ from simulation.evm import Evm, EvmReverted, Outcome, adjudicator_code, calldata
 from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, LocksHeld, commitment
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.settlement.chain import CallFailure, Event, SingleCall, value_of
+from tallystick.settlement.chain import Event, FailedCall, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.simulated import ledger
@@ -134,7 +134,7 @@ class Twins:
             self.verdicts[f"{type(call).__name__} in a batch", each] += 1
         return said
 
-    def _one(self, state: Layer, by: Address, call: SingleCall) -> tuple[tuple[Event, ...], tuple[CallFailure, ...]]:
+    def _one(self, state: Layer, by: Address, call: SingleCall) -> tuple[tuple[Event, ...], tuple[FailedCall, ...]]:
         if value_of(call):  # as whoever reads such a transaction says
             raise Reverted(Revert.BAD_AMOUNT, "a batch carries no coins")
         return ledger._run(state, self.rules, by, call, self.time), ()

@@ -8,10 +8,10 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.chain import (
-    CallFailure,
     Challenged,
     Closed,
     CooperativelyClosed,
+    FailedCall,
     Header,
     LinkRegistered,
     Redeemed,
@@ -41,7 +41,7 @@ class EvmReceipt(msgspec.Struct, frozen=True):
     gas_used: int
     fee: int
     """With what a rollup takes for its data."""
-    failures: tuple[CallFailure, ...] = ()
+    failures: tuple[FailedCall, ...] = ()
     """Of a batch: its calls that did nothing."""
     effects: int = 0
     """Logs by which the contract says that something was done."""
@@ -81,11 +81,11 @@ def read_receipt(value: dict[str, Any], at: Deployment) -> EvmReceipt:
     )
 
 
-def _read_logs(logs: Any, at: Deployment) -> tuple[tuple[CallFailure, ...], int]:
+def _read_logs(logs: Any, at: Deployment) -> tuple[tuple[FailedCall, ...], int]:
     """Return which calls of a batch did nothing, and how many logs tell of something that was done."""
     if not isinstance(logs, list):
         raise InvalidInput("a receipt comes with the list of its logs")
-    failures: list[CallFailure] = []
+    failures: list[FailedCall] = []
     effects = 0
     for log in logs:
         if not isinstance(log, dict):
@@ -97,7 +97,7 @@ def _read_logs(logs: Any, at: Deployment) -> tuple[tuple[CallFailure, ...], int]
         if topics[:1] == [CALL_FAILED] and len(topics) == 2:
             (answer,) = decode_values(("bytes",), read_bytes(log.get("data")))
             revert, reason = read_reason(answer)
-            failures.append(CallFailure(int.from_bytes(topics[1], "big"), reason, revert))
+            failures.append(FailedCall(int.from_bytes(topics[1], "big"), reason, revert))
     return tuple(failures), effects
 
 
