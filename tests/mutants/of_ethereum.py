@@ -11,6 +11,20 @@ FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
 
 MUTANTS = (
     Mutant(
+        "believe whoever answers for a chain node over TLS",
+        "settlement/ethereum/http.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
+    ),
+    Mutant(
+        "give the control token to whoever answers over TLS",
+        "sdk/control/client.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
+    ),
+    Mutant(
         "replace a transaction with the tip that it had",
         EVM + "fees.py",
         "tip = max(tip, before.tip + before.tip // REPLACE + 1)",
