@@ -26,7 +26,7 @@ PATIENCE = 150
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "1") as node:
+    with open_local_evm("--block-time", "0.25") as node:
         yield node
 
 
