@@ -153,7 +153,7 @@ class Tower:
             stored=self.watch.on_appointed,
         )
         followed = read_followed(store, chain.chain_id, self._policy.start)
-        self.follower = Follower(chain, followed, self.watch.on_step, jitter=jitter, elapsed=elapsed, clock=clock)
+        self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
