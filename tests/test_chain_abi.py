@@ -14,6 +14,7 @@ from eth_utils.crypto import keccak as ethereum_keccak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulation.eth_accounts import Account
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -58,7 +59,6 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_call, decode_values, encode_call
-from tallystick.settlement.ethereum.accounts import Account
 from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
@@ -276,7 +276,7 @@ VALUES = (
 
 
 @given(st.lists(WORDS, max_size=6), st.lists(VALUES, max_size=7), st.binary(max_size=3))
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 def test_values_of_a_word_each_are_read_as_eth_abi_reads_them(kinds: list[str], values: list[int], rest: bytes) -> None:
     data = b"".join(value.to_bytes(32, "big") for value in values) + rest
     try:
