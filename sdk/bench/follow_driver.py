@@ -36,9 +36,9 @@ from tallystick.sdk.bench.synthetic_chain import AT, FIRST
 from tallystick.sdk.daemon.garbage import look_rarely
 from tallystick.sdk.node.node import Config
 from tallystick.sdk.node.running import open_node
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
 from tallystick.settlement.following.follower import Follower
+from tallystick.settlement.port import Chain
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 

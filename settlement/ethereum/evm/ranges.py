@@ -2,7 +2,7 @@
 
 Nodes limit a range by blocks, by logs, by bytes or by time, and say so in texts that change. So none is read: whatever
 a node says against a range of more than one block, half of it is asked for. What worked is doubled after a while. Where
-a contract is so busy that an answer is long, shorter ranges are asked for, too: what is held at a time is bounded by it.
+a contract is so busy that an answer is long, less is asked for at once, too: it bounds what is held.
 """
 
 from __future__ import annotations
