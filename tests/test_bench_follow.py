@@ -53,7 +53,7 @@ def there(chain: SyntheticChain, opened: Opened) -> list[Any]:
     """What whoever has followed the chain has to have found."""
     if opened is open_following_node:
         return [chain.deposits(OWN)]
-    return sorted(life.channel.hex() for life in chain.contested())
+    return sorted(each.channel.hex() for each in chain.contested())
 
 
 MANY = 200
@@ -125,9 +125,9 @@ async def test_a_tower_goes_on_up_to_the_close_of_which_the_chain_tells_nothing(
     small: SyntheticChain, tmp_path: Path
 ) -> None:
     closes = sorted(
-        (number, life.channel)
-        for life in small.lives.values()
-        for number, what in life.happenings
+        (number, each.channel)
+        for each in small.channels.values()
+        for number, what in each.happenings
         if type(what).__name__ == "Closed"
     )
     number, silent = closes[len(closes) // 2]

@@ -202,6 +202,6 @@ async def test_a_vast_history_is_followed_in_some_seconds(length: int, autojump_
     ):
         await follower.wait_reached(vast.head)
         told = sum(len(block.events) for block in added(steps))
-        happened = (what for life in vast.lives.values() for _, what in life.happenings)
+        happened = (what for each in vast.channels.values() for _, what in each.happenings)
         assert told == sum(not isinstance(what, LocksHeld) for what in happened)
         assert host.node.requests < length // 1_000 + 100

@@ -13,7 +13,7 @@ import msgspec
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
-from tallystick.sdk.bench.synthetic_events import Life, LifeDrawer
+from tallystick.sdk.bench.synthetic_events import ChannelDrawer, DrawnChannel
 from tallystick.settlement.chain import CLOSED, ChannelEvent, ContractChannel
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log
@@ -48,23 +48,23 @@ class HistoryOptions(msgspec.Struct, frozen=True, kw_only=True):
         """The newest block's number."""
         return FIRST + self.blocks - 1
 
-    def drawer(self) -> LifeDrawer:
+    def drawer(self) -> ChannelDrawer:
         """Return what draws what happens in it."""
-        return LifeDrawer(AT, self.seed, FIRST, self.head, time_of)
+        return ChannelDrawer(AT, self.seed, FIRST, self.head, time_of)
 
 
 class SyntheticChain:
     """The blocks, and what is in them. A block that is asked for has to be there."""
 
-    def __init__(self, options: HistoryOptions, lasting: Sequence[Life] = ()) -> None:
-        """`lasting`: lives besides those that are drawn."""
+    def __init__(self, options: HistoryOptions, lasting: Sequence[DrawnChannel] = ()) -> None:
+        """`lasting`: channels besides those that are drawn."""
         self.head = options.head
         self.finalized = max(0, self.head - options.unsettled)
-        drawn = options.drawer().lives(options.channels)
-        self.lives: dict[ChannelId, Life] = {life.channel: life for life in (*lasting, *drawn)}
+        drawn = (*lasting, *options.drawer().channels(options.channels))
+        self.channels: dict[ChannelId, DrawnChannel] = {each.channel: each for each in drawn}
         by_block: dict[int, list[Log]] = {}
-        for life in self.lives.values():
-            for number, log in life.logs():
+        for each in drawn:
+            for number, log in each.logs():
                 by_block.setdefault(number, []).append(log)
         self.holding: list[int] = sorted(by_block)
         """Numbers of the blocks with logs."""
@@ -101,8 +101,8 @@ class SyntheticChain:
 
     def view(self, channel: ChannelId) -> ContractChannel | None:
         """Return what the contract holds of a channel at the head."""
-        life = self.lives.get(channel)
-        happenings = () if life is None else life.happenings
+        drawn = self.channels.get(channel)
+        happenings = () if drawn is None else drawn.happenings
         events = ((number, what) for number, what in happenings if isinstance(what, ChannelEvent))
         return fold((EventInBlock(number, time_of(number), event) for number, event in events), self.head)
 
@@ -118,11 +118,11 @@ class SyntheticChain:
         view = self.view(channel_id(terms))
         return (0, 0) if view is None else view.deposits
 
-    def contested(self) -> list[Life]:
+    def contested(self) -> list[DrawnChannel]:
         """Return the channels whose challenge window runs at the head."""
-        views = ((life, self.view(life.channel)) for life in self.lives.values())
-        closed = ((life, view.deadline or 0) for life, view in views if view is not None and view.status == CLOSED)
-        return [life for life, deadline in closed if deadline >= time_of(self.head)]
+        views = ((each, self.view(each.channel)) for each in self.channels.values())
+        closed = ((each, view.deadline or 0) for each, view in views if view is not None and view.status == CLOSED)
+        return [each for each, deadline in closed if deadline >= time_of(self.head)]
 
     def _told(self, number: int, logs: Sequence[Log]) -> list[tuple[Log, bytes]]:
         where = {

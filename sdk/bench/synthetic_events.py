@@ -53,7 +53,7 @@ class LocksHeld(NamedTuple):
 Happening: TypeAlias = Event | LocksHeld
 
 
-class Life(NamedTuple):
+class DrawnChannel(NamedTuple):
     """A channel, and what happens to it: in order, with the numbers of the blocks."""
 
     channel: ChannelId
@@ -66,8 +66,8 @@ class Life(NamedTuple):
             yield number, encode_held(self.channel, *what) if isinstance(what, LocksHeld) else encode_event(what)
 
 
-class LifeDrawer:
-    """Draws lives in the blocks `first` to `last` of a chain whose blocks have these times."""
+class ChannelDrawer:
+    """Draws channels in the blocks `first` to `last` of a chain whose blocks have these times."""
 
     def __init__(self, at: Deployment, seed: int, first: int, last: int, time_of: Callable[[int], int]) -> None:
         self._at = at
@@ -76,22 +76,22 @@ class LifeDrawer:
         self._time_of = time_of
         self._counts: dict[tuple[Address, Address, Address], int] = {}
 
-    def lives(self, count: int) -> Iterator[Life]:
-        """Return so many lives, of channels between half as many accounts."""
+    def channels(self, count: int) -> Iterator[DrawnChannel]:
+        """Return so many channels, between half as many accounts."""
         for _ in range(count):
             one, other = (_account(number) for number in self._rng.sample(range(count // 2 + 2), 2))
-            yield self._life(one, other)
+            yield self._channel(one, other)
 
-    def lasting(self, terms: Terms, deposits: int) -> Life:
-        """Return the life of a channel that is there from the beginning, and gets so many deposits until the end."""
+    def lasting(self, terms: Terms, deposits: int) -> DrawnChannel:
+        """Return a channel that is there from the beginning, and gets so many deposits until the end."""
         channel, span = channel_id(terms), self._last - self._first
         paid = (
             (self._first + span * at // (deposits + 1), Deposited(channel, 0, at * UNIT))
             for at in range(1, deposits + 1)
         )
-        return Life(channel, terms, ((self._first, ChannelOpened(channel, terms)), *paid))
+        return DrawnChannel(channel, terms, ((self._first, ChannelOpened(channel, terms)), *paid))
 
-    def _life(self, one: Address, other: Address) -> Life:
+    def _channel(self, one: Address, other: Address) -> DrawnChannel:
         rng = self._rng
         asset = NATIVE if rng.random() < 0.8 else TOKEN
         pair = (min(one, other), max(one, other))
@@ -118,7 +118,7 @@ class LifeDrawer:
             found.append((block, CooperativelyClosed(channel, share, inside - share)))
         elif ending < 0.8:
             found += self._ended_alone(channel, terms, block, inside, close_key)
-        return Life(channel, terms, tuple(each for each in found if each[0] <= self._last))
+        return DrawnChannel(channel, terms, tuple(each for each in found if each[0] <= self._last))
 
     def _ended_alone(
         self, channel: ChannelId, terms: Terms, block: int, inside: int, close_key: bytes

@@ -185,7 +185,7 @@ class SyntheticNodeDriver:
             "logs": chain.logs_count,
             "holding": len(chain.holding),
             "node": [chain.deposits(terms) for terms in options.lasting],
-            "tower": sorted(life.channel.hex() for life in chain.contested()),
+            "tower": sorted(each.channel.hex() for each in chain.contested()),
         }
 
     async def do_figures(self, command: dict[str, Any]) -> dict[str, Any]:
