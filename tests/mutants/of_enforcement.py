@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "settlement/enforcement/enforcer.py",
-        "if self._depths.relied(channel)[0] == contract:",
+        "if self._relied(channel) == contract:",
         "if True:",
         SIMULATIONS,
     ),

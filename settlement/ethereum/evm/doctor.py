@@ -20,6 +20,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.deploy import check_contract
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
+from tallystick.settlement.ethereum.evm.evidence import UNKNOWN_METHOD
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
@@ -35,7 +36,6 @@ RANGES = (1, 100, 1_000, 10_000, 100_000)
 OLD_BLOCKS = 8
 """A newest block that is older than so many blocks should take is old."""
 
-UNKNOWN_METHOD = -32601
 REVERTING = "0x6112345f526002601efd"
 """Code that reverts with the data 0x1234, wherever it runs."""
 
