@@ -13,6 +13,7 @@ from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import ChannelId, Terms
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.sdk.daemon.providers import lone_word
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
@@ -212,3 +213,19 @@ def test_what_contradicts_a_channels_events() -> None:
     settled = change(closed, status=SETTLED, pots=(1, 2))
     assert contradiction(settled, change(settled, deposits=(0, 0))) == "", "they are not kept then"
     assert contradiction(settled, change(settled, pots=(1, 1)))
+
+
+def test_a_single_provider_of_a_public_chain_is_spoken_of() -> None:
+    one, other, same = "https://rpc.one.example/key", "https://eth.two.example", "https://backup.one.example"
+    assert "Ethereum" in lone_word([one], 1) and "of another provider" in lone_word([one], 8_453)
+    assert "one.example" in lone_word([one, same], 1) and "key" not in lone_word([one, same], 1)
+    assert lone_word(["http://10.0.0.1:8545", "http://10.0.0.1:8546"], 1)
+    for fine in (
+        [one, other],
+        [one, same, other],
+        ["http://127.0.0.1:8545"],
+        ["http://localhost:1"],
+        ["http://[::1]:1"],
+    ):
+        assert lone_word(fine, 1) == ""
+    assert lone_word([one], 31_337) == lone_word([], 1) == "", "a chain of one's own, or a simulated one"

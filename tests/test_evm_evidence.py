@@ -232,7 +232,7 @@ async def test_a_contract_of_another_build_is_not_taken_for_proven(
     evm: LocalEvm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terms = [ChannelFixture(chain_id=evm.at.chain_id, contract=evm.at.contract).terms]
-    monkeypatch.setattr(evidence, "RUNTIME_HASH", bytes(32))
+    monkeypatch.setattr(evidence, "shipped_code", lambda: bytes(32))
     async with at(evm, Providers(evm.anvil.url, one=truth), "one") as chain:
         assert await chain.evidence(await chain.head(), terms) is None
 

@@ -20,13 +20,13 @@ from tallystick.settlement.ethereum.evm.proofs import (
     EMPTY_ROOT,
     IMMUTABLES,
     NODES_MAX,
-    RUNTIME_HASH,
     WORDS,
     channel_of_words,
     proven_account,
     proven_channel,
     proven_value,
     read_proof,
+    shipped_code,
     slots,
 )
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
@@ -180,7 +180,7 @@ def test_the_code_and_the_layout_are_those_of_the_contract_that_is_shipped() -> 
     """A contract of another build keeps its channels elsewhere: nothing of it is believed to be proven."""
     shipped = artifact()
     runtime = bytes.fromhex(shipped.runtime.removeprefix("0x"))
-    assert keccak(runtime) == RUNTIME_HASH
+    assert keccak(runtime) == shipped_code()
     assert sum(place["length"] for place in shipped.layout["code_layout"].values()) == IMMUTABLES
     words = shipped.layout["storage_layout"]["words"]
     assert (words["slot"], words["type"]) == (0, "HashMap[bytes32, uint256[7]]")

@@ -28,10 +28,10 @@ from tallystick.settlement.ethereum.evm.headers import hash_of, read_seen
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeState
 from tallystick.settlement.ethereum.evm.proofs import (
     IMMUTABLES,
-    RUNTIME_HASH,
     WORDS,
     proven_account,
     proven_channel,
+    shipped_code,
     slots,
 )
 from tallystick.settlement.ethereum.evm.questions import block_question, read_answer
@@ -139,7 +139,7 @@ class EvidenceReader:
             code = read_answer(read_bytes, answer)
             if keccak(code) != hash:
                 raise InvalidInput("the contract's code is another one than its account says")
-            self._codes = {hash: keccak(code[:-IMMUTABLES]) == RUNTIME_HASH}
+            self._codes = {hash: keccak(code[:-IMMUTABLES]) == shipped_code()}
         return self._codes[hash]
 
 

@@ -11,6 +11,7 @@ compare them. Nodes are found by their hashes alone, so a proof cannot lead astr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import rlp
@@ -19,6 +20,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, Terms
+from tallystick.contracts import artifact
 from tallystick.settlement.chain import CLOSED, OPEN, ContractChannel
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes
 
@@ -33,9 +35,6 @@ NODE_BYTES = 1_024
 
 IMMUTABLES = 3 * 32
 """Bytes at the end of the contract's code that its constructor sets: chain id, domain, reward."""
-
-RUNTIME_HASH = bytes.fromhex("2ab68b4a5e5b84ea3a93552471b2d6f215acfd471d9da5f0bebdb96b897bed7c")
-"""Of the contract's code before them: only that build keeps its channels where this module looks."""
 
 WORDS = 4
 """Of a channel that are asked for: its status, deposits, pots, what was withdrawn."""
@@ -125,6 +124,12 @@ def proven_account(root: bytes, account: Address, value: object) -> tuple[bytes,
     if len(storage) != 32 or len(code) != 32:
         raise InvalidInput("an account has two hashes")
     return storage, code
+
+
+@cache
+def shipped_code() -> bytes:
+    """Return the hash of the contract's code before them: this build keeps its channels where this module looks."""
+    return keccak(bytes.fromhex(artifact().runtime.removeprefix("0x")))
 
 
 def slots(terms: Terms) -> tuple[bytes, ...]:
