@@ -32,6 +32,20 @@ MUTANTS = (
         ("test_evm_proofs.py",),
     ),
     Mutant(
+        "believe whoever answers for a chain node over TLS",
+        "settlement/ethereum/http.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
+    ),
+    Mutant(
+        "give the control token to whoever answers over TLS",
+        "sdk/control/client.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
+    ),
+    Mutant(
         "replace a transaction with the tip that it had",
         EVM + "fees.py",
         "tip = max(tip, before.tip + before.tip // REPLACE + 1)",
