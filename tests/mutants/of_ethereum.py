@@ -311,4 +311,11 @@ MUTANTS = (
         "        prices = (market.lowest,)\n",
         ("test_budgets_figures.py",),
     ),
+    Mutant(
+        "follow no reorganisation of a fast chain that is deeper than half a minute",
+        "settlement/following/follower.py",
+        "    return max(HEADERS_KEPT, figures.final_blocks, confirmations)\n",
+        "    return HEADERS_KEPT\n",
+        ("test_following_figures.py",),
+    ),
 )
