@@ -11,6 +11,27 @@ FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
 
 MUTANTS = (
     Mutant(
+        "take a leaf on another way for what a key holds",
+        "settlement/ethereum/evm/proofs.py",
+        '                return _bytes(node[1]) if step == path else b""\n',
+        "                return _bytes(node[1])\n",
+        ("test_evm_proofs.py",),
+    ),
+    Mutant(
+        "take a node that nothing names for a part of a proof",
+        "settlement/ethereum/evm/proofs.py",
+        '        raise InvalidInput("a proof lacks a node")\n    return _decoded(nodes[hash])\n',
+        "        return _decoded(next(iter(nodes.values()), b''))\n    return _decoded(nodes[hash])\n",
+        ("test_evm_proofs.py",),
+    ),
+    Mutant(
+        "read pots of a channel that is still disputed",
+        "settlement/ethereum/evm/proofs.py",
+        "if alone and status != CLOSED else (0, 0)",
+        "if alone else (0, 0)",
+        ("test_evm_proofs.py",),
+    ),
+    Mutant(
         "believe whoever answers for a chain node over TLS",
         "settlement/ethereum/http.py",
         "verify=secured",
