@@ -128,14 +128,14 @@ class Depths:
         end = math.inf if waiting is None else waiting.number
         return max((each.number for each in self._index.events(channel) if each.number < end), default=-1)
 
-    def look(self, channel: Channel) -> ContractChannel | None:
-        """Return a channel's state by the events that are deep enough, and remember whether one is not."""
+    def look(self, channel: Channel) -> tuple[ContractChannel | None, Waiting | None]:
+        """Return the same as `relied`, and remember whether an event is not deep enough."""
         relied, waiting = self.relied(channel)
         if waiting is None or (relied is not None and relied.status == GONE):
             self._waiting.pop(channel.id, None)
         else:
             self._waiting[channel.id] = waiting
-        return relied
+        return relied, waiting
 
     def awaited(self, channel: Channel) -> DepthAwaited | None:
         """Return what of a channel does not count yet, for people; None if all does."""
