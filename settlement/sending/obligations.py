@@ -98,6 +98,7 @@ class Duty(enum.StrEnum):
     REGISTER_SECRET = "register-secret"
     REGISTER_LINK = "register-link"
     REGISTER_PROOF = "register-proof"
+    CLAIM_OWED = "claim-owed"
     USE_NONCE = "filler"
     """A transfer of nothing, which only uses a nonce up."""
     BATCH = "batch"

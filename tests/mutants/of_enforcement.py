@@ -400,4 +400,25 @@ MUTANTS = (
         "ClaimCall(asset, self._address)",
         ("test_node_owed.py",),
     ),
+    Mutant(
+        "claim what is owed whatever it costs",
+        "settlement/enforcement/owed_claims.py",
+        "    if not amount or fee is None or not is_worth(asset, amount, CLAIM_TRIES * fee, policy):\n",
+        "    if not amount or fee is None:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "claim for ever what is refused for ever",
+        "settlement/enforcement/owed_claims.py",
+        "            if failed >= CLAIM_TRIES or head < due:\n",
+        "            if head < due:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "pay for a claim of which the chain says that it fails",
+        "settlement/enforcement/account.py",
+        "            if due is not None and not (await self._node.chain.charge(self._address, call)).fails:\n",
+        "            if due is not None:\n",
+        ("test_owed_claims.py",),
+    ),
 )

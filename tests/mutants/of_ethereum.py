@@ -279,8 +279,8 @@ MUTANTS = (
     Mutant(
         "offer for gas what a rollup takes for bytes",
         "settlement/ethereum/evm/transactions.py",
-        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))\n",
-        "        return Charge(limit)\n",
+        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)\n",
+        "        return Charge(limit, 0, estimate is None)\n",
         ("test_evm_rollups.py",),
     ),
     Mutant(
