@@ -125,6 +125,27 @@ MUTANTS = (
         ("test_obligations_lies.py",),
     ),
     Mutant(
+        "take back what was done on one answer without its receipt",
+        "settlement/sending/rounds.py",
+        "if obligation.status is ObligationStatus.DONE and heads < self.policy.confirmations:",
+        "if False:",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
+        "take back what was done at a head from before it",
+        "settlement/sending/rounds.py",
+        "if 0 < obligation.receipt.block.number - number <= REORGANISATION_MAX:",
+        "if False:",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
+        "count heads after a deadline that are not in a row",
+        "settlement/sending/rounds.py",
+        "missing_heads=0, late_heads=0, stalled=False",
+        "missing_heads=0, stalled=False",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
         "take one head of the future for the time",
         "settlement/sending/rounds.py",
         "if obligation.late_heads <= self.policy.confirmations:",

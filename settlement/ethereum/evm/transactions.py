@@ -12,7 +12,7 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import Call, Header, OpenCall, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
@@ -99,14 +99,12 @@ class TransactionDesk:
             receipt = None if isinstance(answers[0], RpcError) else read(state, answers)
         if receipt is None:
             return None
-        found, asked = await self._nodes.ask_this(
-            state, block_question(receipt.number), NodeQuestion("eth_getTransactionByHash", (to_hex(transaction),))
-        )
-        seen = None if result(found) is None else read_answer(read_seen, found)
-        if seen is None or seen.header.hash != receipt.block:
+        header = await self._header(receipt.number)
+        if header is None or header.hash != receipt.block:
             return None  # its block has left the best branch
         if receipt.success:
-            return receipts.succeeded(receipt, seen.header)
+            return receipts.succeeded(receipt, header)
+        (asked,) = await self._nodes.ask_this(state, NodeQuestion("eth_getTransactionByHash", (to_hex(transaction),)))
         known = asked is not None and not isinstance(asked, RpcError)
         sent = read_answer(receipts.read_sent, asked) if known else None
         said: Any = None
@@ -114,7 +112,15 @@ class TransactionDesk:
             (said,) = await self._nodes.ask_this(
                 state, NodeQuestion("eth_call", (sent.replay(), quantity(receipt.number)))
             )
-        return receipts.failed(receipt, seen.header, sent, said)
+        return receipts.failed(receipt, header, sent, said)
+
+    async def _header(self, number: int) -> Header | None:
+        """Return the header of that number as one node tells it, None if it knows no such block."""
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            return None if result(answers[0]) is None else read_answer(read_seen, answers[0]).header
+
+        return (await self._nodes.read(read, block_question(number), at_least=number))[1]
 
     async def market(self) -> FeeMarket:
         """Return what a unit of gas costs, as of some seconds ago at most."""
