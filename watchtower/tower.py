@@ -154,6 +154,7 @@ class Tower:
         )
         followed = read_followed(store, chain.chain_id, self._policy.start)
         self.follower = Follower(chain, followed, self.watch.on_step, jitter=jitter, elapsed=elapsed, clock=clock)
+        self.watch.is_catching_up = self.follower.is_catching_up
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:

@@ -13,7 +13,7 @@ dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -40,6 +40,8 @@ class Watch:
     budget: ChallengeBudget
     challenged: int = field(default=0, init=False)
     """Challenges taken on since the start."""
+    is_catching_up: Callable[[int], bool] = field(default=lambda number: False, init=False)
+    """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
 
     def __post_init__(self) -> None:
         self._funds: dict[ChannelId, tuple[int, int]] = {}
@@ -115,7 +117,8 @@ class Watch:
             dispute = self.disputes[channel]
             defences = self._defences(dispute)
             moments += self._supersede(dispute, channel)
-            moments += self._require(dispute, head, defences)
+            if not self.is_catching_up(head.number):
+                moments += self._require(dispute, head, defences)
             settled = dispute.settled
             if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
                 moments.append(self._drop(channel, self._locators(dispute)))

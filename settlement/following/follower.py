@@ -51,6 +51,9 @@ POLL = Pauses("asking for a new head", 2.0, 2.0)
 CERTAIN = 3
 """Times on end that a chain node must show another chain, until it is believed."""
 
+CATCH_UP_SECONDS = 20.0
+"""For so long what is there already is about to be followed; after that, what is known has to do."""
+
 RECHECKED = 3
 """Blocks that are asked for again with every new one, at least: no fewer than it takes to confirm one."""
 
@@ -241,6 +244,8 @@ class Follower:
         self.fault: Exception | None = None
         """What went wrong last, None if the last answer was right."""
         self._wrong = 0
+        self._behind_since: float | None = None
+        """Since when there have been blocks above the next one; None: there are none."""
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
@@ -282,6 +287,10 @@ class Follower:
         asked = self.elapsed()
         head = await self.chain.head()
         self._head, self._head_time = head.number, head.time
+        if head.number <= self.followed.next:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = asked
         if self.followed.headers and head.number < self.followed.headers[0].number:
             await self.check_root()
         if head.number - self.followed.next > HEADERS_KEPT and await self._skip(asked):
@@ -380,6 +389,11 @@ class Follower:
     def is_behind(self, seconds: float) -> bool:
         """Whether our view of the chain is older than that, or nothing is known of it."""
         return self.behind() > seconds
+
+    def is_catching_up(self, number: int) -> bool:
+        """Whether blocks above that number are there, and about to be followed: what seems due may be done in one."""
+        since = self._behind_since
+        return number < self._head and since is not None and self.elapsed() < since + CATCH_UP_SECONDS
 
     @property
     def silent(self) -> float:

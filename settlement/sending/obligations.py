@@ -296,7 +296,9 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                     self  # the next look at the chain shows which nonces are used up, and predecessors are sent first
                 )
             case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
-                return change(self, floor=bumped(self.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
+                short = self.trouble == BUDGET_SHORT  # which is why
+                trouble = BUDGET_SHORT if short else f"{code}: chain nodes ask for higher fees"
+                return change(self, floor=bumped(self.fee_price), trouble=trouble)
             case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call)):
                 # coins that are not there must not hold up what waits behind them
                 after = change(self, refused=self.refused + 1, trouble=text, stalled=True)

@@ -39,7 +39,7 @@ from tallystick.settlement.sending.obligations import (
 )
 from tallystick.settlement.sending.rounds import decide
 
-CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 8.0)
+CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 4.0)
 """At most a share of what a deadline leaves (`DutyPolicy.secret_margin`): each look takes several answers."""
 
 HEARD_SECONDS = 60.0

@@ -125,6 +125,27 @@ MUTANTS = (
         ("test_obligations_lies.py",),
     ),
     Mutant(
+        "do at once what seems due, though newer blocks are there",
+        "settlement/enforcement/enforcer.py",
+        "        if self._following.is_catching_up:\n",
+        "        if False:\n",
+        ("test_enforcement_catching_up.py",),
+    ),
+    Mutant(
+        "wait for newer blocks for ever",
+        "settlement/following/follower.py",
+        "since is not None and self.elapsed() < since + CATCH_UP_SECONDS",
+        "since is not None",
+        ("test_enforcement_catching_up.py",),
+    ),
+    Mutant(
+        "say nothing of a chain node that tells heads and not what sending takes",
+        "settlement/sending/sender.py",
+        "        if heard and due:\n",
+        "        if False:\n",
+        ("test_obligations_sender.py",),
+    ),
+    Mutant(
         "take back what was done on one answer without its receipt",
         "settlement/sending/rounds.py",
         "if obligation.status is ObligationStatus.DONE and heads < self.policy.confirmations:",

@@ -11,6 +11,13 @@ FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
 
 MUTANTS = (
     Mutant(
+        "ask a node that asked to be left alone",
+        EVM + "nodes.py",
+        "        if (left := state.busy_until - trio.current_time()) > 0:\n",
+        "        if (left := 0.0) > 0:\n",
+        (CLIENT,),
+    ),
+    Mutant(
         "replace a transaction with the tip that it had",
         EVM + "fees.py",
         "tip = max(tip, before.tip + before.tip // REPLACE + 1)",

@@ -11,12 +11,13 @@ What is checked at the end is asked of the chain's own node: `check`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from simulation.unwell_world import BLOCK, HELD, NAMES, PERIOD, TOWER, UnwellWorld
-from tallystick.channels.errors import TallystickError
+from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import keccak
@@ -69,7 +70,12 @@ class Story:
         return self.world.node(name).channel(channel)
 
     async def _until(self, condition: Callable[[], bool], what: str, seconds: float = LONG) -> None:
-        await self.unwell.until(condition, seconds, f"{self.step}: {what}")
+        def holds() -> bool:
+            with contextlib.suppress(InvalidInput):  # a node that crashed is not back yet
+                return condition()
+            return False
+
+        await self.unwell.until(holds, seconds, f"{self.step}: {what}")
 
     async def open(self) -> None:
         """Two channels, with deposits of both sides."""

@@ -4,7 +4,8 @@ Rules:
 - One that fails, is busy, lags or serves another chain rests, and the next one is asked: for one question, and for
   those that belong together, always the same one. If all rest, they are asked all the same, but for who asked to be
   left alone.
-- Before it is asked anything, and after each fault, a node shows that it serves the chain, and the contract on it.
+- Before it is asked anything, and after each fault but a lone lost answer, a node shows that it serves the chain, and
+  the contract on it.
 - The newest head is the highest that is told, but for one that is far ahead of all others that move: a single node
   cannot send us after blocks that nobody else knows, nor hold us back. Who is behind it by more than some blocks is
   asked nothing that has to be new.
@@ -191,7 +192,9 @@ class ChainNodes:
         state.busy_until = trio.current_time() + pause
         pause = max(pause, REST.after(state.failures, self._jitter))
         state.failures += 1
-        state.fault, state.identified = str(error), None
+        state.fault = str(error)
+        if state.failures > 1 or not isinstance(error, ChainUnavailable):  # one lost answer is no other node
+            state.identified = None
         state.rests_until = trio.current_time() + pause
 
     async def _identified(self, state: NodeState) -> None:
