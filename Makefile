@@ -36,7 +36,7 @@ setup: $(VENV)/ready         ## a virtual environment with what the product need
 demo: $(VENV)/ready          ## the main job, for real: about half a minute
 	$(BIN)/python examples/demo
 
-demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil, by npm): about a minute
+demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil by npm, else py-evm by pip): one to three minutes
 	$(BIN)/python examples/demo --evm
 
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
@@ -84,6 +84,7 @@ lock:                        ## pin what pyproject.toml allows; what is pinned s
 	$(LOCK) $(UPGRADE) pyproject.toml --extra dev --output-file requirements-dev.lock
 	$(LOCK) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(LOCK) pyproject.toml --extra pyevm --constraint requirements-dev.lock --output-file requirements-pyevm.lock
 	$(LOCK) $(UPGRADE) --group build --output-file requirements-build.lock
 
 clean:

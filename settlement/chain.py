@@ -1,17 +1,14 @@
-"""The chain as a node and a tower see it: headers, events, calls, and the `Chain` interface.
+"""The chain as a node and a tower see it: headers, events, what the contract holds, and calls. `port.Chain` tells them.
 
-It is simulated in process (`simulated`), asked of such a chain's node (`ethereum.rpc_client`), or of Ethereum nodes
-(`ethereum.evm`): always the current best branch; following it, with reorganisations, is `follower`'s work.
 Amounts are in the asset's smallest unit, fees in the native coin's smallest unit, times in Unix seconds.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
@@ -380,71 +377,3 @@ def value_of(call: Call) -> int:
 def with_side(pair: tuple[T, T], side: int, value: T) -> tuple[T, T]:
     """Return a pair that is in order of side, with another value for one."""
     return (value, pair[1]) if side == 0 else (pair[0], value)
-
-
-class Chain(Protocol):
-    """A chain node. Methods raise ChainUnavailable (retry), ChainError (do not), or what they name themselves."""
-
-    @property
-    def chain_id(self) -> int:
-        """EIP-155 chain id."""
-
-    @property
-    def contract(self) -> Address:
-        """Address of the adjudicator (the `verifyingContract` of all signatures)."""
-
-    async def head(self) -> Header:
-        """The newest block."""
-
-    async def header(self, number: int) -> Header | None:
-        """The block of that number on the best branch, None above the head."""
-
-    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
-        """Up to `limit` consecutive blocks of one branch, from number `first` on; empty above the head."""
-
-    async def history(self, first: int) -> History | None:
-        """A piece of what stays, from number `first` on; None if nothing does, or `blocks` has to tell every block."""
-        return None
-
-    async def wait(self, known: bytes) -> None:
-        """Return once the head's hash differs from `known`. May return early."""
-
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
-        """Return `call` as a transaction at most `price` per unit of gas; `tip`: of the one it replaces, 0 if of none.
-
-        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not told.
-        """
-
-    async def submit(self, raw: bytes) -> bytes:
-        """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
-
-    async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """The receipt if the transaction is in a block of the best branch."""
-
-    async def nonce(self, account: Address) -> int:
-        """Number of the account's transactions in blocks: the next nonce to be mined."""
-
-    async def fee_price(self) -> int:
-        """What a transaction should offer per unit of gas to be mined within a few blocks."""
-
-    async def balance(self, account: Address, asset: Address) -> int:
-        """What the account holds."""
-
-    async def owed(self, asset: Address, account: Address) -> int:
-        """What the contract owes the account: payouts that it, or the token, refused. A `ClaimCall` takes all of it."""
-
-    async def allowance(self, asset: Address, owner: Address) -> int:
-        """What the adjudicator may take of the owner's tokens."""
-
-    async def channel(self, channel: ChannelId) -> ContractChannel | None:
-        """The contract's state of a channel, None if it never existed."""
-
-    def learn(self, terms: Terms) -> None:
-        """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
-        return None  # noqa: RET501 (it is not abstract)
-
-    async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
-        """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""
-
-    async def secret_time(self, digest: bytes) -> int | None:
-        """Block time at which the secret of this sha256 digest was registered."""

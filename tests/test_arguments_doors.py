@@ -48,7 +48,7 @@ FUNCTIONS = (
     "channels.storage.sqlite.store.open_store",
 )
 CHAIN_PORT = {
-    *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance"),
+    *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance", "charge"),
     *("channel", "channel_count", "learn", "secret_time", "owed", "allowance"),
     *("record", "find", "slice"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import httpx
 import pytest
+from rich.console import Console
 
 from simulation.local_evm import on_a_node, open_local_evm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -37,10 +39,38 @@ def play(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.processes
 def test_without_a_node_it_says_how_to_get_one(tmp_path: Path) -> None:
-    done = play(PATH=str(tmp_path), TALLY_ANVIL=str(tmp_path / "anvil"))
+    done = play("--node", "anvil", PATH=str(tmp_path), TALLY_ANVIL=str(tmp_path / "anvil"))
     assert done.returncode == 1
     assert "there is no Ethereum node here" in done.stdout and anvil.VERSION in done.stdout
     assert "--rpc URL" in done.stdout
+
+
+def test_the_first_node_that_is_here_or_can_be_fetched_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(DEMO)
+    real_node = demo("real_node")
+    console, said = Console(file=io.StringIO(), soft_wrap=True), list[tuple[str, ...]]()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(anvil.VARIABLE, str(tmp_path / "anvil"))
+
+    def run(command: tuple[str, ...], **how: object) -> None:
+        said.append(command)
+        if command[0] == npm:
+            (tmp_path / "anvil").touch(0o700)
+
+    monkeypatch.setattr(real_node.subprocess, "run", run)
+    npm = str(tmp_path / "npm")
+    assert real_node.first_node(console, None) == "pyevm" and not said, "npm is not there, and py-evm is"
+    absent = real_node.KINDS["pyevm"]._replace(is_here=lambda: False)
+    monkeypatch.setitem(real_node.KINDS, "pyevm", absent)
+    with pytest.raises(Exception, match="none could be fetched"):
+        real_node.first_node(console, None)
+    assert said.pop()[1:4] == ("-m", "pip", "install") and not said
+    (tmp_path / "npm").touch(0o700)
+    assert real_node.first_node(console, None) == "anvil" and [command[0] for command in said] == [npm]
+    assert real_node.first_node(console, None) == "anvil" and len(said) == 1, "it is here already"
+    assert "npm fetches it" in console.file.getvalue()
 
 
 @pytest.mark.processes
@@ -72,8 +102,9 @@ async def test_the_reader_counts_coins_tokens_and_fees_as_the_node_does() -> Non
 
 @on_a_node
 @pytest.mark.soak
-def test_the_story_ends_well_on_anvil() -> None:
-    done = play()
+@pytest.mark.parametrize("node", ("anvil", "pyevm"))
+def test_the_story_ends_well(node: str) -> None:
+    done = play("--node", node)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout and done.stdout.count("✓") >= 15
     assert "Everything is as it should be." in done.stdout

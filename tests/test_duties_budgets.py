@@ -115,6 +115,9 @@ class Node:
         await trio.lowlevel.checkpoint()
         return self.says
 
+    async def data_price(self) -> int:
+        return 0
+
 
 async def test_the_market_is_what_was_said_several_times() -> None:
     node = Node()
@@ -169,6 +172,6 @@ def test_the_users_own_transactions_cost_in_proportion_too() -> None:
     for call, at_least in ((OpenCall(of, 10**6), 10**6), (DepositCall(channel(1).id, 0, 10**6), 10**6 // 2)):
         asset, moved = moved_by(call)
         assert (asset, moved) == (NATIVE, 10**6)
-        budget = duty_budget(asset, moved, gas_of(call), PRICE, POLICY)
+        budget = duty_budget(asset, moved, gas_of(call) * (PRICE + 1), POLICY)
         assert at_least <= budget <= 4 * gas_of(call) * PRICE
     assert moved_by(SettleCall(channel(1).id)) == (NATIVE, 0)

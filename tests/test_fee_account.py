@@ -23,7 +23,7 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.enforcement.budgets import MARGIN, DutyPolicy, fee_need
-from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS
+from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, TARIFF
 from tallystick.settlement.sending.fee_account import (
     AT_ONCE,
     LOOK_AGAIN,
@@ -78,22 +78,22 @@ def channel(phase: Phase, funds: int = 10**12) -> Channel:
 
 def test_what_is_needed_follows_channels_prices_and_stakes() -> None:
     policy, open_one = DutyPolicy(), channel(Phase.OPEN)
-    assert fee_need([], PRICE, policy) == 0
-    assert fee_need([channel(Phase.OPENING), channel(Phase.GONE)], PRICE, policy) == 0
-    assert fee_need([open_one], PRICE, policy) == MARGIN * END * PRICE
+    assert fee_need([], PRICE, TARIFF, policy) == 0
+    assert fee_need([channel(Phase.OPENING), channel(Phase.GONE)], PRICE, TARIFF, policy) == 0
+    assert fee_need([open_one], PRICE, TARIFF, policy) == MARGIN * END * PRICE
     pending = msgspec.structs.replace(open_one.theirs.simplex, locks=(Lock(0, 10**6, 10_000, HASH, bytes(32)),))
     owed = msgspec.structs.replace(open_one, theirs=SignedSimplex(pending))
     claiming = msgspec.structs.replace(owed, secrets=(KnownSecret(0, b"s" * 32),))
-    assert fee_need([owed], PRICE, policy) == MARGIN * (END + 2 * GAS[RedeemCall] + LOCK_GAS) * PRICE
+    assert fee_need([owed], PRICE, TARIFF, policy) == MARGIN * (END + 2 * GAS[RedeemCall] + LOCK_GAS) * PRICE
     assert (
-        fee_need([claiming], PRICE, policy) - fee_need([owed], PRICE, policy)
+        fee_need([claiming], PRICE, TARIFF, policy) - fee_need([owed], PRICE, TARIFF, policy)
         == MARGIN * GAS[RegisterSecretCall] * PRICE
     )
-    assert fee_need([open_one], 10**12, policy) <= 3 * policy.budget
-    assert fee_need([open_one], None, policy) > 0, "some coins are needed whatever they cost"
-    many = fee_need([open_one] * 100, PRICE, policy)
+    assert fee_need([open_one], 10**12, TARIFF, policy) <= 3 * policy.budget
+    assert fee_need([open_one], None, TARIFF, policy) > 0, "some coins are needed whatever they cost"
+    many = fee_need([open_one] * 100, PRICE, TARIFF, policy)
     assert many == MARGIN * END * PRICE * AT_ONCE + MARGIN * END * PRICE * (100 - AT_ONCE) // 10
-    assert fee_need([channel(Phase.CLOSING)] * 100, PRICE, policy) == 100 * MARGIN * END * PRICE
+    assert fee_need([channel(Phase.CLOSING)] * 100, PRICE, TARIFF, policy) == 100 * MARGIN * END * PRICE
     assert at_one_time([5], [1, 2]) == 8
 
 

@@ -19,14 +19,8 @@ from tallystick.settlement.enforcement.duties import is_moot, judge
 from tallystick.settlement.errors import Revert, read_revert
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_receipt, to_hex
 from tallystick.settlement.sending.moments import ObligationStored, read_book, read_obligation
-from tallystick.settlement.sending.obligations import (
-    Duty,
-    Obligation,
-    ObligationBook,
-    ObligationStatus,
-    Observation,
-    SendingPolicy,
-)
+from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationBook, ObligationStatus, Observation
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -119,7 +119,7 @@ class Desk:
             hashed = obligation.attempts[-1:] and bool(obligation.attempts[-1].hash)
             self.journal.append(f"store nonce {obligation.nonce} {'signed' if hashed else 'unsigned'}")
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int) -> SignedCall:
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int, gas: int) -> SignedCall:
         self.journal.append(f"sign {nonce}")
         return SignedCall(msgspec.json.encode((call, nonce, price)), price)
 

@@ -18,7 +18,6 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Channe
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
-    Chain,
     DepositCall,
     OpenCall,
     RedeemCall,
@@ -30,6 +29,7 @@ from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.port import Chain
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain
 

@@ -25,6 +25,7 @@ LOCKS = {
     "requirements-build.lock": "build",
     "requirements.lock": "",
     "requirements-bench.lock": "bench",
+    "requirements-pyevm.lock": "pyevm",
     "requirements-dev.lock": "dev",
 }
 """For which optional dependencies each lock file is: of the package, or for `build`, of the installation itself."""
@@ -110,14 +111,18 @@ def lacking(asker: str, asked: Requirement, here: dict[str, Requirement]) -> Ite
 
 
 def versions(text: str) -> set[str]:
-    """Each pin of a lock file with its version and its marker, without hashes."""
-    return {str(requirement) for requirement, _ in pinned(text)}
+    """Each pin of a lock file with its version and its marker, without hashes and extras."""
+    found = set()
+    for requirement, _ in pinned(text):
+        requirement.extras = set()  # those that each file needs are looked up above
+        found.add(str(requirement))
+    return found
 
 
 def main() -> int:
     found = [f"{file}: {fault}" for file, group in LOCKS.items() for fault in faults((ROOT / file).read_text(), group)]
     whole = versions((ROOT / "requirements-dev.lock").read_text())
-    for file in ("requirements.lock", "requirements-bench.lock"):
+    for file in ("requirements.lock", "requirements-bench.lock", "requirements-pyevm.lock"):
         for other in sorted(versions((ROOT / file).read_text()) - whole):
             found.append(f"{file}: {other}: requirements-dev.lock has another version: run `make lock`")
     print(*found, f"{len(LOCKS)} lock files, {len(found)} faults", sep="\n")

@@ -28,11 +28,11 @@ from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
+from tallystick.settlement.port import Chain
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics

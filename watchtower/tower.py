@@ -25,15 +25,15 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options, checked
-from tallystick.settlement.chain import Chain, ChallengeCall
+from tallystick.settlement.chain import ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.ethereum.transactions import GAS
 from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import Follower, FollowerStatistics
 from tallystick.settlement.following.vigil import TICK, begin_vigil, look
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
-from tallystick.settlement.sending.obligations import SendingPolicy
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.disputes import ChallengeBudget
@@ -228,19 +228,20 @@ class Tower:
             with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
                 await market.ask()
                 held = await self.sender.chain.balance(self.address, NATIVE)
-                now, soon = self._needed(market.price or 0)
+                now, soon = self._needed(market.tariff.fee_of(ChallengeCall, market.price or 0))
                 self._fees = FundsAndDuties(held, now)
                 account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
             await trio.sleep(account.pause)
 
-    def _needed(self, price: int) -> tuple[int, int]:
+    def _needed(self, fee: int) -> tuple[int, int]:
         """Return what to hold for the disputes that are open, or as a reserve, and for some of the appointments, too.
 
-        The latter is for the owner only: strangers may leave as many appointments as they like.
+        `fee` is what a challenge costs. The latter is for the owner only: strangers may leave as many appointments as
+        they like.
         """
-        challenge = min(2 * GAS[ChallengeCall] * price, self._policy.budget)
+        challenge = min(2 * fee, self._policy.budget)
         guarded = count_appointments(self.sender.store)
         now = max(self._policy.fee_reserve, 2 * challenge * len(self.watch.at_work))
         many = challenge * max(0, guarded - AT_ONCE) * REST_PERCENT // 100

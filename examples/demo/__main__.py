@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import trio
 from ground import Ground, RealGround, open_real, open_simulated
-from real_node import RealNode, start_node
+from real_node import KINDS, RealNode, start_node
 from rich.console import Console
 from rich.table import Table
 from ring import act_three, build_ring
@@ -315,14 +315,15 @@ def main() -> int:
     """Play the demo in a temporary directory; return the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--evm", action="store_true", help="on a real node of Ethereum's")
-    arguments.add_argument("--rpc", help="with --evm: URL of a development node; default: anvil, which is started")
+    arguments.add_argument("--rpc", help="with --evm: URL of a development node that runs already")
+    arguments.add_argument("--node", choices=KINDS, help="with --evm: start this one; default: the first that is here")
     options = arguments.parse_args()
     console = Console(soft_wrap=True)
     wrong = False
     try:
         with (
             tempfile.TemporaryDirectory(prefix="tally-demo-") as folder,
-            start_node(console, options.rpc) if options.evm else nullcontext() as node,
+            start_node(console, options.rpc, options.node) if options.evm else nullcontext() as node,
         ):
             trio.run(run_demo, console, Path(folder), node)
     except* TallystickError as group:

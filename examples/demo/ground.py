@@ -16,8 +16,8 @@ from tallystick.channels.transport.retries import Jitter
 from tallystick.contracts import artifact
 from tallystick.sdk.bench.evm_node import open_evm_node
 from tallystick.sdk.bench.launcher import DriverProcesses, chain_run
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.port import Chain
 from tallystick.settlement.simulated.ledger import MINER
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
 

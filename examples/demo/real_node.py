@@ -1,27 +1,35 @@
-"""A real Ethereum node for `make demo-evm`: the one that is named, else anvil, which npm fetches if it is not there.
+"""A real Ethereum node for `make demo-evm`: the one that is named, else the first of these that can be had.
 
-Anvil's clock is set: four blocks in a second, each a second of chain time, so that one need not wait for windows as
+- anvil, of Foundry: here already, or fetched by npm.
+- py-evm, in pure Python: here already, or fetched by pip.
+
+Their clocks are set: four blocks in a second, each a second of chain time, so that one need not wait for windows as
 long as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from stage import Wrong
 
 from tallystick.settlement.testing.anvil import VERSION, find_anvil, start_anvil
+from tallystick.settlement.testing.pyevm.node import has_pyevm, start_pyevm
 
 BLOCK_SECONDS = 0.25
-"""Real seconds between anvil's blocks, which are a second apart in chain time."""
+"""Real seconds between blocks, which are a second apart in chain time."""
 
 PACKAGE = f"@foundry-rs/anvil@{VERSION}"
-NPM_SECONDS = 300
+LOCK = Path(__file__).resolve().parents[2] / "requirements-pyevm.lock"
+FETCH_SECONDS = 300
 
 
 class RealNode(NamedTuple):
@@ -33,30 +41,77 @@ class RealNode(NamedTuple):
     """Seconds after which the demo must be over."""
 
 
+class Kind(NamedTuple):
+    """A way to have a node."""
+
+    is_here: Callable[[], bool]
+    fetch: Callable[[Console], None]
+    """Tries to make it so."""
+    start: Callable[[], contextlib.AbstractContextManager[RealNode]]
+
+
 @contextlib.contextmanager
-def start_node(console: Console, url: str | None) -> Iterator[RealNode]:
-    """Give the node at `url`, or start anvil; raise Wrong if it is not there and cannot be fetched."""
+def start_node(console: Console, url: str | None, kind: str | None) -> Iterator[RealNode]:
+    """Give the node at `url`, or start one, of a `kind` of KINDS if that is said; raise Wrong if none can be had."""
     if url is not None:
         yield RealNode("a node", url, 600.0)
         return
-    if find_anvil() is None:
-        _fetch_anvil(console)
+    with KINDS[first_node(console, kind)].start() as node:
+        yield node
+
+
+def first_node(console: Console, kind: str | None) -> str:
+    """Return the first of KINDS that is here or can be fetched, or this `kind` if it is; raise Wrong otherwise."""
+    for name in KINDS if kind is None else (kind,):
+        if not KINDS[name].is_here():
+            KINDS[name].fetch(console)
+        if KINDS[name].is_here():
+            return name
+    raise Wrong(
+        f"there is no Ethereum node here, and none could be fetched: npm knows anvil ({PACKAGE}), pip knows py-evm "
+        f"({LOCK.name}). Or start a development node of your own, which gives coins for nothing, and name it: "
+        "python examples/demo --evm --rpc URL"
+    )
+
+
+@contextlib.contextmanager
+def _anvil() -> Iterator[RealNode]:
     with start_anvil("--hardfork", "osaka", "--block-time", str(BLOCK_SECONDS)) as anvil:
         anvil.ask("anvil_setBlockTimestampInterval", 1)
         yield RealNode(f"anvil ({anvil.ask('web3_clientVersion')})", anvil.url, 240.0)
 
 
+@contextlib.contextmanager
+def _pyevm() -> Iterator[RealNode]:
+    with start_pyevm("--block-time", str(BLOCK_SECONDS), "--step", "1") as url:
+        yield RealNode("py-evm, in pure Python,", url, 360.0)
+
+
 def _fetch_anvil(console: Console) -> None:
     npm = shutil.which("npm")
     if npm is not None:
-        console.print(f"anvil is not here: npm fetches it into node_modules/ ({PACKAGE})", highlight=False)
         quiet = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts")
-        command = [npm, "install", *quiet, PACKAGE]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=False, timeout=NPM_SECONDS)
-    if find_anvil() is None:
-        raise Wrong(
-            f"there is no Ethereum node here. Install Node, whose npm fetches anvil ({PACKAGE}); or start a "
-            "development node of your own, which gives coins for nothing, and name it: "
-            "python examples/demo --evm --rpc URL"
-        )
+        told = f"anvil is not here: npm fetches it into node_modules/ ({PACKAGE})"
+        _fetch(console, told, npm, "install", *quiet, PACKAGE)
+
+
+def _fetch_pyevm(console: Console) -> None:
+    wheels = ("--only-binary", ":all:") if sys.platform == "linux" else ()
+    quiet = ("--quiet", "--disable-pip-version-check", "--require-hashes", *wheels)
+    told = f"py-evm is not here: pip fetches it ({LOCK.name})"
+    _fetch(console, told, sys.executable, "-m", "pip", "install", *quiet, "--requirement", str(LOCK))
+    importlib.invalidate_caches()
+
+
+def _fetch(console: Console, told: str, *command: str) -> None:
+    """Run what fetches something; whether it did, is looked at afterwards."""
+    console.print(told, highlight=False)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False, timeout=FETCH_SECONDS)
+
+
+KINDS = {
+    "anvil": Kind(lambda: find_anvil() is not None, _fetch_anvil, _anvil),
+    "pyevm": Kind(has_pyevm, _fetch_pyevm, _pyevm),
+}
+"""By name, in the order in which they are tried: the faster one first."""

@@ -13,7 +13,7 @@ from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.router.forwarding.ports import NodeChannels
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.objects import NodeKey
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.port import Chain
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -49,12 +49,12 @@ from tallystick.sdk.daemon.garbage import look_rarely
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
 from tallystick.settlement.ethereum.evm.profiles import profile_of
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.port import Chain
 
 OPEN_HANDED = JammingLimits(general_slots=100, general_value=100, stranger=100, congestion_slots=0, congestion_value=0)
 """No place is kept from strangers."""

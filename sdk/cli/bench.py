@@ -122,6 +122,47 @@ def direct(
 
 
 @app.command()
+def compare(
+    against: Annotated[str, Option(help="The other revision: a commit, branch or tag of the repository.")],
+    only: Annotated[
+        list[str] | None,
+        Option(
+            "--class",
+            help="alone, awaited, submitted, bulk, locked, stream, channels-1000, network-2 or network-4; repeatable. "
+            "Default: all.",
+        ),
+    ] = None,
+    pairs: Annotated[int, Option(min=1, max=100, help="How often both are measured, in turn.")] = 5,
+    seconds: Annotated[float, Option(min=0.1, max=600, help="How long to measure each time.")] = 2.0,
+    repository: Annotated[Path | None, Option(help="A checkout with its history. Default: the current one.")] = None,
+    builds: Annotated[
+        Path | None, Option(help="Where to keep the other build for the next time. Default: it is not kept.")
+    ] = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """This build against another revision, which is built in a temporary environment; both in turn.
+
+    With --json, a line with an object for each class.
+
+    Example: tally bench compare --against HEAD~10 --class locked --pairs 5 --json
+    """
+    from rich.console import Console
+
+    from tallystick.sdk.bench.compare import COMPARED, compare_table, run_compare
+
+    if unknown := set(only or ()) - set(COMPARED):
+        raise BadParameter(f"unknown class {', '.join(sorted(unknown))}; known are {', '.join(COMPARED)}")
+    work = partial(run_compare, against, only or list(COMPARED), pairs, seconds, builds=builds)
+    results = _measure(partial(work, repository=repository or Path.cwd()), directory)
+    if as_json:
+        for result in results:
+            say_json(result)
+    else:
+        Console().print(compare_table(results))
+
+
+@app.command()
 def scale(
     channels: Annotated[
         str, Option(help="Numbers of channels of the hub to measure, separated by commas.")

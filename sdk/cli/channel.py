@@ -21,7 +21,16 @@ from tallystick.sdk.cli.options import (
     parse_peer,
 )
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, waiting_aloud
+from tallystick.sdk.cli.shell import (
+    ask_node,
+    example,
+    fail,
+    make_group,
+    print_result,
+    run_guarded,
+    telling_depth,
+    waiting_aloud,
+)
 from tallystick.sdk.cli.tables import show_channel, show_channels, show_policy, show_replay
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 
@@ -49,11 +58,15 @@ def open_(
     as_json: Json = False,
 ) -> None:
     """Open a channel with a peer; returns when it can be used."""
-    found = ask_node(
-        data,
-        lambda node: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
-    )
-    _show(found, as_json)
+
+    async def ask(node: ControlClient) -> ChannelInfo:
+        return await telling_depth(
+            node,
+            peer,
+            lambda: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
+        )
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command("list", epilog=example("channel list"))
@@ -102,7 +115,11 @@ def deposit(
     channel: ChannelArgument, amount: AmountArgument, wait: Wait = True, data: Data = None, as_json: Json = False
 ) -> None:
     """Add to this node's deposit; returns when the chain has confirmed it."""
-    _show(ask_node(data, lambda node: node.deposit(channel, amount, wait=wait)), as_json)
+
+    async def ask(node: ControlClient) -> ChannelInfo | None:
+        return await telling_depth(node, channel, lambda: node.deposit(channel, amount, wait=wait))
+
+    _show(ask_node(data, ask), as_json)
 
 
 @app.command(epilog=example("channel withdraw 3f9a 200000"))

@@ -158,10 +158,15 @@ def init(
     ] = "",
     confirmations: Annotated[
         int | None,
-        Option(min=1, help="Depth at which a block counts.", show_default="3; on a real chain, by --at-risk"),
+        Option(
+            min=1, help="Depth at which a block counts, at the least.", show_default="3; on a real chain, by --at-risk"
+        ),
     ] = None,
     at_risk: Annotated[
-        int, amount_option(help="On a real chain: what a reorganisation could take, in the chain's coin.")
+        int,
+        amount_option(
+            help="On a real chain: what any lock may be worth, in the chain's coin; deposits count by their own worth."
+        ),
     ] = 10**18,
     challenge_period: Annotated[int, Option(min=1, help="Seconds that a unilateral close can be challenged.")] = 86_400,
     challenge_period_max: Annotated[

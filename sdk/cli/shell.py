@@ -127,6 +127,33 @@ async def _tell(node: ControlClient, name: str, meanwhile: str) -> None:
         say(f"tally: the peer {usable[0].peer} is away; waiting for it. {meanwhile}", err=True)
 
 
+async def telling_depth(node: ControlClient, peer: str, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do something on chain with a peer; say on stderr meanwhile how deep it is, and how deep it must be."""
+    import trio
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_tell_depth, node, peer.partition("@")[0].lower())
+        result = await work()
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def _tell_depth(node: ControlClient, named: str) -> None:
+    import trio
+
+    from tallystick.sdk.cli.tables import depth_line
+
+    said = set[str]()
+    while True:
+        await trio.sleep(SILENT_SECONDS)
+        for channel in await node.channels():
+            if channel.id.startswith(named) or channel.peer == named:
+                line = f"tally: channel {channel.id[:8]} is {channel.phase}: {depth_line(channel)}"
+                if depth_line(channel) and line not in said:
+                    say(line, err=True)
+                    said.add(line)
+
+
 def print_result(found: Result, as_json: bool, to_people: Callable[[Result], None]) -> None:
     """Print a result: as JSON for programs, or as people read it."""
     if as_json:

@@ -11,7 +11,7 @@ from tallystick.channels.words import plain
 from tallystick.sdk.cli.screen import facts, say, show_table, warn
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 from tallystick.sdk.control.network_views import ForwardInfo, GraphInfo, InvoiceInfo, PaymentInfo, PolicyInfo
-from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
+from tallystick.sdk.control.views import Awaited, ChannelInfo, IncomingInfo, NodeInfo, PeerInfo, StreamInfo
 
 if TYPE_CHECKING:
     from tallystick.channels.session.recording.document import ChannelState
@@ -68,10 +68,29 @@ def show_channel(channel: ChannelInfo) -> None:
             "challenge": f"{channel.challenge_period} s",
         }
     )
+    if why := depth_line(channel):
+        say(f"It waits: {why}.")
+
+
+def depth_line(channel: ChannelInfo) -> str:
+    """Return in words which confirmations a channel waits for, this node's or its peer's; empty if none."""
+    if (awaited := channel.awaited) is not None:
+        return f"{_depth(awaited)}, as {amount_in(channel.asset, awaited.at_risk)} could be lost to a reorganisation"
+    if channel.uncounted:
+        amount = amount_in(channel.asset, channel.uncounted)
+        return f"its peer does not count {amount} of ours yet, and may want more confirmations than we do"
+    return ""
+
+
+def _depth(awaited: Awaited) -> str:
+    if awaited.wanted is None:
+        return f"{awaited.seen} confirmations, until the chain calls it final"
+    return f"{awaited.seen} of {awaited.wanted} confirmations"
 
 
 def _phase(channel: ChannelInfo) -> str:
-    return f"{channel.phase}, about to close" if channel.closing else channel.phase
+    phase = f"{channel.phase}, about to close" if channel.closing else channel.phase
+    return phase if channel.awaited is None else f"{phase}, {_depth(channel.awaited)}"
 
 
 def show_channels(channels: list[ChannelInfo]) -> None:

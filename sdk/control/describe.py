@@ -54,7 +54,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
     view, (own, peers) = handle.view, handle.balances
     channel = view.channel
     sent, received = handle.payments
-    mine, other = channel.side, channel.peer_side
+    mine, other, awaited = channel.side, channel.peer_side, handle.awaited
     return views.ChannelInfo(
         id=handle.id.hex(),
         peer=bytes(handle.peer).hex(),
@@ -73,6 +73,8 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         payments_received=received,
         challenge_period=channel.terms.challenge_period,
         closing=handle.closing,
+        awaited=None if awaited is None else views.Awaited(awaited.seen, awaited.wanted, awaited.at_risk),
+        uncounted=max(0, channel.funding(mine) - view.funding) if view.ready and handle.phase is Phase.OPEN else 0,
     )
 
 

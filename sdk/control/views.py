@@ -149,6 +149,17 @@ class NodeInfo(msgspec.Struct, frozen=True):
     """Of the newest payment that was received in a channel: `incoming` goes on behind it."""
 
 
+class Awaited(msgspec.Struct, frozen=True):
+    """What the chain shows of a channel, and does not count yet: a reorganisation could take it away."""
+
+    seen: kinds.Sum
+    """Confirmations so far; 1: it is in the newest block."""
+    wanted: kinds.Sum | None
+    """Confirmations at which it counts; null: it counts once the chain calls its block final."""
+    at_risk: kinds.Sum
+    """What could be lost with it: the more, the deeper it has to be."""
+
+
 class ChannelInfo(msgspec.Struct, frozen=True):
     """A channel. Pairs are (own, peer's)."""
 
@@ -171,6 +182,10 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     """Whether a close with the peer's consent is under way: nothing new is taken."""
     receivable: kinds.Sum = 0
     """What the peer could pay now, as far as this side knows."""
+    awaited: Awaited | None = None
+    """What is on chain (an opening, a deposit, an end) and has too few confirmations yet; null if all counts."""
+    uncounted: kinds.Sum = 0
+    """What counts as put in by this node, and not by its peer yet, which may wait for more confirmations."""
 
 
 class PaymentMade(msgspec.Struct, frozen=True):

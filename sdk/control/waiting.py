@@ -71,7 +71,11 @@ def _digits(name: str) -> str:
 def _lacking(channel: ChannelInfo, spendable: int, receivable: int) -> str:
     """Return in words what a channel lacks, nothing if it is as it should be."""
     if channel.phase != "open":
-        return f"is {channel.phase}"
+        awaited = channel.awaited
+        if awaited is None:
+            return f"is {channel.phase}"
+        wanted = "finality" if awaited.wanted is None else awaited.wanted
+        return f"is {channel.phase}, with {awaited.seen} confirmations of {wanted}"
     if not channel.connected:
         return "has a peer that is not connected"
     if channel.spendable < spendable:

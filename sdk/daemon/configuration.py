@@ -24,6 +24,7 @@ from tallystick.router.pathfinding.kernels import compilable
 from tallystick.sdk.daemon.keystore import write_new
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node import places
+from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep, TokenDepth
 
 T = TypeVar("T")
 
@@ -57,8 +58,16 @@ listen = {listen}
 # when listening on every interface. Empty: where it listens, if others can reach that (never 0.0.0.0 or loopback).
 announce_address = {announce_address}
 
-# Depth at which a block's word on funds counts: 1 is the newest block. More is slower and safer.
+# Depth at which a block's word counts, at the least: 1 is the newest block. More is slower and safer. Locks and their
+# secrets count by it, whatever they are worth.
 confirmations = {confirmations}
+
+# Deposits, openings and ends of channels have to be deeper where more is at risk: on a real chain as docs/evm.md says
+# ([] here), or as this list says, of pairs [amount in the coin's smallest unit, depth], in order. What is more than the
+# last amount counts once the chain calls its block final. In tokens token_confirmations counts for any amount; 0: the
+# last depth of the list. A token's own table, below, goes before.
+depths = {depths}
+token_confirmations = {token_confirmations}
 
 # Seconds of chain time that a unilateral close of the channels opened here can be challenged.
 challenge_period = {challenge_period}
@@ -94,7 +103,8 @@ compiled = {compiled}
 # assets, few may pend with a peer, as each may cost a claim on chain), and comes first where room is short. All
 # amounts are in the asset's smallest unit. base_fee (0), fee_ppm (as above) and minimum (1) are what is asked for
 # carrying payments, part_min (1000) is the smallest part that a payment is split into, fee_units (0) is what a payment
-# may cost besides 5 %.
+# may cost besides 5 %. confirmations (0: token_confirmations) is the depth at which deposits in it count; or else
+# unit_worth is what its smallest unit is worth in the coin's smallest units: then they count as that much of the coin.
 # [assets.0x70…70]
 # base_fee = 2
 {assets}"""
@@ -108,6 +118,8 @@ class AssetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     minimum: int = 1
     part_min: int = 1_000
     fee_units: int = 0
+    confirmations: int = 0
+    unit_worth: float = 0.0
 
     def policy(self, fee_ppm: int) -> ForwardingPolicy:
         """Return what is asked for carrying payments in this asset; `fee_ppm` is for where the table names none."""
@@ -126,6 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str = DEFAULT_LISTEN
     announce_address: str = ""
     confirmations: int = 3
+    depths: tuple[tuple[int, int], ...] = ()
+    token_confirmations: int = 0
     challenge_period: int = 86_400
     challenge_period_max: int = Policy().challenge_period_max
     history: int = -1
@@ -157,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for of, policy in policies.items():
             if flaw := policy.flaw():
                 raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
+        _ = self.depth_policy
         for url in (self.chain_url, *self.rpc):
             if not re.match(r"https?://[^/\s]", url):
                 raise ConfigurationError(
@@ -188,6 +203,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def asset_settings(self) -> dict[Address, AssetSettings]:
         """The tables of `assets`, by their contracts' 20 bytes."""
         return {parse_address(asset, "an asset"): found for asset, found in self.assets.items()}
+
+    @property
+    def depth_policy(self) -> DepthPolicy:
+        """How deep what moves money has to be; raise ConfigurationError if that makes no sense."""
+        try:
+            return DepthPolicy(
+                ladder=tuple(DepthStep(worth=worth, blocks=blocks) for worth, blocks in self.depths) or None,
+                token_confirmations=self.token_confirmations,
+                tokens={
+                    asset: TokenDepth(confirmations=found.confirmations, unit_worth=found.unit_worth)
+                    for asset, found in self.asset_settings.items()
+                },
+            )
+        except InvalidInput as error:
+            raise ConfigurationError(f"depths, token_confirmations, assets: {error}") from error
 
     @property
     def contract_address(self) -> Address:

@@ -28,10 +28,10 @@ from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
-from tallystick.settlement.chain import Chain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
+from tallystick.settlement.port import Chain
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -51,6 +51,7 @@ def node_config(settings: Settings) -> Config:
         listen=settings.place,
         announce_address=settings.announce_address,
         confirmations=settings.confirmations,
+        depths=settings.depth_policy,
         challenge_period=settings.challenge_period,
         start_block=settings.start_block,
         channels=Policy(

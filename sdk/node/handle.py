@@ -40,7 +40,8 @@ from tallystick.channels.storage.schema import payment_of, sent_with
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.rolling import RollingStream
 from tallystick.sdk.node.streams import IncomingStream, NodeContext, OutgoingStream, open_stream
-from tallystick.settlement.chain import DepositCall
+from tallystick.settlement.chain import GONE, DepositCall
+from tallystick.settlement.enforcement.depths import DepthAwaited
 
 
 class ChannelHandle:
@@ -88,6 +89,12 @@ class ChannelHandle:
         """Whether a cooperative close was asked for, by either side: it takes nothing new, and ends soon."""
         channel = self.view.channel
         return channel.phase in (Phase.OPEN, Phase.FROZEN) and channel.shutdown is not CloseInitiator.NONE
+
+    @property
+    def awaited(self) -> DepthAwaited | None:
+        """What of the channel the chain shows, and is not deep enough to count yet; None if all counts."""
+        following = self._context.onchain.following
+        return following.depths.awaited(self.view.channel)
 
     @property
     def balances(self) -> tuple[int, int]:
@@ -340,11 +347,18 @@ class ChannelHandle:
         def ended() -> bool:
             nonlocal offered
             offered = offered or self.phase is Phase.FROZEN
-            return self.phase not in (Phase.OPEN, Phase.FROZEN) or (offered and self.phase is Phase.OPEN)
+            waits = (Phase.OPEN, Phase.FROZEN, Phase.CLOSED) if self._is_gone_at_head() else (Phase.OPEN, Phase.FROZEN)
+            return self.phase not in waits or (offered and self.phase is Phase.OPEN)
 
         await self._context.until(ended)
         if self.phase is Phase.OPEN:
             raise _offer_died("cooperative close")
+
+    def _is_gone_at_head(self) -> bool:
+        """Whether the newest block has nothing of the channel left, however shallow that is."""
+        index = self._context.onchain.index
+        view = index.view(self.id, index.head_number)
+        return view is not None and view.status == GONE
 
     async def force_close(self) -> None:
         """Close without the peer: freezes the channel for good, then takes the challenge period. Returns when stored.

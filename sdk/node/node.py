@@ -50,12 +50,13 @@ from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.streams import NodeContext
 from tallystick.sdk.node.towers import TowerManager
 from tallystick.sdk.node.whereabouts import Whereabouts
-from tallystick.settlement.chain import Chain, OpenCall
+from tallystick.settlement.chain import OpenCall
 from tallystick.settlement.enforcement.claims import close_keys
 from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.enforcement.onchain import OnChain
 from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import FollowerStatistics, Step
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
 
@@ -155,6 +156,7 @@ class Node:
                 engine=self.engine,
                 policy=config.duties,
                 confirmations=config.confirmations,
+                depths=config.depths,
                 start_block=config.start_block,
                 close_key=close_key,
                 rng=rng,

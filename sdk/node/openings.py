@@ -29,8 +29,9 @@ from tallystick.channels.session.effects import OpenRequested
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.sdk.node.options import Config
-from tallystick.settlement.chain import OPEN, Chain, OpenCall
+from tallystick.settlement.chain import OPEN, OpenCall
 from tallystick.settlement.enforcement.onchain import OnChain
+from tallystick.settlement.port import Chain
 
 ANSWER_SECONDS = 30.0
 """How long a peer may take to answer an opening."""

@@ -15,6 +15,7 @@ from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.objects import MARGIN_MAX
 from tallystick.sdk.node.places import check_announced
 from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.depths import DepthPolicy
 from tallystick.watchtower.client import ClientPolicy
 
 Port = Annotated[int, Whole(0, 65_535)]
@@ -33,7 +34,9 @@ class Config(Options, frozen=True, kw_only=True):
     """What the network is told as this node's address, <host>:<port>; empty: where it listens, if others can reach
     that. Never a wildcard, and loopback only where every known peer is on loopback, too (`places`)."""
     confirmations: Depth = 3
-    """Depth (1: in the head block) at which the chain's word on funds counts."""
+    """Depth (1: in the head block) at which the chain's word counts, at the least."""
+    depths: DepthPolicy = DepthPolicy()
+    """How deep deposits, openings and ends of channels must be, by what is at risk: as the chain's profile says."""
     challenge_period: Period = 86_400
     """Of the channels that this node opens."""
     channels: Policy = Policy()

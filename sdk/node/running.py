@@ -24,7 +24,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.sqlite import SCHEMAS
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import said_by_settlement
 
 

@@ -17,17 +17,9 @@ from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.storage.tables import Row, TableQuery
-from tallystick.settlement.chain import (
-    Block,
-    Call,
-    Chain,
-    ContractChannel,
-    Header,
-    History,
-    SignedCall,
-    TransactionReceipt,
-)
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
+from tallystick.settlement.port import Chain, ChainFigures, Charge
 
 STORE, SEND, RECEIVE, SUBMIT = "store", "send", "receive", "submit"
 """The kinds of effects."""
@@ -201,6 +193,11 @@ class GatedChain:
         """Address of the adjudicator."""
         return self._chain.contract
 
+    @property
+    def figures(self) -> ChainFigures:
+        """What is known of the chain before it is asked."""
+        return self._chain.figures
+
     async def _reach(self) -> Chain:
         await trio.lowlevel.checkpoint()
         if self.down or self._gate.dead:
@@ -223,14 +220,22 @@ class GatedChain:
         """Return what is known of blocks that stay."""
         return await (await self._reach()).history(first)
 
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        return await (await self._reach()).final_number()
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
         await (await self._reach()).wait(known)
         await self._reach()
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+    async def charge(self, account: Address, call: Call) -> Charge:
+        """Return what a transaction is to be given."""
+        return await self._chain.charge(account, call)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return a call as a transaction."""
-        return await self._chain.sign(key, call, nonce, price, tip)
+        return await self._chain.sign(key, call, nonce, price, tip, gas)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction."""
@@ -254,6 +259,10 @@ class GatedChain:
     async def fee_price(self) -> int:
         """Return the price at which transactions are mined soon."""
         return await (await self._reach()).fee_price()
+
+    async def data_price(self) -> int:
+        """Return what a byte of a transaction costs."""
+        return await self._chain.data_price()
 
     async def balance(self, account: Address, asset: Address) -> int:
         """Return what the account holds."""

@@ -40,8 +40,9 @@ from tallystick.sdk.node.running import open_node
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.testing.audit import Audit
 from tallystick.sdk.testing.gates import Gate, GatedChain, GatedNetwork, GatedStore, Hooks
-from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.port import Chain
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.testing.local import LocalChain

@@ -19,7 +19,6 @@ from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.enforcement.owings import Owings
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.ethereum.transactions import GAS, gas_of
 from tallystick.settlement.following.checked import Market
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.sending.fee_account import LOOK_EVERY, FeeAccount, FundsAndDuties
@@ -47,7 +46,7 @@ class Account:
             raise InsufficientFunds(f"{account} holds {held} of {_named(asset)}, not {amount}")
         approve = (ApproveCall,) if asset != NATIVE else ()
         price = self._market.price or await self._node.chain.fee_price()
-        fee = sum(GAS[call] for call in (*calls, *approve)) * price
+        fee = sum(self._market.tariff.fee_of(call, price) for call in (*calls, *approve))
         coins = held - amount if asset == NATIVE else await self._node.chain.balance(self._address, NATIVE)
         if coins < max(1, fee):
             raise InsufficientFunds(
@@ -104,7 +103,9 @@ class Account:
         """Take a call on as an obligation; return its id and what to commit. `brings`: what it brings in."""
         identifier = f"{name}:{self._node.rng.getrandbits(64):016x}"
         asset, moved = moved_by(call)
-        budget = duty_budget(asset, max(moved, brings), gas_of(call), self._market.price, self._node.policy)
+        price = self._market.price
+        fee = None if price is None else self._market.tariff.fee(call, price + 1)
+        budget = duty_budget(asset, max(moved, brings), fee, self._node.policy)
         obligation = Obligation(id=identifier, call=call, purpose=name, budget=budget, channel=channel)
         return identifier, self._sender.require(obligation)
 
@@ -195,7 +196,8 @@ class Account:
         """Tell, for ever, when the account holds less than what may be due costs; raise nothing."""
         account = FeeAccount(self._address)
         while True:
-            need = fee_need(self._node.views.channels, self._market.price, self._node.policy)
+            market = self._market
+            need = fee_need(self._node.views.channels, market.price, market.tariff, self._node.policy)
             with contextlib.suppress(ChainError, ChainUnavailable):  # that has alarms of its own
                 held = await self._node.chain.balance(self._address, NATIVE)
                 account, alarm = account.look(FundsAndDuties(held, need))

@@ -18,7 +18,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.arguments import Options
 from tallystick.settlement.chain import ChallengeCall, CloseCall, RedeemCall, SettleCall
 from tallystick.settlement.contract.verdicts import verdict_of
-from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
+from tallystick.settlement.port import Tariff
 from tallystick.settlement.sending.fee_account import at_one_time
 
 ORDINARY = 3
@@ -50,13 +50,13 @@ class DutyPolicy(Options, frozen=True, kw_only=True):
     """How long a peer may leave a lock unpaid that the chain shows to be ours before the channel is closed over it."""
 
 
-def is_worth(asset: Address, stake: int, gas: int, price: int | None, policy: DutyPolicy) -> bool:
-    """Whether claiming `stake` is worth its fee. If no price is known, it is."""
-    if price is None or policy.worth_percent == 0:
+def is_worth(asset: Address, stake: int, fee: int | None, policy: DutyPolicy) -> bool:
+    """Whether claiming `stake` is worth its fee. If that is not known, it is."""
+    if fee is None or policy.worth_percent == 0:
         return True
     if asset != NATIVE:
-        return gas * price <= policy.token_budget
-    return 100 * stake >= policy.worth_percent * gas * price
+        return fee <= policy.token_budget
+    return 100 * stake >= policy.worth_percent * fee
 
 
 def claim_budget(asset: Address, stake: int, policy: DutyPolicy) -> int:
@@ -66,31 +66,48 @@ def claim_budget(asset: Address, stake: int, policy: DutyPolicy) -> int:
     return min(policy.budget, policy.token_budget if asset != NATIVE else 100 * stake // policy.worth_percent)
 
 
-def duty_budget(asset: Address, stake: int, gas: int, market: int | None, policy: DutyPolicy) -> int:
-    """Return what may be spent on what has to be done, or is wanted, if `stake` of the asset depends on it."""
-    ordinary = policy.budget_floor if market is None else min(ORDINARY * gas * (market + 1), policy.budget_floor)
+def duty_budget(asset: Address, stake: int, fee: int | None, policy: DutyPolicy) -> int:
+    """Return what may be spent on what has to be done, or is wanted, if `stake` of the asset depends on it.
+
+    `fee` is what it costs at a unit of price above the market's, None if that is not known.
+    """
+    ordinary = policy.budget_floor if fee is None else min(ORDINARY * fee, policy.budget_floor)
     share = policy.token_budget if asset != NATIVE else policy.stake_percent * stake // 100
     return min(policy.budget, max(share, ordinary))
 
 
-def fee_need(channels: Iterable[Channel], market: int | None, policy: DutyPolicy) -> int:
+def fee_need(channels: Iterable[Channel], market: int | None, tariff: Tariff, policy: DutyPolicy) -> int:
     """Return what the account should hold for what may be due in these channels, 0 if there are none on chain."""
     certain: list[int] = []
     possible: list[int] = []
     for channel in channels:
         if channel.phase in (Phase.OPENING, Phase.GONE):
             continue
-        (certain if channel.phase in _ENDING else possible).append(_cost(channel, market, policy))
+        (certain if channel.phase in _ENDING else possible).append(_cost(channel, max(1, market or 0), tariff, policy))
     return at_one_time(certain, possible)
 
 
-def _cost(channel: Channel, market: int | None, policy: DutyPolicy) -> int:
-    """Return what ending a channel alone costs, with what its locks take; no more than the node would pay for it."""
+def redeems_fee(channel: Channel, price: int, tariff: Tariff) -> int:
+    """Return what it costs to have the pending locks of a settled channel decided, in both simplices."""
     locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
-    steps = [GAS[CloseCall], GAS[ChallengeCall], GAS[SettleCall]]
-    steps += [2 * GAS[RedeemCall] + LOCK_GAS * locks] if locks else []
+    return tariff.fee_of(RedeemCall, price, locks) + tariff.fee_of(RedeemCall, price)
+
+
+def _cost(channel: Channel, price: int, tariff: Tariff, policy: DutyPolicy) -> int:
+    """Return what ending a channel alone costs, with what its locks take; no more than the node would pay for it."""
+    asset, stake = channel.terms.asset, max(0, channel.balances()[channel.side])
+    fees, dearer = _steps(channel, price, tariff), _steps(channel, price + 1, tariff)
+    return sum(
+        min(MARGIN * fee, duty_budget(asset, stake, above, policy)) for fee, above in zip(fees, dearer, strict=True)
+    )
+
+
+def _steps(channel: Channel, price: int, tariff: Tariff) -> list[int]:
+    """Return what each step costs by which a channel is ended alone, if a unit of gas costs `price`."""
+    fees = [tariff.fee_of(kind, price) for kind in (CloseCall, ChallengeCall, SettleCall)]
+    if channel.theirs.simplex.locks or channel.newest.locks:
+        fees.append(redeems_fee(channel, price, tariff))
     for known in channel.secrets:
         lock = channel.theirs.simplex.lock(known.lock)
-        steps += [gas_of(verdict_of(lock).registration(lock, known.secret))] if lock is not None else []
-    price, stake = max(1, market or 0), max(0, channel.balances()[channel.side])
-    return sum(min(MARGIN * gas * price, duty_budget(channel.terms.asset, stake, gas, price, policy)) for gas in steps)
+        fees += [tariff.fee(verdict_of(lock).registration(lock, known.secret), price)] if lock is not None else []
+    return fees

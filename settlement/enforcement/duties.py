@@ -51,9 +51,10 @@ from tallystick.settlement.chain import (
     WithdrawCall,
 )
 from tallystick.settlement.contract.verdicts import verdict_of
-from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth
+from tallystick.settlement.enforcement.budgets import DutyPolicy, claim_budget, duty_budget, is_worth, redeems_fee
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.ethereum.transactions import GAS, LOCK_GAS, gas_of
+from tallystick.settlement.ethereum.transactions import TARIFF
+from tallystick.settlement.port import Tariff
 from tallystick.settlement.sending.obligations import Duty, Obligation, ObligationStatus
 
 T = TypeVar("T")
@@ -110,6 +111,12 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """Not of the chain: the states that stand and that we have left behind, by side."""
     lowest: int | None = None
     """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
+    tariff: Tariff = TARIFF
+    """What calls take on this chain; unless told otherwise, what the simulated ledger charges."""
+
+    def worth_of(self, call: Call) -> int | None:
+        """Return the fee against which a claim's worth is held, None if it is not known."""
+        return None if self.lowest is None else self.tariff.fee(call, self.lowest)
 
 
 def duties(
@@ -146,7 +153,8 @@ def _budget(channel: Channel, duty: _Step, situation: ChannelOnChain, policy: Du
     asset = channel.terms.asset
     if duty.claim:
         return max(1, claim_budget(asset, duty.stake, policy))
-    return max(1, duty_budget(asset, duty.stake, gas_of(duty.call), situation.market, policy))
+    fee = None if situation.market is None else situation.tariff.fee(duty.call, situation.market + 1)
+    return max(1, duty_budget(asset, duty.stake, fee, policy))
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -233,7 +241,7 @@ def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> 
         locks = settled_locks(channel, situation, sender) if pot else ()
         if locks and all(_decided(lock, situation, situation.now) for lock in locks):
             call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
-            if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+            if is_worth(channel.terms.asset, stake, situation.worth_of(call), policy):
                 detail = f":{sender}:{locks_root(locks).hex()[:8]}"
                 yield _Step(Duty.REDEEM, call, stake, detail, claim=True)
 
@@ -293,9 +301,9 @@ def _left(locks: tuple[Lock, ...], situation: ChannelOnChain, time: int, root: b
     return ()
 
 
-def claim_fee(market: int | None, policy: DutyPolicy) -> int:
+def claim_fee(market: int | None, tariff: Tariff, policy: DutyPolicy) -> int:
     """Return below what worth a secret is not claimed, in the native coin: 0 if all are, or no price is known."""
-    return policy.worth_percent * GAS[RegisterSecretCall] * (market or 0) // 100
+    return policy.worth_percent * tariff.fee_of(RegisterSecretCall, market) // 100 if market else 0
 
 
 def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> bool:
@@ -308,9 +316,9 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
         for time, proof in [situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))]
         if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
     ]
-    locks = len(channel.theirs.simplex.locks) + len(channel.newest.locks)
-    gas = GAS[CloseCall] + GAS[SettleCall] + 2 * GAS[RedeemCall] + LOCK_GAS * locks
-    return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), gas, situation.market, policy)
+    tariff, price = situation.tariff, situation.market
+    fee = tariff.fee_of(CloseCall, price) + tariff.fee_of(SettleCall, price) + redeems_fee(channel, price, tariff)
+    return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), fee, policy)
 
 
 def _due(lock: Lock, registered: int) -> int:
@@ -346,5 +354,5 @@ def _claim(
         return
     gain = worth(lock, proof) - (worth(lock, known[1]) if known is not None else 0)
     call, stake = verdict.registration(lock, proof), max(gain, situation.at_stake.get(lock.puzzle, 0))
-    if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):
+    if gain > 0 and is_worth(channel.terms.asset, stake, situation.worth_of(call), policy):
         yield _Step(_REGISTRATIONS[type(call)], call, stake, detail + verdict.mark(proof), lock.expiry, claim=True)

@@ -20,6 +20,7 @@ from tallystick.channels.storage.older import older_state
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import CLOSED, GONE, SETTLED, ContractChannel
 from tallystick.settlement.enforcement.claims import amounts_at_stake, pending_puzzles
+from tallystick.settlement.enforcement.depths import counted
 from tallystick.settlement.enforcement.duties import OFFERS, ChannelOnChain, duties, held_locks, is_moot, must_close
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode
 from tallystick.settlement.following.follower import BlockAdded, Step
@@ -27,6 +28,7 @@ from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import Obligation
 from tallystick.settlement.sending.sender import Sender
 
+_AGREED = (Phase.OPEN, Phase.FROZEN, Phase.CLOSING)
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
 
@@ -38,6 +40,7 @@ class Enforcer:
         self._engine = node.engine
         self._following = following
         self._index = following.index
+        self._depths = following.depths
         self._sender = sender
         self._told: set[ChannelId] = set()
         self._left_behind: dict[tuple[ChannelId, int, int], OlderState | None] = {}
@@ -99,24 +102,28 @@ class Enforcer:
         if channel.phase is Phase.GONE:
             return
         head, final = self._at_head(identity), self._index.view(identity, self._following.final_number)
+        relied = self._depths.look(channel)
         if head is not None and head.terms != channel.terms:
             if identity not in self._told:
                 self._told.add(identity)
                 text = f"channel {identity.hex()[:8]} was opened on other terms than agreed: it is not used"
                 self._node.alarm(Alarm(AlarmKind.OTHER_TERMS, text))
             return
-        if final is not None and channel.phase is not Phase.SETTLED:
-            self._engine.apply(identity, FundingConfirmed(final.deposits, final.withdrawn))
+        if final is not None and channel.phase is not Phase.SETTLED and (relied or channel.phase is not Phase.OPENING):
+            self._engine.apply(identity, FundingConfirmed(counted(channel, relied, final), final.withdrawn))
         # Who lost data must never close, not even in place of a close that left the chain, however deep it was: it
         # goes on recovering until the settlement stays, for which a window of challenges had to pass.
         lost = self._phase(identity) is Phase.RECOVERING
-        closed, statuses = (final, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
+        closed, statuses = (relied, (SETTLED,)) if lost else (head, (CLOSED, SETTLED))
         if closed is not None and closed.status in statuses and self._phase(identity) not in _CLOSED_PHASES:
             self._engine.apply(identity, PhaseReached(Phase.CLOSED))
         if final is not None and final.status == SETTLED and self._phase(identity) is Phase.CLOSED:
             self._engine.apply(identity, PhaseReached(Phase.SETTLED))
-        if final is not None and final.status == GONE and self._phase(identity) is not Phase.OPENING:
+        if relied is not None and relied.status == GONE and self._phase(identity) is not Phase.OPENING:
             self._engine.apply(identity, PhaseReached(Phase.GONE))
+        elif final is not None and final.status == GONE and self._phase(identity) in _AGREED:
+            # not for good yet: but its offer must not seem to have died unmined, and nothing is signed for it any more
+            self._engine.apply(identity, PhaseReached(Phase.CLOSED))
 
     def _phase(self, channel: ChannelId) -> Phase:
         return self._engine.views.channel(channel).phase
@@ -152,7 +159,7 @@ class Enforcer:
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
-            if self._index.view(identity, self._following.final_number) == contract:  # what made one moot is final
+            if self._depths.relied(channel)[0] == contract:  # what made one moot stays
                 names = {obligation.id for obligation in due}
                 for waiting in unfinished.get(identity, ()):
                     if is_moot(waiting, names):
@@ -185,8 +192,9 @@ class Enforcer:
         redeemed = (self._index.redeems(channel.id, 0), self._index.redeems(channel.id, 1))
         claims = self._engine.views.claims(channel.id)
         market = self._following.market
+        prices = (market.lowest, market.tariff)
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, market.lowest
+            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

@@ -5,6 +5,7 @@ One block is one commit: its events, what the node makes of them, and the positi
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -19,15 +20,17 @@ from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
-from tallystick.settlement.chain import Chain, Header
+from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import time_left
+from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain, Market
 from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
+from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
 
 BEHIND_SECONDS = int(BOUND)
@@ -62,6 +65,9 @@ class EnforcingNode:
     engine: Engine
     policy: DutyPolicy
     confirmations: int
+    """Depth at which anything counts."""
+    depths: DepthPolicy
+    """How deep has to be what moves money."""
     start_block: int
     close_key: Callable[[Channel], bytes]
     """Returns what opens a channel's `close_hash` (`claims.close_keys`)."""
@@ -126,6 +132,7 @@ class ChainFollowing:
         store, chain, rechecked = node.engine.writer.store, node.chain, max(RECHECKED, node.confirmations)
         followed = read_followed(store, chain.chain_id, node.start_block, rechecked)
         self.index = ChainIndex(node.engine.key.address, store, followed.position)
+        self.depths = Depths(self.index, chain.figures.depths, node.depths, node.confirmations)
         self.follower = Follower(
             chain, followed, self._on_step, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
         )
@@ -178,6 +185,8 @@ class ChainFollowing:
             nursery.start_soon(self.follower.run)
             nursery.start_soon(self._watch)
             nursery.start_soon(self._watch_market)
+            if self.depths.has_ladder:
+                nursery.start_soon(self._watch_final)
 
     async def _watch(self) -> None:
         """Tell the owner when the chain is not followed, in time for what is at stake."""
@@ -203,6 +212,14 @@ class ChainFollowing:
                 self._node.alarm(Alarm(AlarmKind.PRICE_UNKNOWN, f"{text} may offer too little or too much"))
                 told, times = now, times + 1
             await trio.sleep(PRICE_AGAIN.after(times, self._node.rng.random))
+
+    async def _watch_final(self) -> None:
+        """Ask with every block which ones are final, while something waits for that. An old answer has to do."""
+        while True:
+            await self._block.wait()
+            if self.depths.asks_for_finality:
+                with contextlib.suppress(ChainUnavailable, ChainError):
+                    self.depths.final = await self._node.chain.final_number()
 
     async def _ask_market(self) -> bool:
         """Ask once; return whether there was an answer."""

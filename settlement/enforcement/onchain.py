@@ -20,7 +20,7 @@ from tallystick.settlement.enforcement.enforcer import Enforcer
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode, SameChain
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.index import EventsSeen
-from tallystick.settlement.sending.obligations import SendingPolicy
+from tallystick.settlement.sending.policy import policy_for
 from tallystick.settlement.sending.sender import Sender
 
 
@@ -41,7 +41,7 @@ class OnChain:
             commit=node.engine.writer.commit,
             alarm=node.alarm,
             jitter=node.rng.random,
-            policy=SendingPolicy(confirmations=node.confirmations),
+            policy=policy_for(node.chain.figures, node.confirmations),
             judge=judge,
         )
         self.enforcer = Enforcer(node, self.following, self.sender)
@@ -63,7 +63,7 @@ class OnChain:
     @property
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
-        return claim_fee(self.following.market.price, self._policy)
+        return claim_fee(self.following.market.price, self.following.market.tariff, self._policy)
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         moments = self.enforcer.on_step(step, seen)

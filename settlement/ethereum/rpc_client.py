@@ -24,7 +24,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
 from tallystick.settlement.ethereum.http import NodeClient, make_client, post
@@ -38,7 +38,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_receipt,
     to_hex,
 )
-from tallystick.settlement.ethereum.transactions import sign_call, transaction_hash
+from tallystick.settlement.ethereum.transactions import FIGURES, gas_of, sign_call, transaction_hash
 from tallystick.settlement.ethereum.views import (
     ALLOWANCE,
     BALANCE_OF,
@@ -48,6 +48,7 @@ from tallystick.settlement.ethereum.views import (
     SECRET_TIME,
     decode_channel,
 )
+from tallystick.settlement.port import Chain, ChainFigures, Charge
 
 T = TypeVar("T")
 
@@ -127,6 +128,10 @@ class RpcChain(Chain):
     def contract(self) -> Address:
         return self._at.contract
 
+    @property
+    def figures(self) -> ChainFigures:
+        return FIGURES
+
     def __repr__(self) -> str:
         return f"<RpcChain {self.chain_id} at {self._node.url}>"
 
@@ -158,7 +163,10 @@ class RpcChain(Chain):
         """Return once the head's hash differs from `known`, or after WAIT seconds."""
         await self._node.call("tally_waitHead", to_hex(known), quantity(WAIT), timeout=WAIT + TIMEOUT)
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+    async def charge(self, account: Address, call: Call) -> Charge:
+        return Charge(gas_of(call))
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         return SignedCall(sign_call(key, self.chain_id, self.contract, call, nonce, price), price)
 
     async def submit(self, raw: bytes) -> bytes:
@@ -185,6 +193,9 @@ class RpcChain(Chain):
 
     async def fee_price(self) -> int:
         return await self._quantity("eth_gasPrice")
+
+    async def data_price(self) -> int:
+        return 0
 
     async def balance(self, account: Address, asset: Address) -> int:
         if asset == NATIVE:

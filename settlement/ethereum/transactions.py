@@ -1,4 +1,4 @@
-"""Signed transactions: real Ethereum ones of EIP-1559's type 2, signed by eth-account, decoded with suspicion.
+"""Signed transactions: real Ethereum ones of EIP-1559's type 2, decoded with suspicion.
 
 The base fee of the simulated ledger is zero, so a transaction pays its priority fee; `sign_call` sets both fees to one
 price. Only the one form that `sign_call` makes is taken: canonical RLP, no access list, low s (EIP-2).
@@ -14,12 +14,13 @@ import rlp
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.keys import PrivateKey, keccak, recover
+from tallystick.channels.protocol.keys import PrivateKey, keccak, recover, with_recovery_id
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import ApproveCall, Call, RedeemCall, RegisterLinkCall, RegisterProofCall, TransferCall
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_call, encode_call
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
+from tallystick.settlement.port import ChainFigures, Each, Tariff
 
 TRANSACTION_MAX = 131_072
 """Bytes of one raw transaction. A redeem of LOCKS_MAX locks takes about 78,000."""
@@ -42,6 +43,19 @@ GAS: dict[type[Any], int] = {
     ApproveCall: 48_000,
 }
 """Gas of each call: fixed figures."""
+
+TARIFF = Tariff(
+    calls=GAS,
+    each={
+        RedeemCall: Each("locks", LOCK_GAS),
+        RegisterLinkCall: Each("depth", LINK_GAS, most=STREAM_LENGTH_MAX),  # a deeper one is refused before
+        RegisterProofCall: Each("proof", PROOF_GAS),
+    },
+)
+"""What the simulated ledger charges."""
+
+FIGURES = ChainFigures(tariff=TARIFF)
+"""Of a simulated chain, whatever pace it is given: its blocks stand for those of Ethereum."""
 
 _TYPE = b"\x02"
 _FIELDS = 12
@@ -68,14 +82,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 def gas_of(call: Call) -> int:
     """Return how much gas the ledger charges for `call`."""
-    base = GAS[type(call)]
-    if isinstance(call, RedeemCall):
-        return base + LOCK_GAS * len(call.locks)
-    if isinstance(call, RegisterLinkCall):
-        return base + LINK_GAS * min(call.depth, STREAM_LENGTH_MAX)  # a deeper one is refused before it is followed
-    if isinstance(call, RegisterProofCall):
-        return base + PROOF_GAS * len(call.proof)
-    return base
+    return TARIFF.gas(call)
 
 
 def gas_needed(envelope: Envelope, at: Deployment) -> int:
@@ -100,21 +107,19 @@ def sign_envelope(
     key: PrivateKey, chain_id: int, envelope: Envelope, nonce: int, cap: int, tip: int, gas: int
 ) -> bytes:
     """Return a raw transaction: at most `cap` per unit of gas, of that at most `tip` above the base fee."""
-    to = {"to": envelope.to, "value": envelope.value, "data": envelope.data}
-    return _sign(key, chain_id, to, nonce, cap, tip, gas)
+    return _sign(key, [chain_id, nonce, tip, cap, gas, envelope.to, envelope.value, envelope.data, []])
 
 
 def sign_creation(key: PrivateKey, chain_id: int, code: bytes, nonce: int, cap: int, tip: int, gas: int) -> bytes:
     """Return a raw transaction that puts a contract onto the chain; `code` ends in its constructor's arguments."""
-    return _sign(key, chain_id, {"value": 0, "data": code}, nonce, cap, tip, gas)
+    return _sign(key, [chain_id, nonce, tip, cap, gas, b"", 0, code, []])
 
 
-def _sign(key: PrivateKey, chain_id: int, what: dict[str, Any], nonce: int, cap: int, tip: int, gas: int) -> bytes:
-    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
-
-    fees = {"maxPriorityFeePerGas": tip, "maxFeePerGas": cap, "gas": gas}
-    fields = {"type": 2, "chainId": chain_id, "nonce": nonce, **fees, **what}
-    return bytes(Account.sign_transaction(fields, key.reveal()).raw_transaction)
+def _sign(key: PrivateKey, fields: list[Any]) -> bytes:
+    digest = keccak(_TYPE + rlp.encode(fields))
+    signature = with_recovery_id(digest, key.sign(digest), key.address)
+    r, s, v = (int.from_bytes(part, "big") for part in (signature[:32], signature[32:64], signature[64:]))
+    return _TYPE + bytes(rlp.encode([*fields, v - 27, r, s]))
 
 
 def transaction_hash(raw: bytes) -> bytes:

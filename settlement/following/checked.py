@@ -28,7 +28,6 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     Block,
     Call,
-    Chain,
     ChannelOpened,
     ContractChannel,
     Event,
@@ -42,6 +41,7 @@ from tallystick.settlement.chain import (
     TransactionReceipt,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.port import Chain, ChainFigures, Charge, Tariff
 
 T = TypeVar("T")
 
@@ -84,6 +84,10 @@ class CheckedChain(Chain):
     def contract(self) -> Address:
         return self._chain.contract
 
+    @property
+    def figures(self) -> ChainFigures:
+        return self._chain.figures
+
     def __repr__(self) -> str:
         return f"<CheckedChain of {self._chain!r}>"
 
@@ -117,13 +121,19 @@ class CheckedChain(Chain):
 
         return await _answer(self._chain.history(first), _if_any(check))
 
+    async def final_number(self) -> int | None:
+        return await _answer(self._chain.final_number(), _if_any(partial(_number, what="a block's number")))
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or after WAIT_SECONDS."""
         with trio.move_on_after(WAIT_SECONDS):
             await self._chain.wait(known)
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
-        return await _answer(self._chain.sign(key, call, nonce, price, tip), _check_signed)
+    async def charge(self, account: Address, call: Call) -> Charge:
+        return await _answer(self._chain.charge(account, call), _check_charge)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
+        return await _answer(self._chain.sign(key, call, nonce, price, tip, gas), _check_signed)
 
     async def submit(self, raw: bytes) -> bytes:
         return await _answer(self._chain.submit(raw), _check_hash)
@@ -141,6 +151,9 @@ class CheckedChain(Chain):
 
     async def fee_price(self) -> int:
         return await _answer(self._chain.fee_price(), partial(_number, what="a price", most=PRICE_MAX))
+
+    async def data_price(self) -> int:
+        return await _answer(self._chain.data_price(), partial(_number, what="a price", most=PRICE_MAX))
 
     async def balance(self, account: Address, asset: Address) -> int:
         check = partial(_number, what="a balance", most=AMOUNT_MAX)
@@ -171,11 +184,12 @@ class CheckedChain(Chain):
 
 
 class Market:
-    """The price of gas on one chain, asked for now and then."""
+    """What calls cost on one chain: the price of gas, and of bytes, asked for now and then."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._answers: deque[int] = deque(maxlen=REMEMBERED)
+        self._data: deque[int] = deque(maxlen=ANSWERS)
 
     @property
     def price(self) -> int | None:
@@ -187,9 +201,16 @@ class Market:
         """The lowest of all that are remembered: what is worth this is worth a try, which costs nothing if it fails."""
         return min(self._answers, default=None)
 
+    @property
+    def tariff(self) -> Tariff:
+        """What each call takes, and what bytes cost."""
+        tariff = self._chain.figures.tariff
+        return msgspec.structs.replace(tariff, data_price=median_low(self._data)) if any(self._data) else tariff
+
     async def ask(self) -> None:
         """Ask once. Raise ChainUnavailable or ChainError: then the answers before stand."""
         self._answers.append(await self._chain.fee_price())
+        self._data.append(await self._chain.data_price())
 
 
 def with_checks(chain: Chain) -> Chain:
@@ -250,6 +271,11 @@ def _bytes(value: bytes, size: int, what: str) -> None:
 def _check_signed(signed: SignedCall) -> None:
     _number(len(signed.raw), "the length of a transaction")
     _number(signed.tip, "a tip", PRICE_MAX)
+
+
+def _check_charge(charge: Charge) -> None:
+    _number(charge.gas, "a limit of gas", UINT64_MAX)
+    _number(charge.data, "what a transaction's bytes cost", AMOUNT_MAX)
 
 
 def _check_hash(value: bytes) -> None:

@@ -31,10 +31,11 @@ import trio
 
 from tallystick.channels.ports import Clock, Elapsed
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
-from tallystick.settlement.chain import Block, Chain, Header
+from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following import freshness
 from tallystick.settlement.following.vigil import Sight
+from tallystick.settlement.port import Chain
 
 HEADERS_KEPT = 128
 """Headers remembered: the deepest reorganisation that can be followed, in blocks."""

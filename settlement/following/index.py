@@ -7,7 +7,7 @@ time, at the confirmed height to count funds. There is no second, incremental co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -71,11 +71,12 @@ def fold(history: Iterable[EventInBlock], up_to: int) -> ContractChannel | None:
     view: ContractChannel | None = None
     for sighting in history:
         if sighting.number <= up_to:
-            view = _apply(view, sighting.event)
+            view = with_event(view, sighting.event)
     return view
 
 
-def _apply(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel | None:
+def with_event(view: ContractChannel | None, event: ChannelEvent) -> ContractChannel | None:
+    """Return a channel's state after one more event, None if it was not opened yet."""
     if isinstance(event, ChannelOpened):
         return ContractChannel(terms=event.terms, status=OPEN, deposits=(0, 0), withdrawn=(0, 0))
     if view is None:
@@ -141,6 +142,10 @@ class ChainIndex:
     def view(self, channel: ChannelId, up_to: int) -> ContractChannel | None:
         """Return a channel's state after block `up_to`."""
         return fold(self._histories.get(channel, ()), up_to)
+
+    def events(self, channel: ChannelId) -> Sequence[EventInBlock]:
+        """Return what happened to a channel, in order."""
+        return self._histories.get(channel, ())
 
     def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
         """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""

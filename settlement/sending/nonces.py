@@ -23,7 +23,6 @@ import msgspec
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.sending.obligations import (
-    LOOKS_KEPT,
     Duty,
     Gas,
     Look,
@@ -31,10 +30,10 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     bumped,
     change,
 )
+from tallystick.settlement.sending.policy import LOOKS_KEPT, SendingPolicy
 
 GAPS_MAX = 16
 """How many nonces may be unheld below one that is bound: so many are filled at a time."""
@@ -74,7 +73,7 @@ def next_free(book: ObligationBook, seen: Observation, policy: SendingPolicy, *,
     known = book.highest_nonce + 1
     if seen.nonce <= known:
         return known
-    heads = policy.confirmations + 1
+    heads = policy.heads + 1
     if book.highest_nonce >= 0 and (careful or seen.nonce - known > GAPS_MAX):
         heads = min(HELD * heads, LOOKS_KEPT)
     recent = book.looks[-heads:]
@@ -90,7 +89,7 @@ def bind(
     As many more may if each of them `pays_the_way` for all before it: what cannot be mined must not keep it out.
     """
     room = policy.in_flight - sum(o.is_unmined(seen.nonce) for o in book.obligations.values())
-    due = [o for o in book.obligations.values() if _is_due(o, seen, now)]
+    due = [o for o in book.obligations.values() if _is_due(o, seen, now, policy)]
     due.sort(key=lambda o: (o.deadline is None, o.deadline))
     room, more = max(0, room), policy.in_flight + min(0, room)
     due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]
@@ -114,20 +113,20 @@ def _is_behind_gap(nonce: int, held: Container[int | None], seen: Observation) -
     return nonce - seen.nonce > LOOKS_KEPT + GAPS_MAX or any(n not in held for n in range(seen.nonce, nonce))
 
 
-def _is_due(obligation: Obligation, seen: Observation, now: int) -> bool:
+def _is_due(obligation: Obligation, seen: Observation, now: int, policy: SendingPolicy) -> bool:
     return (
         obligation.status is ObligationStatus.WAITING
         and obligation.not_before <= now
-        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST
+        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST * policy.pace
         and (obligation.deadline is None or now <= obligation.deadline)
     )
 
 
 def free(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> Freed:
     """Return the book in which nonces that nobody holds, and that are free, have no nonce of ours above them."""
-    recent = book.looks[-policy.confirmations - 1 :]
+    recent = book.looks[-policy.heads - 1 :]
     base = max(each.high for each in recent)
-    if len(recent) <= policy.confirmations or base > book.highest_nonce:
+    if len(recent) <= policy.heads or base > book.highest_nonce:
         return Freed(book)
     above = sorted((o for o in book.obligations.values() if o.is_unmined(base)), key=lambda o: o.nonce or 0)
     held = {o.nonce for o in book.obligations.values() if not o.far}

@@ -36,7 +36,6 @@ import msgspec
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import ChannelId
-from tallystick.channels.values.arguments import Options
 from tallystick.settlement.chain import (
     Call,
     DepositCall,
@@ -48,6 +47,8 @@ from tallystick.settlement.chain import (
     value_of,
 )
 from tallystick.settlement.errors import Refusal, Revert
+from tallystick.settlement.port import Charge
+from tallystick.settlement.sending.policy import SendingPolicy
 
 OBLIGATIONS_MAX = 10_000
 """Obligations not at rest that one account may have."""
@@ -57,9 +58,6 @@ ATTEMPTS_MAX = 48
 
 PAST_MAX = 16
 """Transactions under earlier nonces that are remembered of one obligation."""
-
-LOOKS_KEPT = 20
-"""Heads of which is remembered what the chain said."""
 
 TRIES_MAX = 256
 """Times that one duty is taken on. Each takes a reorganisation that made the last one fail, or a lie, and a pause."""
@@ -133,6 +131,20 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
     tip: int = 0
     """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0."""
+    gas: int = 0
+    """The limit that it is signed with; 0 if it was by 0.1.0."""
+    data: int = 0
+    """What its bytes cost besides its gas, when it was made."""
+
+    @property
+    def charge(self) -> Charge | None:
+        """What it is given, None if that was not stored."""
+        return Charge(self.gas, self.data) if self.gas else None
+
+    @property
+    def most(self) -> int | None:
+        """The most that it can cost, None if its limit was not stored."""
+        return self.gas * self.price + self.data if self.gas else None
 
 
 class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
@@ -330,23 +342,6 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class SendingPolicy(Options, frozen=True, kw_only=True):
-    """How an account sends."""
-
-    confirmations: int = 3
-    """Depth (1: in the head block) at which a receipt counts."""
-    resting_depth: int = 128
-    """Depth at which nothing is expected to change any more."""
-    patience: int = 50
-    """The window, in blocks, of an obligation without a deadline."""
-    in_flight: int = 16
-    """Nonces bound and not mined; chain nodes drop what is too far ahead. Twice as many if the rest pay the way."""
-    tries: int = 5
-    """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
-    filler_budget: int = 10**16
-    """The most to pay in fees for using up one nonce."""
-
-
 class Look(msgspec.Struct, frozen=True, array_like=True):
     """What the chain said at one head: of several answers, the least and the greatest nonce, and the lowest price."""
 
@@ -385,6 +380,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The fee price at which transactions are mined soon."""
     receipts: Mapping[bytes, TransactionReceipt]
     """Of the account's transactions that are on the best branch, by their hash."""
+    charges: Mapping[str, Charge] = {}
+    """Of obligations that may be signed now, as far as the chain was asked: what they are to be given, by id."""
 
 
 class SendingRound(msgspec.Struct, frozen=True):
@@ -423,16 +420,17 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
     return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
 
 
-def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None) -> bool:
+def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None, pace: int = 1) -> bool:
     """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
 
     `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
     given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
-    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word.
+    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word. `pace`
+    is the chain's (`SendingPolicy.pace`).
     """
     if not earlier.is_final:
         return False
-    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX
+    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace
     mined = head if earlier.receipt is None else earlier.receipt.block.number
     if head < mined <= most or (mined > head and not earlier.resting):
         return False  # it may only seem due, to who has not followed so far
@@ -443,4 +441,4 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
         return False
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
     ended = 0 if ended > most else ended
-    return head >= ended + min((1 << attempt) - 1, PAUSE_MAX)
+    return head >= ended + pace * min((1 << attempt) - 1, PAUSE_MAX)

@@ -11,8 +11,11 @@ transaction could have been mined: not while the account is empty, the chain nod
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from tallystick.channels.protocol.objects import NATIVE
+from tallystick.settlement.chain import TransferCall
+from tallystick.settlement.port import Charge
 from tallystick.settlement.sending.nonces import stalled_from
 from tallystick.settlement.sending.obligations import (
     ATTEMPTS_MAX,
@@ -23,11 +26,11 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     bumped,
     change,
     without_raw,
 )
+from tallystick.settlement.sending.policy import SendingPolicy
 
 PRICES = 5
 """Heads whose claims the market's price is the median of."""
@@ -35,11 +38,12 @@ PRICES = 5
 FULL_AT = (6, 10)
 """The part of the window after which the whole budget is offered."""
 
-AHEAD = 60
-"""Seconds that the head's time is believed to be ahead of the confirmed time at most."""
-
 BLOCK_SECONDS_MAX = 60
 """Seconds that a block is believed to have taken at most."""
+
+
+USES_NONCE = TransferCall(NATIVE, NATIVE, 0)
+"""Whatever it goes to, a transfer of nothing takes as much."""
 
 
 def market_of(book: ObligationBook) -> int:
@@ -47,36 +51,52 @@ def market_of(book: ObligationBook) -> int:
     return statistics.median_low(each.market for each in book.looks[-PRICES:])
 
 
-def time_now(book: ObligationBook, seen: Observation) -> int:
+def time_now(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> int:
     """Return the chain's time, as far as the word of one head is taken for it."""
-    now = min(seen.head.time, seen.confirmed + AHEAD)
+    now = min(seen.head.time, seen.confirmed + int(policy.ahead))
     earlier = [each for each in book.looks if each.number < seen.head.number]
     if earlier:
         now = min(now, earlier[-1].time + BLOCK_SECONDS_MAX * (seen.head.number - earlier[-1].number))
     return now
 
 
-def cap_of(obligation: Obligation, gas: Gas) -> int:
+def charge_of(obligation: Obligation, seen: Observation, gas: Gas) -> Charge:
+    """Return what a transaction of it is given: as the chain says now, as the last one was, or by the table."""
+    said = seen.charges.get(obligation.id)
+    last = obligation.attempts[-1] if obligation.attempts else None
+    if said is None and last is not None and last.filler == obligation.filler:
+        said = last.charge
+    return said or Charge(gas(USES_NONCE if obligation.filler else obligation.call))
+
+
+def cap_of(obligation: Obligation, charge: Charge) -> int:
     """Return the highest price per gas that what is left of the budget allows."""
-    return max(0, obligation.budget - obligation.spent) // gas(obligation.call)
+    return max(0, obligation.budget - obligation.spent - charge.data) // max(1, charge.gas)
+
+
+def _lacking(obligation: Obligation, charge: Charge, at: int) -> int:
+    """Return what its budget lacks for it to offer `at`."""
+    lacks_data = max(0, charge.data - max(0, obligation.budget - obligation.spent))
+    return charge.gas * max(0, at - cap_of(obligation, charge)) + lacks_data
 
 
 def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy) -> list[Obligation]:
     """Return the unmined obligations in order of nonce, each offering what it, or one behind it, needs."""
     pending = sorted((o for o in book.obligations.values() if o.is_unmined(seen.nonce)), key=lambda o: o.nonce or 0)
     pending = [o for o in pending if not _is_young_gap(o, seen, policy)]
-    limits = [_limit(o, pending[:i], gas) for i, o in enumerate(pending)]
+    charges = [charge_of(o, seen, gas) for o in pending]
+    limits = [_limit(pending[: i + 1], charges[: i + 1]) for i in range(len(pending))]
     stalled = stalled_from(book, seen.nonce)
     priced: list[Obligation] = []
     urgent = highest = 0
-    now = time_now(book, seen)
-    for obligation, limit in zip(reversed(pending), reversed(limits), strict=True):
-        cap = cap_of(obligation, gas)
-        urgent = max(urgent, min(_want(obligation, seen, now, gas, policy), limit))
+    now = time_now(book, seen, policy)
+    for obligation, charge, limit in zip(reversed(pending), reversed(charges), reversed(limits), strict=True):
+        cap = cap_of(obligation, charge)
+        urgent = max(urgent, min(_want(obligation, seen, now, cap, policy), limit))
         highest = max(highest, limit)
         offered = obligation
         if _is_first(obligation) or (obligation.nonce or 0) < stalled:
-            offered = _offer(obligation, urgent, highest, seen.market)
+            offered = _offer(obligation, charge, urgent, highest, seen.market)
         short = cap < seen.market and obligation.status is ObligationStatus.SENT
         if short and not offered.trouble:
             offered = change(offered, trouble=BUDGET_SHORT)
@@ -88,11 +108,12 @@ def price(book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPoli
 
 def way_of(book: ObligationBook, seen: Observation, gas: Gas) -> Callable[[Obligation], bool]:
     """Return what says whether an obligation can pay for itself and all under way to be mined at the market's price."""
-    ahead = (o for o in book.obligations.values() if o.is_unmined(seen.nonce))
-    lacking = sum(gas(o.call) * max(0, seen.market - cap_of(o, gas)) for o in ahead)
+    ahead = [o for o in book.obligations.values() if o.is_unmined(seen.nonce)]
+    lacking = sum(_lacking(o, charge_of(o, seen, gas), seen.market) for o in ahead)
 
     def pays_the_way(obligation: Obligation) -> bool:
-        return obligation.budget - obligation.spent >= gas(obligation.call) * seen.market + lacking
+        charge = charge_of(obligation, seen, gas)
+        return obligation.budget - obligation.spent >= charge.gas * seen.market + charge.data + lacking
 
     return pays_the_way
 
@@ -109,9 +130,8 @@ def _is_first(obligation: Obligation) -> bool:
     return not obligation.attempts or (obligation.filler and not obligation.attempts[-1].filler)
 
 
-def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy: SendingPolicy) -> int:
+def _want(obligation: Obligation, seen: Observation, now: int, cap: int, policy: SendingPolicy) -> int:
     """Return what its own fee curve asks for now."""
-    cap = cap_of(obligation, gas)
     if obligation.is_final or (obligation.deadline is not None and now > obligation.deadline):
         return min(max(seen.market, obligation.floor), cap)
     if obligation.deadline is not None:
@@ -122,15 +142,15 @@ def _want(obligation: Obligation, seen: Observation, now: int, gas: Gas, policy:
     return max(curve(seen.market, cap, elapsed, window), min(obligation.floor, cap))
 
 
-def _limit(obligation: Obligation, ahead: list[Obligation], gas: Gas) -> int:
-    """Return the highest offer at which it can pay from its budget what those ahead of it lack to offer as much."""
-    own = max(0, obligation.budget - obligation.spent)
-    lacking = [(gas(other.call), cap_of(other, gas)) for other in ahead]
+def _limit(pending: Sequence[Obligation], charges: Sequence[Charge]) -> int:
+    """Return the highest offer at which the last one can pay what those ahead of it lack to offer as much."""
+    *ahead, (obligation, charge) = zip(pending, charges, strict=True)
+    own = max(0, obligation.budget - obligation.spent - charge.data)
 
     def cost(at: int) -> int:
-        return gas(obligation.call) * at + sum(units * max(0, at - cap) for units, cap in lacking)
+        return charge.gas * at + sum(_lacking(other, of, at) for other, of in ahead)
 
-    low, high = 0, cap_of(obligation, gas)
+    low, high = 0, cap_of(obligation, charge)
     if cost(high) <= own:
         return high
     while low < high:
@@ -139,7 +159,7 @@ def _limit(obligation: Obligation, ahead: list[Obligation], gas: Gas) -> int:
     return low
 
 
-def _offer(obligation: Obligation, want: int, cap: int, market: int) -> Obligation:
+def _offer(obligation: Obligation, charge: Charge, want: int, cap: int, market: int) -> Obligation:
     """Return it with a further attempt, if one at that price is called for."""
     attempts = obligation.attempts
     current = attempts[-1].price if attempts else None
@@ -149,7 +169,8 @@ def _offer(obligation: Obligation, want: int, cap: int, market: int) -> Obligati
         offer = next_price(current, want, cap)
     if offer is None or len(attempts) >= ATTEMPTS_MAX:
         return obligation
-    return change(obligation, attempts=(*without_raw(attempts), Attempt(offer, obligation.filler)))
+    offered = Attempt(offer, obligation.filler, gas=charge.gas, data=charge.data)
+    return change(obligation, attempts=(*without_raw(attempts), offered))
 
 
 def curve(market: int, cap: int, elapsed: int, window: int) -> int:

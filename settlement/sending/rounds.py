@@ -16,11 +16,11 @@ from tallystick.settlement.sending.obligations import (
     ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
     SendingRound,
     change,
     judge_failure,
 )
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now, way_of
 
 AWAY_BLOCKS = 8
@@ -51,10 +51,10 @@ class _Eye:
         self.fresh = last is None or last.number != seen.head.number
         """Whether this head was not looked at before."""
         blocks = 0 if last is None else seen.head.number - last.number
-        self.blocks = blocks if 0 < blocks <= AWAY_BLOCKS else 0
+        self.blocks = blocks if 0 < blocks <= AWAY_BLOCKS * policy.pace else 0
         self.seconds = 0 if last is None else min(max(0, seen.head.time - last.time), self.blocks * BLOCK_SECONDS_MAX)
         self.stalled = stalled_from(book, seen.nonce)
-        self.now = time_now(book, seen)
+        self.now = time_now(book, seen, policy)
 
     def observe(self, obligation: Obligation) -> Obligation:
         """Return the obligation in the light of what the chain says."""
@@ -90,7 +90,7 @@ class _Eye:
         receipt = self.seen.receipts.get(transaction) if transaction else None
         if receipt is None:
             return None
-        first = (obligation.first_block or 0) - REORGANISATION_MAX
+        first = (obligation.first_block or 0) - max(REORGANISATION_MAX, self.policy.resting_depth)
         return receipt if first <= receipt.block.number <= self.seen.head.number else None
 
     def _depth(self, receipt: TransactionReceipt) -> int:
@@ -119,20 +119,22 @@ class _Eye:
             return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
         if obligation.status is ObligationStatus.QUARANTINED:
             return obligation
-        fee = min(receipt.fee, attempt.price * self.gas(obligation.call))  # more than was signed nobody can take
+        most = attempt.most or attempt.price * self.gas(obligation.call)
+        fee = min(receipt.fee, most)  # more than was signed nobody can take
         if not ours:
             return self._again(obligation, fee)
         judged = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
-        if judged is ObligationStatus.WAITING and obligation.pays and self._depth(receipt) < PAID_TWICE_DEPTH:
+        again = judged is ObligationStatus.WAITING
+        if again and obligation.pays and self._depth(receipt) < PAID_TWICE_DEPTH * self.policy.pace:
             return obligation
-        if judged is ObligationStatus.WAITING and obligation.tries + 1 < self.policy.tries:
+        if again and obligation.tries + 1 < self.policy.tries:
             return self._again(obligation, fee, at_once=True)
         final = ObligationStatus.SUPERSEDED if judged is ObligationStatus.SUPERSEDED else ObligationStatus.QUARANTINED
         return change(obligation, spent=obligation.spent + fee).finish(final, receipt.why)
 
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
         """Return it without its nonce, which is used up for certain: it is tried again."""
-        pause = 0 if at_once else AGAIN_AFTER << min(obligation.tries, 4)
+        pause = 0 if at_once else AGAIN_AFTER * self.policy.pace << min(obligation.tries, 4)
         left = change(obligation.without_nonce(), past=obligation.past, tries=obligation.tries + 1)
         return change(left, spent=obligation.spent + fee, again_at=self.seen.head.number + pause)
 
@@ -162,7 +164,7 @@ class _Eye:
         since = number if obligation.missing_since is None else min(obligation.missing_since, number)
         heads = obligation.missing_heads + self.fresh
         obligation = change(obligation, missing_since=since, missing_heads=heads)
-        if heads <= self.policy.confirmations or number - since < self.policy.confirmations:
+        if heads <= self.policy.heads or number - since < self.policy.confirmations:
             return obligation
         return self._used_up(obligation)
 
@@ -190,7 +192,7 @@ class _Eye:
         if self.seen.confirmed <= deadline:
             return change(obligation, late_heads=0) if obligation.late_heads else obligation
         obligation = change(obligation, late_heads=obligation.late_heads + self.fresh)
-        if obligation.late_heads <= self.policy.confirmations:
+        if obligation.late_heads <= self.policy.heads:
             return obligation
         reason = f"{Revert.EXPIRED}: not on the chain by its deadline {deadline}"
         return obligation.finish(self.judge(obligation, Revert.EXPIRED) or ObligationStatus.QUARANTINED, reason)
@@ -221,18 +223,19 @@ def decide(
     freed = free(book, seen, policy)
     after |= freed.book.obligations
     book = fillers(freed.book.with_(), freed.gaps, seen, account, gas, policy)
-    book = book.with_(*bind(book, seen, policy, time_now(book, seen), way_of(book, seen, gas)))
+    book = book.with_(*bind(book, seen, policy, time_now(book, seen, policy), way_of(book, seen, gas)))
     priced = price(book, seen, gas, policy)
     book = book.with_(*priced)
     after |= book.obligations
-    changed = tuple(o for key, o in after.items() if _is_news(before.obligations.get(key), o))
+    changed = tuple(o for key, o in after.items() if _is_news(before.obligations.get(key), o, policy))
     alarms = (o.news_since(before.obligations[o.id]) for o in changed if o.id in before.obligations)
     send = tuple(o.id for o in priced if o.attempts)
     return SendingRound(book, changed, send, tuple(alarm for alarm in alarms if alarm), freed.lowered)
 
 
-def _is_news(before: Obligation | None, after: Obligation) -> bool:
+def _is_news(before: Obligation | None, after: Obligation, policy: SendingPolicy) -> bool:
     """Whether it has to be stored. How long it waited is, from time to time."""
-    if before is None or before.waited_blocks // STORED_EVERY != after.waited_blocks // STORED_EVERY:
+    every = STORED_EVERY * policy.pace
+    if before is None or before.waited_blocks // every != after.waited_blocks // every:
         return True
     return before != change(after, waited_blocks=before.waited_blocks, waited_time=before.waited_time)

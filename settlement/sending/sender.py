@@ -20,9 +20,9 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
-from tallystick.settlement.chain import Call, Chain, Header, SignedCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import Call, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
-from tallystick.settlement.ethereum.transactions import gas_of
+from tallystick.settlement.port import Chain, Charge
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -31,12 +31,14 @@ from tallystick.settlement.sending.obligations import (
     Gas,
     Judge,
     Obligation,
+    ObligationBook,
     ObligationStatus,
     Observation,
-    SendingPolicy,
+    SendingRound,
     change,
     may_try_again,
 )
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
 CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 4.0)
@@ -51,7 +53,7 @@ TOLD_SECONDS = 60.0
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
 """Makes moments durable, in the order of the calls (a `Writer.commit`)."""
 
-Sign: TypeAlias = Callable[[PrivateKey, Call, int, int, int], Awaitable[SignedCall]]
+Sign: TypeAlias = Callable[[PrivateKey, Call, int, int, int, int], Awaitable[SignedCall]]
 """Signs a call as `Chain.sign` does."""
 
 
@@ -87,12 +89,14 @@ class Sender:
     jitter: Jitter
     sign: Sign | None = None
     """None: the chain signs."""
-    gas: Gas = gas_of
+    gas: Gas | None = None
+    """What calls are charged for; None: what the chain says."""
     policy: SendingPolicy = field(default_factory=SendingPolicy)
     judge: Judge = lambda obligation, revert: None
 
     def __post_init__(self) -> None:
         self.account = self.key.address
+        self._gas: Gas = self.gas or self.chain.figures.tariff.gas
         self._book = read_book(self.store, self.chain.chain_id, self.account)
         self._wake = trio.Event()
         self._told = trio.Event()
@@ -138,7 +142,7 @@ class Sender:
             earlier = self.find(named.id)
             if earlier is None:
                 return self._require_if_room(named) if budget > 0 else ()
-            if not may_try_again(earlier, attempt, head, self._newest):
+            if not may_try_again(earlier, attempt, head, self._newest, self.policy.pace):
                 under_way = earlier.id in self._book.obligations and not earlier.is_final  # the disk may be behind
                 more = under_way and budget > earlier.budget + earlier.budget // 4
                 return self._put(change(earlier, budget=budget)) if more else ()
@@ -252,7 +256,13 @@ class Sender:
             return
         seen = await self._observe()
         before = self._book
-        outcome = decide(before, seen, account=self.account, gas=self.gas, policy=self.policy, judge=self.judge)
+        outcome = self._decide(before, seen)
+        while asked := await self._charges(before, outcome, seen.charges):
+            seen = change(seen, charges={**seen.charges, **asked})
+            if self._book is before and all(outcome.book.obligations[o].attempts[-1].charge == asked[o] for o in asked):
+                break  # they are what was counted with
+            before = self._book
+            outcome = self._decide(before, seen)
         self._book = outcome.book
         await self._store_all(outcome.changed, outcome.lowered)
         for alarm in outcome.alarms:
@@ -281,6 +291,29 @@ class Sender:
             raise ChainUnavailable("the chain node's answers are not of one branch")
         return Observation(head, deep.time, nonce, market, receipts)
 
+    def _decide(self, book: ObligationBook, seen: Observation) -> SendingRound:
+        return decide(book, seen, account=self.account, gas=self._gas, policy=self.policy, judge=self.judge)
+
+    async def _charges(
+        self, before: ObligationBook, outcome: SendingRound, known: Mapping[str, Charge]
+    ) -> dict[str, Charge]:
+        """Return what the transactions are to be given that would be signed anew, but for what is known."""
+        found: dict[str, Charge] = {}
+        for identifier in outcome.send if self.gas is None else ():
+            obligation, earlier = outcome.book.obligations[identifier], before.obligations[identifier]
+            if identifier in known or obligation.attempts == earlier.attempts:
+                continue
+            call = self._call(obligation)
+            try:
+                found[identifier] = await self.chain.charge(self.account, call)
+            except (ChainUnavailable, ChainError, InvalidInput):  # signing it meets the same, and tells of it
+                found[identifier] = Charge(self._gas(call))
+        return found
+
+    def _call(self, obligation: Obligation) -> Call:
+        """Return what the newest attempt is to carry."""
+        return TransferCall(NATIVE, self.account, 0) if obligation.attempts[-1].filler else obligation.call
+
     async def _sign_all(self, identifiers: Sequence[str]) -> list[tuple[str, bytes]]:
         """Sign the newest attempts, which are durable; return them once their hashes are durable too."""
         sign = self.sign or self.chain.sign
@@ -290,9 +323,9 @@ class Sender:
             obligation = self._book.obligations[identifier]
             attempt, nonce = obligation.attempts[-1], obligation.nonce
             if not attempt.raw and nonce is not None:
-                call = TransferCall(NATIVE, self.account, 0) if attempt.filler else obligation.call
+                offered = attempt.price, obligation.tip_before
                 try:
-                    signed = await sign(self.key, call, nonce, attempt.price, obligation.tip_before)
+                    signed = await sign(self.key, self._call(obligation), nonce, *offered, attempt.gas)
                 except ChainUnavailable:  # what is behind it does not wait for it
                     await self._replace(identifier, Obligation.unheard)
                     continue

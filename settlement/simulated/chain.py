@@ -24,10 +24,11 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, Chain, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
-from tallystick.settlement.ethereum.transactions import Transaction, sign_call
+from tallystick.settlement.ethereum.transactions import FIGURES, Transaction, gas_of, sign_call
+from tallystick.settlement.port import Chain, ChainFigures, Charge
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
 from tallystick.settlement.simulated.world import allowance_key, balance_key, count_key, owed_key
@@ -76,6 +77,10 @@ class SimulatedChain(Chain):
     def contract(self) -> Address:
         return self._branch.rules.contract
 
+    @property
+    def figures(self) -> ChainFigures:
+        return FIGURES
+
     async def head(self) -> Header:
         await trio.lowlevel.checkpoint()
         return self.newest.header
@@ -95,7 +100,10 @@ class SimulatedChain(Chain):
         while self.newest.header.hash == known:
             await self._moved.wait()
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+    async def charge(self, account: Address, call: Call) -> Charge:
+        return Charge(gas_of(call))
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         return SignedCall(sign_call(key, self.chain_id, self.contract, call, nonce, price), price)
 
     async def submit(self, raw: bytes) -> bytes:
@@ -114,6 +122,9 @@ class SimulatedChain(Chain):
         """Return the least price that beats the congestion, and what waits beyond one block's gas."""
         await trio.lowlevel.checkpoint()
         return self._branch.fee_price()
+
+    async def data_price(self) -> int:
+        return 0
 
     async def balance(self, account: Address, asset: Address) -> int:
         await trio.lowlevel.checkpoint()

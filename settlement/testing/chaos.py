@@ -34,18 +34,10 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
-from tallystick.settlement.chain import (
-    Block,
-    Call,
-    Chain,
-    ContractChannel,
-    Header,
-    History,
-    SignedCall,
-    TransactionReceipt,
-)
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
+from tallystick.settlement.port import Chain, ChainFigures, Charge
 
 T = TypeVar("T")
 
@@ -173,6 +165,11 @@ class ChaosChain:
     def contract(self) -> Address:
         """Address of the adjudicator."""
         return self._chain.contract
+
+    @property
+    def figures(self) -> ChainFigures:
+        """What is known of the chain before it is asked."""
+        return self._chain.figures
 
     # --- spells --------------------------------------------------------------------------------------------------
 
@@ -313,6 +310,11 @@ class ChaosChain:
         """Return what is known of blocks that stay."""
         return await self._chain.history(first)
 
+    async def final_number(self) -> int | None:
+        """Return the newest block that no reorganisation reaches."""
+        await self._draw()
+        return await self._chain.final_number()
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""
         await self._draw()
@@ -328,9 +330,13 @@ class ChaosChain:
 
     # --- transactions --------------------------------------------------------------------------------------------
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+    async def charge(self, account: Address, call: Call) -> Charge:
+        """Return what a transaction is to be given."""
+        return await self._chain.charge(account, call)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return a call as a transaction."""
-        return await self._chain.sign(key, call, nonce, price, tip)
+        return await self._chain.sign(key, call, nonce, price, tip, gas)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand in a signed transaction and return its hash."""
@@ -367,6 +373,10 @@ class ChaosChain:
         return self._rng.choice(ABSURD) if lie is Lie.ABSURD else price
 
     # --- views ---------------------------------------------------------------------------------------------------
+
+    async def data_price(self) -> int:
+        """Return what a byte of a transaction costs."""
+        return await self._chain.data_price()
 
     async def balance(self, account: Address, asset: Address) -> int:
         """Return what the account holds."""

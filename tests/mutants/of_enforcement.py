@@ -4,7 +4,72 @@ from __future__ import annotations
 
 from mutant import CHAIN, SIMULATIONS, Mutant
 
+DEPTHS = ("test_depths_counting.py", "test_depths_world.py")
+
 MUTANTS = (
+    Mutant(
+        "count each of many small deposits as if it were alone",
+        "settlement/following/depths.py",
+        "        running = running + amount if number > tip.final else 0\n",
+        "        running = amount\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count what is more than the ladder at its depth, not once it is final",
+        "settlement/enforcement/depths.py",
+        "        return None if self.final is not None else max(self.least, self._ladder[-1][1])\n",
+        "        return max(self.least, self._ladder[-1][1])\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count a token of unknown worth as if it were nothing",
+        "settlement/enforcement/depths.py",
+        "self._policy.token_confirmations or last)",
+        "self._policy.token_confirmations)",
+        DEPTHS,
+    ),
+    Mutant(
+        "believe the end of a channel as soon as anything counts",
+        "settlement/enforcement/enforcer.py",
+        "        if relied is not None and relied.status == GONE and self._phase",
+        "        if final is not None and final.status == GONE and self._phase",
+        DEPTHS,
+    ),
+    Mutant(
+        "let the offer of an agreed close die though it is mined",
+        "settlement/enforcement/enforcer.py",
+        "        elif final is not None and final.status == GONE and self._phase(identity) in _AGREED:\n",
+        "        elif False:\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "uncount what the peer was told to be counted",
+        "settlement/enforcement/depths.py",
+        "    return max(deep[0], kept[0]), max(deep[1], kept[1])\n",
+        "    return deep\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count what has counted before though it left the chain",
+        "settlement/enforcement/depths.py",
+        "    return max(deep[0], kept[0]), max(deep[1], kept[1])\n",
+        "    return max(deep[0], before[0]), max(deep[1], before[1])\n",
+        DEPTHS,
+    ),
+    Mutant(
+        "count deposits at the least depth, whatever they are",
+        "settlement/enforcement/enforcer.py",
+        "FundingConfirmed(counted(channel, relied, final), final.withdrawn)",
+        "FundingConfirmed(final.deposits, final.withdrawn)",
+        DEPTHS,
+    ),
+    Mutant(
+        "see a withdrawal no sooner than the deposits before it",
+        "settlement/enforcement/enforcer.py",
+        "FundingConfirmed(counted(channel, relied, final), final.withdrawn)",
+        "FundingConfirmed(counted(channel, relied, final), relied.withdrawn if relied else (0, 0))",
+        DEPTHS,
+    ),
     Mutant(
         "stop for ever at the nonce of a payment that was given up",
         "settlement/sending/nonces.py",
@@ -50,21 +115,21 @@ MUTANTS = (
     Mutant(
         "take any fee that a receipt tells from what is left of a duty's budget",
         "settlement/sending/rounds.py",
-        "        fee = min(receipt.fee, attempt.price * self.gas(obligation.call))",
+        "        fee = min(receipt.fee, most)",
         "        fee = receipt.fee",
         ("test_obligations_suppressed.py",),
     ),
     Mutant(
         "believe for ever that a duty ended at a block that never was",
         "settlement/sending/obligations.py",
-        "    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX\n",
+        "    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace\n",
         "    most = math.inf\n",
         ("test_obligations_suppressed.py",),
     ),
     Mutant(
         "wait for a block that only a wrong head told of",
         "settlement/sending/nonces.py",
-        "        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST\n",
+        "        and not 0 < obligation.again_at - seen.head.number <= AGAIN_MOST * policy.pace\n",
         "        and obligation.again_at <= seen.head.number\n",
         ("test_obligations_suppressed.py",),
     ),
@@ -85,7 +150,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "settlement/enforcement/enforcer.py",
-        "if self._index.view(identity, self._following.final_number) == contract:",
+        "if self._depths.relied(channel)[0] == contract:",
         "if True:",
         SIMULATIONS,
     ),
@@ -113,7 +178,7 @@ MUTANTS = (
     Mutant(
         "leave what is bound beyond a gap where it is",
         "settlement/sending/nonces.py",
-        "    if len(recent) <= policy.confirmations or base > book.highest_nonce:",
+        "    if len(recent) <= policy.heads or base > book.highest_nonce:",
         "    if True:",
         ("test_obligations_lies.py",),
     ),
@@ -169,7 +234,7 @@ MUTANTS = (
     Mutant(
         "take one head of the future for the time",
         "settlement/sending/rounds.py",
-        "if obligation.late_heads <= self.policy.confirmations:",
+        "if obligation.late_heads <= self.policy.heads:",
         "if False:",
         ("test_obligations_lies.py",),
     ),
@@ -232,21 +297,21 @@ MUTANTS = (
     Mutant(
         "claim in tokens at any cost",
         "settlement/enforcement/budgets.py",
-        "        return gas * price <= policy.token_budget",
+        "        return fee <= policy.token_budget",
         "        return True",
         ("test_duties_budgets.py",),
     ),
     Mutant(
         "drop claims at one absurd price",
         "settlement/enforcement/duties.py",
-        "if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest,",
-        "if gain > 0 and is_worth(channel.terms.asset, stake, gas_of(call), situation.market,",
+        "        return None if self.lowest is None else self.tariff.fee(call, self.lowest)\n",
+        "        return None if self.market is None else self.tariff.fee(call, self.market)\n",
         ("test_duties_budgets.py",),
     ),
     Mutant(
         "redeem whatever it costs",
         "settlement/enforcement/duties.py",
-        "            if is_worth(channel.terms.asset, stake, gas_of(call), situation.lowest, policy):",
+        "            if is_worth(channel.terms.asset, stake, situation.worth_of(call), policy):",
         "            if True:",
         ("test_duties_budgets.py",),
     ),
@@ -267,8 +332,8 @@ MUTANTS = (
     Mutant(
         "let who lost data close with old proofs, in place of a confirmed close that left the chain",
         "settlement/enforcement/enforcer.py",
-        "(final, (SETTLED,)) if lost",
-        "(final, (CLOSED, SETTLED)) if lost",
+        "(relied, (SETTLED,)) if lost",
+        "(relied, (CLOSED, SETTLED)) if lost",
         ("test_simulation_thefts.py",),
     ),
     Mutant(

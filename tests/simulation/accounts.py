@@ -17,13 +17,8 @@ from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, Header, RegisterSecretCall, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.obligations import (
-    Obligation,
-    ObligationBook,
-    ObligationStatus,
-    Observation,
-    SendingPolicy,
-)
+from tallystick.settlement.sending.obligations import Obligation, ObligationBook, ObligationStatus, Observation
+from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
 ACCOUNT = Address(b"\x01" * 20)

@@ -29,8 +29,18 @@ from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.streams import OutgoingStream
 from tallystick.sdk.testing.audit import Violation
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
+from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep
 
 DEPOSIT = 1_000_000
+
+LADDER = DepthPolicy(
+    ladder=(
+        DepthStep(worth=DEPOSIT // 4, blocks=4),
+        DepthStep(worth=DEPOSIT, blocks=9),
+        DepthStep(worth=2 * DEPOSIT, blocks=15),
+    )
+)
+"""Of campaigns in which it matters how much is at risk."""
 PERIOD = 600
 REST = 6_000.0
 """Seconds within which a healed world comes to rest: an offer's life, a challenge period, the locks' expiries."""
@@ -377,8 +387,11 @@ class Report(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
-def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report:
-    """Run the campaign of a seed to its end; raise Failed with the line that replays it."""
+def run_campaign(seed: int, steps: int = 80, *, streams: bool = False, by_worth: bool = False) -> Report:
+    """Run the campaign of a seed to its end; raise Failed with the line that replays it.
+
+    `by_worth`: what moves more has to be deeper.
+    """
     rng = random.Random(seed)
     options = draw_options(rng, steps, streams)
     log: list[str] = []
@@ -386,7 +399,11 @@ def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report
     async def main() -> Report:
         channels = Policy(window=options.window)
         config = Config(
-            challenge_period=PERIOD, confirmations=options.confirmations, channels=channels, duties=CLAIM_ALL
+            challenge_period=PERIOD,
+            confirmations=options.confirmations,
+            depths=LADDER if by_worth else DepthPolicy(),
+            channels=channels,
+            duties=CLAIM_ALL,
         )
         async with open_world(seed, config=config, interval=options.interval, delay=(0.0005, options.delay)) as world:
             campaign = Campaign(world, rng, options)
@@ -396,6 +413,7 @@ def run_campaign(seed: int, steps: int = 80, *, streams: bool = False) -> Report
             return Report(seed, options, world.trace.digest(), world.trace.events, paid, campaign.counts)
 
     arguments = f"--seed {seed} --runs 1 --steps {steps}{' --streams' if streams else ''}"
+    arguments += " --by-worth" if by_worth else ""
     with replayed("campaign", arguments, lambda: f"{options}\n" + "\n".join(log[-25:])):
         return simulate(main, seed)
 
@@ -405,10 +423,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = seeds.options("Run random campaigns in simulated worlds.")
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--streams", action="store_true", help="with streams among what is paid")
+    parser.add_argument("--by-worth", action="store_true", help="with deposits that count the later the more they are")
     chosen = parser.parse_args(arguments)
 
     def run(seed: int) -> str:
-        report = run_campaign(seed, chosen.steps, streams=chosen.streams)
+        report = run_campaign(seed, chosen.steps, streams=chosen.streams, by_worth=chosen.by_worth)
         return f"seed {seed}: {report.events} events, {report.payments} payments, trace {report.trace}"
 
     return seeds.run_seeds(chosen, run)

@@ -19,7 +19,7 @@ from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import Disk
-from tallystick.settlement.chain import Chain
+from tallystick.settlement.port import Chain
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 

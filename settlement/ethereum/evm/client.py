@@ -27,16 +27,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.transport.retries import Jitter
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import (
-    Block,
-    Call,
-    Chain,
-    ContractChannel,
-    Header,
-    History,
-    SignedCall,
-    TransactionReceipt,
-)
+from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable, RpcError, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
@@ -51,6 +42,7 @@ from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
+from tallystick.settlement.port import Chain, ChainFigures, Charge
 
 
 class EvmPlace(NamedTuple):
@@ -114,6 +106,10 @@ class EvmChain(Chain):
     def contract(self) -> Address:
         return self._at.contract
 
+    @property
+    def figures(self) -> ChainFigures:
+        return self.profile.figures
+
     def nodes(self) -> tuple[NodeFigures, ...]:
         """Return how each node does."""
         return self._nodes.figures()
@@ -143,12 +139,17 @@ class EvmChain(Chain):
         """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
         return await self._blocks.final_number()
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
+    async def charge(self, account: Address, call: Call) -> Charge:
+        """Return what a transaction of this call is to be given now, as a node estimates it. Raise as `sign` does."""
+        return await self._desk.charge(account, call)
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
 
-        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not known now.
+        `gas` is its limit, 0 takes what `charge` says. Raise InvalidInput if it cannot be written, ChainUnavailable if
+        what it needs is not known now.
         """
-        return await self._desk.sign(key, call, nonce, price, tip)
+        return await self._desk.sign(key, call, nonce, price, tip, gas)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
@@ -162,6 +163,9 @@ class EvmChain(Chain):
 
     async def fee_price(self) -> int:
         return await self._desk.fee_price()
+
+    async def data_price(self) -> int:
+        return await self._desk.data_price()
 
     async def balance(self, account: Address, asset: Address) -> int:
         return await self._state.balance(account, asset)

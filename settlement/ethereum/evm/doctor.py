@@ -26,6 +26,7 @@ from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.refusals import client_of
 from tallystick.settlement.ethereum.evm.reverts import revert_data
+from tallystick.settlement.ethereum.evm.rollups import DataFee
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
 
 RANGES = (1, 100, 1_000, 10_000, 100_000)
@@ -168,7 +169,7 @@ def _fees(answer: Any, profile: ChainProfile) -> tuple[Grade, str]:
         market = read_answer(lambda value: read_history(value, profile.tip_min), answer)
     except ChainError as error:
         return Grade.BAD, f"it does not tell what gas costs: {error}"
-    data = "; what is taken for a transaction's data comes on top" if profile.data_fee else ""
+    data = "; what is taken for a transaction's data comes on top" if profile.data is not DataFee.NONE else ""
     return Grade.GOOD, f"base fee {market.base}, tip {market.tip}: {market.cap} would be offered{data}"
 
 

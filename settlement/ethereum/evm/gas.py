@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     TransferCall,
     WithdrawCall,
 )
+from tallystick.settlement.port import Each, Tariff
 
 GAS_MAX = 2**24
 """Of one transaction (EIP-7825)."""
@@ -53,6 +54,27 @@ MEASURED: dict[type[Call], int] = {
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
 
+ENVELOPE = 180
+"""Bytes of a transaction around its calldata: nonce, fees, limit, addresses, signature."""
+
+SIZES: dict[type[Call], int] = {
+    OpenCall: ENVELOPE + 4 + 7 * 32,
+    DepositCall: ENVELOPE + 4 + 8 * 32,
+    WithdrawCall: ENVELOPE + 4 + 13 * 32,
+    CooperativeCloseCall: ENVELOPE + 4 + 13 * 32,
+    CloseCall: ENVELOPE + 4 + 25 * 32,
+    ChallengeCall: ENVELOPE + 4 + 19 * 32,
+    SettleCall: ENVELOPE + 4 + 10 * 32,
+    RedeemCall: ENVELOPE + 4 + 11 * 32,
+    RegisterSecretCall: ENVELOPE + 4 + 32,
+    RegisterLinkCall: ENVELOPE + 4 + 6 * 32,
+    RegisterProofCall: ENVELOPE + 4 + 4 * 32,
+    TransferCall: ENVELOPE + 4 + 2 * 32,
+    ApproveCall: ENVELOPE + 4 + 2 * 32,
+    ClaimCall: ENVELOPE + 4 + 2 * 32,
+}
+"""Bytes of a transaction of each call, at most."""
+
 LOCK_GAS = 8_000
 """Of each lock in a redeem, likewise."""
 
@@ -63,17 +85,22 @@ PROOF_GAS = 80
 """Of each byte of a proof of any other kind, likewise."""
 
 
+TARIFF = Tariff(
+    calls=MEASURED,
+    each={
+        RedeemCall: Each("locks", LOCK_GAS, size=65),
+        RegisterLinkCall: Each("depth", LINK_GAS),
+        RegisterProofCall: Each("proof", PROOF_GAS, size=1),
+    },
+    most=GAS_MAX,
+    sizes=SIZES,
+)
+"""What is counted with before a node is asked."""
+
+
 def measured(call: Call) -> int:
     """Return the most that a call should take."""
-    base = MEASURED[type(call)]
-    match call:
-        case RedeemCall(locks=locks):
-            base += LOCK_GAS * len(locks)
-        case RegisterLinkCall(depth=depth):
-            base += LINK_GAS * depth
-        case RegisterProofCall(proof=proof):
-            base += PROOF_GAS * len(proof)
-    return min(base, GAS_MAX)
+    return TARIFF.gas(call)
 
 
 def limit_of(call: Call, estimate: int | None, data_in_gas: bool = False) -> int:

@@ -15,6 +15,9 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.settlement.ethereum.evm.gas import TARIFF
+from tallystick.settlement.ethereum.evm.rollups import DataFee
+from tallystick.settlement.port import PACE, ChainFigures
 
 COIN = 10**18
 """Smallest units of every native coin in the table."""
@@ -36,7 +39,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     block_seconds: float
     """Between two blocks, as a rule."""
     depths: tuple[Depth, ...]
-    """In order; what is worth more waits for `final_blocks`."""
+    """In order; what is worth more waits for finality. Empty: any depth is as good, as on a chain of one's own."""
     final_blocks: int
     """How many blocks `finalized` is behind the head, as a rule; so many are waited for where there is no such tag."""
     range_max: int = 10_000
@@ -45,8 +48,10 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     """The least priority fee that is offered per unit of gas."""
     explorer: str = ""
     """Where people look at a transaction, with `{}` for its hash; empty if there is none."""
-    data_fee: bool = False
-    """Whether a transaction pays for its bytes on another chain besides its gas."""
+    data: DataFee = DataFee.NONE
+    """How a transaction pays for its bytes on another chain."""
+    pace_seconds: float = 0.0
+    """What counts of blocks go by (`port.PACE`); 0: `block_seconds`. A development chain plays another one."""
     header_hash: bool = True
     """Whether a header's hash is that of its fields as Ethereum writes them, so that it can be checked."""
 
@@ -54,6 +59,17 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
     def poll_seconds(self) -> float:
         """How long to wait between two looks for a new head."""
         return min(2.0, max(0.5, self.block_seconds / 4))
+
+    @property
+    def figures(self) -> ChainFigures:
+        """What is known of it before it is asked."""
+        return ChainFigures(
+            tariff=TARIFF,
+            block_seconds=self.pace_seconds or self.block_seconds,
+            final_blocks=self.final_blocks,
+            confirmations=self.depth(0),
+            depths=tuple((depth.worth, depth.blocks) for depth in self.depths),
+        )
 
     def depth(self, at_risk: int) -> int:
         """Return how many blocks deep (1: the newest) a block has to be for what is at risk, in the native coin."""
@@ -64,7 +80,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
         return self.explorer.format(f"0x{transaction.hex()}") if self.explorer else ""
 
 
-def _rollup(name: str, chain_id: int, seconds: float, explorer: str) -> ChainProfile:
+def _rollup(name: str, chain_id: int, seconds: float, explorer: str, data: DataFee = DataFee.BESIDE) -> ChainProfile:
     """Return the profile of a rollup: its sequencer's word is enough for little, Ethereum's finality for the rest."""
     soft, final = round(30 / seconds), round(1_200 / seconds)
     return ChainProfile(
@@ -75,7 +91,7 @@ def _rollup(name: str, chain_id: int, seconds: float, explorer: str) -> ChainPro
         depths=(Depth(COIN // 100, soft), Depth(COIN, 4 * soft)),
         final_blocks=final,
         explorer=explorer,
-        data_fee=True,
+        data=data,
     )
 
 
@@ -116,10 +132,11 @@ PROFILES = (
         chain_id=31_337,
         coin="ETH",
         block_seconds=1,
-        depths=(Depth(COIN * COIN, 3),),
+        pace_seconds=PACE,
+        depths=(),
         final_blocks=3,
     ),
-    _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}"),
+    _rollup("Arbitrum One", 42_161, 0.25, "https://arbiscan.io/tx/{}", DataFee.AS_GAS),
 )
 """In order of chain id."""
 

@@ -20,15 +20,17 @@ from tallystick.settlement.ethereum.evm.abi import encode_evm_call
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, FeeOffer, offer_of, read_history
-from tallystick.settlement.ethereum.evm.gas import limit_of
+from tallystick.settlement.ethereum.evm.gas import ENVELOPE, limit_of
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
 from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
+from tallystick.settlement.ethereum.evm.rollups import DataFee, data_fee, price_question, read_price
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope, transaction_hash
+from tallystick.settlement.port import Charge
 
 PRICE_SECONDS = 12.0
 """How long what gas costs is remembered for signing."""
@@ -47,16 +49,35 @@ class TransactionDesk:
         self._heard = heard
         self._market: tuple[float, FeeMarket] | None = None
 
-    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0) -> SignedCall:
-        """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
+    async def charge(self, account: Address, call: Call) -> Charge:
+        """Return what a transaction of this call is to be given now. Raise as `sign` does."""
+        return await self._charge(account, call, await self._written(call))
 
-        Raise InvalidInput if it cannot be written, ChainUnavailable if what it needs is not known now.
-        """
+    async def _charge(self, account: Address, call: Call, envelope: Envelope) -> Charge:
+        data = self._profile.data
+        limit = limit_of(call, await self._estimate(account, envelope), data is DataFee.AS_GAS)
+        if data is not DataFee.BESIDE:
+            return Charge(limit)
+        try:
+            price = await self.data_price()
+        except ChainError:  # it holds nothing up that it is not known
+            price = 0
+        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))
+
+    async def _written(self, call: Call) -> Envelope:
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
-        envelope = encode_evm_call(call, self._at, await self._state.context(call))
+        return encode_evm_call(call, self._at, await self._state.context(call))
+
+    async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
+        """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
+
+        `gas` is its limit, 0 takes what `charge` says. Raise InvalidInput if it cannot be written, ChainUnavailable if
+        what it needs is not known now.
+        """
+        envelope = await self._written(call)
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
-        limit = limit_of(call, await self._estimate(key.address, envelope), self._profile.data_fee)
+        limit = gas or (await self._charge(key.address, call, envelope)).gas
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
@@ -141,6 +162,14 @@ class TransactionDesk:
         _, market = await self._nodes.read(read, question)
         self._market = now, market
         return market.cap
+
+    async def data_price(self) -> int:
+        """Return what a byte of a transaction costs besides the gas of its call; 0 if the chain does not say it."""
+        kind = self._profile.data
+        if kind is DataFee.NONE:
+            return 0
+        (answer,) = await self._nodes.ask(price_question(kind))
+        return 0 if isinstance(answer, RpcError) else read_answer(lambda value: read_price(kind, value), answer)
 
     async def _estimate(self, sender: Address, envelope: Envelope) -> int | None:
         """Return how much gas a node thinks that it takes, None if it would fail now."""
