@@ -76,9 +76,7 @@ def test_a_node_that_cannot_follow_acts_on_what_it_knows() -> None:
             await world.blocks(3)
             last += 1  # the block of the close, and none of those after it
             alice = world.node("alice")
-            await trio.sleep(1)
-            while not alice.onchain.follower.followed.next > last:
-                await trio.sleep(1)
+            await alice.onchain.follower.wait_reached(last)
             assert challenges(alice) == 0
             began = trio.current_time()
             while not challenges(alice):

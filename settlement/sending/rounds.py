@@ -154,7 +154,7 @@ class _Eye:
             if 0 < obligation.receipt.block.number - number <= REORGANISATION_MAX:
                 return obligation  # a head from before it was mined says nothing of it
             heads = obligation.missing_heads + self.fresh
-            if obligation.status is ObligationStatus.DONE and heads < self.policy.confirmations:
+            if obligation.status is ObligationStatus.DONE and heads < self.policy.heads:
                 return change(obligation, missing_heads=heads)
             status = ObligationStatus.SENT if obligation.status is ObligationStatus.DONE else obligation.status
             obligation = change(obligation, receipt=None, status=status, missing_since=None, missing_heads=0)

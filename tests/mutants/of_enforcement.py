@@ -213,7 +213,7 @@ MUTANTS = (
     Mutant(
         "take back what was done on one answer without its receipt",
         "settlement/sending/rounds.py",
-        "if obligation.status is ObligationStatus.DONE and heads < self.policy.confirmations:",
+        "if obligation.status is ObligationStatus.DONE and heads < self.policy.heads:",
         "if False:",
         ("test_obligations_lies.py",),
     ),
