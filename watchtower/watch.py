@@ -32,6 +32,10 @@ from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndon
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
+def _at_the_head(number: int) -> bool:
+    return False
+
+
 @dataclass(eq=False, repr=False)
 class Watch:
     """The disputes of the tower whose challenges `sender` sends, on its chain. `on_step` is the follower's consumer."""
@@ -40,7 +44,7 @@ class Watch:
     budget: ChallengeBudget
     challenged: int = field(default=0, init=False)
     """Challenges taken on since the start."""
-    is_catching_up: Callable[[int], bool] = field(default=lambda number: False, init=False)
+    is_catching_up: Callable[[int], bool] = field(default_factory=lambda: _at_the_head, init=False)
     """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
 
     def __post_init__(self) -> None:

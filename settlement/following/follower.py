@@ -246,7 +246,7 @@ class Follower:
         """What went wrong last, None if the last answer was right."""
         self._wrong = 0
         self._behind_since: float | None = None
-        """Since when there have been blocks above the next one; None: there are none."""
+        """Since when there have been blocks to follow; None: there are none."""
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
@@ -288,9 +288,7 @@ class Follower:
         asked = self.elapsed()
         head = await self.chain.head()
         self._head, self._head_time = head.number, head.time
-        if head.number <= self.followed.next:
-            self._behind_since = None
-        elif self._behind_since is None:
+        if self._behind_since is None:
             self._behind_since = asked
         if self.followed.headers and head.number < self.followed.headers[0].number:
             await self.check_root()
@@ -302,6 +300,8 @@ class Follower:
             await self.check_root()
             raise
         position = self.followed.position
+        if position is not None and position.number >= head.number:
+            self._behind_since = None
         if position is not None and position.hash == head.hash:
             if not moved:
                 self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())

@@ -204,6 +204,13 @@ MUTANTS = (
         ("test_enforcement_catching_up.py",),
     ),
     Mutant(
+        "count as caught up with a block to follow",
+        "settlement/following/follower.py",
+        "        if position is not None and position.number >= head.number:",
+        "        if position is not None and position.number >= head.number - 2:",
+        ("test_enforcement_catching_up.py",),
+    ),
+    Mutant(
         "say nothing of a chain node that tells heads and not what sending takes",
         "settlement/sending/sender.py",
         "        if heard and due:\n",
