@@ -793,7 +793,8 @@ def claim(asset: address, to: address):
     assert amount != 0, "nothing-owed"
     self.owed[asset][msg.sender] = 0
     log Claimed(account=msg.sender, asset=asset, to=to, amount=amount)
-    assert self._moved(asset, to, amount, msg.gas), "transfer-failed"
+    # There it would be nobody's: tokens take what is sent to themselves, and some of them zero.
+    assert to != asset and to != empty(address) and to != self and self._moved(asset, to, amount, msg.gas), "transfer-failed"
 
 @external
 def batch(calls: DynArray[Bytes[CALL_SIZE], CALLS_MAX]):

@@ -40,7 +40,7 @@ async def bench(*arguments: str) -> dict[str, object]:
 @pytest.mark.processes
 async def test_the_json_of_a_class_has_all_figures_and_says_how_durable_it_was(tmp_path: Path) -> None:
     conditions = ("--rtt", "2", "--cuts", "1", "--tries", "1")
-    result = await bench("direct", "--class", "locked", "--seconds", "0.2", "--directory", str(tmp_path), *conditions)
+    result = await bench("direct", "--class", "locked", "--seconds", "0.1", "--directory", str(tmp_path), *conditions)
     assert (result["rtt_ms"], result["cuts_percent"]) == (2, 1)
     assert set(result) >= {"control", "channels", "processes", "durability", "seconds"}
     assert (result["channels"], result["processes"], result["durability"]) == (1, 2, "full")
@@ -54,7 +54,7 @@ async def test_the_json_of_a_class_has_all_figures_and_says_how_durable_it_was(t
 
 @pytest.mark.processes
 async def test_a_hub_pays_through_every_channel_into_several_processes(tmp_path: Path) -> None:
-    options = ("--channels", "7", "--processes", "3", "--seconds", "0.2", "--rtt", "2", "--tries", "1")
+    options = ("--channels", "7", "--processes", "3", "--seconds", "0.1", "--rtt", "2", "--tries", "1")
     result = await bench("direct", *options, "--directory", str(tmp_path))
     assert (result["channels"], result["processes"]) == (7, 3)
     assert isinstance(result["classes"], dict)
@@ -104,7 +104,7 @@ async def test_nobody_waits_for_a_rest_when_there_is_nothing_to_do() -> None:
 
 @pytest.mark.processes
 async def test_fairness_tells_what_a_quiet_channel_sees_of_a_flood(tmp_path: Path) -> None:
-    result = await bench("fairness", "--seconds", "0.3", "--directory", str(tmp_path))
+    result = await bench("fairness", "--seconds", "0.1", "--directory", str(tmp_path))
     assert isinstance(result["payments"], int) and result["payments"] > 0
     assert isinstance(result["flood_per_second"], float) and result["flood_per_second"] > 0
     assert set(result) == {"control", "p50_ms", "p99_ms", "payments", "flood_per_second", "seconds"}
@@ -112,7 +112,7 @@ async def test_fairness_tells_what_a_quiet_channel_sees_of_a_flood(tmp_path: Pat
 
 @pytest.mark.processes
 async def test_payments_over_several_hops_are_measured_alone_and_together(tmp_path: Path) -> None:
-    options = ("--hops", "2", "--seconds", "0.3", "--in-flight", "20", "--tries", "1", "--directory", str(tmp_path))
+    options = ("--hops", "2", "--seconds", "0.1", "--in-flight", "20", "--tries", "1", "--directory", str(tmp_path))
     result = await bench("network", *options)
     figures = ("control", "per_second", "floor_per_second", "p50_ms", "p99_ms", "cpu_us_per_hop")
     assert all(isinstance(result[name], float) and result[name] > 0 for name in figures)

@@ -85,7 +85,7 @@ async def test_a_command_that_fails_is_told_with_its_last_words() -> None:
 async def test_both_builds_are_measured_in_turn_with_the_same_options(repository: Path, tmp_path: Path) -> None:
     other = built(repository, tmp_path / "builds")
     where = ("--repository", str(repository), "--builds", str(tmp_path / "builds"), "--directory", str(tmp_path))
-    options = ("--class", "alone", "--pairs", "2", "--seconds", "0.2", "--json")
+    options = ("--class", "alone", "--pairs", "2", "--seconds", "0.1", "--json")
     code, output, errors = await run([*TALLY, "bench", "compare", "--against", "HEAD", *where, *options])
     assert code == 0, errors
     (line,) = output.splitlines()
@@ -95,7 +95,7 @@ async def test_both_builds_are_measured_in_turn_with_the_same_options(repository
     assert all(pair[1] > 0 for pair in found["pairs"])
     assert found["ratio_min"] <= found["ratio_median"] <= found["ratio_max"]
     asked = other.with_name("asked").read_text().splitlines()
-    assert asked == [f"bench direct --class alone --tries 1 --seconds 0.2 --directory {tmp_path} --json"] * 2
+    assert asked == [f"bench direct --class alone --tries 1 --seconds 0.1 --directory {tmp_path} --json"] * 2
 
 
 async def test_a_build_that_prints_no_figures_of_a_class_voids_the_comparison(repository: Path, tmp_path: Path) -> None:

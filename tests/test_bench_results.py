@@ -145,7 +145,7 @@ async def tried(
     monkeypatch: pytest.MonkeyPatch, controls: list[float], seconds: float
 ) -> tuple[FakeStage, Any, list[str]]:
     left = iter(controls)
-    monkeypatch.setattr(direct, "capacity_control", lambda: next(left))
+    monkeypatch.setattr(direct, "capacity_control", lambda beside: next(left))
     stage, said = FakeStage(), list[str]()
     fake: Any = stage
     return stage, await direct.measure(fake, "bulk", seconds, direct.TRIES, said.append), said
@@ -208,7 +208,7 @@ async def test_scale_measures_channels_first_and_then_hubs_on_a_core_each(
 
     monkeypatch.setattr(scale, "hub_stage", hub_stage)
     monkeypatch.setattr(scale, "CORES", 3)
-    monkeypatch.setattr(direct, "capacity_control", lambda: 1.9)
+    monkeypatch.setattr(direct, "capacity_control", lambda beside: 1.9)
     result = await scale.run_scale([1, 10], 99, 1.0, say=lambda line: None)
     assert homes == [(1, None), (10, None), (10, 0), (10, 0), (10, 1), (10, 0), (10, 1), (10, 2)]
     rows = [(row.hubs, row.channels, row.processes, row.cores) for row in result.rows]

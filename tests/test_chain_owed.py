@@ -33,7 +33,7 @@ FAR = 2**40
 async def closed(chain: LocalChain, fixture: ChannelFixture) -> None:
     first, second = fixture.keys
     assert (await chain.call(first, OpenCall(fixture.terms, 600))).success
-    assert (await chain.call(second, DepositCall(fixture.id, 1, 400))).success
+    assert (await chain.call(second, DepositCall(fixture.id, 1, 400, fixture.terms.asset))).success
     assert (await chain.call(second, fixture.cooperative_close(700, 300, FAR))).success
 
 
@@ -104,3 +104,19 @@ async def test_nothing_is_claimed_for_the_contract_itself() -> None:
     refused = await chain.call(fixture.keys[0], ClaimCall(NATIVE, chain.contract))
     assert refused.revert is Revert.TRANSFER_FAILED
     assert await chain.owed(NATIVE, fixture.keys[0].address) == 700
+
+
+async def test_no_token_is_claimed_for_itself_or_for_nobody() -> None:
+    fixture = ChannelFixture(asset=TOKEN)
+    chain = LocalChain(funds={key.address: 10**12 for key in fixture.keys})
+    first, second = fixture.keys
+    for key, amount in ((first, 600), (second, 400)):
+        chain.fund(key.address, amount, TOKEN)
+        assert (await chain.call(key, ApproveCall(TOKEN, amount))).success
+    chain.refuse(first.address, TOKEN)
+    await closed(chain, fixture)
+    for to in (TOKEN, NATIVE, chain.contract):
+        assert (await chain.call(first, ClaimCall(TOKEN, to))).revert is Revert.TRANSFER_FAILED
+        assert await chain.owed(TOKEN, first.address) == 700
+    assert (await chain.call(first, ClaimCall(TOKEN, ELSEWHERE))).success
+    assert await chain.balance(ELSEWHERE, TOKEN) == 700

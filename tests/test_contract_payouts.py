@@ -10,7 +10,7 @@ from simulation.disputes import PERIOD
 from simulation.evm import EvmReverted, calldata
 from simulation.evm_world import BURNS_GAS, CALLS_BACK, ELSEWHERE, FAR, REFUSES, STRANGER, TOWER, EvmWorld
 from tallystick.channels.protocol.conditions import digest_of
-from tallystick.channels.protocol.objects import NATIVE, Lock
+from tallystick.channels.protocol.objects import NATIVE, Address, Lock
 from tallystick.settlement.chain import Call, Claimed, Owed, RedeemCall, RegisterSecretCall, SettleCall
 
 SECRET = b"s" * 32
@@ -190,3 +190,34 @@ def test_a_claim_says_who_took_what_to_where() -> None:
     events = world.contract.claim(world.asset, world.parties[1], ELSEWHERE)
     assert events == (Claimed(world.parties[1], world.asset, ELSEWHERE, 300),)
     assert world.balance(ELSEWHERE) == 300
+
+
+@pytest.mark.parametrize("token", [None, "ordinary"])
+def test_a_claim_to_where_nobody_could_take_it_out_is_refused(token: str | None) -> None:
+    world = EvmWorld(token=token)
+    world.open()
+    bad = world.parties[0]
+    if world.token is not None:
+        world.token.send(STRANGER, "block_account", ("address", "bool"), bad, True)
+    else:
+        world.misbehave(bad, REFUSES)
+    world.send(cooperative(world))
+    lost = [Address(bytes(20)), world.at, world.asset]
+    for to in lost:
+        data = calldata("claim", ("address", "address"), (world.asset, to))
+        if world.token is None:
+            with pytest.raises(EvmReverted):  # through the account's code, which says no more
+                world.act(bad, data)
+        else:
+            with pytest.raises(EvmReverted, match="transfer-failed"):
+                world.contract.claim(world.asset, bad, to)
+        assert world.owed(bad) == 700
+        batch = calldata("batch", ("bytes[]",), ([data],))
+        if world.token is not None:
+            world.evm.send(bad, world.at, batch)
+            assert world.owed(bad) == 700, "nor in a batch"
+    if world.token is not None:
+        world.contract.claim(world.asset, bad, ELSEWHERE)
+    else:
+        world.act(bad, calldata("claim", ("address", "address"), (NATIVE, ELSEWHERE)))
+    assert world.owed(bad) == 0 and world.balance(ELSEWHERE) == 700

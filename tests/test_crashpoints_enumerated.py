@@ -10,7 +10,14 @@ import pytest
 
 from simulation.crashpoints import SCENARIOS, Crash, Scenario, check_point, points, run_point
 
-THIN = {"open": 4, "unilateral close": 61, "cooperative close": 3, "withdrawal": 4}
+THIN = {
+    "open": 8,
+    "unilateral close": 121,
+    "cooperative close": 6,
+    "withdrawal": 8,
+    "lock, reveal, unlock": 2,
+    "stream": 3,
+}
 """Of how many effects one is tried, where there are too many for every run."""
 
 
@@ -25,7 +32,7 @@ def test_a_crash_at_any_effect_changes_nothing_in_the_end(scenario: Scenario) ->
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_second_crash_in_the_midst_of_recovery_changes_nothing_either(scenario: Scenario) -> None:
     expected, effects = run_point(scenario, None)
-    for number, crash in enumerate(points(effects, every=max(2, max(effects.values()) // 3))):
+    for number, crash in enumerate(points(effects, every=max(2, max(effects.values()) // 2))):
         check_point(scenario, msgspec.structs.replace(crash, again=number % 5), expected)
 
 

@@ -22,7 +22,7 @@ def test_the_payment_without_a_crash_costs_what_the_forwarders_ask_for() -> None
 
 def test_a_crash_at_any_effect_of_any_node_changes_nothing_in_the_end() -> None:
     expected = make_payment(None)
-    for crash in crash_points(expected.effects, every=5):
+    for crash in crash_points(expected.effects, every=8):
         check_crash(crash, expected)
 
 
@@ -30,13 +30,13 @@ def test_a_payment_in_tokens_survives_the_same() -> None:
     token = Address(b"\x70" * 20)
     expected = make_payment(None, asset=token)
     assert expected.final == make_payment(None).final
-    for crash in crash_points(expected.effects, every=17):
+    for crash in crash_points(expected.effects, every=29):
         check_crash(crash, expected, asset=token)
 
 
 def test_a_second_crash_in_the_midst_of_recovery_changes_nothing_either() -> None:
     expected = make_payment(None)
-    for number, crash in enumerate(crash_points(expected.effects, every=13)):
+    for number, crash in enumerate(crash_points(expected.effects, every=19)):
         check_crash(msgspec.structs.replace(crash, again=number % 6), expected)
 
 

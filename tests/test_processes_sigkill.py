@@ -18,7 +18,7 @@ from tallystick.sdk.bench.launcher import (
     open_processes,
 )
 
-COUNT = 6_000
+COUNT = 4_000
 """Payments in all, each with an id of its own."""
 
 KEYS = {name: keccak(name.encode()) for name in ("alice", "bob")}

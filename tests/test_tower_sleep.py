@@ -15,6 +15,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
+from tallystick.settlement.ethereum.transactions import FIGURES
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
 from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.watchtower.disputes import ChallengeBudget
@@ -30,6 +31,8 @@ PERIOD = 600
 
 class House:
     """A watch on a chain of empty blocks, but for strangers' closes."""
+
+    figures = FIGURES
 
     def __init__(self) -> None:
         self.disk = SimulatedDisk([TOWER_SCHEMA, SCHEMA])

@@ -28,12 +28,12 @@ from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market, with_checks
-from tallystick.settlement.following.follower import Follower, FollowerStatistics
+from tallystick.settlement.following.follower import RECHECKED, Follower, FollowerStatistics, headers_kept
 from tallystick.settlement.following.vigil import TICK, begin_vigil, look
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
-from tallystick.settlement.sending.policy import SendingPolicy
+from tallystick.settlement.sending.policy import SendingPolicy, policy_for
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.disputes import ChallengeBudget
@@ -66,12 +66,13 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     fee_reserve: int = 10**16
     """Nothing new is taken while the fee account holds less, or less than what it guards may cost."""
     lag_max: int = 6
-    """Nothing new is taken while more blocks than this wait to be followed."""
+    """Nothing new is taken while more blocks than this wait to be followed; of `port.PACE` seconds, or as many more."""
     silence_max: float = 120.0
     """Nor after so many seconds without an answer of the chain node."""
     free_space: int = 64 * 2**20
     """Nor with fewer free bytes on the disk than this."""
-    sending: SendingPolicy = SendingPolicy()
+    sending: SendingPolicy | None = None
+    """None: by the chain's pace and depth."""
 
 
 class TowerStatistics(msgspec.Struct, frozen=True):
@@ -123,6 +124,8 @@ class Tower:
         self._fees: FundsAndDuties | None = None
         self._alarms = 0
         self.address = key.address
+        sending = self._policy.sending or policy_for(chain.figures)
+        self._lag_max = self._policy.lag_max * sending.pace
         self.sender = Sender(
             key=key,
             chain=chain,
@@ -130,7 +133,7 @@ class Tower:
             commit=self._commit_surely,
             alarm=self._alarm,
             jitter=jitter,
-            policy=self._policy.sending,
+            policy=sending,
         )
         budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
         self.watch = Watch(self.sender, budget)
@@ -152,7 +155,8 @@ class Tower:
             kept=self.watch.locators,
             stored=self.watch.on_appointed,
         )
-        followed = read_followed(store, chain.chain_id, self._policy.start)
+        rechecked = max(RECHECKED, sending.confirmations)
+        followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_step, jitter=jitter, elapsed=elapsed, clock=clock)
         self.watch.is_catching_up = self.follower.is_catching_up
 
@@ -172,7 +176,7 @@ class Tower:
         found = []
         if isinstance(self.follower.fault, ChainError):
             found.append(str(self.follower.fault))
-        if following.position < 0 or following.lag > policy.lag_max:
+        if following.position < 0 or following.lag > self._lag_max:
             found.append(f"it is {following.lag} blocks behind the chain")
         if following.silent > policy.silence_max:
             found.append(f"its chain node has not answered for {following.silent:.0f} seconds")

@@ -24,7 +24,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Ter
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import Block, Challenged, Closed, Header, Settled
 from tallystick.settlement.errors import ChainUnavailable
-from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Step
+from tallystick.settlement.following.follower import BlockAdded, Step, headers_kept
 from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
@@ -48,6 +48,7 @@ class Watch:
     """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
 
     def __post_init__(self) -> None:
+        self._kept = headers_kept(self.sender.chain.figures)
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
@@ -68,7 +69,7 @@ class Watch:
     async def on_step(self, step: Step) -> None:
         """Take in one step of the chain; return once its effects and the position are durable."""
         terms = await self._terms_of_closed(step.block) if isinstance(step, BlockAdded) else {}
-        moments: list[Moment] = [step_moment(self.sender.chain.chain_id, step)]
+        moments: list[Moment] = [step_moment(self.sender.chain.chain_id, step, self._kept)]
         if isinstance(step, BlockAdded):
             moments += self._add(step.block, terms)
             moments += self._work(step.block.header)
@@ -124,7 +125,7 @@ class Watch:
             if not self.is_catching_up(head.number):
                 moments += self._require(dispute, head, defences)
             settled = dispute.settled
-            if settled is not None and head.number - settled.block.number >= HEADERS_KEPT:
+            if settled is not None and head.number - settled.block.number >= self._kept:
                 moments.append(self._drop(channel, self._locators(dispute)))
             elif not (defences or settled or any(o.channel == channel for o in self.sender.obligations())):
                 del self._awake[channel]
@@ -139,7 +140,7 @@ class Watch:
         done."""
         moments: list[Moment] = []
         while self._windows and self._windows[0][0] < head.time:
-            self._closing.append((head.number + HEADERS_KEPT, heappop(self._windows)[1]))
+            self._closing.append((head.number + self._kept, heappop(self._windows)[1]))
         while self._closing and self._closing[0][0] <= head.number:
             dispute = self.disputes.get(self._closing.popleft()[1])
             if dispute is not None and dispute.closed is not None and dispute.closed.deadline < head.time:

@@ -30,8 +30,11 @@ from tallystick.channels.storage.sqlite.store import open_store
 CONTROL_MIN = 1.75
 """Below this, the machine was busy with something else: repeat."""
 
+BUSY_SECONDS = 0.4
+"""For which a control keeps the processes busy, at most; twice."""
+
 CONTROL_SECONDS = 0.9
-"""What a control takes, about."""
+"""What a control takes, about, at most."""
 
 _BUSY = """
 import hashlib, os, sys, time
@@ -60,8 +63,9 @@ def _busy(cpus: list[int], seconds: float) -> int:
     return sum(int(process.communicate()[0]) for process in processes)
 
 
-def capacity_control(seconds: float = 0.4) -> float:
-    """Return how many times as much two pinned processes do as one."""
+def capacity_control(beside: float = BUSY_SECONDS) -> float:
+    """Return how many times as much two pinned processes do as one; it takes as long as what it stands beside."""
+    seconds = min(BUSY_SECONDS, beside)
     alone = max(1, _busy([0], seconds))
     return _busy([0, 1], seconds) / alone
 

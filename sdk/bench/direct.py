@@ -91,9 +91,9 @@ async def run_fairness(seconds: float, *, directory: str | None = None, say: Say
     """Flood one channel of a hub, and measure payments in another one, whose peer is in the same process."""
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         async with hub_stage(folder, 2, 2, say) as stage:
-            before = await trio.to_thread.run_sync(capacity_control)
+            before = await trio.to_thread.run_sync(capacity_control, seconds)
             sent = await stage.payer.ask("fairness", seconds=seconds)
-            control = min(before, await trio.to_thread.run_sync(capacity_control))
+            control = min(before, await trio.to_thread.run_sync(capacity_control, seconds))
     return FairnessResult(
         control=control,
         p50_ms=sent["p50_ms"],
@@ -145,12 +145,12 @@ async def measure(stage: Stage, name: str, seconds: float, tries: int, say: Say)
     """Measure one class, again if the machine was busy with something else."""
     best: ClassResult | None = None
     began = trio.current_time()
-    before = await trio.to_thread.run_sync(capacity_control)
+    before = await trio.to_thread.run_sync(capacity_control, seconds)
     for attempt in range(tries):
         start = await stage.counters()
         sent = await stage.pay(name, seconds)
         end = await stage.counters()
-        after = await trio.to_thread.run_sync(capacity_control)
+        after = await trio.to_thread.run_sync(capacity_control, seconds)
         control, before = min(before, after), after
         other = {key: end[key] - start[key] for key in end}
         result = _result(name, sent, other, control, stage.primitives, await stage.memory())

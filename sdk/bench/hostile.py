@@ -119,7 +119,7 @@ async def run_hostile(
     attacks: Sequence[str], seconds: float, *, directory: str | None = None, say: Say
 ) -> HostileResult:
     """Measure in quiet, then under each of these attacks, for `seconds` each."""
-    before = await trio.to_thread.run_sync(capacity_control)
+    before = await trio.to_thread.run_sync(capacity_control, seconds)
     with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=directory) as folder:
         async with open_processes() as processes:
             stage = await _build(Path(folder), processes, say)
@@ -132,7 +132,7 @@ async def run_hostile(
             for kind in attacks:
                 rows.append(await _attack(stage, processes, kind, seconds, calm[stage.attacked(kind).name]))
                 say(f"{kind}: p50 {rows[-1].p50_ms:.1f} ms, new peer {rows[-1].new_peer_connects_s:.2f} s")
-    control = min(before, await trio.to_thread.run_sync(capacity_control))
+    control = min(before, await trio.to_thread.run_sync(capacity_control, seconds))
     return HostileResult(
         control=control,
         quiet_p50_ms=quiet["p50_ms"],

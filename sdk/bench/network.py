@@ -185,12 +185,12 @@ async def _measure(
     line: NodeLine, seconds: float, in_flight: int, primitives: Primitives, onion: tuple[float, float]
 ) -> NetworkResult:
     hops = len(line.nodes) - 1
-    before = await trio.to_thread.run_sync(capacity_control)
+    before = await trio.to_thread.run_sync(capacity_control, seconds)
     quiet = await line.travel(seconds, 1)
     start = await line.counters()
     busy = await line.travel(seconds, in_flight)
     end = await line.counters()
-    control = min(before, await trio.to_thread.run_sync(capacity_control))
+    control = min(before, await trio.to_thread.run_sync(capacity_control, seconds))
     each = {name: (end[name] - start[name]) / max(1, busy["count"]) for name in end}
     cores = min(len(line.nodes), os.cpu_count() or 1)
     price = onion[0] + hops * onion[1] + each["commits"] * primitives.commit

@@ -26,7 +26,7 @@ from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain, Market
-from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step
+from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step, headers_kept
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
@@ -53,8 +53,8 @@ RECENT = 8
 MEANS = "this node pays for no secret that the chain does not show, and forwards nothing,"
 """What an old view means."""
 
-TIMES_KEPT = 256
-"""Blocks whose times are remembered."""
+TIMES_KEPT = 128
+"""Blocks whose times are remembered besides those whose headers are."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -130,7 +130,8 @@ class ChainFollowing:
         self.waiting_for = ""
         """What the node waits for before it speaks to peers; empty once the chain was reached."""
         store, chain, rechecked = node.engine.writer.store, node.chain, max(RECHECKED, node.confirmations)
-        followed = read_followed(store, chain.chain_id, node.start_block, rechecked)
+        kept = headers_kept(chain.figures, node.confirmations)
+        followed = read_followed(store, chain.chain_id, node.start_block, rechecked, kept)
         self.index = ChainIndex(node.engine.key.address, store, followed.position)
         self.depths = Depths(self.index, chain.figures.depths, node.depths, node.confirmations)
         self.follower = Follower(
@@ -257,13 +258,13 @@ class ChainFollowing:
 
     async def _on_step(self, step: Step) -> None:
         """Follow one block: its events, what follows from them, and the position, in one commit."""
-        moments: list[Moment] = [step_moment(self._node.chain.chain_id, step)]
+        moments: list[Moment] = [step_moment(self._node.chain.chain_id, step, self.follower.followed.kept)]
         seen: list[EventsSeen] = []
         if isinstance(step, BlockAdded):
             seen = self.index.add(step.block)
             moments += seen
             self._times[step.block.header.number] = step.block.header.time
-            self._times.pop(step.block.header.number - TIMES_KEPT, None)
+            self._times.pop(step.block.header.number - TIMES_KEPT - self.follower.followed.kept, None)
         else:
             self._times.pop(step.header.number, None)
             moments += self.index.remove(step.header.number, self._times.get(step.header.number - 1, 0))

@@ -41,7 +41,9 @@ class NodeClient(httpx.AsyncClient):
 def make_client(url: str, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> NodeClient:
     """Return what speaks to one server; raise InvalidInput if the URL is none. `transport` None: TCP."""
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # a node has nothing to remember with us
-    return NodeClient(parse_url(url), timeout=timeout, trust_env=False, transport=transport, cookies=jar)
+    at = parse_url(url)
+    secured = at.scheme == "https"  # otherwise no certificates are loaded: that takes longer than a request
+    return NodeClient(at, timeout=timeout, trust_env=False, verify=secured, transport=transport, cookies=jar)
 
 
 def shown(url: httpx.URL) -> str:

@@ -35,10 +35,10 @@ from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following import freshness
 from tallystick.settlement.following.vigil import Sight
-from tallystick.settlement.port import Chain
+from tallystick.settlement.port import Chain, ChainFigures
 
 HEADERS_KEPT = 128
-"""Headers remembered: the deepest reorganisation that can be followed, in blocks."""
+"""Headers remembered, at least: the deepest reorganisation that can be followed, in blocks."""
 
 BATCH = 128
 """Blocks asked for at once while catching up."""
@@ -57,6 +57,11 @@ CATCH_UP_SECONDS = 20.0
 
 RECHECKED = 3
 """Blocks that are asked for again with every new one, at least: no fewer than it takes to confirm one."""
+
+
+def headers_kept(figures: ChainFigures, confirmations: int = 0) -> int:
+    """Return how many headers are remembered of a chain: all that a reorganisation may reach, or that are confirmed."""
+    return max(HEADERS_KEPT, figures.final_blocks, confirmations)
 
 
 class BlockAdded(msgspec.Struct, frozen=True):
@@ -292,7 +297,7 @@ class Follower:
             self._behind_since = asked
         if self.followed.headers and head.number < self.followed.headers[0].number:
             await self.check_root()
-        if head.number - self.followed.next > HEADERS_KEPT and await self._skip(asked):
+        if head.number - self.followed.next > self.followed.kept and await self._skip(asked):
             return asked, None
         try:
             moved = await self._catch_up(head, asked)

@@ -54,11 +54,11 @@ class NoncesLowered(Moment, frozen=True):
 _CODEC: Codec[Obligation] = Codec(Obligation, canonical=False)
 
 
-def step_moment(chain_id: int, step: Step) -> ChainAdvanced | ChainRewound:
+def step_moment(chain_id: int, step: Step, kept: int = HEADERS_KEPT) -> ChainAdvanced | ChainRewound:
     """Return the moment that moves the stored position by `step`: it belongs into the commit of the step's effects."""
     match step:
         case BlockAdded(block):
-            return ChainAdvanced(chain_id, block.header)
+            return ChainAdvanced(chain_id, block.header, kept)
         case BlockRemoved(header):
             return ChainRewound(chain_id, header)
 
@@ -67,13 +67,15 @@ _HEADERS = table("followed_headers", "chain_id number hash parent time", keys=2)
 _OBLIGATIONS = table("obligations", "chain_id account id resting highest_nonce data", keys=3)
 
 
-def read_followed(store: Store, chain_id: int, start: int, rechecked: int = RECHECKED) -> Followed:
+def read_followed(
+    store: Store, chain_id: int, start: int, rechecked: int = RECHECKED, kept: int = HEADERS_KEPT
+) -> Followed:
     """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
     headers = tuple(Header(*row[1:]) for row in store.read(_HEADERS.rows(chain_id=chain_id)))
     connected = next((at for at in range(len(headers) - 1, 0, -1) if headers[at].parent != headers[at - 1].hash), 0)
-    deep = connected > 0 or len(headers) >= HEADERS_KEPT  # what is not connected to the newest ones was a history
+    deep = connected > 0 or len(headers) >= kept  # what is not connected to the newest ones was a history
     root = headers[0] if headers and (headers[0].number == 0 or deep) else None
-    return Followed(start, headers[connected:][-HEADERS_KEPT:], root=root, rechecked=rechecked)
+    return Followed(start, headers[connected:][-kept:], kept=kept, root=root, rechecked=rechecked)
 
 
 def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:

@@ -211,8 +211,10 @@ def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) ->
     amount = state.number(key)
     if not amount:
         raise Reverted(Revert.NOTHING_OWED, f"nothing of asset 0x{call.asset.hex()} is owed to the caller")
-    if refuses(state, call.asset, call.to) or call.to == contract:
-        raise Reverted(Revert.TRANSFER_FAILED, f"0x{call.to.hex()} refuses what is owed, or the token does")
+    lost = call.to in (contract, call.asset, NATIVE)  # there it would be nobody's
+    if lost or refuses(state, call.asset, call.to):
+        why = "nobody could take it out again" if lost else "it, or the token, refuses"
+        raise Reverted(Revert.TRANSFER_FAILED, f"what is owed cannot be paid to 0x{call.to.hex()}: {why}")
     state.put(key, 0)
     _move(state, call.asset, contract, call.to, amount)
     return Claimed(caller, call.asset, call.to, amount)

@@ -45,9 +45,13 @@ MUTANTS = (
     _mutant("let a claim of nothing pass", '    assert amount != 0, "nothing-owed"\n', "", PAYOUTS),
     _mutant(
         "forget a claim that failed",
-        '    assert self._moved(asset, to, amount, msg.gas), "transfer-failed"\n',
-        "    done: bool = self._moved(asset, to, amount, msg.gas)\n",
+        ' and self._moved(asset, to, amount, msg.gas), "transfer-failed"\n',
+        ', "transfer-failed"\n    done: bool = self._moved(asset, to, amount, msg.gas)\n',
         PAYOUTS,
+    ),
+    *(
+        _mutant(f"pay a claim to {whom}", f"to != {what} and ", "", PAYOUTS)
+        for whom, what in (("the token", "asset"), ("nobody", "empty(address)"), ("the contract", "self"))
     ),
     _mutant(
         "credit what its receiver had too little gas for behind a delegation",

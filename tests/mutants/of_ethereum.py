@@ -16,6 +16,18 @@ MUTANTS = (
         "        if (left := state.busy_until - trio.current_time()) > 0:\n",
         "        if (left := 0.0) > 0:\n",
         (CLIENT,),
+        "believe whoever answers for a chain node over TLS",
+        "settlement/ethereum/http.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
+    ),
+    Mutant(
+        "give the control token to whoever answers over TLS",
+        "sdk/control/client.py",
+        "verify=secured",
+        "verify=False",
+        ("test_certificates.py",),
     ),
     Mutant(
         "replace a transaction with the tip that it had",
@@ -282,5 +294,12 @@ MUTANTS = (
         "        prices = (market.lowest, market.tariff)\n",
         "        prices = (market.lowest,)\n",
         ("test_budgets_figures.py",),
+    ),
+    Mutant(
+        "follow no reorganisation of a fast chain that is deeper than half a minute",
+        "settlement/following/follower.py",
+        "    return max(HEADERS_KEPT, figures.final_blocks, confirmations)\n",
+        "    return HEADERS_KEPT\n",
+        ("test_following_figures.py",),
     ),
 )

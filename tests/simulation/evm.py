@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -166,12 +166,13 @@ def adjudicator_code(reward_bps: int = 1_000) -> bytes:
     return bytes.fromhex(artifact().bytecode[2:]) + reward_bps.to_bytes(32, "big")
 
 
-def compiled(source: str) -> bytes:
-    """Return what deploys a contract of that source, before its arguments."""
+def compiled(sources: Mapping[str, str]) -> dict[str, bytes]:
+    """Return what deploys the contract of each source, before its arguments; one process compiles all of them."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "Contract.vy"
-        file.write_text(source, "utf-8")
-        done = subprocess.run([sys.executable, "-m", "vyper", file], capture_output=True, text=True, check=False)
+        files = [Path(folder) / f"{name}.vy" for name in sources]
+        for file, source in zip(files, sources.values(), strict=True):
+            file.write_text(source, "utf-8")
+        done = subprocess.run([sys.executable, "-m", "vyper", *files], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(done.stderr)
-    return bytes.fromhex(done.stdout.strip()[2:])
+    return {name: bytes.fromhex(line[2:]) for name, line in zip(sources, done.stdout.split(), strict=True)}

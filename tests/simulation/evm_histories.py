@@ -124,7 +124,8 @@ class History:
         self.twins.refuse(account, self.fixture.terms.asset, self.random.random() < 0.5)
 
     def _claim(self) -> Call:
-        return ClaimCall(self.fixture.terms.asset, self.random.choice((*self.participants, TOWER, STRANGER)))
+        asset, lost = self.fixture.terms.asset, (NATIVE, self.fixture.terms.contract)
+        return ClaimCall(asset, self.random.choice((*self.participants, TOWER, STRANGER, asset, *lost)))
 
     def _open(self) -> Call:
         terms = self.fixture.terms

@@ -193,7 +193,7 @@ def code_of(name: str) -> bytes:
 
 def compile_all() -> dict[str, str]:
     """Compile all of `SOURCES`; some seconds."""
-    return {name: compiled(source).hex() for name, source in SOURCES.items()}
+    return {name: code.hex() for name, code in compiled(SOURCES).items()}
 
 
 class EvmToken:
