@@ -4,7 +4,8 @@
     ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
     ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
     │   ├── WrongChain          it serves another chain or contract, or one that was begun anew
-    │   └── RpcError            an Ethereum node answered a question with an error (see `code`, `data`)
+    │   ├── RpcError            an Ethereum node answered a question with an error (see `code`, `data`)
+    │   └── Contradicted        chain nodes do not say the same of a block or a channel
     ├── TransactionRefused      the chain node will not take this transaction at all (see `code`)
     ├── Reverted                a rule of the adjudicator, the registry or a token refuses this call (see `code`)
     └── LedgerBroken            the simulated ledger contradicts itself: coins were made or lost, or its data is damaged
@@ -39,6 +40,10 @@ class RpcError(ChainError):
         self.code = code
         self.said = said
         self.data = data
+
+
+class Contradicted(ChainError):
+    """What one chain node says of a block, or of channels after it, another one denies."""
 
 
 class Refusal(enum.StrEnum):

@@ -10,8 +10,8 @@ Counts of blocks that stand for a time (how long something is tried, or not beli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -96,6 +96,8 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How deep a block is that no reorganisation reaches."""
     confirmations: int = 3
     """Depth (1: in the head block) at which little is relied on a block."""
+    has_evidence: bool = False
+    """Whether what one node says of channels can be borne out otherwise (`Chain.evidence`), before it counts."""
     depths: tuple[tuple[int, int], ...] = ()
     """Pairs of what is at risk (in the native coin, rising) and how deep is enough for it. Empty: any depth is."""
 
@@ -103,6 +105,10 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
     def pace(self) -> int:
         """How many of its blocks take as long as one of `PACE` seconds; 1 at least."""
         return max(1, round(PACE / self.block_seconds))
+
+
+ChannelsThere: TypeAlias = tuple[ContractChannel | None, ...]
+"""Channels after one block, in the order in which they were asked for; None: it was never opened."""
 
 
 class Chain(Protocol):
@@ -176,6 +182,13 @@ class Chain(Protocol):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
+
+    async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
+        """These channels after a block, as more than one node's word bears out; None if there is no more than that.
+
+        Of locks it says nothing. Raise Contradicted if what was told of the block, or of them, is denied.
+        """
+        return None
 
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""

@@ -112,7 +112,7 @@ async def test_what_our_client_asks_of_a_node_is_all_there(house: House) -> None
     async with make_client(URL, 10.0, house.evm.transport) as http:
         newest = int(house.evm.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
         found = await examine(Endpoint(http), lambda: newest, house.at.contract, bytecode())
-    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client"]
+    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client", "proofs"]
     assert "headers" in {each.what for each in found.findings}, "their fields make their hashes"
 
 

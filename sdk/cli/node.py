@@ -53,6 +53,7 @@ def run(
         from tallystick.sdk.daemon.daemon import run_daemon
         from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
+        from tallystick.sdk.daemon.providers import lone_word
 
         directory = data_directory(data)
         settings = read_settings(directory)
@@ -61,6 +62,8 @@ def run(
         )
         changes = {name: value for name, value in named.items() if value is not None}
         settings = msgspec.structs.replace(settings, **changes)
+        if lone := lone_word(settings.rpc, settings.chain_id):
+            say(f"tally: {lone}.", err=True)
         key = load_key(directory, None, password_file)
 
         def tell(ready: Ready) -> None:
@@ -182,6 +185,7 @@ def init(
 
     def work() -> dict[str, str]:
         from tallystick.sdk.daemon.keystore import KEYSTORE, create, find_password
+        from tallystick.sdk.daemon.providers import lone_word
         from tallystick.sdk.errors import ConfigurationError
         from tallystick.settlement.simulated.branch import ADJUDICATOR
 
@@ -203,6 +207,8 @@ def init(
             challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
         )
+        if lone := lone_word(settings.rpc, chain_id):
+            say(f"tally: {lone}.", err=True)
         password = find_password(None, password_file, ask=_ask if at_terminal() else None)
         if (directory / CONFIG).exists():
             read_settings(directory)  # of an init that was cut short, or written by hand: it is used as it is

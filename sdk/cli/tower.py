@@ -141,10 +141,13 @@ def _show(found: TowerStatus, as_json: bool) -> None:
 def _place(rpc: list[str] | None, chain_id: int, contract: str | None, start: int) -> EvmPlace | None:
     """Return which real chain it is, None if it is none."""
     from tallystick.channels.errors import InvalidInput
+    from tallystick.sdk.daemon.providers import lone_word
     from tallystick.settlement.ethereum.abi import Deployment
     from tallystick.settlement.ethereum.evm.client import EvmPlace
     from tallystick.settlement.ethereum.rpc_shapes import read_address
 
+    if lone := lone_word(rpc or (), chain_id):
+        say(f"tally: {lone}.", err=True)
     if not rpc:
         return None
     if contract is None:

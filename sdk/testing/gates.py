@@ -19,7 +19,7 @@ from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainUnavailable
-from tallystick.settlement.port import Chain, ChainFigures, Charge
+from tallystick.settlement.port import Chain, ChainFigures, ChannelsThere, Charge
 
 STORE, SEND, RECEIVE, SUBMIT = "store", "send", "receive", "submit"
 """The kinds of effects."""
@@ -223,6 +223,10 @@ class GatedChain:
     async def final_number(self) -> int | None:
         """Return the newest block that no reorganisation reaches."""
         return await (await self._reach()).final_number()
+
+    async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
+        """Return these channels after a block, as more than one node's word bears out."""
+        return await (await self._reach()).evidence(block, terms)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""

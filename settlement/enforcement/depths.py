@@ -123,6 +123,11 @@ class Depths:
         """Whether it matters now which blocks are final: something waits that is more than little."""
         return any(waiting.wanted is None or waiting.wanted > self.least for waiting in self._waiting.values())
 
+    def newest(self, channel: ChannelId, waiting: Waiting | None) -> int:
+        """Return the block of the newest event that is deep enough, if `waiting` is the first that is not."""
+        end = math.inf if waiting is None else waiting.number
+        return max((each.number for each in self._index.events(channel) if each.number < end), default=-1)
+
     def look(self, channel: Channel) -> ContractChannel | None:
         """Return a channel's state by the events that are deep enough, and remember whether one is not."""
         relied, waiting = self.relied(channel)

@@ -23,6 +23,7 @@ from tallystick.settlement.enforcement.claims import amounts_at_stake, pending_p
 from tallystick.settlement.enforcement.depths import counted
 from tallystick.settlement.enforcement.duties import OFFERS, ChannelOnChain, duties, held_locks, is_moot, must_close
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode
+from tallystick.settlement.enforcement.witness import Witness, raises
 from tallystick.settlement.following.follower import BlockAdded, Step
 from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import Obligation
@@ -36,6 +37,7 @@ class Enforcer:
     """Part of `OnChain`."""
 
     def __init__(self, node: EnforcingNode, following: ChainFollowing, sender: Sender) -> None:
+        self.witness = Witness(node, following, self._recount)
         self._node = node
         self._engine = node.engine
         self._following = following
@@ -54,11 +56,13 @@ class Enforcer:
             self._confirmed.difference_update(s.event.channel for found in seen for s in found.sightings)
         else:
             self._confirmed.clear()
+            self.witness.on_removed(step.header.number)
         return self.react()
 
     def react(self) -> list[Moment]:
         """Let every channel that is not at rest react to the chain as it is now; return the duties' moments."""
         views = self._engine.views
+        self.witness.ask_anew()
         restless = [channel.id for channel in views.channels if not self.at_rest(channel)]
         for identity in restless:
             self._bring_back(views.channel(identity))
@@ -102,7 +106,7 @@ class Enforcer:
         if channel.phase is Phase.GONE:
             return
         head, final = self._at_head(identity), self._index.view(identity, self._following.final_number)
-        relied = self._depths.look(channel)
+        relied = self._relied(channel)
         if head is not None and head.terms != channel.terms:
             if identity not in self._told:
                 self._told.add(identity)
@@ -124,6 +128,18 @@ class Enforcer:
         elif final is not None and final.status == GONE and self._phase(identity) in _AGREED:
             # not for good yet: but its offer must not seem to have died unmined, and nothing is signed for it any more
             self._engine.apply(identity, PhaseReached(Phase.CLOSED))
+
+    def _relied(self, channel: Channel) -> ContractChannel | None:
+        """Return a channel's state by what is deep enough, and borne out if that makes more count."""
+        relied = self._depths.look(channel)
+        if relied is None or relied.terms != channel.terms or not raises(channel, relied):
+            return relied
+        newest = self._depths.newest(channel.id, self._depths.relied(channel)[1])
+        return relied if self.witness.bears_out(channel.id, newest) else None
+
+    def _recount(self) -> None:
+        """Let the channels react once more to the newest block: more of it counts now."""
+        self._engine.writer.add(self.react())
 
     def _phase(self, channel: ChannelId) -> Phase:
         return self._engine.views.channel(channel).phase
@@ -159,7 +175,7 @@ class Enforcer:
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
-            if self._depths.relied(channel)[0] == contract:  # what made one moot stays
+            if self._relied(channel) == contract:  # what made one moot stays
                 names = {obligation.id for obligation in due}
                 for waiting in unfinished.get(identity, ()):
                     if is_moot(waiting, names):

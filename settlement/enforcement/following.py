@@ -217,7 +217,7 @@ class ChainFollowing:
     async def _watch_final(self) -> None:
         """Ask with every block which ones are final, while something waits for that. An old answer has to do."""
         while True:
-            await self._block.wait()
+            await self.wait_block()
             if self.depths.asks_for_finality:
                 with contextlib.suppress(ChainUnavailable, ChainError):
                     self.depths.final = await self._node.chain.final_number()
@@ -230,6 +230,10 @@ class ChainFollowing:
             return False
         self._priced.set()
         return True
+
+    async def wait_block(self) -> None:
+        """Return once a block was taken in, or taken back."""
+        await self._block.wait()
 
     @property
     def fresh(self) -> bool:

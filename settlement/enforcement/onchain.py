@@ -32,6 +32,7 @@ class OnChain:
         require_judged()
         self._policy = node.policy
         self._observe = observe
+        self._has_evidence = node.chain.figures.has_evidence
         self.following = ChainFollowing(node, self._on_step, changed)
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
@@ -54,6 +55,8 @@ class OnChain:
             nursery.start_soon(self.account.watch_fees)
             nursery.start_soon(self.account.watch_owed)
             nursery.start_soon(self.sender.run)
+            if self._has_evidence:
+                nursery.start_soon(self.enforcer.witness.run)
 
     @property
     def fresh(self) -> bool:

@@ -9,7 +9,7 @@ Of prices, which cannot be checked, no single one is believed (`Market`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from statistics import median_low
@@ -41,7 +41,7 @@ from tallystick.settlement.chain import (
     TransactionReceipt,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.port import Chain, ChainFigures, Charge, Tariff
+from tallystick.settlement.port import Chain, ChainFigures, ChannelsThere, Charge, Tariff
 
 T = TypeVar("T")
 
@@ -172,6 +172,17 @@ class CheckedChain(Chain):
         if found is not None and channel_id(found.terms) != channel:
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
+
+    async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
+        def check(views: ChannelsThere) -> None:
+            if len(views) != len(terms):
+                raise ChainError(f"the chain node was asked for {len(terms)} channels and sent {len(views)}")
+            for view, asked in zip(views, terms, strict=True):
+                _if_any(_check_view)(view)
+                if view is not None and view.terms != asked:
+                    raise ChainError("the chain node sent the state of another channel than the one asked for")
+
+        return await _answer(self._chain.evidence(block, terms), _if_any(check))
 
     def learn(self, terms: Terms) -> None:
         self._chain.learn(terms)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import enum
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,7 +37,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import transaction_hash
-from tallystick.settlement.port import Chain, ChainFigures, Charge
+from tallystick.settlement.port import Chain, ChainFigures, ChannelsThere, Charge
 
 T = TypeVar("T")
 
@@ -314,6 +314,11 @@ class ChaosChain:
         """Return the newest block that no reorganisation reaches."""
         await self._draw()
         return await self._chain.final_number()
+
+    async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
+        """Return these channels after a block, as more than one node's word bears out."""
+        await self._draw()
+        return await self._chain.evidence(block, terms)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""

@@ -5,8 +5,51 @@ from __future__ import annotations
 from mutant import CHAIN, SIMULATIONS, Mutant
 
 DEPTHS = ("test_depths_counting.py", "test_depths_world.py")
+EVIDENCE = ("test_depths_evidence.py",)
 
 MUTANTS = (
+    Mutant(
+        "count deposits on one provider's word",
+        "settlement/enforcement/enforcer.py",
+        "        return relied if self.witness.bears_out(channel.id, newest) else None\n",
+        "        return relied\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "believe the end of a channel on one provider's word",
+        "settlement/enforcement/witness.py",
+        "    return more or relied.status == GONE or ",
+        "    return more or ",
+        EVIDENCE,
+    ),
+    Mutant(
+        "take a look at a later block for evidence of how deep a deposit is",
+        "settlement/enforcement/witness.py",
+        "            elif channel.id in self._wanted:  # of others it is not known how deep their events really are\n",
+        "            else:\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "count what was borne out in a block that left the chain",
+        "settlement/enforcement/enforcer.py",
+        "            self.witness.on_removed(step.header.number)\n",
+        "",
+        EVIDENCE,
+    ),
+    Mutant(
+        "count what the chain nodes' state denies",
+        "settlement/enforcement/witness.py",
+        '            flaw = "" if views is None else contradiction',
+        '            flaw = "" if views is not None else contradiction',
+        EVIDENCE,
+    ),
+    Mutant(
+        "look at no channel of which nothing is new",
+        "settlement/enforcement/witness.py",
+        "        if now >= self._looked + LOOK_SECONDS:\n",
+        "        if False:\n",
+        EVIDENCE,
+    ),
     Mutant(
         "count each of many small deposits as if it were alone",
         "settlement/following/depths.py",
@@ -150,7 +193,7 @@ MUTANTS = (
     Mutant(
         "give up a duty before what made it moot is confirmed",
         "settlement/enforcement/enforcer.py",
-        "if self._depths.relied(channel)[0] == contract:",
+        "if self._relied(channel) == contract:",
         "if True:",
         SIMULATIONS,
     ),

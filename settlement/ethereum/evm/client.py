@@ -34,6 +34,7 @@ from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, NodeQuestion
+from tallystick.settlement.ethereum.evm.evidence import EvidenceReader
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeFigures, NodeState
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer
@@ -42,7 +43,7 @@ from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
-from tallystick.settlement.port import Chain, ChainFigures, Charge
+from tallystick.settlement.port import Chain, ChainFigures, ChannelsThere, Charge
 
 
 class EvmPlace(NamedTuple):
@@ -93,6 +94,7 @@ class EvmChain(Chain):
         self._nodes = ChainNodes(endpoints, self._identify, jitter)
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
+        self._evidence = EvidenceReader(self._nodes, at)
         self._desk = TransactionDesk(self._nodes, at, profile, self._state, heard)
 
     def __repr__(self) -> str:
@@ -178,6 +180,10 @@ class EvmChain(Chain):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
+
+    async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
+        """Return these channels after a block, as two nodes say, or as the block's hash proves; None if neither can."""
+        return await self._evidence.read(block, terms)
 
     def learn(self, terms: Terms) -> None:
         self._heard.learn(terms)

@@ -17,6 +17,7 @@ from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MARGIN
 from tallystick.settlement.ethereum.evm.profiles import profile_of
+from tallystick.settlement.ethereum.evm.proofs import IMMUTABLES
 from tallystick.settlement.ethereum.evm.questions import read_answer, result
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_creation
@@ -36,10 +37,6 @@ class Deployed(msgspec.Struct, frozen=True):
     gas: int
     fee: int
     """In the native coin."""
-
-
-IMMUTABLES = 96
-"""Bytes at the end of the contract's code that its constructor sets: chain id, domain, reward."""
 
 
 async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bps: int, timeout: float) -> Deployed:

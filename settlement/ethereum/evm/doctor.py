@@ -15,19 +15,22 @@ from typing import Any
 
 import msgspec
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.deploy import check_contract
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
+from tallystick.settlement.ethereum.evm.evidence import UNKNOWN_METHOD
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
-from tallystick.settlement.ethereum.evm.headers import read_seen
+from tallystick.settlement.ethereum.evm.headers import SeenHeader, read_seen
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
+from tallystick.settlement.ethereum.evm.proofs import proven_value, read_proof
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
 from tallystick.settlement.ethereum.evm.refusals import client_of
 from tallystick.settlement.ethereum.evm.reverts import revert_data
 from tallystick.settlement.ethereum.evm.rollups import DataFee
-from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
+from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
 
 RANGES = (1, 100, 1_000, 10_000, 100_000)
 """Blocks of which logs are asked for at once, as far as it goes."""
@@ -35,7 +38,6 @@ RANGES = (1, 100, 1_000, 10_000, 100_000)
 OLD_BLOCKS = 8
 """A newest block that is older than so many blocks should take is old."""
 
-UNKNOWN_METHOD = -32601
 REVERTING = "0x6112345f526002601efd"
 """Code that reverts with the data 0x1234, wherever it runs."""
 
@@ -98,6 +100,7 @@ async def examine(
             "headers", *_either(seen.proven and bool(seen.bloom), "prove their hashes and filters", "must be believed")
         ),
         *await _asked(endpoint, profile, head.number, to_hex(head.hash)),
+        await _proofs(endpoint, newest, seen),
         await _ranges(endpoint, head.number, contract or NATIVE),
         *await _tags(endpoint, profile, head.number),
     ]
@@ -142,6 +145,23 @@ async def _asked(endpoint: Endpoint, profile: ChainProfile, head: int, hash: str
     )
     answers = await endpoint.ask([question for _, question, _ in tried])
     return [Finding(what, *judge(answer)) for (what, _, judge), answer in zip(tried, answers, strict=True)]
+
+
+async def _proofs(endpoint: Endpoint, newest: Any, seen: SeenHeader) -> Finding:
+    """Ask for a proof of an account at the newest block."""
+    none = "what is in channels is its word alone, where no second node is named"
+    question = NodeQuestion("eth_getProof", (to_hex(NATIVE), [], {"blockHash": to_hex(seen.header.hash)}))
+    (answer,) = await endpoint.ask((question,))
+    if isinstance(answer, RpcError):
+        return Finding("proofs", Grade.LIMITED, f"none: {none}: {answer.said}")
+    try:
+        proven_value(read_bytes(newest.get("stateRoot"), "stateRoot", 32), NATIVE, read_proof(answer["accountProof"]))
+    except (InvalidInput, LookupError, TypeError) as error:
+        return Finding("proofs", Grade.LIMITED, f"of no use: {none}: {error}")
+    if not seen.proven:
+        return Finding("proofs", Grade.LIMITED, f"of a block whose hash proves nothing: {none}")
+    text = "what is in channels is proven by blocks' hashes; which blocks are the chain's, a second node can say"
+    return Finding("proofs", Grade.GOOD, text)
 
 
 def _syncing(answer: Any) -> tuple[Grade, str]:

@@ -153,6 +153,21 @@ class ChainNodes:
                 faults.append(error)
         raise _all(faults)
 
+    async def read_several(
+        self, count: int, read: Callable[[NodeState, list[Any]], T], *questions: NodeQuestion, at_least: int | None
+    ) -> list[tuple[NodeState, T]]:
+        """Return what `read` makes of the answers of so many nodes. Raise ChainUnavailable if there are too few."""
+        found: list[tuple[NodeState, T]] = []
+        faults: list[Exception] = []
+        for state in self._order(at_least, None):
+            try:
+                found.append((state, read(state, await self.ask_this(state, *questions))))
+            except (ChainUnavailable, ChainError) as error:
+                faults.append(error)
+            if len(found) == count:
+                return found
+        raise ChainUnavailable(f"{len(found)} of {count} chain nodes say it; {_all(faults)}")
+
     async def ask_this(self, state: NodeState, *questions: NodeQuestion) -> list[Any]:
         """Return what this node answers; let it rest if it does not. Who asked to be left alone is not asked."""
         if (left := state.busy_until - trio.current_time()) > 0:

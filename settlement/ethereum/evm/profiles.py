@@ -68,6 +68,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
             block_seconds=self.pace_seconds or self.block_seconds,
             final_blocks=self.final_blocks,
             confirmations=self.depth(0),
+            has_evidence=True,
             depths=tuple((depth.worth, depth.blocks) for depth in self.depths),
         )
 
