@@ -18,7 +18,7 @@ from simulation.processes import TALLY, Running, run, started
 from tallystick.sdk.cli.app import app
 
 PASSWORD = {"TALLY_PASSWORD": "a password"}
-PATIENCE = 90
+PATIENCE = 240  # for machines that have much else to do
 COINS = 10**18
 
 

@@ -389,8 +389,8 @@ MUTANTS = (
     Mutant(
         "follow no block while gas has no price",
         "settlement/enforcement/following.py",
-        "        moments: list[Moment] = [step_moment",
-        "        await self.market.ask()\n        moments: list[Moment] = [step_moment",
+        "        moments, taken = list[Moment](), 0\n",
+        "        await self.market.ask()\n        moments, taken = list[Moment](), 0\n",
         CHAIN,
     ),
     Mutant(

@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "date an answer by when it came, not by when it was asked for",
         "settlement/following/follower.py",
-        "            self._take(step, asked)",
-        "            self._take(step, self.elapsed())",
+        "                self._take(step, asked)",
+        "                self._take(step, self.elapsed())",
         CHAIN,
     ),
     Mutant(

@@ -24,7 +24,7 @@ from tallystick.channels.protocol.eip712 import (
     domain_separator,
 )
 from tallystick.channels.protocol.keys import keccak, with_recovery_id
-from tallystick.channels.protocol.objects import ZERO32, Address, Lock, SignedProof, Terms
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Lock, SignedProof, Terms
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -208,6 +208,11 @@ def held_hash(held: HeldLocks) -> bytes:
     if held == HeldLocks():
         return ZERO32
     return keccak(encode(("uint128", "bytes32"), (held.locked, held.root)))
+
+
+def encode_held(channel: ChannelId, sender: int, held: HeldLocks) -> Log:
+    """Return the log `LocksHeld` of a channel's simplex."""
+    return Log((LOCKS_HELD, channel), encode(("uint8", "uint128", "bytes32"), (sender, held.locked, held.root)))
 
 
 def read_held(log: Log) -> tuple[int, HeldLocks]:
