@@ -169,6 +169,7 @@ async def test_the_block_of_a_receipt_is_asked_of_another_node_where_one_does_no
         "status": "0x1",
         "gasUsed": "0x5208",
         "effectiveGasPrice": "0x7",
+        "logs": [],
     }
     for node in (ill, well):
         node.answers["eth_getTransactionReceipt"] = lambda hash: told

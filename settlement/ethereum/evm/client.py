@@ -99,7 +99,7 @@ class EvmChain(Chain):
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
         self._evidence = EvidenceReader(self._nodes, at)
-        self._desk = TransactionDesk(self._nodes, at, profile, self._state, heard)
+        self._desk = TransactionDesk(self._nodes, at, profile, self._blocks, self._state, heard)
 
     def __repr__(self) -> str:
         return f"<EvmChain {self.profile.name} ({self.chain_id}) at {self._nodes!r}>"
@@ -190,6 +190,10 @@ class EvmChain(Chain):
 
     async def allowance(self, asset: Address, owner: Address) -> int:
         return await self._state.allowance(asset, owner)
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether a token takes a permit (EIP-2612) of this owner: it is asked to take one for nothing."""
+        return await self._desk.takes_permits(asset, key)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
