@@ -60,12 +60,8 @@ class Evident(CheckedChain):
         return msgspec.structs.replace(super().figures, has_evidence=True, depths=((1, 1),))
 
     async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
-        return tuple(
-            Block(
-                block.header, tuple(each for each in block.events if not self.hides or not isinstance(each, self.hides))
-            )
-            for block in await super().blocks(first, limit)
-        )
+        blocks, hidden = await super().blocks(first, limit), self.hides or ()
+        return tuple(Block(each.header, tuple(e for e in each.events if not isinstance(e, hidden))) for each in blocks)
 
     async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
         blocks = [block for block in await super().blocks(first, last - first + 1) if block.events]

@@ -140,14 +140,14 @@ class Witness:
             text = f"nothing but one chain node's word says what is in this node's channels: {ALONE}"
             self._tell(AlarmKind.CHAIN_UNPROVEN, text, "alone")
         for at, channel in enumerate(known):
-            flaw = "" if views is None else contradiction(self._index.view(channel.id, number), views[at])
+            flaw, name = "", channel.id.hex()[:8]
+            if views is not None:
+                flaw = contradiction(self._index.view(channel.id, number), views[at])
             if flaw and await self._mend(channel, number, views[at] if views else None):
-                text = (
-                    f"a chain node left out events of channel {channel.id.hex()[:8]} ({flaw}), which another one told"
-                )
+                text = f"a chain node left out events of channel {name} ({flaw}), which another one told"
                 self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}: name nodes that tell all in `rpc`", text)
             elif flaw:
-                text = f"the chain nodes left out or invented events of channel {channel.id.hex()[:8]}: {flaw}"
+                text = f"the chain nodes left out or invented events of channel {name}: {flaw}"
                 self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}; {CONTRADICTED}", channel.id.hex())
             elif channel.id in self._wanted:  # of others it is not known how deep their events really are
                 self._borne[channel.id] = max(number, self._borne.get(channel.id, -1))

@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "count what the chain nodes' state denies",
         "settlement/enforcement/witness.py",
-        '            flaw = "" if views is None else contradiction',
-        '            flaw = "" if views is not None else contradiction',
+        "            if views is not None:\n",
+        "            if False:\n",
         EVIDENCE,
     ),
     Mutant(
