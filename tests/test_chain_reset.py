@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.following import one_by_one
 from tallystick.channels.errors import ChannelNotReady
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
@@ -45,7 +46,7 @@ async def followed(store: SqliteStore, chain: LocalChain, seconds: float) -> Fol
         await trio.lowlevel.checkpoint()
         store.commit([step_moment(chain.chain_id, step)])
 
-    follower = Follower(chain, read_followed(store, chain.chain_id, 0), keep, jitter=lambda: 0.5)
+    follower = Follower(chain, read_followed(store, chain.chain_id, 0), one_by_one(keep), jitter=lambda: 0.5)
     with trio.move_on_after(seconds):
         await follower.run()
     return follower

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import rlp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from tallystick.settlement.ethereum.evm.headers import (
     SeenHeader,
     bloom_of,
     check_chain,
+    encode_list,
     hash_of,
     in_bloom,
     read_seen,
@@ -94,6 +96,11 @@ def test_a_header_is_proven_by_its_fields() -> None:
         other = value[:-1] + ("1" if value[-1] != "1" else "2")
         assert not read_seen({**GENESIS, name: other}).proven, name
         assert hash_of({**GENESIS, name: None}) is None
+
+
+@given(st.lists(st.binary(max_size=80) | st.binary(min_size=250, max_size=300), max_size=30))
+def test_a_list_is_written_as_rlp_writes_it(items: list[bytes]) -> None:
+    assert encode_list(items) == rlp.encode(items)
 
 
 def test_fields_that_later_forks_added_are_hashed_in_their_order() -> None:

@@ -6,20 +6,24 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 
-from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, Refused
-from tallystick.channels.protocol.eip712 import channel_id
-from tallystick.channels.protocol.keys import keccak
+from simulation.evm_nodes import AT, FIXTURE, FakeChain, FakeInternet, FakeNode, SyntheticHost
+from simulation.following import one_by_one
 from tallystick.channels.storage.sqlite.store import open_store
-from tallystick.settlement.chain import Block, ChannelOpened, Deposited, Header
+from tallystick.sdk.bench import synthetic_chain
+from tallystick.sdk.bench.synthetic_chain import FIRST, HistoryOptions, SyntheticChain
+from tallystick.sdk.bench.synthetic_events import LocksHeld
+from tallystick.settlement.chain import Block, ChannelOpened, Deposited
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.event_logs import encode_event
+from tallystick.settlement.ethereum.evm import blocks as blocks_module
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
-from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
+from tallystick.settlement.ethereum.rpc_shapes import quantity
 from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, Followed, Follower, Step
 from tallystick.settlement.sending.moments import read_followed, step_moment
@@ -58,7 +62,7 @@ async def following(chain: EvmChain, followed: Followed) -> AsyncIterator[tuple[
     async def on_step(step: Step) -> None:
         steps.append(step)
 
-    follower = Follower(with_checks(chain), followed, on_step, jitter=lambda: 0.5)
+    follower = Follower(with_checks(chain), followed, one_by_one(on_step), jitter=lambda: 0.5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         yield follower, steps
@@ -134,7 +138,7 @@ async def test_following_goes_on_after_a_restart_in_the_middle_of_a_history(
                     if step.block.events:
                         seen.append(step.block.header.number)
 
-                follower = Follower(with_checks(chain), followed, on_step, jitter=lambda: 0.5)
+                follower = Follower(with_checks(chain), followed, one_by_one(on_step), jitter=lambda: 0.5)
                 with trio.move_on_after(60):
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(follower.run)
@@ -164,65 +168,40 @@ async def test_a_history_that_is_not_in_order_is_refused(autojump_clock: trio.te
                 await with_checks(chain).history(0)
 
 
-# --- a million blocks ---------------------------------------------------------------------------------------------
+async def test_logs_of_other_blocks_than_were_asked_for_move_nobody_past_what_was_not_told(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks_module, "LOGS_MANY", 3)
+    fake, holding = long_chain(600)
+    node = FinalNode(fake)
+    honest = node.eth_getLogs
+
+    def lie(which: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**log, "blockNumber": quantity(int(log["blockNumber"], 16) + 10_000)} for log in honest(which)]
+
+    async with open_evm_chain(["http://one"], AT, jitter=lambda: 0.5, transport=FakeInternet(one=node)) as chain:
+        node.answers["eth_getLogs"] = lie
+        with pytest.raises(ChainError, match="of other blocks"):
+            await chain.history(0)
+        node.answers.clear()
+        first, found = 0, list[int]()
+        while (piece := await chain.history(first)) is not None:
+            assert len(piece.blocks) <= 3
+            found += [block.header.number for block in piece.blocks]
+            first = piece.last.number + 1
+        assert found == [number for number in holding if number < 600 - FINAL]
 
 
-class VastNode(FakeNode):
-    """A chain of so many blocks that they are made as they are asked for; every hundredth holds events."""
-
-    def __init__(self, length: int, every: int) -> None:
-        super().__init__(FakeChain(1))
-        self.length = length
-        self.every = every
-        self.channels: list[tuple[str, str]] = []
-
-    def hash(self, number: int) -> str:
-        return to_hex(keccak(b"block %d" % number))
-
-    def eth_getBlockByNumber(self, which: str, full: bool) -> dict[str, object] | None:
-        named = {"latest": self.length - 1, "finalized": self.length - FINAL}
-        number = named[which] if which in named else int(which, 16)
-        if not 0 <= number < self.length:
-            return None
-        parent = self.hash(number - 1) if number else "0x" + "00" * 32
-        time = quantity(1_000 + number)
-        return {"number": quantity(number), "hash": self.hash(number), "parentHash": parent, "timestamp": time}
-
-    def eth_getLogs(self, which: dict[str, object]) -> list[dict[str, object]]:
-        first, last = int(str(which["fromBlock"]), 16), int(str(which["toBlock"]), 16)
-        if last - first >= 10_000:
-            raise Refused(-32000, "too many blocks")
-        return [
-            log for at in range(-(-first // self.every) * self.every, last + 1, self.every) for log in self.logs(at)
-        ]
-
-    def logs(self, number: int) -> list[dict[str, object]]:
-        """Return the logs of one block: a channel is opened in it, with a deposit."""
-        terms = msgspec.structs.replace(FIXTURE.terms, number=number)
-        id = channel_id(terms)
-        events = (ChannelOpened(id, terms), Deposited(id, 0, 5), Deposited(id, 1, 5))
-        return [
-            {
-                "address": to_hex(AT.contract),
-                "topics": [to_hex(topic) for topic in log.topics],
-                "data": to_hex(log.data),
-                "blockNumber": quantity(number),
-                "blockHash": self.hash(number),
-                "logIndex": quantity(index),
-            }
-            for index, log in enumerate(map(encode_event, events))
-        ]
-
-
-@pytest.mark.parametrize("length", (100_000, pytest.param(1_000_000, marks=pytest.mark.soak)))
+@pytest.mark.parametrize("length", (30_000, pytest.param(1_000_000, marks=pytest.mark.soak)))
 async def test_a_vast_history_is_followed_in_some_seconds(length: int, autojump_clock: trio.testing.MockClock) -> None:
-    node = VastNode(length, 100)
+    vast = SyntheticChain(HistoryOptions(blocks=length, channels=length // 100))
+    host, at = SyntheticHost(vast), synthetic_chain.AT
     async with (
-        open_evm_chain(["http://one"], AT, jitter=lambda: 0.5, transport=FakeInternet(one=node)) as chain,
-        following(chain, Followed(0)) as (follower, steps),
+        open_evm_chain(["http://one"], at, jitter=lambda: 0.5, transport=FakeInternet(one=host)) as chain,
+        following(chain, Followed(FIRST)) as (follower, steps),
     ):
-        await follower.wait_reached(node.length - 1)
-        blocks = added(steps)
-        assert sum(len(block.events) for block in blocks) == 3 * length // 100
-        assert len(node.asked) < length // 100 + 500
-        assert isinstance(blocks[-1].header, Header)
+        await follower.wait_reached(vast.head)
+        told = sum(len(block.events) for block in added(steps))
+        happened = (what for each in vast.channels.values() for _, what in each.happenings)
+        assert told == sum(not isinstance(what, LocksHeld) for what in happened)
+        assert host.node.requests < length // 1_000 + 100

@@ -39,7 +39,7 @@ PERIOD = 600
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "1") as node:
+    with open_local_evm("--block-time", "0.25") as node:
         for key in (ALICE, BOB, TOWER):
             node.fund(key.address)
         yield node

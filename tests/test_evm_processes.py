@@ -11,6 +11,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from simulation.following import one_by_one
 from simulation.local_evm import LocalEvm, on_a_node, open_local_evm
 from simulation.processes import TALLY, started
 from tallystick.sdk.cli.app import app
@@ -26,7 +27,7 @@ PATIENCE = 150
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "1") as node:
+    with open_local_evm("--block-time", "0.25") as node:
         yield node
 
 
@@ -80,7 +81,7 @@ async def test_a_reorganisation_is_followed(depth: int) -> None:
             steps.append(step)
 
         async with open_evm_chain((evm.anvil.url,), evm.at, jitter=lambda: 0.5, start=evm.start) as chain:
-            follower = Follower(with_checks(chain), Followed(evm.start), on_step, jitter=lambda: 0.5)
+            follower = Follower(with_checks(chain), Followed(evm.start), one_by_one(on_step), jitter=lambda: 0.5)
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(follower.run)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from simulation.following import one_by_one
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.settlement.chain import Block, Deposited, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable
@@ -89,7 +90,7 @@ async def test_a_lie_about_blocks_is_gone_with_the_next_answer(
     chain, watcher = Twisted(), Watcher()
     chain.mine(3)
     checked = CheckedChain(chain)
-    follower = Follower(checked, Followed(0), watcher, jitter=lambda: 0.5, clock=virtual_clock())
+    follower = Follower(checked, Followed(0), one_by_one(watcher), jitter=lambda: 0.5, clock=virtual_clock())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         nursery.start_soon(chain.run)
@@ -107,7 +108,7 @@ async def test_a_lie_about_blocks_is_gone_with_the_next_answer(
 async def test_an_answer_that_only_lacks_events_takes_nothing_back(autojump_clock: trio.testing.MockClock) -> None:
     chain, watcher = Twisted(), Watcher()
     chain.mine(3)
-    follower = Follower(CheckedChain(chain), Followed(0), watcher, jitter=lambda: 0.5)
+    follower = Follower(CheckedChain(chain), Followed(0), one_by_one(watcher), jitter=lambda: 0.5)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         await follower.wait_reached(3)
@@ -125,7 +126,7 @@ async def test_events_that_were_left_out_show_up_as_long_as_a_block_is_asked_for
 ) -> None:
     """A node that waits for six confirmations asks for six blocks again: what counts is looked at until then."""
     chain, watcher = Twisted(), Watcher()
-    follower = Follower(CheckedChain(chain), Followed(0, rechecked=rechecked), watcher, jitter=lambda: 0.5)
+    follower = Follower(CheckedChain(chain), Followed(0, rechecked=rechecked), one_by_one(watcher), jitter=lambda: 0.5)
 
     def without(number: int) -> Twist:
         return lambda blocks: [b if b.header.number != number else Block(b.header, ()) for b in blocks]
@@ -156,7 +157,9 @@ async def test_no_number_of_errors_ends_the_following(
     async def refuse(*arguments: object) -> object:
         raise error
 
-    follower = Follower(CheckedChain(chain), Followed(0), watcher, jitter=lambda: 0.5, clock=virtual_clock())
+    follower = Follower(
+        CheckedChain(chain), Followed(0), one_by_one(watcher), jitter=lambda: 0.5, clock=virtual_clock()
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chain.run)
         nursery.start_soon(follower.run)
@@ -174,7 +177,9 @@ async def test_a_head_that_stands_still_or_is_below_our_position_is_old(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     chain, watcher = Twisted(), Watcher()
-    follower = Follower(CheckedChain(chain), Followed(0), watcher, jitter=lambda: 0.5, clock=virtual_clock())
+    follower = Follower(
+        CheckedChain(chain), Followed(0), one_by_one(watcher), jitter=lambda: 0.5, clock=virtual_clock()
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chain.run)
         nursery.start_soon(follower.run)
@@ -201,7 +206,7 @@ async def test_after_sleep_a_view_is_old_until_a_newer_block_was_asked_for_and_h
     follower = Follower(
         CheckedChain(chain),
         Followed(0),
-        Watcher(),
+        one_by_one(Watcher()),
         jitter=lambda: 0.5,
         elapsed=lambda: trio.current_time() + slept,
         clock=virtual_clock(),
@@ -234,7 +239,11 @@ async def test_an_answer_that_waited_while_the_machine_slept_is_as_old_as_its_qu
 
     chain.head = head  # type: ignore[method-assign]
     follower = Follower(
-        CheckedChain(chain), Followed(0), Watcher(), jitter=lambda: 0.5, elapsed=lambda: trio.current_time() + slept
+        CheckedChain(chain),
+        Followed(0),
+        one_by_one(Watcher()),
+        jitter=lambda: 0.5,
+        elapsed=lambda: trio.current_time() + slept,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.following import one_by_one
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.settlement.chain import Block, Header
@@ -82,7 +83,7 @@ class Consumer:
 
 def make(store: SqliteStore, chain: Branch) -> tuple[Follower, Consumer]:
     consumer = Consumer(store)
-    follower = Follower(chain, read_followed(store, CHAIN_ID, 0), consumer, jitter=lambda: 0.5)  # type: ignore[arg-type]  # Branch has what a follower uses of a Chain
+    follower = Follower(chain, read_followed(store, CHAIN_ID, 0), one_by_one(consumer), jitter=lambda: 0.5)  # type: ignore[arg-type]  # Branch has what a follower uses of a Chain
     return follower, consumer
 
 

@@ -64,7 +64,7 @@ class Stage:
 
 async def test_no_payment_is_lost_or_doubled_when_processes_are_killed(tmp_path: Path) -> None:
     accounts = {PrivateKey(secret).address: 10**15 for secret in KEYS.values()}
-    with trio.fail_after(90):
+    with trio.fail_after(240):
         async with open_processes() as processes:
             chain = await processes.start("chain", chain_run(str(tmp_path / "chain"), accounts, interval=0.05))
             stage = Stage(processes, chain.first["url"], tmp_path)

@@ -80,7 +80,7 @@ class House:
         self.number += 1
         names = [b"block" + bytes([0]) + number.to_bytes(4, "big") for number in (self.number - 1, self.number)]
         header = Header(self.number, keccak(names[1]), keccak(names[0]), self.number * INTERVAL)
-        await self.watch.on_step(BlockAdded(Block(header, events)))
+        await self.watch.on_steps([BlockAdded(Block(header, events))])
 
     def close(self, number: int) -> Closed:
         parties = sorted(PrivateKey(keccak(b"%d.%d" % (number, side))).address for side in (0, 1))
@@ -135,8 +135,8 @@ async def test_a_close_that_left_the_chain_is_no_case_and_wakes_nobody() -> None
     await house.mine(closed)
     await house.mine()
     party = house.terms[closed.channel].participants[1]
-    await house.watch.on_step(BlockRemoved(Header(house.number, bytes(32), bytes(32), house.number * INTERVAL)))
-    await house.watch.on_step(BlockRemoved(Header(house.number - 1, bytes(32), bytes(32), 0)))
+    await house.watch.on_steps([BlockRemoved(Header(house.number, bytes(32), bytes(32), house.number * INTERVAL))])
+    await house.watch.on_steps([BlockRemoved(Header(house.number - 1, bytes(32), bytes(32), 0))])
     assert house.watch.disputes == {}
     house.watch.on_appointed(locator_of(closed.close_key, TOWER, party))
     house.number -= 2

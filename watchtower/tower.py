@@ -157,7 +157,7 @@ class Tower:
         )
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
-        self.follower = Follower(chain, followed, self.watch.on_step, jitter=jitter, elapsed=elapsed, clock=clock)
+        self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:

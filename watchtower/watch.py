@@ -23,8 +23,8 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import Block, Challenged, Closed, Header, Settled
-from tallystick.settlement.errors import ChainUnavailable
-from tallystick.settlement.following.follower import BlockAdded, Step, headers_kept
+from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.following.follower import BlockAdded, Step, for_a_while, headers_kept
 from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
@@ -34,7 +34,7 @@ from tallystick.watchtower.sealing import locator_of, unseal
 
 @dataclass(eq=False, repr=False)
 class Watch:
-    """The disputes of the tower whose challenges `sender` sends, on its chain. `on_step` is the follower's consumer."""
+    """The disputes of the tower whose challenges `sender` sends, on its chain. The follower hands out to `on_steps`."""
 
     sender: Sender
     budget: ChallengeBudget
@@ -60,18 +60,36 @@ class Watch:
             if dispute.closed is not None:
                 heappush(self._windows, (dispute.closed.deadline, dispute.channel))
 
-    async def on_step(self, step: Step) -> None:
-        """Take in one step of the chain; return once its effects and the position are durable."""
-        terms = await self._terms_of_closed(step.block) if isinstance(step, BlockAdded) else {}
-        moments: list[Moment] = [step_moment(self.sender.chain.chain_id, step, self._kept)]
-        if isinstance(step, BlockAdded):
-            moments += self._add(step.block, terms)
-            moments += self._work(step.block.header)
-        else:
-            moments += self._remove(step.header)
+    async def on_steps(self, steps: Sequence[Step]) -> int:
+        """Take in the first of these steps; return, once their effects and the position are durable, how many."""
+        moments, taken = list[Moment](), 0
+        for terms, step in zip(await self._terms_of_closed(steps), for_a_while(steps), strict=False):
+            moments.append(step_moment(self.sender.chain.chain_id, step, self._kept))
+            if isinstance(step, BlockAdded):
+                moments += self._add(step.block, terms)
+                moments += self._work(step.block.header)
+            else:
+                moments += self._remove(step.header)
+            taken += 1
         await self.sender.commit(moments)
+        return taken
 
-    async def _terms_of_closed(self, block: Block) -> dict[ChannelId, Terms]:
+    async def _terms_of_closed(self, steps: Sequence[Step]) -> list[dict[ChannelId, Terms]]:
+        """Return the terms of the channels that the first of these steps close, as far as the chain tells them.
+
+        Raise ChainUnavailable or ChainError if it does not tell those of the very first one.
+        """
+        found: list[dict[ChannelId, Terms]] = []
+        for step in for_a_while(steps):
+            try:
+                found.append(await self._closed_in(step.block) if isinstance(step, BlockAdded) else {})
+            except (ChainUnavailable, ChainError):
+                if not found:
+                    raise
+                break
+        return found
+
+    async def _closed_in(self, block: Block) -> dict[ChannelId, Terms]:
         """Return the terms of the channels that a block closes; raise ChainUnavailable if the chain does not say."""
         found = {}
         for event in block.events:

@@ -48,7 +48,7 @@ class JammingLimits(Options, frozen=True, kw_only=True):
     """How long a peer that was slow in the congestion bucket has no place in it."""
 
 
-class Bucket(enum.Enum):
+class Bucket(enum.IntEnum):
     """Which part of a channel a lock takes."""
 
     GENERAL = 1

@@ -123,7 +123,7 @@ class EnduranceDriver:
         database = Path(self._fleet.options.data) / "tally.db"
         log = database.with_name("tally.db-wal")
         usage = Usage(
-            _memory(),
+            used_memory(),
             database.stat().st_size,
             log.stat().st_size if log.exists() else 0,
             len(states),
@@ -136,7 +136,7 @@ def _turns(channels: list[ChannelId], payments: int) -> Iterator[ChannelId]:
     return islice(cycle(channels), payments)
 
 
-def _memory() -> int:
+def used_memory() -> int:
     """Return this process's resident memory in bytes: now where the system tells (Linux), else the most so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])

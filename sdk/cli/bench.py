@@ -327,6 +327,38 @@ def payments(
 
 
 @app.command()
+def follow(
+    blocks: Annotated[int, Option(min=1_000, max=10_000_000, help="From the contract's deployment to the head.")] = (
+        1_000_000
+    ),
+    channels: Annotated[int, Option(min=0, max=200_000, help="Channels that live and end in them.")] = 10_000,
+    unsettled: Annotated[int, Option(min=1, help="How many of the newest blocks are not final.")] = 64,
+    range_limit: Annotated[int, Option(min=1, help="Blocks whose logs the chain's node tells at once.")] = 10_000,
+    seed: Annotated[int, Option(help="Which history.")] = 1,
+    only: Annotated[str | None, Option("--who", help="node or tower. Default: both.")] = None,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """How fast a node and a tower catch up with a long history: new, again, after a kill. Exit code 1 if too slow.
+
+    Example: tally bench follow --blocks 1000000 --channels 10000 --json
+    Example: tally bench follow --blocks 200000 --unsettled 100000 --who tower
+    """
+    from tallystick.sdk.bench.follow import WHO, follow_table, run_follow
+    from tallystick.sdk.bench.synthetic_chain import HistoryOptions
+
+    if only is not None and only not in WHO:
+        raise BadParameter(f"--who is node or tower, not {only}")
+    history = HistoryOptions(blocks=blocks, channels=channels, seed=seed, unsettled=unsettled)
+    result = _measure(partial(run_follow, history, range_limit, WHO if only is None else (only,)), directory)
+    _print(result, as_json, follow_table)
+    for bound in result.broken:
+        say(f"broken: {bound}", err=True)
+    if result.broken:
+        raise Exit(1)
+
+
+@app.command()
 def gas(
     rpc: Annotated[
         str | None, Option(help="URL of a development node. Default: anvil, which is started if it is there.")

@@ -26,7 +26,15 @@ from tallystick.settlement.enforcement.claims import time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain, Market
-from tallystick.settlement.following.follower import CERTAIN, RECHECKED, BlockAdded, Follower, Step, headers_kept
+from tallystick.settlement.following.follower import (
+    CERTAIN,
+    RECHECKED,
+    BlockAdded,
+    Follower,
+    Step,
+    for_a_while,
+    headers_kept,
+)
 from tallystick.settlement.following.freshness import BOUND
 from tallystick.settlement.following.index import ChainIndex, EventsSeen
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
@@ -135,7 +143,7 @@ class ChainFollowing:
         self.index = ChainIndex(node.engine.key.address, store, followed.position)
         self.depths = Depths(self.index, chain.figures.depths, node.depths, node.confirmations)
         self.follower = Follower(
-            chain, followed, self._on_step, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
+            chain, followed, self._on_steps, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
         )
         self._vigil = begin_vigil(node.elapsed())
         self._block = trio.Event()
@@ -255,20 +263,30 @@ class ChainFollowing:
         """The time of the newest block that counts as confirmed; 0 if it is not known."""
         return self._times.get(self.final_number, 0)  # 0: time never runs ahead of the truth
 
-    async def _on_step(self, step: Step) -> None:
-        """Follow one block: its events, what follows from them, and the position, in one commit."""
+    async def _on_steps(self, steps: Sequence[Step]) -> int:
+        """Follow blocks: the events of each, what follows from them, and the position, in one commit."""
+        moments, taken = list[Moment](), 0
+        for step in for_a_while(steps):
+            moments += self._on_step(step)
+            taken += 1
+        await self._node.engine.writer.commit(moments)
+        self._block.set()
+        self._block = trio.Event()
+        self._changed()
+        return taken
+
+    def _on_step(self, step: Step) -> list[Moment]:
+        """Take in one block; return what to store."""
         moments: list[Moment] = [step_moment(self._node.chain.chain_id, step, self.follower.followed.kept)]
         seen: list[EventsSeen] = []
         if isinstance(step, BlockAdded):
             seen = self.index.add(step.block)
             moments += seen
             self._times[step.block.header.number] = step.block.header.time
-            self._times.pop(step.block.header.number - TIMES_KEPT - self.follower.followed.kept, None)
+            if len(self._times) > TIMES_KEPT + self.follower.followed.kept:
+                del self._times[next(iter(self._times))]
         else:
             self._times.pop(step.header.number, None)
             moments += self.index.remove(step.header.number, self._times.get(step.header.number - 1, 0))
         moments += self._react(step, seen)
-        await self._node.engine.writer.commit(moments)
-        self._block.set()
-        self._block = trio.Event()
-        self._changed()
+        return moments

@@ -2,7 +2,8 @@
 
 Rules:
 - The position moves on every block, also on those that bring nothing: it is durable with the block's effects, in
-  one commit by the consumer, before the next block is looked at. So downtime is always caught up, from there on.
+  one commit by the consumer, before a further block is asked for. So downtime is always caught up, from there on.
+- Who is behind takes in as many blocks in one commit as it can within HOLD_SECONDS, in order, as if one by one.
 - Blocks come in order; of a history that no reorganisation reaches, only those with events, and the last one, where the
   chain tells it so. When the branch changes, the blocks that left it are removed newest first, down to the common
   ancestor; then the new branch's blocks are added.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TypeAlias
 
@@ -56,6 +57,10 @@ RECHECKED = 3
 """Blocks that are asked for again with every new one, at least: no fewer than it takes to confirm one."""
 
 
+HOLD_SECONDS = 0.02
+"""How long blocks are taken in at once, while nobody else has a turn."""
+
+
 def headers_kept(figures: ChainFigures, confirmations: int = 0) -> int:
     """Return how many headers are remembered of a chain: all that a reorganisation may reach, or that are confirmed."""
     return max(HEADERS_KEPT, figures.final_blocks, confirmations)
@@ -74,7 +79,17 @@ class BlockRemoved(msgspec.Struct, frozen=True):
 
 
 Step: TypeAlias = BlockAdded | BlockRemoved
-OnStep: TypeAlias = Callable[[Step], Awaitable[None]]
+OnSteps: TypeAlias = Callable[[Sequence[Step]], Awaitable[int]]
+"""Takes in the first of these steps, one at least; returns how many are durable now."""
+
+
+def for_a_while(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield the first of these steps, until HOLD_SECONDS have passed."""
+    began = trio.current_time()
+    for step in steps:
+        yield step
+        if trio.current_time() - began > HOLD_SECONDS:
+            break
 
 
 class Followed(msgspec.Struct, frozen=True):
@@ -221,12 +236,13 @@ class FollowerStatistics(msgspec.Struct, frozen=True):
 class Follower:
     """Hands every step of a chain to one consumer, in order, each exactly once between two restarts.
 
-    The consumer stores the step's effects and `moments.step_moment` in one commit before it returns.
+    The consumer stores the effects of those that it takes, and each one's `moments.step_moment`, in one commit before
+    it returns.
     """
 
     chain: Chain
     followed: Followed
-    on_step: OnStep
+    on_steps: OnSteps
     _: KW_ONLY
     jitter: Jitter
     """Spreads the attempts of many followers after an outage."""
@@ -314,9 +330,7 @@ class Follower:
         blocks = history.blocks
         if not blocks or blocks[-1].header != history.last:
             blocks = (*blocks, Block(history.last, ()))
-        for block in blocks:
-            await self.on_step(BlockAdded(block))
-            self._take(BlockAdded(block), asked)
+        await self._hand_out([BlockAdded(block) for block in blocks], asked)
         return True
 
     async def check_root(self) -> None:
@@ -348,10 +362,15 @@ class Follower:
             if answer is not None:
                 break
             overlap = min(2 * overlap, len(self.followed.headers))
-        for step in answer[1]:
-            await self.on_step(step)
-            self._take(step, asked)
+        await self._hand_out(answer[1], asked)
         return bool(answer[1])
+
+    async def _hand_out(self, steps: Sequence[Step], asked: float) -> None:
+        while steps:
+            taken = await self.on_steps(steps)
+            for step in steps[:taken]:
+                self._take(step, asked)
+            steps = steps[taken:]
 
     def _take(self, step: Step, asked: float) -> None:
         assert self._freshness is not None

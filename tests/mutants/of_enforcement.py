@@ -178,7 +178,7 @@ MUTANTS = (
     ),
     Mutant(
         "believe for ever that a duty ended at a block that never was",
-        "settlement/sending/obligations.py",
+        "settlement/sending/judging.py",
         "    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace\n",
         "    most = math.inf\n",
         ("test_obligations_suppressed.py",),
@@ -354,8 +354,8 @@ MUTANTS = (
     Mutant(
         "follow no block while gas has no price",
         "settlement/enforcement/following.py",
-        "        moments: list[Moment] = [step_moment",
-        "        await self.market.ask()\n        moments: list[Moment] = [step_moment",
+        "        moments, taken = list[Moment](), 0\n",
+        "        await self.market.ask()\n        moments, taken = list[Moment](), 0\n",
         CHAIN,
     ),
     Mutant(

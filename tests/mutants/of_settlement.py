@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "date an answer by when it came, not by when it was asked for",
         "settlement/following/follower.py",
-        "            self._take(step, asked)",
-        "            self._take(step, self.elapsed())",
+        "                self._take(step, asked)",
+        "                self._take(step, self.elapsed())",
         CHAIN,
     ),
     Mutant(
@@ -249,5 +249,33 @@ MUTANTS = (
         "if len(rows) == len(hashes):",
         "if len(rows) > len(hashes):",
         ("test_index_proofs.py",),
+    ),
+    Mutant(
+        "keep what a call of a batch did that failed",
+        "settlement/simulated/ledger.py",
+        "        attempt = Layer(state)\n        try:\n            told, failed = run(attempt)\n",
+        "        attempt = state\n        try:\n            told, failed = run(attempt)\n",
+        ("test_chain_ledger.py",),
+    ),
+    Mutant(
+        "let coins travel with a batch",
+        "settlement/ethereum/abi.py",
+        '    if envelope.value:\n        raise Reverted(Revert.BAD_AMOUNT, "a batch must carry no coins")\n',
+        "",
+        ("test_chain_abi.py",),
+    ),
+    Mutant(
+        "hear of another contract that a call of a batch failed",
+        "settlement/ethereum/evm/receipts.py",
+        '        if read_address(log.get("address")) != at.contract:\n            continue\n',
+        "",
+        ("test_evm_words.py",),
+    ),
+    Mutant(
+        "believe a batch's receipt that leaves out what became of a call",
+        "settlement/ethereum/evm/receipts.py",
+        "return calls is None or receipt.effects + len(receipt.failures) >= len(calls)",
+        "return True",
+        ("test_evm_words.py",),
     ),
 )

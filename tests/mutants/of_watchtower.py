@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "let a tower save its position only with a match",
         "watchtower/watch.py",
-        "        await self.sender.commit(moments)\n\n    async def _terms_of_closed",
-        "        if len(moments) > 1:\n            await self.sender.commit(moments)\n\n    async def _terms_of_closed",
+        "        await self.sender.commit(moments)\n        return taken",
+        "        if len(moments) > taken:\n            await self.sender.commit(moments)\n        return taken",
         (
             "test_tower_end_to_end.py",
             "test_tower_troubles.py",

@@ -57,7 +57,7 @@ class Asked(NamedTuple):
 async def real_node(directory: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """Give the address of a node's control API, and the names of what it has."""
     chain = LocalChain(
-        funds={ALICE.address: 10**24, BOB.address: 10**24}, settings=ChainSettings(dev=True, interval=0.25)
+        funds={ALICE.address: 10**24, BOB.address: 10**24}, settings=ChainSettings(dev=True, interval=0.1)
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chain.run)

@@ -11,6 +11,8 @@ import httpx
 from simulation.disputes import ChannelFixture
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import keccak
+from tallystick.sdk.bench.synthetic_chain import SyntheticChain
+from tallystick.sdk.bench.synthetic_node import SyntheticNode
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
@@ -182,10 +184,21 @@ class FakeNode:
         return None
 
 
+class SyntheticHost:
+    """A node of the chain of `tally bench follow`."""
+
+    def __init__(self, chain: SyntheticChain, range_max: int = 10_000) -> None:
+        self.node = SyntheticNode(chain, range_max=range_max, batch_max=1_000)
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        return httpx.Response(200, content=self.node.answer(request.content))
+
+
 class FakeInternet(httpx.AsyncBaseTransport):
     """Nodes by host name."""
 
-    def __init__(self, **nodes: FakeNode) -> None:
+    def __init__(self, **nodes: FakeNode | SyntheticHost) -> None:
         self.nodes = nodes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -27,7 +27,7 @@ from tallystick.settlement.ethereum.evm.nodes import (
 )
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import LATEST, block_question, read_answer
-from tallystick.settlement.ethereum.evm.ranges import RangePlan, begin, next_range
+from tallystick.settlement.ethereum.evm.ranges import LOGS_MANY, RangePlan, begin, next_range
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 SUSPECTED = 16
@@ -173,7 +173,11 @@ class BlockReader:
             return seen
 
         state, end = await self._nodes.read(read, block_question(last), at_least=last)
-        own, (other, others) = await self._logs(state, first, last), await self._second(state, first, last)
+        own, reached = await self._logs_until(state, first, last, LOGS_MANY)
+        if reached < last:
+            last = reached
+            end = read(state, await self._nodes.ask_this(state, block_question(last)))
+        other, others = await self._second(state, first, last)
         placed = sorted({*own, *others}, key=lambda each: (each.number, each.index))
         numbers = sorted({each.number for each in placed})
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
@@ -241,8 +245,14 @@ class BlockReader:
 
     async def _logs(self, state: NodeState, first: int, last: int, topics: Sequence[Any] = ()) -> tuple[PlacedLog, ...]:
         """Return the contract's logs of a range as this node tells them, in as many questions as it takes."""
+        return (await self._logs_until(state, first, last, None, topics))[0]
+
+    async def _logs_until(
+        self, state: NodeState, first: int, last: int, enough: int | None, topics: Sequence[Any] = ()
+    ) -> tuple[tuple[PlacedLog, ...], int]:
+        """Do the same until there are so many of them, and the others of the last block; return which that is, too."""
         found: list[PlacedLog] = []
-        while (piece := next_range(self._plan, first, last)) is not None:
+        while (piece := next_range(self._plan, first, last)) is not None and (enough is None or len(found) < enough):
             where = {"fromBlock": quantity(piece[0]), "toBlock": quantity(piece[1])}
             refused = RangePlan(piece[1] - piece[0] + 1, self._plan.most).refused()
             try:
@@ -259,10 +269,16 @@ class BlockReader:
                     raise error
                 self._plan = refused
                 continue
-            found += read_answer(lambda value: read_logs(value, self._at.contract), answer)
-            self._plan = self._plan.taken()
+            logs = read_answer(lambda value: read_logs(value, self._at.contract), answer)
+            if any(not piece[0] <= placed.number <= piece[1] for placed in logs):
+                raise ChainError("the chain node sent logs of other blocks than those asked for; use another node")
+            found += logs
+            self._plan = self._plan.taken(len(logs))
             first = piece[1] + 1
-        return tuple(found)
+        if enough is None or len(found) <= enough:
+            return tuple(found), first - 1
+        last = found[enough - 1].number
+        return tuple(placed for placed in found if placed.number <= last), last
 
     async def _logs_of_any(self, first: int, last: int, topics: Sequence[Any]) -> tuple[PlacedLog, ...]:
         """Return the contract's logs of a range as one node tells them, or else a second."""
