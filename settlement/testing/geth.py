@@ -1,4 +1,4 @@
-"""Geth, Ethereum's reference node, for tests: a chain of our own by the rules of a fork, whose blocks a test decides on.
+"""Geth, Ethereum's reference node, for tests: a chain of our own, whose blocks a test decides on.
 
     async with start_geth() as node: ...       # FileNotFoundError if the program is not there
 
