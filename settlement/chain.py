@@ -177,6 +177,17 @@ class History(msgspec.Struct, frozen=True):
     last: Header
 
 
+class FailedCall(msgspec.Struct, frozen=True, array_like=True):
+    """One call of a batch did nothing; the others are none the worse for it."""
+
+    index: int
+    """Which one, from 0."""
+    reason: str
+    """Why, as a sentence."""
+    revert: Revert | None = None
+    """Which rule refused it, None if none did, or none that we know."""
+
+
 class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """What became of a transaction that is in a block of the best branch."""
 
@@ -189,6 +200,8 @@ class TransactionReceipt(msgspec.Struct, frozen=True, array_like=True):
     """Why it failed, as a sentence; empty on success."""
     revert: Revert | None = None
     """Which rule refused the call, None if none did, or none that we know."""
+    failures: tuple[FailedCall, ...] = ()
+    """Of a batch: its calls that did nothing, in order. All others were done, if it is a success."""
 
     @property
     def why(self) -> str:
@@ -231,6 +244,8 @@ class OpenCall(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
     terms: Terms
     deposit: int
+    permit: bool = False
+    """Whether the token hears by a permit (EIP-2612) in the call, made when that is signed, what may be taken of it."""
 
 
 class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -243,6 +258,8 @@ class DepositCall(msgspec.Struct, frozen=True, array_like=True, tag=2):
     side: int
     amount: int
     asset: Address = NATIVE
+    permit: bool = False
+    """As in `OpenCall`."""
 
 
 class WithdrawCall(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -341,7 +358,7 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
 
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
 
-Call: TypeAlias = (
+SingleCall: TypeAlias = (
     OpenCall
     | DepositCall
     | WithdrawCall
@@ -355,6 +372,21 @@ Call: TypeAlias = (
     | TransferCall
     | ApproveCall
 )
+
+
+class BatchCall(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """Calls of the contract by one account, in one transaction and without coins: one that fails stops no other."""
+
+    calls: tuple[SingleCall, ...]
+
+
+BATCH_MAX = 100
+"""Calls in one batch."""
+
+BATCHED_SIZE = 1_024
+"""Bytes of calldata of each of them, at most."""
+
+Call: TypeAlias = SingleCall | BatchCall
 
 
 def moved_by(call: Call) -> tuple[Address, int]:

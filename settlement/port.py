@@ -17,10 +17,25 @@ import msgspec
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
-from tallystick.settlement.chain import Block, Call, ContractChannel, Header, History, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    BatchCall,
+    Block,
+    Call,
+    ContractChannel,
+    DepositCall,
+    Header,
+    History,
+    OpenCall,
+    SignedCall,
+    TransactionReceipt,
+)
 
 PACE = 12.0
 """Seconds between two blocks of the chain for which counts of blocks are written."""
+
+
+PERMIT_SIZE = 4 * 32
+"""Bytes of a permit that goes with a deposit."""
 
 
 class Each(NamedTuple):
@@ -62,14 +77,26 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of a transaction of each kind; needed only where a byte has a price."""
     data_price: int = 0
     """What a byte of a transaction costs now besides its gas, in the native coin."""
+    permit: int = 0
+    """Gas of a permit that goes with a deposit."""
+    batched: int = 0
+    """Gas that a call takes less in a batch than alone: it is no transaction of its own."""
 
     def gas(self, call: Call) -> int:
         """Return how much gas a call is charged for at most."""
+        if isinstance(call, BatchCall):
+            return min(self.calls[BatchCall] + sum(self.gas(member) - self.batched for member in call.calls), self.most)
+        if isinstance(call, OpenCall | DepositCall) and call.permit:
+            return min(self.calls[type(call)] + self.permit, self.most)
         each = self.each.get(type(call))
         return min(self.calls[type(call)] + (each.gas * each.count(call) if each else 0), self.most)
 
     def size(self, call: Call) -> int:
         """Return about how many bytes a transaction of this call has."""
+        if isinstance(call, BatchCall):
+            return self.sizes.get(BatchCall, 0) + sum(self.size(member) for member in call.calls)
+        if isinstance(call, OpenCall | DepositCall) and call.permit and self.sizes:
+            return self.sizes[type(call)] + PERMIT_SIZE
         each = self.each.get(type(call))
         return self.sizes.get(type(call), 0) + (each.size * each.count(call) if each else 0)
 
@@ -179,6 +206,10 @@ class Chain(Protocol):
 
     async def allowance(self, asset: Address, owner: Address) -> int:
         """What the adjudicator may take of the owner's tokens."""
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether the owner of `key` may deposit a token with a permit (EIP-2612) in the call, and approve nothing."""
+        return False
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""

@@ -32,7 +32,9 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
 )
 from tallystick.settlement.chain import (
+    BATCHED_SIZE,
     ApproveCall,
+    BatchCall,
     Call,
     ChallengeCall,
     Challenged,
@@ -53,12 +55,13 @@ from tallystick.settlement.chain import (
     SecretRegistered,
     SettleCall,
     Settled,
+    SingleCall,
     TransferCall,
     WithdrawCall,
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_call, decode_values, encode_call
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, decode_values, encode_call
 from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
@@ -101,7 +104,7 @@ def challenges(draw: st.DrawFn) -> ChallengeCall:
     return ChallengeCall(proof, Voucher(proof.proof.channel, draw(NAMED)), draw(SIGNATURES))
 
 
-CALLS: st.SearchStrategy[Call] = st.one_of(
+SINGLE: st.SearchStrategy[SingleCall] = st.one_of(
     st.builds(OpenCall, TERMS, AMOUNTS),
     st.builds(DepositCall, IDS, SIDES, AMOUNTS, ADDRESSES),
     st.builds(WithdrawCall, st.builds(Withdrawal, IDS, SIDES, AMOUNTS, UINT64), SIGNATURES, SIGNATURES),
@@ -115,6 +118,16 @@ CALLS: st.SearchStrategy[Call] = st.one_of(
     st.builds(TransferCall, NAMED | st.just(NATIVE), NAMED, AMOUNTS),
     st.builds(ApproveCall, NAMED, AMOUNTS),
 )
+TOGETHER = st.one_of(
+    st.builds(CooperativeCloseCall, st.builds(CooperativeClose, IDS, AMOUNTS, AMOUNTS, UINT64), SIGNATURES, SIGNATURES),
+    challenges(),
+    st.builds(SettleCall, IDS),
+    st.builds(RedeemCall, IDS, SIDES, st.lists(LOCKS, max_size=5).map(tuple)),
+    st.builds(RegisterSecretCall, WORDS),
+    st.builds(RegisterLinkCall, WORDS, UINT64, WORDS, AMOUNTS, UINT64, UINT64),
+)
+"""Calls that travel in batches."""
+CALLS: st.SearchStrategy[Call] = SINGLE | st.builds(BatchCall, st.lists(TOGETHER, min_size=1, max_size=5).map(tuple))
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.builds(ChannelOpened, IDS, TERMS),
     st.builds(Deposited, IDS, SIDES, AMOUNTS),
@@ -365,3 +378,32 @@ def test_other_kinds_too_long_ones_and_trailing_bytes_are_malformed() -> None:
         assert refusal(raw) is Refusal.MALFORMED
     assert refusal(b"\x02" + b"\xc1" * 2_000) is Refusal.MALFORMED
     assert decode_transaction(good, AT.chain_id).sender == KEY.address
+
+
+@given(SINGLE)
+@settings(max_examples=60, deadline=None)
+def test_what_pays_or_is_too_long_is_in_no_batch(call: SingleCall) -> None:
+    envelope = encode_call(call, AT)
+    fits = envelope.to == AT.contract and not envelope.value and len(envelope.data) <= BATCHED_SIZE
+    if fits:
+        assert encode_call(BatchCall((call,)), AT).value == 0
+    else:
+        with pytest.raises(InvalidInput, match="without coins"):
+            encode_call(BatchCall((call,)), AT)
+
+
+def test_a_batch_has_room_for_what_travels_in_batches_and_no_more() -> None:
+    call = RegisterSecretCall(ZERO32)
+    assert gas_of(BatchCall((call, call))) < 2 * gas_of(call)
+    with pytest.raises(InvalidInput, match="from 1 to 100"):
+        encode_call(BatchCall((call,) * 101), AT)
+    with pytest.raises(InvalidInput, match="from 1 to 100"):
+        encode_call(BatchCall(()), AT)
+    one = encode_call(call, AT).data
+    for calls in ([one] * 101, [one + bytes(1_024)]):
+        with pytest.raises(Reverted) as caught:
+            decode_call(Envelope(AT.contract, 0, BATCH.encode_call(calls)), AT)
+        assert caught.value.code is Revert.UNKNOWN_CALL
+    with pytest.raises(Reverted) as caught:
+        decode_call(Envelope(AT.contract, 1, BATCH.encode_call([one])), AT)
+    assert caught.value.code is Revert.BAD_AMOUNT

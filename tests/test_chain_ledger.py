@@ -21,17 +21,20 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.tables import Row, TableQuery
 from tallystick.settlement.chain import (
     ApproveCall,
+    BatchCall,
     Call,
+    CooperativelyClosed,
     DepositCall,
     OpenCall,
     RegisterSecretCall,
+    SecretRegistered,
     SettleCall,
     TransferCall,
 )
 from tallystick.settlement.contract.state import ChannelStorage
 from tallystick.settlement.errors import LedgerBroken, Revert, TransactionRefused
-from tallystick.settlement.ethereum.abi import Envelope
-from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_call
+from tallystick.settlement.ethereum.transactions import BASE_GAS, Transaction, sign_envelope
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint, execute
 from tallystick.settlement.simulated.sqlite import SCHEMA
@@ -59,6 +62,7 @@ CALLS: tuple[Call, ...] = (
     TransferCall(Address(b"\x71" * 20), CAROL.address, 0),
     ApproveCall(TOKEN, 70),
     ApproveCall(Address(b"\x71" * 20), 70),
+    BatchCall((FIXTURE.cooperative_close(900, 200, 2**40), RegisterSecretCall(b"s" * 32), SettleCall(FIXTURE.id))),
 )
 
 ACTIONS = st.lists(
@@ -306,3 +310,56 @@ def test_stored_blocks_that_do_not_follow_each_other_are_found(tmp_path: Path) -
     with pytest.raises(LedgerBroken, match="does not follow"):
         reopen(store)
     store.close()
+
+
+async def test_of_a_batch_each_call_is_done_or_fails_by_itself_and_the_receipt_says_which() -> None:
+    chain = start()
+    await chain.call(FIXTURE.keys[0], OpenCall(FIXTURE.terms, 1_000))
+    secret = RegisterSecretCall(b"s" * 32)
+    calls = (SettleCall(FIXTURE.id), secret, FIXTURE.cooperative_close(900, 100, 2**40), secret)
+    receipt = await chain.call(CAROL, BatchCall(calls))
+    assert receipt.success and receipt.reason == ""
+    assert [(each.index, each.revert) for each in receipt.failures] == [
+        (0, Revert.WRONG_STATUS),
+        (3, Revert.ALREADY_REGISTERED),
+    ]
+    kinds = [type(event) for event in chain.newest.block.events]
+    assert kinds == [SecretRegistered, CooperativelyClosed]
+    assert receipt.fee == chain.newest.entries[0].execution.gas * await chain.fee_price()
+    chain.check_conservation()
+
+
+async def test_what_is_no_call_fails_in_its_batch_alone_and_coins_are_counted_once() -> None:
+    chain = start()
+    at = Deployment(chain.chain_id, chain.contract)
+    await chain.call(FIXTURE.keys[0], OpenCall(FIXTURE.terms, 1_000))
+    deposit = encode_call(DepositCall(FIXTURE.id, 0, 5), at)
+    known = encode_call(RegisterSecretCall(b"s" * 32), at)
+    inner = BATCH.encode_call([b"nonsense", known.data])
+    data = BATCH.encode_call([b"nonsense", deposit.data, inner, b""])
+    key = FIXTURE.keys[0]
+    raw = sign_envelope(key, at.chain_id, Envelope(at.contract, 0, data), await chain.nonce(key.address), 7, 7, 10**6)
+    transaction = await chain.submit(raw)
+    chain.mine()
+    receipt = await chain.receipt(transaction)
+    assert receipt is not None and receipt.success
+    assert [(each.index, each.revert) for each in receipt.failures] == [
+        (0, Revert.UNKNOWN_CALL),
+        (1, Revert.BAD_AMOUNT),
+        (0, Revert.UNKNOWN_CALL),  # of the batch within the batch
+        (3, Revert.UNKNOWN_CALL),
+    ]
+    assert [type(event) for event in chain.newest.block.events] == [SecretRegistered]
+    chain.check_conservation()
+
+
+async def test_a_call_that_fails_in_a_batch_leaves_no_trace() -> None:
+    chain, fixture = start(), ChannelFixture(asset=TOKEN)
+    key = FIXTURE.keys[0]
+    await chain.call(key, OpenCall(fixture.terms, 0))
+    await chain.call(key, ApproveCall(TOKEN, 5_000))
+    too_much = DepositCall(fixture.id, 0, 2_000, TOKEN)
+    receipt = await chain.call(key, BatchCall((too_much, RegisterSecretCall(b"s" * 32))))
+    assert [(each.index, each.revert) for each in receipt.failures] == [(0, Revert.INSUFFICIENT_BALANCE)]
+    assert await chain.allowance(TOKEN, key.address) == 5_000
+    assert await chain.secret_time(digest_of(b"s" * 32)) is not None

@@ -84,7 +84,9 @@ async def test_two_nodes_open_pay_fund_and_close_through_the_command_alone(tmp_p
         assert "1000000 was asked" in await alice.do("pay", name, "1000000", fails=1)
         assert (await alice.do("channel", "close", name))["phase"] == "gone"
         assert await alice.do("channel", "list") == []
-        assert len(await alice.do("channel", "list", "--all")) == 1
+        second = await alice.do("channel", "open", address, "--deposit", "5_000")
+        assert [one["id"] for one in await alice.do("channel", "close", "--all")] == [second["id"]]
+        assert [one["phase"] for one in await alice.do("channel", "list", "--all")] == ["gone", "gone"]
         await check_the_end(alice, alices, bob, bobs)
 
 

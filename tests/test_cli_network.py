@@ -145,6 +145,8 @@ async def check_the_forwarder(do: Do) -> None:
         (("invoice", "show", "zz"), "names no payment"),
         (("invoice", "create", "5", "--hash", "abcd"), "64 hex digits"),
         (("invoice", "create", "0"), "is no amount"),
+        (("channel", "close"), "name one channel, or say --all"),
+        (("channel", "close", "abcd", "--all"), "name one channel, or say --all"),
         (("channel", "policy", "abcd", "--ppm", "-1"), "--ppm"),
         (("channel", "policy", "abcd", "--min", "5.0"), "is no limit"),
         (("channel", "policy", "abcd", "--max", "1e3"), "is no limit"),

@@ -104,6 +104,32 @@ async def test_a_wait_that_is_over_says_what_was_lacking(
         await wait_for(Node((0, state)), spendable=800, receivable=90)
 
 
+class ClosingNode(Node):
+    """A node that is asked to close channels."""
+
+    def __init__(self, *story: tuple[float, Any]) -> None:
+        super().__init__(*story)
+        self.closing: set[str] = set()
+
+    async def close(self, name: str, *, wait: bool) -> None:
+        assert not wait, "they are asked for together"
+        self.closing.add(name)
+
+
+async def test_all_open_channels_are_closed_together(autojump_clock: trio.testing.MockClock) -> None:
+    ids = ["aa" * 32, "bb" * 32, "cc" * 32]
+    others = [channel(id="dd" * 32, closing=True), channel(id="ee" * 32, phase="gone")]
+    opened, gone = ([channel(id=id, phase=phase) for id in ids] for phase in ("open", "gone"))
+    node = ClosingNode((0, [*opened, *others]), (3, [*gone[:2], opened[2], *others]), (5, [*gone, *others]))
+    asked: Any = node
+    assert await waiting.close_all(asked, wait=True, timeout=60) == gone
+    assert node.closing == set(ids)
+    late: Any = ClosingNode((0, [*opened[:2], channel(id=ids[2], connected=False)]))
+    assert len(await waiting.close_all(late, wait=False, timeout=60)) == 3
+    with pytest.raises(ControlError, match=r"3 of 3 channels are not closed after 60 s.*: 1 peers are away"):
+        await waiting.close_all(late, wait=True, timeout=60)
+
+
 def info(ready: bool) -> NodeInfo:
     return NodeInfo(ALICE, "02" * 33, None, 1337, ALICE, 7, 7, 0, 0, (), ready=ready)
 

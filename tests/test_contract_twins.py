@@ -44,8 +44,10 @@ def opened(twins: Twins, number: int, deposits: tuple[int, int] = (600, 400)) ->
 @pytest.mark.parametrize("seed", range(20, 24))
 def test_random_histories_come_out_the_same(seed: int) -> None:
     twins = campaign(seed, 1_000)
-    done = {call for call, verdict in twins.verdicts if not verdict}
+    done = {call for call, verdict in twins.verdicts if not verdict and "batch" not in call}
     assert len(done) == 11  # every call did something
+    together = {bool(verdict) for call, verdict in twins.verdicts if "batch" in call}
+    assert together == {True, False}, "in batches, some were done and some failed"
 
 
 def test_every_pair_of_stale_proofs_is_judged_the_same_and_every_challenge() -> None:

@@ -21,8 +21,10 @@ from tallystick.channels.protocol.objects import NATIVE, Address, Lock
 from tallystick.sdk.cli.app import app
 from tallystick.settlement.chain import (
     GONE,
+    OPEN,
     SETTLED,
     ApproveCall,
+    BatchCall,
     Call,
     CloseCall,
     DepositCall,
@@ -139,6 +141,24 @@ async def test_every_call_is_understood_by_the_contract(evm: LocalEvm, token: bo
         assert await chain.secret_time(bytes(32)) is None
         await done(chain, evm, CAROL, TransferCall(asset, Address(b"\x55" * 20), 7))
         assert await chain.balance(Address(b"\x55" * 20), asset) == 7
+
+
+async def test_of_a_batch_each_call_is_done_or_fails_by_itself_and_the_receipt_says_which(evm: LocalEvm) -> None:
+    async with client(evm) as chain:
+        channels = [await channel(chain, evm) for _ in range(4)]
+        closes = [each.cooperative_close(COIN, COIN, FAR) for each in channels]
+        closes[1] = channels[1].cooperative_close(COIN, COIN + 1, FAR)
+        secret = keccak(b"a secret in a batch")
+        calls = (*closes, RegisterSecretCall(secret), SettleCall(channels[0].id))
+        receipt = await make(chain, evm, CAROL, BatchCall(calls))
+        assert receipt.success
+        assert [(each.index, each.revert) for each in receipt.failures] == [
+            (1, Revert.BAD_BALANCES),
+            (5, Revert.WRONG_STATUS),
+        ]
+        assert await chain.secret_time(digest_of(secret)) is not None
+        views = [await chain.channel(each.id) for each in channels]
+        assert [view.status for view in views if view] == [GONE, OPEN, GONE, GONE]
 
 
 async def test_who_did_not_hear_of_a_channel_finds_it_in_the_logs(evm: LocalEvm) -> None:

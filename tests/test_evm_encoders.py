@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, cast
 
 import msgspec
-from hypothesis import Phase, given, settings
+import pytest
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from simulation.disputes import ChannelFixture
+from simulation.evm import calldata
 from simulation.evm_adjudicator import EvmAdjudicator, commitment
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, BalanceProof, ChannelId, Lock, SignedProof
 from tallystick.settlement import chain
 from tallystick.settlement.chain import Call
-from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, read_batch
 from tallystick.settlement.ethereum.evm.abi import ChannelContext, HeldLocks, encode_evm_call, held_hash
+from tallystick.settlement.sending.batches import CARRIED, REDEEMED_MAX
 
 AT = Deployment(31_337, Address(b"\xad" * 20))
 amounts = st.integers(0, AMOUNT_MAX)
@@ -108,9 +113,26 @@ def test_both_encoders_write_the_same_bytes(
         assert ours == by_the_kit(fixture, call, standing), kind.__name__
 
 
+@given(st.data(), st.lists(st.tuples(fixtures(), st.tuples(held, held)), min_size=1, max_size=3))
+@settings(max_examples=20, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_a_batch_is_written_as_its_calls_are(
+    data: st.DataObject, channels: list[tuple[ChannelFixture, tuple[HeldLocks, HeldLocks]]]
+) -> None:
+    drawn = [data.draw(st.one_of(*(calls(fixture)[kind] for kind in CARRIED))) for fixture, _ in channels]
+    drawn = [call for call in drawn if not isinstance(call, chain.RedeemCall) or len(call.locks) <= REDEEMED_MAX]
+    assume(drawn)
+    contexts = tuple(ChannelContext(fixture.terms, standing) for fixture, standing in channels)[: len(drawn)]
+    ours = encode_evm_call(chain.BatchCall(tuple(drawn)), AT, contexts)
+    members = read_batch(ours, AT)
+    assert members == tuple(encode_evm_call(*each) for each in zip(drawn, repeat(AT), contexts, strict=False))
+    assert ours.data == calldata("batch", ("bytes[]",), ([each.data for each in members],)), "what travels fits in"
+    with pytest.raises(InvalidInput, match="of its channel"):
+        encode_evm_call(chain.BatchCall(tuple(drawn)), AT, contexts[0])
+
+
 def test_no_call_is_left_out() -> None:
     known = {kind for kind in vars(chain).values() if isinstance(kind, type) and kind.__name__.endswith("Call")}
-    assert known - {chain.SignedCall} == calls(ChannelFixture()).keys() | ELSEWHERE
+    assert known - {chain.SignedCall, chain.BatchCall, chain.FailedCall} == calls(ChannelFixture()).keys() | ELSEWHERE
 
 
 @given(held)

@@ -265,6 +265,7 @@ async def test_a_receipt_that_one_node_does_not_show_is_asked_for_of_another(
         "status": "0x1",
         "gasUsed": "0x5208",
         "effectiveGasPrice": "0x7",
+        "logs": [],
     }
     for answer in (lambda *which: None, refuse(-32000, "not indexed yet"), lambda *which: {"status": "0x1"}):
         bad, good = FakeNode(block), FakeNode(block)

@@ -16,6 +16,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, Lock
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import (
     ApproveCall,
+    BatchCall,
     Call,
     ClaimCall,
     DepositCall,
@@ -34,11 +35,13 @@ from tallystick.settlement.ethereum.evm.abi import (
 )
 from tallystick.settlement.ethereum.evm.client import open_evm_chain
 from tallystick.settlement.ethereum.evm.gas import TARIFF, limit_of, measured
+from tallystick.settlement.ethereum.evm.permits import NO_PERMIT
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.following.checked import ANSWERS, Market
 from tallystick.settlement.port import Charge
+from tallystick.settlement.sending.batches import CARRIED
 from tallystick.settlement.sending.obligations import Obligation
 from tallystick.settlement.sending.policy import policy_for
 from tallystick.settlement.sending.sender import Sender
@@ -173,7 +176,9 @@ def test_no_transaction_has_more_bytes_than_are_counted_for_it() -> None:
     held = ChannelContext(terms, (HeldLocks(2**100, b"\xff" * 32), HeldLocks(2**100, b"\xff" * 32)))
     calls: list[Call] = [
         OpenCall(terms, 2**100),
+        OpenCall(terms, 2**100, permit=True),
         DepositCall(FIXTURE.id, 1, 2**100),
+        DepositCall(FIXTURE.id, 1, 2**100, permit=True),
         FIXTURE.close(proof, FIXTURE.proof(1, 2**60, 2**100, locks=(lock,))),
         FIXTURE.challenge(proof, tower=Address(b"\xff" * 20)),
         SettleCall(FIXTURE.id),
@@ -187,6 +192,10 @@ def test_no_transaction_has_more_bytes_than_are_counted_for_it() -> None:
         FIXTURE.withdrawal(0, 2**100, 2**40),
     ]
     for call in calls:
-        envelope = encode_evm_call(call, AT, held)
+        envelope = encode_evm_call(call, AT, held, NO_PERMIT if getattr(call, "permit", False) else None)
         raw = sign_envelope(KEY, AT.chain_id, envelope, 2**30, 2**60, 2**60, 2**24)
         assert len(raw) <= TARIFF.size(call) <= len(raw) + 200, type(call).__name__
+    members = tuple(call for call in calls if isinstance(call, CARRIED) and not isinstance(call, RedeemCall))
+    envelope = encode_evm_call(BatchCall(members), AT, (held,) * len(members))
+    raw = sign_envelope(KEY, AT.chain_id, envelope, 2**30, 2**60, 2**60, 2**24)
+    assert len(raw) <= TARIFF.size(BatchCall(members)) <= len(raw) + 200 * (1 + len(members))

@@ -10,11 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.settlement.chain import Header
+from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId
+from tallystick.settlement.chain import FailedCall, Header, SecretRegistered, Settled
 from tallystick.settlement.errors import Refusal, Revert, RpcError
-from tallystick.settlement.ethereum.evm.receipts import failed, read_receipt, read_sent, succeeded
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, encode_batch
+from tallystick.settlement.ethereum.event_logs import Log, encode_event
+from tallystick.settlement.ethereum.evm.abi import CALL_FAILED
+from tallystick.settlement.ethereum.evm.receipts import failed, is_whole, read_receipt, read_sent, succeeded
 from tallystick.settlement.ethereum.evm.refusals import CLIENTS, Taken, client_of, is_passing, meaning_of
 from tallystick.settlement.ethereum.evm.reverts import ERROR, PANIC, read_reason, revert_data
+from tallystick.settlement.ethereum.rpc_shapes import to_hex
 
 SAID = [
     ("geth", "already known", Taken.KNOWN),
@@ -158,21 +163,23 @@ RECEIPT = {
     "status": "0x0",
     "gasUsed": "0x5208",
     "effectiveGasPrice": "0xa",
+    "logs": [],
 }
+AT = Deployment(1, Address(b"\xad" * 20))
 SENT = read_sent({"from": "0x01", "to": "0x02", "gas": "0x7530", "value": "0x0", "input": "0x1234", "nonce": "0x1"})
 
 
 def test_a_receipt_tells_its_fee_with_what_a_rollup_takes_for_data() -> None:
-    receipt = read_receipt({**RECEIPT, "status": "0x1"})
+    receipt = read_receipt({**RECEIPT, "status": "0x1"}, AT)
     assert succeeded(receipt, HEADER).fee == 210_000 and succeeded(receipt, HEADER).success
-    assert read_receipt({**RECEIPT, "l1Fee": "0x64"}).fee == 210_100
-    for broken in ("transactionHash", "blockHash", "blockNumber", "status", "gasUsed"):
+    assert read_receipt({**RECEIPT, "l1Fee": "0x64"}, AT).fee == 210_100
+    for broken in ("transactionHash", "blockHash", "blockNumber", "status", "gasUsed", "logs"):
         with pytest.raises(InvalidInput):
-            read_receipt({**RECEIPT, broken: None})
+            read_receipt({**RECEIPT, broken: None}, AT)
 
 
 def test_why_a_call_failed_is_what_it_says_when_it_is_made_again() -> None:
-    receipt = read_receipt(RECEIPT)
+    receipt = read_receipt(RECEIPT, AT)
     said = RpcError(3, "execution reverted: not-newer", "0x" + reason("not-newer").hex())
     assert failed(receipt, HEADER, SENT, said).revert is Revert.NOT_NEWER
     assert failed(receipt, HEADER, SENT, "0x").reason.startswith("unknown")
@@ -183,9 +190,60 @@ def test_why_a_call_failed_is_what_it_says_when_it_is_made_again() -> None:
 
 
 def test_a_call_that_used_all_its_gas_ran_out_of_it() -> None:
-    receipt = read_receipt({**RECEIPT, "gasUsed": "0x7530"})
+    receipt = read_receipt({**RECEIPT, "gasUsed": "0x7530"}, AT)
     assert failed(receipt, HEADER, SENT, None).revert is Revert.OUT_OF_GAS
 
 
 def test_a_call_is_made_again_as_it_was() -> None:
     assert SENT.replay() == {"from": "0x01", "to": "0x02", "gas": "0x7530", "value": "0x0", "data": "0x1234"}
+
+
+# --- batches ------------------------------------------------------------------------------------------------------
+
+
+def shown(log: Log, by: bytes = AT.contract) -> dict[str, Any]:
+    return {"address": to_hex(by), "topics": [to_hex(topic) for topic in log.topics], "data": to_hex(log.data)}
+
+
+def call_failed(index: int, answer: bytes) -> dict[str, Any]:
+    return shown(Log((CALL_FAILED, index.to_bytes(32, "big")), encode(("bytes",), (answer,))))
+
+
+SETTLED = shown(encode_event(Settled(ChannelId(ZERO32), 1, 2, 0, 0, 0, False)))
+REGISTERED = shown(encode_event(SecretRegistered(ZERO32, ZERO32, 5)))
+LOGS = [SETTLED, call_failed(1, reason("not-newer")), REGISTERED, call_failed(3, b"")]
+BATCH = encode_batch([Envelope(AT.contract, 0, bytes([number]) * 36) for number in range(4)], AT)
+
+
+def batched(logs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**RECEIPT, "status": "0x1", "logs": logs}
+
+
+def test_a_batch_tells_which_calls_did_nothing_and_why() -> None:
+    receipt = read_receipt(batched(LOGS), AT)
+    found = succeeded(receipt, HEADER).failures
+    assert found == (
+        FailedCall(1, "the contract's rule not-newer refuses it", Revert.NOT_NEWER),
+        FailedCall(3, "the contract refused the call without a word", None),
+    )
+
+
+def test_what_another_contract_says_of_a_batch_is_not_heard() -> None:
+    said = [{**each, "address": to_hex(b"\x55" * 20)} for each in LOGS]
+    receipt = read_receipt(batched(said), AT)
+    assert receipt.failures == () and receipt.effects == 0
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_a_receipt_that_leaves_out_what_became_of_a_call_is_not_whole(missing: int) -> None:
+    sent = read_sent({"to": to_hex(BATCH.to), "gas": "0x7530", "input": to_hex(BATCH.data)})
+    assert is_whole(read_receipt(batched(LOGS), AT), sent, AT)
+    left = [each for index, each in enumerate(LOGS) if index != missing]
+    assert not is_whole(read_receipt(batched(left), AT), sent, AT)
+    assert is_whole(read_receipt(batched([]), AT), SENT, AT), "it is no batch"
+
+
+@pytest.mark.parametrize("logs", [None, {}, [5], [{**LOGS[1], "data": "0x12"}], [{**LOGS[1], "topics": ["0x12"]}]])
+def test_logs_that_cannot_be_read_are_refused(logs: Any) -> None:
+    with pytest.raises(InvalidInput):
+        read_receipt({**RECEIPT, "logs": logs}, AT)

@@ -8,7 +8,8 @@ import pytest
 from simulation.accounts import GAS, POLICY, AccountWorld
 from tallystick.settlement.chain import Header, TransactionReceipt
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.obligations import FINAL, Observation, may_try_again
+from tallystick.settlement.sending.judging import may_try_again
+from tallystick.settlement.sending.obligations import FINAL, Observation
 
 FAR = 2**62
 

@@ -29,7 +29,7 @@ from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
+from tallystick.settlement.ethereum.evm.client import EvmChain, EvmPlace, open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
 from tallystick.settlement.port import Chain
@@ -127,6 +127,8 @@ async def run_tower(
                 nursery.start_soon(_keep_status, directory, status)
                 ready(status())
 
+            if isinstance(chain, EvmChain):
+                nursery.start_soon(chain.tell_if_late, alarm)
             await tower.run(host, port, started=started)
     finally:
         alone.close()

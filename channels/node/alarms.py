@@ -51,6 +51,8 @@ class AlarmKind(enum.StrEnum):
     """The account that pays for transactions holds too little."""
     FEE_ACCOUNT_FUNDED = "fee-account-funded"
     """It holds enough again."""
+    START_LATE = "start-late"
+    """The contract was on the chain before the first block that is followed."""
     PAYOUT_OWED = "payout-owed"
     """The contract keeps a payout that this node's account, or the token, refused."""
     DISK = "disk"

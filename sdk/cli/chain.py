@@ -18,7 +18,7 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, make_group, run_guarded
+from tallystick.sdk.cli.shell import FAILED, MISUSED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -33,9 +33,6 @@ MINT_SECONDS = 30.0
 
 POLL_SECONDS = 0.1
 """Between two looks whether a chain node answers."""
-
-MISUSED = 2
-"""Exit code when the command line cannot be what was meant."""
 
 app = make_group("Run a simulated chain, or speak to one; put the contract onto a real one.")
 app.command(epilog=example("chain deploy --rpc http://127.0.0.1:8545"))(deploy)

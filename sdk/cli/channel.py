@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from tallystick.sdk.cli.options import (
 )
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import (
+    MISUSED,
     ask_node,
     example,
     fail,
@@ -58,6 +60,10 @@ def open_(
     as_json: Json = False,
 ) -> None:
     """Open a channel with a peer; returns when it can be used."""
+    if asset != NATIVE_ASSET and deposit and not as_json:
+        by_permit = ask_node(data, lambda node: node.balance(asset)).by_permit
+        way = "takes a permit: it goes in one transaction" if by_permit else "is approved first: two transactions"
+        say(f"The deposit of this token {way}.")
 
     async def ask(node: ControlClient) -> ChannelInfo:
         return await telling_depth(
@@ -132,7 +138,10 @@ def withdraw(
 
 @app.command(epilog=example("channel close 3f9a"))
 def close(
-    channel: ChannelArgument,
+    channel: Annotated[
+        str, Argument(parser=parse_channel_or_any, metavar="[ID]", help="The channel's id, or its beginning.")
+    ] = "",
+    every: Annotated[bool, Option("--all", help="Close all channels that are open.")] = False,
     wait: Wait = True,
     timeout: Annotated[
         float | None, Option(min=0.1, max=604_800, metavar="SECONDS", help="How long to wait.", show_default="for ever")
@@ -143,8 +152,16 @@ def close(
     """Close with the peer's consent: both are paid out at once.
 
     It waits for a peer that is away. After --timeout seconds the channel is not closed, but will be once the peer
-    agrees.
+    agrees. With --all, what is agreed upon goes to the chain in few transactions.
     """
+    if every == bool(channel):
+        fail("name one channel, or say --all", MISUSED)
+    if every:
+        from tallystick.sdk.control.waiting import close_all
+
+        found = ask_node(data, lambda node: close_all(node, wait=wait, timeout=timeout or math.inf))
+        print_result(found, as_json, show_channels)
+        return
 
     async def ask(node: ControlClient) -> ChannelInfo | None:
         return await waiting_aloud(node, channel, MEANWHILE, lambda: node.close(channel, wait=wait, timeout=timeout))

@@ -209,6 +209,8 @@ def init(
         )
         if lone := lone_word(settings.rpc, chain_id):
             say(f"tally: {lone}.", err=True)
+        if rpc and start:
+            _require_early(settings)
         password = find_password(None, password_file, ask=_ask if at_terminal() else None)
         if (directory / CONFIG).exists():
             read_settings(directory)  # of an init that was cut short, or written by hand: it is used as it is
@@ -234,6 +236,18 @@ def init(
 def at_terminal() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty()
+
+
+def _require_early(settings: Settings) -> None:
+    """Raise ConfigurationError if a node says that the contract was there before the first block to follow."""
+    import trio
+
+    from tallystick.sdk.errors import ConfigurationError
+    from tallystick.settlement.ethereum.evm.starting import is_called_late, late_text
+
+    contract, start = settings.contract_address, settings.start_block
+    if trio.run(is_called_late, settings.rpc, contract, start):
+        raise ConfigurationError(f"{late_text(contract, start)}: name the block of its deployment with --start")
 
 
 def _depth(chain_id: int, at_risk: int, *, real: bool) -> int:

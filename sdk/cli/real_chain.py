@@ -76,6 +76,10 @@ def deploy(
 def doctor(
     rpc: Annotated[str, Argument(envvar="TALLY_RPC", metavar="URL", help="Of an Ethereum node.")],
     contract: Annotated[str | None, Option(help="The adjudicator's address, to look at it, too.")] = None,
+    start: Annotated[
+        int | None,
+        Option(min=0, help="With --contract: the first block to follow: is it early enough?"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what an Ethereum node can and cannot do for us. Exit code 1 if it is of no use."""
@@ -91,7 +95,7 @@ def doctor(
 
         async def run() -> Diagnosis:
             async with _endpoint(rpc) as endpoint:
-                return await examine(endpoint, system_clock, at, _bytecode())
+                return await examine(endpoint, system_clock, at, _bytecode(), start)
 
         return trio.run(run)
 

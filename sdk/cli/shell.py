@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
 
 FAILED = 1
+MISUSED = 2
+"""Exit code when the command line cannot be what was meant."""
 UNREACHABLE = 3
 
 SILENT_SECONDS = 2.0

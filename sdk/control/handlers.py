@@ -59,7 +59,8 @@ class Handlers:
     async def balance(self, asked: views.AskedAsset) -> views.Balance:
         node, asset = self._node, lookup.parse_asset(asked.asset)
         on_chain, held = await holdings(node, asset)
-        return views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held)
+        by_permit = await node.onchain.account.takes_permits(asset)
+        return views.Balance("0x" + node.address.hex(), "0x" + asset.hex(), on_chain, held, by_permit)
 
     async def owed(self) -> list[views.Owing]:
         return [views.Owing("0x" + asset.hex(), amount) for asset, amount in (await self._node.owed()).items()]

@@ -237,6 +237,8 @@ class Balance(msgspec.Struct, frozen=True):
     asset: kinds.Asset
     chain: kinds.Sum
     channels: kinds.Sum
+    by_permit: bool
+    """Whether a deposit of it is one transaction, with a permit (EIP-2612); other tokens are approved before."""
 
 
 class Owing(msgspec.Struct, frozen=True):

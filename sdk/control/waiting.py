@@ -64,6 +64,29 @@ async def wait_for_channel(
     raise ControlError(f"no channel is usable so after {timeout:g} s: {reasons}")
 
 
+async def close_all(node: ControlClient, *, wait: bool, timeout: float) -> list[ChannelInfo]:
+    """Close all channels that are open with their peers' consent; return them as they are then.
+
+    They are asked for together, so that closes that are agreed upon go to the chain together. `wait`: until all are
+    gone; after `timeout` seconds raise ControlError, which says how many are not: these close once their peers agree.
+    """
+    names = {channel.id for channel in await node.channels() if channel.phase == "open" and not channel.closing}
+    for name in names:
+        await node.close(name, wait=False)
+    with trio.move_on_after(timeout):
+        while True:
+            found = [channel for channel in await node.channels() if channel.id in names]
+            left = [channel for channel in found if channel.phase != "gone"]
+            if not wait or not left:
+                return found
+            await trio.sleep(POLL_SECONDS)
+    away = sum(not channel.connected for channel in left)
+    raise ControlError(
+        f"{len(left)} of {len(names)} channels are not closed after {timeout:g} s, and will be once their peers agree: "
+        f"{away} peers are away; `tally channel force-close` closes alone"
+    )
+
+
 def _digits(name: str) -> str:
     return name.lower().removeprefix("0x")
 

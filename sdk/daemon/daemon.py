@@ -29,7 +29,7 @@ from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.node.node import Config, Node
 from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.evm.client import open_evm_chain
+from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.port import Chain
 
@@ -104,8 +104,12 @@ async def open_configured_node(
             entropy=entropy,
             sole=True,
         ) as node,
+        trio.open_nursery() as nursery,
     ):
+        if isinstance(chain, EvmChain):
+            nursery.start_soon(chain.tell_if_late, node.news.alarm)
         yield node
+        nursery.cancel_scope.cancel()
 
 
 async def run_daemon(

@@ -289,9 +289,9 @@ class ChannelHandle:
         await self._context.onchain.account.require_balance(amount, self.asset, DepositCall)
         channel = self.view.channel
         side, target = channel.side, channel.deposits[channel.side] + amount
-        async with self._context.onchain.account.allowance(self.asset, amount, self.id):
+        async with self._context.onchain.account.allowance(self.asset, amount, self.id) as permit:
             identifier = await self._context.onchain.account.take_on(
-                "deposit", DepositCall(self.id, side, amount, self.asset), self.id
+                "deposit", DepositCall(self.id, side, amount, self.asset, permit), self.id
             )
         await self._context.onchain.account.outcome(identifier)
         await self._context.until(lambda: self.view.channel.deposits[side] >= target)

@@ -110,10 +110,10 @@ class Openings:
         try:
             reserve_ppm = self._config.channels.reserve_ppm
             await self._ask(peer, OpenProposal(terms, reserve_ppm))
-            async with self._onchain.account.allowance(asset, deposit):
+            async with self._onchain.account.allowance(asset, deposit) as permit:
                 side = terms.side_of(self._engine.key.address)
                 self._engine.add_channel(core.new_channel(terms, side, bytes(peer), reserve_ppm=reserve_ppm))
-                identifier, moments = self._onchain.account.prepare("open", OpenCall(terms, deposit), identity)
+                identifier, moments = self._onchain.account.prepare("open", OpenCall(terms, deposit, permit), identity)
                 await self._engine.writer.commit(moments)  # the channel and the intent to open it, in one commit
         finally:
             self._asking.discard(identity)

@@ -280,6 +280,10 @@ class GatedChain:
         """Return what the adjudicator may take of the owner's tokens."""
         return await (await self._reach()).allowance(asset, owner)
 
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether a token takes a permit of this owner."""
+        return await (await self._reach()).takes_permits(asset, key)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)

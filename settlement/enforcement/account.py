@@ -35,7 +35,10 @@ class Account:
         self._market = market
         self._sender = sender
         self._allowing: Counter[Address] = Counter()
-        """What calls that are no obligations yet will take of each token."""
+        """What calls that are no obligations yet will take of each token, by an approval."""
+        self._permitting: set[Address] = set()
+        """Tokens that were seen to take permits."""
+        self._turns: dict[Address, trio.Lock] = {}
         self._owing = trio.Event()
 
     async def require_balance(self, amount: int, asset: Address, *calls: type[Call]) -> None:
@@ -53,25 +56,62 @@ class Account:
                 f"{account} would have {coins} left for fees, which are about {fee} now: use less, or put coins into it"
             )
 
-    @contextlib.asynccontextmanager
-    async def allowance(self, asset: Address, amount: int, channel: ChannelId | None = None) -> AsyncIterator[None]:
-        """Allow the adjudicator to take `amount` of a token, for a call that is taken on within the block.
+    async def takes_permits(self, asset: Address) -> bool:
+        """Return whether a token is told by a signature, in the call itself, what a deposit may take of it (EIP-2612).
 
-        An approval replaces the one before (EIP-20), so each is for everything that calls of ours are yet to take. What
-        is mined in between only leaves some of it over, for the adjudicator alone. The coin needs none. Raise
-        TallystickError if the chain refuses, ChainUnavailable if it does not tell what is left over.
+        Raise ChainUnavailable or ChainError if the chain does not say.
         """
-        self._allowing[asset] += amount
-        try:
-            if asset != NATIVE:
+        if asset != NATIVE and asset not in self._permitting:
+            if not await self._node.chain.takes_permits(asset, self._node.engine.key):
+                return False
+            self._permitting.add(asset)
+        return asset != NATIVE
+
+    @contextlib.asynccontextmanager
+    async def allowance(self, asset: Address, amount: int, channel: ChannelId | None = None) -> AsyncIterator[bool]:
+        """Let the adjudicator take `amount` of a token, for a call that is taken on within the block.
+
+        Yield whether that call has to bring a permit. The coin needs neither that nor an approval. Permits are
+        numbered, and one replaces what was allowed before: so a call with one waits for the one before, and none is
+        made while a call relies on an approval. Raise TallystickError if the chain refuses, ChainUnavailable if it
+        does not tell what is left over.
+        """
+        if asset == NATIVE or not amount:
+            yield False
+        elif await self.takes_permits(asset) and not self._relies_on_approval(asset):
+            async with self._turns.setdefault(asset, trio.Lock()):
+                await self._await_permits(asset)
+                yield True
+        else:
+            self._allowing[asset] += amount
+            try:
+                await self._await_permits(asset)
                 await self._approve(asset, channel)
-            yield
-        finally:
-            self._allowing[asset] -= amount
+                yield False
+            finally:
+                self._allowing[asset] -= amount
+
+    def _spending(self, asset: Address) -> list[Obligation]:
+        """Return what is on its way to the chain and takes of a token, or lets it be taken."""
+        waiting = [one for one in self._sender.obligations() if not one.is_final]
+        kinds = OpenCall | DepositCall | ApproveCall
+        return [one for one in waiting if isinstance(one.call, kinds) and moved_by(one.call)[0] == asset]
+
+    def _relies_on_approval(self, asset: Address) -> bool:
+        approved = (not getattr(one.call, "permit", False) for one in self._spending(asset))
+        return self._allowing[asset] > 0 or any(approved)
+
+    async def _await_permits(self, asset: Address) -> None:
+        """Wait for the calls that bring a permit of a token to be over."""
+        for one in self._spending(asset):
+            if getattr(one.call, "permit", False):
+                await self._sender.wait(one.id)
 
     async def _approve(self, asset: Address, channel: ChannelId | None) -> None:
         """Allow what is to be taken of a token, and wait until that is confirmed.
 
+        An approval replaces the one before (EIP-20), so each is for everything that calls of ours are yet to take. What
+        is mined in between only leaves some of it over, for the adjudicator alone.
         Some tokens (USDT) change no allowance that is not 0. So one that may be left over is taken back to 0 before.
         Both are taken on at once, with nonces that follow each other: no call of ours comes in between.
         """

@@ -11,7 +11,7 @@ specification.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -35,7 +35,10 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
 )
 from tallystick.settlement.chain import (
+    BATCH_MAX,
+    BATCHED_SIZE,
     ApproveCall,
+    BatchCall,
     Call,
     ChallengeCall,
     ClaimCall,
@@ -48,6 +51,7 @@ from tallystick.settlement.chain import (
     RegisterProofCall,
     RegisterSecretCall,
     SettleCall,
+    SingleCall,
     TransferCall,
     WithdrawCall,
     value_of,
@@ -184,7 +188,7 @@ class _CallForm(NamedTuple):
     types: tuple[str, ...]
     values: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
     """Returns what its arguments are written from."""
-    call: Callable[..., Call] | None = None
+    call: Callable[..., SingleCall] | None = None
     """Makes the call of a deployment and its arguments; None: these are its fields."""
 
     @property
@@ -200,7 +204,12 @@ FORMS: dict[type[Any], _CallForm] = {
         lambda call: (*terms_values(call.terms), call.deposit),
         lambda at, *values: OpenCall(read_terms(at, *values[:-1]), values[-1]),
     ),
-    DepositCall: _CallForm("deposit", 70_000, ("bytes32", "uint8", "uint128", "address")),
+    DepositCall: _CallForm(
+        "deposit",
+        70_000,
+        ("bytes32", "uint8", "uint128", "address"),
+        lambda call: (call.channel, call.side, call.amount, call.asset),
+    ),
     WithdrawCall: _CallForm("withdraw", 90_000, (_WITHDRAWAL, "bytes", "bytes")),
     CooperativeCloseCall: _CallForm("cooperativeClose", 100_000, (_COOPERATIVE_CLOSE, "bytes", "bytes")),
     CloseCall: _CallForm("close", 200_000, ("bytes32", _PROOF, _PROOF, "bytes32")),
@@ -214,6 +223,7 @@ FORMS: dict[type[Any], _CallForm] = {
     RegisterProofCall: _CallForm("registerProof", 60_000, ("uint8", "bytes32", "bytes")),
     ClaimCall: _CallForm("claim", 60_000, ("address", "address")),
 }
+BATCH = Signature("batch", ("bytes[]",))
 _TRANSFER = Signature("transfer", ("address", "uint256"))
 _APPROVE = Signature("approve", ("address", "uint256"))
 _BY_SELECTOR = {form.signature.selector: (kind, form) for kind, form in FORMS.items()}
@@ -225,6 +235,10 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
         raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
     if isinstance(call, (TransferCall, ApproveCall)):
         return _encode_asset_call(call, at)
+    if isinstance(call, BatchCall):
+        return encode_batch([encode_call(each, at) for each in call.calls], at)
+    if isinstance(call, OpenCall | DepositCall) and call.permit:
+        raise InvalidInput("no token of this ledger takes permits")
     form = FORMS[type(call)]
     values = _written(form.values(call))
     if not all(len(value) == 32 for kind, value in zip(form.types, values, strict=True) if kind == "bytes32"):
@@ -234,6 +248,27 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
     except EncodingError as error:
         raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
     return Envelope(at.contract, value_of(call), data)
+
+
+def encode_batch(members: Sequence[Envelope], at: Deployment) -> Envelope:
+    """Return what a transaction must carry to make these calls of the contract; raise InvalidInput if it cannot."""
+    if not 0 < len(members) <= BATCH_MAX:
+        raise InvalidInput(f"a batch holds from 1 to {BATCH_MAX} calls, not {len(members)}")
+    if any(each.to != at.contract or each.value or len(each.data) > BATCHED_SIZE for each in members):
+        raise InvalidInput(f"a batch holds calls of the contract, without coins, of up to {BATCHED_SIZE} bytes each")
+    return Envelope(at.contract, 0, BATCH.encode_call([each.data for each in members]))
+
+
+def read_batch(envelope: Envelope, at: Deployment) -> tuple[Envelope, ...] | None:
+    """Return the calls of a batch as transactions would carry them, None if it is none; raise Reverted if it is bad."""
+    if envelope.to != at.contract or envelope.data[:4] != BATCH.selector:
+        return None
+    if envelope.value:
+        raise Reverted(Revert.BAD_AMOUNT, "a batch must carry no coins")
+    (calls,) = _decode(BATCH, envelope.data)
+    if len(calls) > BATCH_MAX or any(len(data) > BATCHED_SIZE for data in calls):
+        raise Reverted(Revert.UNKNOWN_CALL, f"a batch holds up to {BATCH_MAX} calls of up to {BATCHED_SIZE} bytes each")
+    return tuple(Envelope(at.contract, 0, data) for data in calls)
 
 
 def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Envelope:
@@ -250,8 +285,14 @@ def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Enve
 
 def decode_call(envelope: Envelope, at: Deployment) -> Call:
     """Return the call that a transaction carries; raise Reverted if it is none that this ledger knows."""
+    members = read_batch(envelope, at)
+    return decode_single(envelope, at) if members is None else BatchCall(tuple(decode_single(e, at) for e in members))
+
+
+def decode_single(envelope: Envelope, at: Deployment) -> SingleCall:
+    """Return the same of one that is no batch."""
     if envelope.to == at.contract:
-        call = _decode_contract_call(envelope.data, at)
+        call: SingleCall = _decode_contract_call(envelope.data, at)
     elif not envelope.data:
         call = TransferCall(NATIVE, envelope.to, envelope.value)
     else:
@@ -261,7 +302,7 @@ def decode_call(envelope: Envelope, at: Deployment) -> Call:
     return call
 
 
-def _decode_contract_call(data: bytes, at: Deployment) -> Call:
+def _decode_contract_call(data: bytes, at: Deployment) -> SingleCall:
     found = _BY_SELECTOR.get(data[:4])
     if found is None:
         raise Reverted(Revert.UNKNOWN_CALL, f"the adjudicator has no function 0x{data[:4].hex()}")
@@ -274,7 +315,7 @@ def _decode_contract_call(data: bytes, at: Deployment) -> Call:
         raise Reverted(Revert.BAD_TERMS, str(error)) from error
 
 
-def _decode_token_call(envelope: Envelope, at: Deployment) -> Call:
+def _decode_token_call(envelope: Envelope, at: Deployment) -> SingleCall:
     selector = envelope.data[:4]
     if selector not in (_TRANSFER.selector, _APPROVE.selector):
         raise Reverted(Revert.UNKNOWN_CALL, f"a token has no function 0x{selector.hex()} on this ledger")

@@ -1,6 +1,6 @@
 """Ethereum's JSON encodings: quantities, data, blocks, logs, receipts (execution-apis, "eth" namespace).
 
-What Ethereum does not have, a receipt's reason of failure, is an extra field that its clients ignore.
+What Ethereum does not have, a receipt's reasons of failure, are extra fields that its clients ignore.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Block, Event, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Event, FailedCall, Header, TransactionReceipt
 from tallystick.settlement.errors import ChainError, read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
@@ -18,6 +18,9 @@ HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 REASON = "tallyReason"
 """Field of a receipt: why the call failed."""
+
+FAILURES = "tallyFailures"
+"""Field of a batch's receipt: the number of each call that did nothing, and why."""
 
 
 def quantity(value: int) -> str:
@@ -99,4 +102,17 @@ def read_receipt(value: dict[str, Any], header: Header) -> TransactionReceipt:
     reason = "" if success else str(value.get(REASON) or "unknown: the chain node does not say why")
     revert, sentence = read_revert(reason)
     made = read_bytes(value.get("transactionHash"), "hash", 32)
-    return TransactionReceipt(made, header, success, fee, sentence, revert)
+    failures = tuple(_read_failure(pair) for pair in value.get(FAILURES) or ())
+    return TransactionReceipt(made, header, success, fee, sentence, revert, failures)
+
+
+def write_failure(failure: FailedCall) -> list[Any]:
+    """Write which call of a batch did nothing, and why."""
+    return [failure.index, f"{failure.revert}: {failure.reason}" if failure.revert else failure.reason]
+
+
+def _read_failure(value: Any) -> FailedCall:
+    if not isinstance(value, list) or len(value) != 2 or type(value[0]) is not int:
+        raise InvalidInput("what failed of a batch is told as pairs of a call's number and a reason")
+    revert, sentence = read_revert(str(value[1]))
+    return FailedCall(value[0], sentence, revert)

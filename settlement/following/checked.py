@@ -26,6 +26,7 @@ from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.chain import (
+    BATCH_MAX,
     Block,
     Call,
     ChannelOpened,
@@ -144,7 +145,8 @@ class CheckedChain(Chain):
             return None
         if found.transaction != transaction:
             raise ChainError("the chain node sent the receipt of another transaction than the one asked for")
-        return msgspec.structs.replace(found, reason=plain(found.reason))
+        failures = tuple(msgspec.structs.replace(each, reason=plain(each.reason)) for each in found.failures)
+        return msgspec.structs.replace(found, reason=plain(found.reason), failures=failures)
 
     async def nonce(self, account: Address) -> int:
         return await _answer(self._chain.nonce(account), partial(_number, what="a nonce"))
@@ -166,6 +168,9 @@ class CheckedChain(Chain):
     async def allowance(self, asset: Address, owner: Address) -> int:
         check = partial(_number, what="an allowance", most=AMOUNT_MAX)
         return await _answer(self._chain.allowance(asset, owner), check)
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        return await _answer(self._chain.takes_permits(asset, key), lambda said: None) is True
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         found = await _answer(self._chain.channel(channel), _if_any(_check_view))
@@ -297,6 +302,12 @@ def _check_receipt(receipt: TransactionReceipt) -> None:
     check_header(receipt.block)
     _check_hash(receipt.transaction)
     _number(receipt.fee, "a fee", AMOUNT_MAX)
+    before = -1
+    for failure in receipt.failures:
+        _number(failure.index, "the number of a call in a batch", BATCH_MAX - 1)
+        if failure.index <= before:
+            raise ChainError("the chain node tells the failures of a batch out of order, or one twice")
+        before = failure.index
 
 
 def _check_view(view: ContractChannel) -> None:

@@ -81,16 +81,24 @@ def next_free(book: ObligationBook, seen: Observation, policy: SendingPolicy, *,
     return least if len(recent) == heads and least > known else None
 
 
+def due_now(book: ObligationBook, seen: Observation, now: int, policy: SendingPolicy) -> list[Obligation]:
+    """Return what may get a nonce now."""
+    return [o for o in book.obligations.values() if _is_due(o, seen, now, policy)]
+
+
 def bind(
-    book: ObligationBook, seen: Observation, policy: SendingPolicy, now: int, pays_the_way: Callable[[Obligation], bool]
+    book: ObligationBook,
+    seen: Observation,
+    policy: SendingPolicy,
+    due: list[Obligation],
+    pays_the_way: Callable[[Obligation], bool],
 ) -> list[Obligation]:
-    """Return obligations that get their nonce now: the most urgent first, as many as may be in flight.
+    """Return those of what is due that get their nonce now: the most urgent first, as many as may be in flight.
 
     As many more may if each of them `pays_the_way` for all before it: what cannot be mined must not keep it out.
     """
     room = policy.in_flight - sum(o.is_unmined(seen.nonce) for o in book.obligations.values())
-    due = [o for o in book.obligations.values() if _is_due(o, seen, now, policy)]
-    due.sort(key=lambda o: (o.deadline is None, o.deadline))
+    due = sorted(due, key=lambda o: (o.deadline is None, o.deadline))
     room, more = max(0, room), policy.in_flight + min(0, room)
     due = due[:room] + [o for o in due[room:] if pays_the_way(o)][: max(0, more)]
     given_up = {o.nonce for o in book.obligations.values() if o.far}  # free, but for a call that must keep its nonce

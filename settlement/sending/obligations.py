@@ -15,7 +15,9 @@ wrong, so no single answer, and no number of them, ends what is still due. Rules
 5. A deadline has passed when the block `confirmations` deep is later, for as many heads in a row.
 6. Nothing is deleted on an error. A refusal or failure means: try again, superseded (the aim was reached or is moot),
    or quarantine, with an alarm. Refusals quarantine nothing but calls that pay: somebody waits for these.
-7. A nonce can only be mined after all lower ones. So an obligation offers at least what the most urgent one behind
+7. Calls that may travel together go as one batch (`batches`): an obligation of the sender's own, which has the nonce.
+   Each member stays what it is, and ends by what the batch's receipt says of its call; what failed goes on alone.
+8. A nonce can only be mined after all lower ones. So an obligation offers at least what the most urgent one behind
    it offers; what that costs beyond its own budget is paid from the urgent one's budget (`pricing`).
 
     WAITING ──bind──▶ SENT ──receipt, deep enough──▶ DONE
@@ -27,7 +29,6 @@ wrong, so no single answer, and no number of them, ends what is still due. Rules
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -46,7 +47,7 @@ from tallystick.settlement.chain import (
     TransferCall,
     value_of,
 )
-from tallystick.settlement.errors import Refusal, Revert
+from tallystick.settlement.errors import Refusal
 from tallystick.settlement.port import Charge
 from tallystick.settlement.sending.policy import SendingPolicy
 
@@ -61,12 +62,6 @@ PAST_MAX = 16
 
 TRIES_MAX = 256
 """Times that one duty is taken on. Each takes a reorganisation that made the last one fail, or a lie, and a pause."""
-
-PAUSE_MAX = 512
-"""Blocks between two of them at most."""
-
-AHEAD_MAX = 16
-"""Blocks by which a chain node may fall back behind what it said before, by changing its back end."""
 
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
@@ -105,6 +100,8 @@ class Duty(enum.StrEnum):
     REGISTER_PROOF = "register-proof"
     USE_NONCE = "filler"
     """A transfer of nothing, which only uses a nonce up."""
+    BATCH = "batch"
+    """A transaction that carries the calls of others, its members."""
 
 
 class ObligationStatus(enum.IntEnum):
@@ -219,6 +216,12 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     """None: its owner asked for it."""
     attempt: int = 0
     """How many obligations came before it under the same `name`."""
+    batch: str | None = None
+    """Id of the batch that carries its call; it has no nonce of its own then."""
+    members: tuple[str, ...] = ()
+    """It is a batch: the ids of those whose calls it carries, in the same order."""
+    alone: bool = False
+    """It travels in no batch any more: one did not do it."""
 
     @property
     def name(self) -> str:
@@ -228,6 +231,11 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
     def again(self, attempt: int, budget: int) -> Obligation:
         """Return the same as a further attempt, with an id of its own."""
         return change(self, id=f"{self.name}/{attempt}" if attempt else self.name, attempt=attempt, budget=budget)
+
+    @property
+    def left(self) -> int:
+        """What is left of its budget."""
+        return max(0, self.budget - self.spent)
 
     @property
     def fee_price(self) -> int:
@@ -276,6 +284,13 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
             missing_since=None,
             missing_heads=0,
         )
+
+    def off_batch(self) -> Obligation:
+        """Return it as it is once no batch carries it any more: it goes on alone, if it has to."""
+        if self.batch is None:
+            return self
+        status = ObligationStatus.WAITING if self.status is ObligationStatus.SENT else self.status
+        return change(self, batch=None, alone=True, status=status)
 
     @property
     def tip_before(self) -> int:
@@ -392,51 +407,3 @@ class SendingRound(msgspec.Struct, frozen=True):
     alarms: tuple[Alarm, ...]
     lowered: int | None = None
     """If given, the highest nonce that was bound is this: what was bound above is free again. Store it, too."""
-
-
-Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
-"""A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
-
-_MOOT = frozenset(
-    {
-        *(Revert.NOT_NEWER, Revert.ALREADY_REGISTERED, Revert.WRONG_STATUS),
-        *(Revert.NOTHING_TO_REDEEM, Revert.NOTHING_OWED),
-    }
-)
-_TRANSIENT = frozenset(
-    {
-        *(Revert.WINDOW_OPEN, Revert.UNKNOWN_CHANNEL, Revert.OUT_OF_GAS),
-        *(Revert.INSUFFICIENT_BALANCE, Revert.INSUFFICIENT_ALLOWANCE),
-    }
-)
-
-
-def judge_failure(revert: Revert | None) -> ObligationStatus:
-    """Return what a failed receipt means where the caller has no opinion of its own."""
-    if revert in _MOOT:
-        return ObligationStatus.SUPERSEDED
-    return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
-
-
-def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None, pace: int = 1) -> bool:
-    """Say whether a duty that is due at block `head` is taken on anew, though `earlier` was to do it.
-
-    `attempt` counts those before `earlier`. That ended without doing it, or is only said to have: it failed, or was
-    given up, on a branch on which it was moot, or on a wrong word of the chain node. Pauses double. `newest`: the
-    newest head that the sender was told, None if none yet. What ended far above that did so on a wrong word. `pace`
-    is the chain's (`SendingPolicy.pace`).
-    """
-    if not earlier.is_final:
-        return False
-    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace
-    mined = head if earlier.receipt is None else earlier.receipt.block.number
-    if head < mined <= most or (mined > head and not earlier.resting):
-        return False  # it may only seem due, to who has not followed so far
-    if earlier.status is ObligationStatus.DONE and not earlier.resting:
-        return False
-    under_way = earlier.nonce is not None and earlier.receipt is None and not earlier.resting
-    if earlier.status is ObligationStatus.SUPERSEDED and under_way:
-        return False
-    ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0
-    ended = 0 if ended > most else ended
-    return head >= ended + pace * min((1 << attempt) - 1, PAUSE_MAX)

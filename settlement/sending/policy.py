@@ -25,6 +25,8 @@ class SendingPolicy(Options, frozen=True, kw_only=True):
     """Nonces bound and not mined; chain nodes drop what is too far ahead. Twice as many if the rest pay the way."""
     tries: int = 5
     """Times that a call may fail before it is quarantined, or be refused before its nonce is used up otherwise."""
+    together: int = 32
+    """Calls that travel in one transaction at most; 1: each alone."""
     filler_budget: int = 10**16
     """The most to pay in fees for using up one nonce."""
     pace: int = 1

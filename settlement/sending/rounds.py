@@ -5,20 +5,20 @@ from __future__ import annotations
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.sending.nonces import bind, fillers, free, look, stalled_from
+from tallystick.settlement.sending.batches import ENDED, board, follow_members, gather, is_over, receipt_of
+from tallystick.settlement.sending.judging import Judge, judge_failure
+from tallystick.settlement.sending.nonces import bind, due_now, fillers, free, look, stalled_from
 from tallystick.settlement.sending.obligations import (
     UNKNOWN_FATE,
     Attempt,
     Duty,
     Gas,
-    Judge,
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
     SendingRound,
     change,
-    judge_failure,
 )
 from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.pricing import BLOCK_SECONDS_MAX, market_of, price, time_now, way_of
@@ -43,6 +43,7 @@ class _Eye:
     """One look at the chain, and what the one before it makes of it."""
 
     def __init__(self, book: ObligationBook, seen: Observation, gas: Gas, policy: SendingPolicy, judge: Judge) -> None:
+        self.book = book
         self.seen = seen
         self.gas = gas
         self.policy = policy
@@ -59,6 +60,8 @@ class _Eye:
     def observe(self, obligation: Obligation) -> Obligation:
         """Return the obligation in the light of what the chain says."""
         obligation = self._wait(obligation)
+        if obligation.batch is not None:
+            return self._ended(self._carried(obligation, self.book.obligations.get(obligation.batch)))
         for attempt in obligation.attempts:
             receipt = self._receipt(obligation, attempt.hash)
             if receipt is not None:
@@ -66,6 +69,27 @@ class _Eye:
         obligation = self._on_past(obligation)
         obligation = self._without_receipt(obligation)
         return self._ended(self._late(obligation))
+
+    def _carried(self, member: Obligation, batch: Obligation | None) -> Obligation:
+        """Return a member of a batch in the light of what became of that."""
+        if batch is None:
+            return member.off_batch()
+        for attempt in batch.attempts:
+            receipt = None if attempt.filler else self._receipt(batch, attempt.hash)
+            if receipt is not None:
+                return self._on_receipt(member, attempt, receipt_of(member, batch, receipt, self.gas))
+        told = [receipt_of(member, batch, found, self.gas) for found in self._past_receipts(batch)]
+        if member.status in (ObligationStatus.SENT, ObligationStatus.QUARANTINED) and any(
+            each.success for each in told
+        ):
+            return change(member, status=ObligationStatus.DONE, trouble="", reason="")
+        member = self._without_receipt(member)
+        return self._late(member.off_batch() if is_over(batch) else member)
+
+    def _past_receipts(self, obligation: Obligation) -> list[TransactionReceipt]:
+        """Return the confirmed receipts of what was signed under nonces that it has left since."""
+        found = (self._receipt(obligation, past.hash) for past in obligation.past)
+        return [each for each in found if each is not None and self._depth(each) >= self.policy.confirmations]
 
     def _wait(self, obligation: Obligation) -> Obligation:
         """Count the time in which it could have been mined."""
@@ -117,11 +141,16 @@ class _Eye:
             return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
         if obligation.status is ObligationStatus.QUARANTINED:
             return obligation
-        most = attempt.most or attempt.price * self.gas(obligation.call)
+        signed = attempt.most if obligation.batch is None else None
+        most = signed or attempt.price * self.gas(obligation.call)
         fee = min(receipt.fee, most)  # more than was signed nobody can take
+        if obligation.members:  # each is judged by itself
+            return change(obligation, spent=obligation.spent + fee).finish(ObligationStatus.SUPERSEDED, ENDED)
         if not ours:
             return self._again(obligation, fee)
         judged = self.judge(obligation, receipt.revert) or judge_failure(receipt.revert)
+        if obligation.batch is not None and judged is ObligationStatus.QUARANTINED:
+            obligation, judged = change(obligation, trouble=receipt.why), ObligationStatus.WAITING
         again = judged is ObligationStatus.WAITING
         if again and obligation.pays and self._depth(receipt) < PAID_TWICE_DEPTH * self.policy.pace:
             return obligation
@@ -133,17 +162,15 @@ class _Eye:
     def _again(self, obligation: Obligation, fee: int, *, at_once: bool = False) -> Obligation:
         """Return it without its nonce, which is used up for certain: it is tried again."""
         pause = 0 if at_once else AGAIN_AFTER * self.policy.pace << min(obligation.tries, 4)
-        left = change(obligation.without_nonce(), past=obligation.past, tries=obligation.tries + 1)
+        left = change(obligation.without_nonce().off_batch(), past=obligation.past, tries=obligation.tries + 1)
         return change(left, spent=obligation.spent + fee, again_at=self.seen.head.number + pause)
 
     def _on_past(self, obligation: Obligation) -> Obligation:
         """Return it done if it was mined under a nonce that it has left since."""
         if obligation.status in (ObligationStatus.DONE, ObligationStatus.SUPERSEDED):
             return obligation
-        for past in obligation.past:
-            receipt = self._receipt(obligation, past.hash)
-            if receipt is not None and receipt.success and self._depth(receipt) >= self.policy.confirmations:
-                return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
+        if any(receipt.success for receipt in self._past_receipts(obligation)):
+            return change(obligation, status=ObligationStatus.DONE, trouble="", reason="")
         return obligation
 
     def _without_receipt(self, obligation: Obligation) -> Obligation:
@@ -180,7 +207,7 @@ class _Eye:
 
     def _late(self, obligation: Obligation) -> Obligation:
         deadline = obligation.deadline
-        if deadline is None or obligation.is_final:
+        if deadline is None or obligation.is_final or obligation.members:
             return obligation
         if self.seen.confirmed <= deadline:
             return change(obligation, late_heads=0) if obligation.late_heads else obligation
@@ -194,7 +221,8 @@ class _Eye:
         final = obligation.is_final
         if final != (obligation.ended is not None):
             obligation = change(obligation, ended=self.seen.head.number if final else None)
-        return obligation.rest() if final and obligation.nonce is None and not obligation.resting else obligation
+        at_rest = final and obligation.nonce is None and obligation.batch is None
+        return obligation.rest() if at_rest and not obligation.resting else obligation
 
 
 def decide(
@@ -215,8 +243,12 @@ def decide(
     book = book.with_(*after.values())
     freed = free(book, seen, policy)
     after |= freed.book.obligations
-    book = fillers(freed.book.with_(), freed.gaps, seen, account, gas, policy)
-    book = book.with_(*bind(book, seen, policy, time_now(book, seen, policy), way_of(book, seen, gas)))
+    book = freed.book.with_()
+    book = fillers(book.with_(*follow_members(book)), freed.gaps, seen, account, gas, policy)
+    now = time_now(book, seen, policy)
+    due = gather(due_now(book, seen, now, policy), book, seen, policy, gas, now, eye.fresh)
+    bound = bind(book, seen, policy, due, way_of(book, seen, gas))
+    book = book.with_(*bound, *board(bound, book))
     priced = price(book, seen, gas, policy)
     book = book.with_(*priced)
     after |= book.obligations

@@ -23,20 +23,19 @@ from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.port import Chain, Charge
+from tallystick.settlement.sending.judging import Judge, may_try_again
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
     OBLIGATIONS_MAX,
     TRIES_MAX,
     Gas,
-    Judge,
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
     SendingRound,
     change,
-    may_try_again,
 )
 from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
@@ -174,11 +173,12 @@ class Sender:
 
     def statistics(self) -> SenderStatistics:
         """Return the figures of this moment."""
-        everything = self._book.obligations.values()
+        known = self._book.obligations.values()
+        everything = [o for o in known if not o.members]
         return SenderStatistics(
             waiting=sum(o.status is ObligationStatus.WAITING for o in everything),
             sent=sum(o.status is ObligationStatus.SENT for o in everything),
-            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in everything if o.trouble),
+            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in known if o.trouble),
             done=self._counts[ObligationStatus.DONE],
             superseded=self._counts[ObligationStatus.SUPERSEDED],
             quarantined=self._counts[ObligationStatus.QUARANTINED],
@@ -273,8 +273,8 @@ class Sender:
         """Return what the transactions are to be given that would be signed anew, but for what is known."""
         found: dict[str, Charge] = {}
         for identifier in outcome.send if self.gas is None else ():
-            obligation, earlier = outcome.book.obligations[identifier], before.obligations[identifier]
-            if identifier in known or obligation.attempts == earlier.attempts:
+            obligation, earlier = outcome.book.obligations[identifier], before.obligations.get(identifier)
+            if identifier in known or (earlier is not None and obligation.attempts == earlier.attempts):
                 continue
             call = self._call(obligation)
             try:
@@ -299,8 +299,11 @@ class Sender:
                 offered = attempt.price, obligation.tip_before
                 try:
                     signed = await sign(self.key, self._call(obligation), nonce, *offered, attempt.gas)
-                except ChainUnavailable:  # what is behind it does not wait for it
-                    await self._replace(identifier, Obligation.unheard)
+                except ChainUnavailable as error:  # what is behind it does not wait for it
+                    if obligation.members:  # nor do its members wait long for one of them
+                        await self._refused(identifier, Refusal.MALFORMED, error)
+                    else:
+                        await self._replace(identifier, Obligation.unheard)
                     continue
                 except (ChainError, InvalidInput) as error:
                     code = Refusal.MALFORMED if isinstance(error, InvalidInput) else None
@@ -363,7 +366,7 @@ class Sender:
         """Count what became final and wake who waits."""
         for obligation in changed:
             old = before.get(obligation.id)
-            if obligation.is_final and (old is None or old.status is not obligation.status):
+            if obligation.is_final and not obligation.members and (old is None or old.status is not obligation.status):
                 self._counts[obligation.status] += 1
         self._told.set()
         self._told = trio.Event()

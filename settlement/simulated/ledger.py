@@ -6,8 +6,9 @@ The fee goes to the block's miner, so that no coin is made or lost. A block hold
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -18,14 +19,15 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Puzzle
 from tallystick.settlement.chain import (
     ApproveCall,
     Block,
-    Call,
     ClaimCall,
     Claimed,
     Event,
+    FailedCall,
     Header,
     OpenCall,
     Owed,
     RegistryCall,
+    SingleCall,
     TransactionReceipt,
     TransferCall,
 )
@@ -34,7 +36,7 @@ from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall,
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted, read_revert
-from tallystick.settlement.ethereum.abi import Deployment, decode_call
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single, read_batch
 from tallystick.settlement.ethereum.transactions import Transaction, gas_needed
 from tallystick.settlement.simulated.world import (
     Layer,
@@ -66,6 +68,8 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     """Empty on success; else `<Revert code>: <sentence>`, as receipts say it on the wire."""
     events: tuple[Event, ...]
+    failures: tuple[FailedCall, ...] = ()
+    """Of a batch: its calls that did nothing."""
 
 
 class Mint(msgspec.Struct, frozen=True, array_like=True):
@@ -108,7 +112,7 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
         for entry in self.entries:
             done = entry.execution
             revert, sentence = read_revert(done.reason)
-            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, sentence, revert)
+            yield TransactionReceipt(entry.hash, self.header, done.success, done.fee, sentence, revert, done.failures)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -137,11 +141,11 @@ def execute(state: Layer, rules: Parameters, transaction: Transaction, time: int
     _move(state, NATIVE, transaction.sender, MINER, fee)
     attempt = Layer(state)
     try:
-        events = _run(attempt, rules, transaction.sender, decode_call(transaction.envelope, at), time)
+        events, failures = _carry_out(attempt, rules, transaction.sender, transaction.envelope, time)
     except Reverted as error:
         return Execution(False, gas, fee, f"{error.code}: {error}", ())
     state.changes.update(attempt.changes)
-    return Execution(True, gas, fee, "", events)
+    return Execution(True, gas, fee, "", events, failures)
 
 
 def mint(state: Layer, rules: Parameters, order: Mint) -> None:
@@ -154,7 +158,37 @@ def mint(state: Layer, rules: Parameters, order: Mint) -> None:
     state.add(balance_key(order.asset, order.account), order.amount)
 
 
-def _run(state: Layer, rules: Parameters, caller: Address, call: Call, time: int) -> tuple[Event, ...]:
+_Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
+"""What was done: its events, and what failed of a batch."""
+
+
+def _carry_out(state: Layer, rules: Parameters, caller: Address, envelope: Envelope, time: int) -> _Done:
+    """Do what a transaction carries."""
+    at = Deployment(rules.chain_id, rules.contract)
+    members = read_batch(envelope, at)
+    if members is None:
+        return _run(state, rules, caller, decode_single(envelope, at), time), ()
+    return run_each(state, [partial(_carry_out, rules=rules, caller=caller, envelope=e, time=time) for e in members])
+
+
+def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
+    """Do each by itself: one that fails does nothing, and stops none."""
+    events: list[Event] = []
+    failures: list[FailedCall] = []
+    for index, run in enumerate(members):
+        attempt = Layer(state)
+        try:
+            told, failed = run(attempt)
+        except Reverted as error:
+            failures.append(FailedCall(index, str(error), error.code))
+            continue
+        state.changes.update(attempt.changes)
+        events += told
+        failures += failed
+    return tuple(events), tuple(failures)
+
+
+def _run(state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int) -> tuple[Event, ...]:
     match call:
         case TransferCall(asset, to, amount):
             _check_token(state, asset)

@@ -25,12 +25,14 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.rpc_shapes import (
+    FAILURES,
     REASON,
     quantity,
     read_address,
     read_bytes,
     read_quantity,
     to_hex,
+    write_failure,
     write_header,
 )
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
@@ -270,6 +272,7 @@ def _write_receipt(chain: SimulatedChain, entry: Entry, record: BlockRecord) -> 
         "effectiveGasPrice": quantity(transaction.price),
         "logs": [log for log in _write_logs(record, chain.contract) if log["transactionHash"] == to_hex(entry.hash)],
         REASON: done.reason,
+        FAILURES: [write_failure(failure) for failure in done.failures],
     }
 
 

@@ -401,6 +401,10 @@ class ChaosChain:
         allowed = await self._known(("allowance", asset, owner), lambda: self._chain.allowance(asset, owner), lie)
         return self._rng.choice(ABSURD) if lie is Lie.ABSURD else allowed
 
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Return whether a token takes a permit of this owner."""
+        return await self._chain.takes_permits(asset, key)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         lie = await self._draw(Lie.REPEATS, Lie.NO_CHANNEL)

@@ -164,7 +164,7 @@ MUTANTS = (
     ),
     Mutant(
         "believe for ever that a duty ended at a block that never was",
-        "settlement/sending/obligations.py",
+        "settlement/sending/judging.py",
         "    most = math.inf if newest is None else max(newest, head) + AHEAD_MAX * pace\n",
         "    most = math.inf\n",
         ("test_obligations_suppressed.py",),

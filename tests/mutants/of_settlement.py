@@ -250,4 +250,32 @@ MUTANTS = (
         "if len(rows) > len(hashes):",
         ("test_index_proofs.py",),
     ),
+    Mutant(
+        "keep what a call of a batch did that failed",
+        "settlement/simulated/ledger.py",
+        "        attempt = Layer(state)\n        try:\n            told, failed = run(attempt)\n",
+        "        attempt = state\n        try:\n            told, failed = run(attempt)\n",
+        ("test_chain_ledger.py",),
+    ),
+    Mutant(
+        "let coins travel with a batch",
+        "settlement/ethereum/abi.py",
+        '    if envelope.value:\n        raise Reverted(Revert.BAD_AMOUNT, "a batch must carry no coins")\n',
+        "",
+        ("test_chain_abi.py",),
+    ),
+    Mutant(
+        "hear of another contract that a call of a batch failed",
+        "settlement/ethereum/evm/receipts.py",
+        '        if read_address(log.get("address")) != at.contract:\n            continue\n',
+        "",
+        ("test_evm_words.py",),
+    ),
+    Mutant(
+        "believe a batch's receipt that leaves out what became of a call",
+        "settlement/ethereum/evm/receipts.py",
+        "return calls is None or receipt.effects + len(receipt.failures) >= len(calls)",
+        "return True",
+        ("test_evm_words.py",),
+    ),
 )

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import of_batches
 import of_channels
 import of_contracts
 import of_enforcement
@@ -32,7 +33,7 @@ SECONDS = 300
 
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
-    *(of_enforcement, of_watchtower, of_router, of_sdk),
+    *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

@@ -15,21 +15,45 @@ import msgspec
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, Header, RegisterSecretCall, SignedCall, TransactionReceipt, TransferCall
+from tallystick.settlement.chain import (
+    BatchCall,
+    Call,
+    FailedCall,
+    Header,
+    RegisterSecretCall,
+    SignedCall,
+    TransactionReceipt,
+    TransferCall,
+)
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.obligations import Obligation, ObligationBook, ObligationStatus, Observation
+from tallystick.settlement.sending.obligations import (
+    Obligation,
+    ObligationBook,
+    ObligationStatus,
+    Observation,
+    change,
+)
 from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
 ACCOUNT = Address(b"\x01" * 20)
 ELSEWHERE = Address(b"\x02" * 20)
-POLICY = SendingPolicy(confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3, filler_budget=10_000)
+POLICY = SendingPolicy(
+    confirmations=3, resting_depth=12, patience=10, in_flight=4, tries=3, together=1, filler_budget=10_000
+)
+TOGETHER = change(POLICY, together=4)
+"""The same, with batches."""
 GAS = 10
 
 
 def gas(call: Call) -> int:
     """Return what each call takes in the model."""
-    return GAS
+    return 4 + 6 * len(call.calls) if isinstance(call, BatchCall) else GAS
+
+
+def secret_of(identifier: str) -> RegisterSecretCall:
+    """Return the call of a duty of that name."""
+    return RegisterSecretCall(keccak(identifier.encode()))
 
 
 class Tx(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +64,17 @@ class Tx(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     filler: bool
     fails: bool
+    carries: tuple[str, ...] = ()
+    """Whose calls a batch carries."""
+    failing: tuple[str, ...] = ()
+    """Whose of these do nothing."""
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """Whose calls it does."""
+        if self.filler or self.fails:
+            return ()
+        return tuple(name for name in self.carries if name not in self.failing) if self.carries else (self.owner,)
 
     @property
     def raw(self) -> bytes:
@@ -55,7 +90,8 @@ class Tx(msgspec.Struct, frozen=True, kw_only=True):
 class AccountWorld:
     """The chain of the model, the sender's disk and memory, and the record of all that was signed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, policy: SendingPolicy = POLICY) -> None:
+        self.policy = policy
         self.random = random.Random(seed)
         self.blocks: list[tuple[Header, tuple[Tx, ...]]] = [(Header(0, bytes(32), bytes(32), 0), ())]
         self.pool: dict[int, Tx] = {}
@@ -66,6 +102,8 @@ class AccountWorld:
         self.signed: dict[int, set[tuple[str, int]]] = {}
         self.alarms: list[Alarm] = []
         self.fails: set[str] = set()
+        self.revert: Revert | None = Revert.NOT_NEWER
+        """Why they fail."""
         self.serial = 0
         self.pays: set[str] = set()
         """Who must not be executed twice."""
@@ -133,11 +171,20 @@ class AccountWorld:
         """Return what the chain node says."""
         receipts = {
             tx.hash: TransactionReceipt(
-                tx.hash, header, not tx.fails, tx.price * GAS, *(("stands", Revert.NOT_NEWER) if tx.fails else ())
+                tx.hash,
+                header,
+                not tx.fails,
+                tx.price * (4 + 6 * len(tx.carries) if tx.carries else GAS),
+                *(("stands", self.revert) if tx.fails else ("", None)),
+                tuple(
+                    FailedCall(index, "stands", self.revert)
+                    for index, name in enumerate(tx.carries)
+                    if name in tx.failing
+                ),
             )
             for header, tx in self.mined().values()
         }
-        deep = self.blocks[max(0, len(self.blocks) - POLICY.confirmations)][0]
+        deep = self.blocks[max(0, len(self.blocks) - self.policy.confirmations)][0]
         truth = Observation(self.head, deep.time, len(self.mined()), self.market, receipts)
         said = truth if self.lie is None else self.lie(truth)
         self.lied |= said != truth
@@ -145,7 +192,7 @@ class AccountWorld:
 
     def round(self, crash: int = -1, refusal: Refusal | None = None) -> None:
         """One look at the chain, with a crash at the given point, if any."""
-        outcome = decide(self.book, self.observe(), account=ACCOUNT, gas=gas, policy=POLICY)
+        outcome = decide(self.book, self.observe(), account=ACCOUNT, gas=gas, policy=self.policy)
         self.book = outcome.book
         if crash == 0:
             return self.restart()
@@ -172,7 +219,15 @@ class AccountWorld:
         assert obligation.nonce is not None
         if not attempt.raw:
             fails = identifier in self.fails and not attempt.filler
-            tx = Tx(nonce=obligation.nonce, price=attempt.price, owner=identifier, filler=attempt.filler, fails=fails)
+            tx = Tx(
+                nonce=obligation.nonce,
+                price=attempt.price,
+                owner=identifier,
+                filler=attempt.filler,
+                fails=fails,
+                carries=() if attempt.filler else obligation.members,
+                failing=tuple(name for name in obligation.members if name in self.fails),
+            )
             self.signed.setdefault(tx.nonce, set()).add((identifier, tx.filler))
             self.book = self.book.with_(obligation.with_attempt_signed(SignedCall(tx.raw, attempt.price)))
 
@@ -180,7 +235,7 @@ class AccountWorld:
         """Hand the newest attempt in, which is refused if so said."""
         obligation = self.book.obligations[identifier]
         if refusal is not None:
-            after = obligation.refuse(refusal, "refused", POLICY)
+            after = obligation.refuse(refusal, "refused", self.policy)
             alarm = after.news_since(obligation)
             self.alarms += [alarm] if alarm else []
             self.book = self.book.with_(after)
@@ -194,7 +249,7 @@ class AccountWorld:
 
     def require(self, identifier: str, *, deadline: int | None, budget: int, paying: bool = True) -> None:
         """Take on a payment, or what does no harm if it is done twice."""
-        call: Call = TransferCall(NATIVE, ELSEWHERE, 1 + self.serial) if paying else RegisterSecretCall(bytes(32))
+        call: Call = TransferCall(NATIVE, ELSEWHERE, 1 + self.serial) if paying else secret_of(identifier)
         obligation = Obligation(id=identifier, call=call, purpose="a test", budget=budget, deadline=deadline)
         self.pays |= {identifier} if obligation.pays else set()
         self.book = self.book.with_(obligation)
@@ -222,7 +277,7 @@ class AccountWorld:
         for owner, under in nonces.items():
             if len(under) > 1:
                 raise Violation(f"the payment {owner} was signed under the nonces {under}")
-        executed = [tx.owner for _, tx in self.mined().values() if not tx.filler and not tx.fails]
+        executed = [name for _, tx in self.mined().values() for name in tx.done]
         if any(executed.count(owner) > 1 for owner in self.pays):
             raise Violation("a payment was made twice")
 

@@ -22,7 +22,6 @@ from tallystick.channels.protocol.eip712 import channel_id, locks_root
 from tallystick.channels.protocol.hashchain import StreamTerms, walk
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock, SignedProof
 from tallystick.settlement.chain import (
-    Call,
     ClaimCall,
     CloseCall,
     CooperativeCloseCall,
@@ -32,6 +31,7 @@ from tallystick.settlement.chain import (
     RegisterLinkCall,
     RegisterSecretCall,
     SettleCall,
+    SingleCall,
     WithdrawCall,
 )
 from tallystick.settlement.contract.state import ChannelStatus
@@ -110,24 +110,29 @@ class History:
         """Both, in order of side."""
         return self.fixture.terms.participants
 
-    def _send(self, call: Call, by: Address | None = None) -> None:
+    def _send(self, call: SingleCall, by: Address | None = None) -> None:
         if by is None:
             both = self.participants
             strangers = 1 if isinstance(call, (OpenCall, CloseCall)) else 4
             by = self.random.choice(
                 (*both, *both, *both, *(self.random.choice((TOWER, STRANGER)) for _ in range(strangers)))
             )
-        self.twins.send(call, by, self.fixture.id)
+        if self.random.random() < 0.08:
+            before = [self.random.choice((self._secret, self._link))() for _ in range(self.random.randrange(3))]
+            after = [call] * self.random.randrange(2)
+            self.twins.batch([*before, call, *after], by, self.fixture.id)
+        else:
+            self.twins.send(call, by, self.fixture.id)
 
     def _refuse(self) -> None:
         account = self.random.choice((*self.participants, TOWER))
         self.twins.refuse(account, self.fixture.terms.asset, self.random.random() < 0.5)
 
-    def _claim(self) -> Call:
+    def _claim(self) -> SingleCall:
         asset, lost = self.fixture.terms.asset, (NATIVE, self.fixture.terms.contract)
         return ClaimCall(asset, self.random.choice((*self.participants, TOWER, STRANGER, asset, *lost)))
 
-    def _open(self) -> Call:
+    def _open(self) -> SingleCall:
         terms = self.fixture.terms
         if self.random.random() < 0.1:
             change = self.random.choice(
@@ -141,10 +146,10 @@ class History:
             self._send(OpenCall(msgspec.structs.replace(terms, **change), 0))
         return OpenCall(terms, self.random.choice((0, 1, self.random.randrange(10_000), 10_000)))
 
-    def _reopen(self) -> Call:
+    def _reopen(self) -> SingleCall:
         return OpenCall(self.fixture.terms, self.random.randrange(2))
 
-    def _deposit(self) -> Call:
+    def _deposit(self) -> SingleCall:
         amount = self.random.choice((0, 1, 5, self.random.randrange(10_000)))
         if self.fixture.terms.asset != NATIVE and self.random.random() < 0.2:
             amount = 2**110 if self.random.random() < 0.5 else amount
@@ -154,12 +159,12 @@ class History:
     def _near(self, time: int) -> int:
         return max(0, time + self.random.choice((-1, 0, 0, 1, 100)))
 
-    def _withdraw(self) -> Call:
+    def _withdraw(self) -> SingleCall:
         channel = self.twins.channel(self.fixture.id)
         total = self.random.randrange(12_000) if channel is None else self.random.randrange(channel.total + 2)
         return self._forged(self.fixture.withdrawal(self.random.randrange(2), total, self._near(self.twins.time)))
 
-    def _cooperate(self) -> Call:
+    def _cooperate(self) -> SingleCall:
         channel = self.twins.channel(self.fixture.id)
         total = channel.total if channel is not None else 7
         if self.offers and self.random.random() < 0.6:
@@ -172,7 +177,7 @@ class History:
         self.offers.append(offer)
         return self._forged(offer) if self.random.random() < 0.3 else self._deposit()
 
-    def _forged(self, call: WithdrawCall | CooperativeCloseCall) -> Call:
+    def _forged(self, call: WithdrawCall | CooperativeCloseCall) -> SingleCall:
         if self.random.random() > 0.15:
             return call
         first, second = call.signature0, call.signature1
@@ -216,12 +221,12 @@ class History:
             return SignedProof(*random.choice(wrong))
         return proof
 
-    def _close(self) -> Call:
+    def _close(self) -> SingleCall:
         proofs = [self._proof(side) if self.random.random() < 0.75 else None for side in (0, 1)]
         call = self.fixture.close(*proofs)
         return msgspec.structs.replace(call, close_key=bytes(32)) if self.random.random() < 0.04 else call
 
-    def _challenge(self) -> Call:
+    def _challenge(self) -> SingleCall:
         self._towards_deadline()
         proof = self._proof(self.random.randrange(2))
         if self.random.random() < 0.5:
@@ -234,11 +239,11 @@ class History:
         if channel is not None and channel.status == ChannelStatus.CLOSED and self.random.random() < 0.15:
             self.twins.time = max(self.twins.time, channel.deadline + self.random.choice((-1, 0, 1)))
 
-    def _settle(self) -> Call:
+    def _settle(self) -> SingleCall:
         self._towards_deadline()
         return SettleCall(self.fixture.id)
 
-    def _redeem(self) -> Call:
+    def _redeem(self) -> SingleCall:
         side = self.random.randrange(2)
         channel = self.twins.channel(self.fixture.id)
         locks = self.random.choice(self.locks[side])
@@ -259,10 +264,10 @@ class History:
 
         return tuple(lock for lock in locks if verdicts.decide(lock, self.twins.time, kept) is None)
 
-    def _secret(self) -> Call:
+    def _secret(self) -> SingleCall:
         return RegisterSecretCall(self.random.choice(self.secrets))
 
-    def _link(self) -> Call:
+    def _link(self) -> SingleCall:
         depth = self.random.randrange(self.length + 2)
         link = walk(self.seed, max(0, self.length - depth))
         if self.random.random() < 0.1:

@@ -127,6 +127,41 @@ def transferFrom(owner: address, to: address, amount: uint256) -> bool:
     self._move(owner, to, amount)
     return True
 """
+_PERMIT = _COMMON[_COMMON.index("@external\ndef permit") : _COMMON.index("@external\ndef block_account")]
+_DAI = """
+@external
+def permit(
+    owner: address, spender: address, nonce: uint256, expiry: uint256, yes: bool, v: uint8, r: bytes32, s: bytes32
+):
+    self.nonces[owner] += 1
+    self.allowance[owner][spender] = max_value(uint256) if yes else 0
+
+"""
+_PHANTOM = """
+# pragma version 0.4.3
+# Like WETH9: whatever it does not know, it takes for a payment, and answers nothing.
+balanceOf: public(HashMap[address, uint256])
+allowance: public(HashMap[address, HashMap[address, uint256]])
+
+@deploy
+def __init__():
+    self.balanceOf[msg.sender] = 10**30
+
+@external
+def approve(spender: address, amount: uint256) -> bool:
+    self.allowance[msg.sender][spender] = amount
+    return True
+
+@external
+@payable
+def __default__():
+    self.balanceOf[msg.sender] += msg.value
+
+@internal
+def _move(owner: address, to: address, amount: uint256):
+    self.balanceOf[owner] -= amount
+    self.balanceOf[to] += amount
+"""
 _BODIES = {"ordinary": _ORDINARY, "silent": _SILENT, "false": _FALSE}
 
 RECEIVER = """
@@ -170,12 +205,14 @@ def __default__():
 
 SOURCES = {
     **{kind: _COMMON + body for kind, body in _BODIES.items()},
-    "strict": _COMMON.replace(_APPROVE, _STRICT) + _SILENT,
+    "strict": _COMMON.replace(_APPROVE, _STRICT).replace(_PERMIT, "") + _SILENT,
+    "dai": _COMMON.replace(_PERMIT, _DAI) + _ORDINARY,
+    "phantom": _PHANTOM + _ORDINARY,
     "receiver": RECEIVER,
 }
 """What tests deploy beside the adjudicator: tokens that are `ordinary`, `silent` (they return nothing), `false` (they
-return false, and never revert) or `strict` (silent, and an allowance goes to 0 or from 0 only), and an account with
-code."""
+return false, and never revert), `strict` (silent, without permits; an allowance goes to 0 or from 0 only), `dai` (with
+another kind of permit) or `phantom` (with none, but no call of one fails), and an account with code."""
 
 COMPILED = Path(__file__).resolve().parent.parent / "vectors" / "evm_contracts.json"
 

@@ -6,16 +6,18 @@ After each call verdict, events, the channel's state and all balances must be eq
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from simulation.disputes import ChannelFixture
-from simulation.evm import Evm, EvmReverted, Outcome, adjudicator_code, calldata
+from simulation.evm import Evm, EvmReverted, Outcome, adjudicator_code, calldata, reason_in
 from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, LocksHeld, commitment
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.settlement.chain import Call, Event
+from tallystick.settlement.chain import Event, FailedCall, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
-from tallystick.settlement.errors import Reverted
+from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.simulated import ledger
 from tallystick.settlement.simulated.world import Layer, allowance_key, balance_key, refusal_key
 
@@ -93,7 +95,7 @@ class Twins:
         """Tell the contract's caller of a channel's terms."""
         self.contract.know(terms)
 
-    def send(self, call: Call, by: Address, channel: ChannelId | None = None) -> str:
+    def send(self, call: SingleCall, by: Address, channel: ChannelId | None = None) -> str:
         """Make a call on both; return the name of the rule that refused it, or nothing."""
         self.calls += 1
         data, value = self.contract.encode(call)
@@ -114,7 +116,30 @@ class Twins:
             self._compare("balances", call, *self._balances())
         return said
 
-    def _simulated(self, call: Call, by: Address) -> tuple[str, tuple[Event, ...]]:
+    def batch(self, calls: Sequence[SingleCall], by: Address, channel: ChannelId) -> list[str]:
+        """Make calls together on both; return of each the name of the rule that refused it, or nothing."""
+        self.calls += len(calls)
+        encoded = [self.contract.encode(call)[0] for call in calls]
+        runs = [partial(self._one, by=by, call=call) for call in calls]
+        expected, failures = ledger.run_each(self.state, runs)
+        events = self.contract.events(self._run(by, self.at, calldata("batch", ("bytes[]",), (encoded,))))
+        told = tuple(event for event in events if not isinstance(event, (LocksHeld, CallFailed)))
+        failed = {event.position: reason_in(event.answer) for event in events if isinstance(event, CallFailed)}
+        self._compare("failures", calls[0], {each.index: str(each.revert) for each in failures}, failed)
+        self._compare("events", calls[0], expected, told)
+        self._compare("state", calls[0], _relevant(self._seen(channel)), _relevant(self.contract.view(channel)))
+        self._compare("balances", calls[0], *self._balances())
+        said = [failed.get(index, "") for index in range(len(calls))]
+        for call, each in zip(calls, said, strict=True):
+            self.verdicts[f"{type(call).__name__} in a batch", each] += 1
+        return said
+
+    def _one(self, state: Layer, by: Address, call: SingleCall) -> tuple[tuple[Event, ...], tuple[FailedCall, ...]]:
+        if value_of(call):  # as whoever reads such a transaction says
+            raise Reverted(Revert.BAD_AMOUNT, "a batch carries no coins")
+        return ledger._run(state, self.rules, by, call, self.time), ()
+
+    def _simulated(self, call: SingleCall, by: Address) -> tuple[str, tuple[Event, ...]]:
         attempt = Layer(self.state)
         try:
             events = ledger._run(attempt, self.rules, by, call, self.time)
@@ -158,7 +183,7 @@ class Twins:
         real |= {(self.token.at, account): self.token.balance(account) for account in accounts}
         return simulated, real
 
-    def _compare(self, what: str, call: Call, simulated: object, real: object) -> None:
+    def _compare(self, what: str, call: SingleCall, simulated: object, real: object) -> None:
         if simulated != real:
             raise Differs(f"{what} of {call} at {self.time}:\n  simulated {simulated}\n  contract  {real}")
 

@@ -9,7 +9,8 @@ bytes; what is absent is absent, not zeros.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeAlias
 
 import msgspec
 from eth_abi.abi import encode
@@ -27,6 +28,7 @@ from tallystick.channels.protocol.keys import keccak, with_recovery_id
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Lock, SignedProof, Terms
 from tallystick.settlement.chain import (
     ApproveCall,
+    BatchCall,
     Call,
     ChallengeCall,
     ChannelOpened,
@@ -43,9 +45,17 @@ from tallystick.settlement.chain import (
     WithdrawCall,
     value_of,
 )
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature, decode_values, terms_values
+from tallystick.settlement.ethereum.abi import (
+    Deployment,
+    Envelope,
+    Signature,
+    decode_values,
+    encode_batch,
+    terms_values,
+)
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
+from tallystick.settlement.ethereum.evm.permits import Permit
 from tallystick.settlement.ethereum.views import CHANNEL
 
 TERMS = "(address,address,address,uint64,uint64,bytes32)"
@@ -59,6 +69,9 @@ _OFFER = ("uint128", "uint64", SIGNATURE, SIGNATURE)
 _LOCKS = (TERMS, "uint8", "uint128", "bytes")
 _OPEN = Signature("open", (TERMS, "uint128"))
 _DEPOSIT = Signature("deposit", (TERMS, "uint8", "uint128"))
+_PERMIT = "(uint256,uint8,bytes32,bytes32)"
+_OPEN_PERMIT = Signature("open", (TERMS, "uint128", _PERMIT))
+_DEPOSIT_PERMIT = Signature("deposit", (TERMS, "uint8", "uint128", _PERMIT))
 _WITHDRAW = Signature("withdraw", (TERMS, "uint8", *_OFFER))
 _COOPERATIVE_CLOSE = Signature("cooperativeClose", (TERMS, "uint128", *_OFFER))
 _CLOSE = Signature("close", (TERMS, "bytes", "bytes", "bytes32"))
@@ -73,6 +86,9 @@ _REGISTER_LINK = Signature("registerLink", ("bytes32", "uint64", "bytes32", "uin
 
 OPENED = topic_of(ChannelOpened)
 """First topic of the logs that tell a channel's terms."""
+
+CALL_FAILED = Signature("CallFailed", ("uint256", "bytes")).hash
+"""First topic of the logs that tell of a call of a batch that did nothing."""
 
 LOCKS_HELD = Signature("LocksHeld", ("bytes32", "uint8", "uint128", "bytes32")).hash
 """First topic of the logs that tell what a standing proof says of pending locks."""
@@ -93,29 +109,40 @@ class ChannelContext(msgspec.Struct, frozen=True):
     """Of the proofs that stand for both simplices; only a settlement needs it."""
 
 
-def encode_evm_call(call: Call, at: Deployment, context: ChannelContext | None) -> Envelope:
-    """Return what a transaction must carry for `call`. `context` is of the channel that it is about, if any.
+CallContext: TypeAlias = "ChannelContext | tuple[ChannelContext | None, ...] | None"
+"""Of the channel that a call is about, None if it is about none; of a batch, that of each of its calls."""
+
+
+def encode_evm_call(call: Call, at: Deployment, context: CallContext, permit: Permit | None = None) -> Envelope:
+    """Return what a transaction must carry for `call`, with the permit that goes with it, if one does.
 
     Raise InvalidInput if it cannot be written, as a signature in it is not of who should have signed.
     """
     if isinstance(call, (TransferCall, ApproveCall)):
         return encode_simple(call, at)
+    if isinstance(call, BatchCall):
+        if not isinstance(context, tuple) or len(context) != len(call.calls):
+            raise InvalidInput("a batch is written with what each of its calls has to say of its channel")
+        return encode_batch([encode_evm_call(*each) for each in zip(call.calls, repeat(at), context, strict=False)], at)
     written: tuple[Signature, tuple[Any, ...]]
     try:
         if isinstance(call, OpenCall):
             if Deployment(call.terms.chain_id, call.terms.contract) != at:
                 raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
-            written = _OPEN, (terms_values(call.terms), call.deposit)
+            first = terms_values(call.terms), call.deposit
+            written = (_OPEN, first) if permit is None else (_OPEN_PERMIT, (*first, permit))
         elif isinstance(call, RegisterSecretCall):
             written = _REGISTER_SECRET, (call.secret,)
         elif isinstance(call, ClaimCall):
             written = _CLAIM, (call.asset, call.to)
         elif isinstance(call, RegisterLinkCall):
             written = _REGISTER_LINK, msgspec.structs.astuple(call)
-        elif context is None:
+        elif not isinstance(context, ChannelContext):
             raise InvalidInput(f"the contract takes no {type(call).__name__}, or not without its channel's terms")
         else:
             written = _of_channel(call, context, domain_separator(*at))
+        if isinstance(call, DepositCall) and permit is not None:
+            written = _DEPOSIT_PERMIT, (*written[1], permit)
         function, values = written
         return Envelope(at.contract, value_of(call), function.encode_call(*values))
     except (EncodingError, InvalidSignature) as error:

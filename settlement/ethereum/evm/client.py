@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
@@ -39,6 +40,7 @@ from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeFigures, No
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, profile_of
 from tallystick.settlement.ethereum.evm.questions import read_answer
 from tallystick.settlement.ethereum.evm.refusals import client_of, is_revert
+from tallystick.settlement.ethereum.evm.starting import tell_if_late
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.evm.transactions import TransactionDesk
 from tallystick.settlement.ethereum.http import make_client
@@ -89,13 +91,15 @@ class EvmChain(Chain):
         self, endpoints: Sequence[Endpoint], at: Deployment, profile: ChainProfile, jitter: Jitter, start: int
     ) -> None:
         self._at = at
+        self._start = start
+        self._jitter = jitter
         self.profile = profile
         self._heard = heard = ChannelsHeard(at)
         self._nodes = ChainNodes(endpoints, self._identify, jitter)
         self._blocks = BlockReader(self._nodes, at, profile, heard, start)
         self._state = StateReader(self._nodes, at, self._blocks, heard)
         self._evidence = EvidenceReader(self._nodes, at)
-        self._desk = TransactionDesk(self._nodes, at, profile, self._state, heard)
+        self._desk = TransactionDesk(self._nodes, at, profile, self._blocks, self._state, heard)
 
     def __repr__(self) -> str:
         return f"<EvmChain {self.profile.name} ({self.chain_id}) at {self._nodes!r}>"
@@ -132,6 +136,15 @@ class EvmChain(Chain):
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`: it is asked for again and again."""
         await self._blocks.wait(known)
+
+    async def tell_if_late(self, alarm: OnAlarm) -> None:
+        """Raise an alarm once a node says that the contract was there before the block from which on it is followed."""
+
+        async def ask(questions: Sequence[NodeQuestion]) -> Sequence[Any]:
+            told = [answers for _, answers in await self._nodes.ask_all(*questions)]
+            return next((answers for answers in told if not isinstance(answers[0], RpcError)), told[0])
+
+        await tell_if_late(ask, self.contract, self._start, alarm, self._jitter)
 
     async def tagged(self, tag: str) -> Header | None:
         """Return the block that the chain calls `safe` or `finalized`, None if a node knows no such tag."""
@@ -177,6 +190,10 @@ class EvmChain(Chain):
 
     async def allowance(self, asset: Address, owner: Address) -> int:
         return await self._state.allowance(asset, owner)
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether a token takes a permit (EIP-2612) of this owner: it is asked to take one for nothing."""
+        return await self._desk.takes_permits(asset, key)
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)

@@ -30,6 +30,7 @@ from tallystick.settlement.ethereum.evm.questions import LATEST, block_question,
 from tallystick.settlement.ethereum.evm.refusals import client_of
 from tallystick.settlement.ethereum.evm.reverts import revert_data
 from tallystick.settlement.ethereum.evm.rollups import DataFee
+from tallystick.settlement.ethereum.evm.starting import ask_if_late, late_text
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_bytes, read_quantity, to_hex
 
 RANGES = (1, 100, 1_000, 10_000, 100_000)
@@ -79,9 +80,15 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 async def examine(
-    endpoint: Endpoint, clock: Clock, contract: Address | None = None, bytecode: bytes | None = None
+    endpoint: Endpoint,
+    clock: Clock,
+    contract: Address | None = None,
+    bytecode: bytes | None = None,
+    start: int | None = None,
 ) -> Diagnosis:
     """Try everything on one node. With `contract`, look at it, too; `bytecode` is what a deployment of it sends.
+
+    `start` is from which block on it is to be followed, to look whether that is early enough; None: not known.
 
     Raise ChainUnavailable or ChainError if the node does not say so much as which chain it serves.
     """
@@ -106,6 +113,8 @@ async def examine(
     ]
     if contract is not None and bytecode is not None:
         findings.append(await _contract(endpoint, profile.chain_id, contract, bytecode))
+    if contract is not None and start is not None:
+        findings.append(await _start(endpoint, contract, start))
     return Diagnosis(endpoint.url, profile.chain_id, profile.name, said, head.number, tuple(findings))
 
 
@@ -254,6 +263,18 @@ async def _tags(endpoint: Endpoint, profile: ChainProfile, head: int) -> list[Fi
     if not isinstance(old, dict):
         found.append(Finding("old blocks", Grade.BAD, f"it does not know the block {profile.final_blocks} below"))
     return found
+
+
+async def _start(endpoint: Endpoint, contract: Address, start: int) -> Finding:
+    try:
+        late = await ask_if_late(endpoint.ask, contract, start)
+    except (ChainError, ChainUnavailable) as error:
+        return Finding("start", Grade.LIMITED, str(error))
+    if late is None:
+        return Finding("start", Grade.LIMITED, f"it keeps no state of block {start - 1}: see to it by hand")
+    if late:
+        return Finding("start", Grade.BAD, late_text(contract, start))
+    return Finding("start", Grade.GOOD, f"the contract was not there before block {start}")
 
 
 async def _contract(endpoint: Endpoint, chain_id: int, contract: Address, bytecode: bytes) -> Finding:

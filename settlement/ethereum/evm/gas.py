@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tallystick.settlement.chain import (
     ApproveCall,
+    BatchCall,
     Call,
     ChallengeCall,
     ClaimCall,
@@ -51,8 +52,12 @@ MEASURED: dict[type[Call], int] = {
     TransferCall: 100_000,
     ApproveCall: 80_000,
     ClaimCall: 130_000,
+    BatchCall: 30_000,
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
+
+PERMIT_GAS = 80_000
+"""Of a permit that goes with a deposit, likewise."""
 
 ENVELOPE = 180
 """Bytes of a transaction around its calldata: nonce, fees, limit, addresses, signature."""
@@ -72,8 +77,12 @@ SIZES: dict[type[Call], int] = {
     TransferCall: ENVELOPE + 4 + 2 * 32,
     ApproveCall: ENVELOPE + 4 + 2 * 32,
     ClaimCall: ENVELOPE + 4 + 2 * 32,
+    BatchCall: ENVELOPE + 4 + 2 * 32,
 }
 """Bytes of a transaction of each call, at most."""
+
+BATCH_SAVES = 20_000
+"""What a call in a batch takes less than alone: it pays for no transaction of its own."""
 
 LOCK_GAS = 8_000
 """Of each lock in a redeem, likewise."""
@@ -94,6 +103,8 @@ TARIFF = Tariff(
     },
     most=GAS_MAX,
     sizes=SIZES,
+    permit=PERMIT_GAS,
+    batched=BATCH_SAVES,
 )
 """What is counted with before a node is asked."""
 

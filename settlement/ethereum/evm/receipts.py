@@ -6,10 +6,26 @@ from typing import Any
 
 import msgspec
 
-from tallystick.settlement.chain import Header, TransactionReceipt
-from tallystick.settlement.errors import Revert, RpcError
+from tallystick.channels.errors import InvalidInput
+from tallystick.settlement.chain import (
+    Challenged,
+    Closed,
+    CooperativelyClosed,
+    FailedCall,
+    Header,
+    LinkRegistered,
+    Redeemed,
+    SecretRegistered,
+    Settled,
+    TransactionReceipt,
+    Withdrawn,
+)
+from tallystick.settlement.errors import Revert, Reverted, RpcError
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_values, read_batch
+from tallystick.settlement.ethereum.event_logs import topic_of
+from tallystick.settlement.ethereum.evm.abi import CALL_FAILED
 from tallystick.settlement.ethereum.evm.reverts import read_reason, revert_data
-from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity
+from tallystick.settlement.ethereum.rpc_shapes import read_address, read_bytes, read_quantity
 
 _UNKNOWN = "unknown: made again as a question at its block, the call does not fail"
 
@@ -25,6 +41,10 @@ class EvmReceipt(msgspec.Struct, frozen=True):
     gas_used: int
     fee: int
     """With what a rollup takes for its data."""
+    failures: tuple[FailedCall, ...] = ()
+    """Of a batch: its calls that did nothing."""
+    effects: int = 0
+    """Logs by which the contract says that something was done."""
 
 
 class SentCall(msgspec.Struct, frozen=True):
@@ -33,13 +53,19 @@ class SentCall(msgspec.Struct, frozen=True):
     fields: tuple[tuple[str, str], ...]
     gas: int
 
+    @property
+    def envelope(self) -> Envelope:
+        """What it carried; raise InvalidInput if that is not told."""
+        told = dict(self.fields)
+        return Envelope(read_address(told.get("to"), "to"), 0, read_bytes(told.get("data", "0x"), "input"))
+
     def replay(self) -> dict[str, str]:
         """Return the parameter of `eth_call`."""
         return dict(self.fields)
 
 
-def read_receipt(value: dict[str, Any]) -> EvmReceipt:
-    """Read a receipt; raise InvalidInput."""
+def read_receipt(value: dict[str, Any], at: Deployment) -> EvmReceipt:
+    """Read a receipt, with what the contract said in it; raise InvalidInput."""
     used, price = read_quantity(value.get("gasUsed"), "gasUsed"), value.get("effectiveGasPrice")
     fee = used * (0 if price is None else read_quantity(price, "effectiveGasPrice"))
     if value.get("l1Fee") is not None:  # rollups of the OP Stack
@@ -51,7 +77,53 @@ def read_receipt(value: dict[str, Any]) -> EvmReceipt:
         read_quantity(value.get("status"), "status") == 1,
         used,
         fee,
+        *_read_logs(value.get("logs"), at),
     )
+
+
+def _read_logs(logs: Any, at: Deployment) -> tuple[tuple[FailedCall, ...], int]:
+    """Return which calls of a batch did nothing, and how many logs tell of something that was done."""
+    if not isinstance(logs, list):
+        raise InvalidInput("a receipt comes with the list of its logs")
+    failures: list[FailedCall] = []
+    effects = 0
+    for log in logs:
+        if not isinstance(log, dict):
+            raise InvalidInput("a log is an object")
+        if read_address(log.get("address")) != at.contract:
+            continue
+        topics = [read_bytes(topic, "topic", 32) for topic in log.get("topics", ())]
+        effects += topics[:1] != [] and topics[0] in _EFFECTS
+        if topics[:1] == [CALL_FAILED] and len(topics) == 2:
+            (answer,) = decode_values(("bytes",), read_bytes(log.get("data")))
+            revert, reason = read_reason(answer)
+            failures.append(FailedCall(int.from_bytes(topics[1], "big"), reason, revert))
+    return tuple(failures), effects
+
+
+_EFFECTS = frozenset(
+    topic_of(kind)
+    for kind in (
+        CooperativelyClosed,
+        Closed,
+        Challenged,
+        Settled,
+        Redeemed,
+        Withdrawn,
+        SecretRegistered,
+        LinkRegistered,
+    )
+)
+"""Each call that travels in a batch tells of itself by one of these."""
+
+
+def is_whole(receipt: EvmReceipt, sent: SentCall, at: Deployment) -> bool:
+    """Whether a successful receipt tells of each call of a batch that it was done, or that it failed."""
+    try:
+        calls = read_batch(sent.envelope, at)
+    except (InvalidInput, Reverted):
+        calls = None
+    return calls is None or receipt.effects + len(receipt.failures) >= len(calls)
 
 
 def read_sent(value: dict[str, Any]) -> SentCall:
@@ -63,7 +135,7 @@ def read_sent(value: dict[str, Any]) -> SentCall:
 
 def succeeded(receipt: EvmReceipt, header: Header) -> TransactionReceipt:
     """Return the receipt of a call that was done."""
-    return TransactionReceipt(receipt.transaction, header, True, receipt.fee)
+    return TransactionReceipt(receipt.transaction, header, True, receipt.fee, failures=receipt.failures)
 
 
 def failed(receipt: EvmReceipt, header: Header, sent: SentCall | None, said: Any) -> TransactionReceipt:

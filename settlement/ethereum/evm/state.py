@@ -11,15 +11,24 @@ from typing import Any, TypeVar
 
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Terms
-from tallystick.settlement.chain import Call, ContractChannel, RedeemCall, SettleCall
+from tallystick.settlement.chain import BatchCall, Call, ContractChannel, RedeemCall, SettleCall, SingleCall
 from tallystick.settlement.errors import ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment, Signature, terms_values
-from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, LOCKS_HELD, OPENED, ChannelContext, HeldLocks
+from tallystick.settlement.ethereum.evm.abi import (
+    CHANNEL_OF_TERMS,
+    LOCKS_HELD,
+    OPENED,
+    CallContext,
+    ChannelContext,
+    HeldLocks,
+)
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard, channel_of, standing
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes
+from tallystick.settlement.ethereum.evm.permits import NONCES, SEPARATOR, PermitDomain, read_domain
 from tallystick.settlement.ethereum.evm.questions import read_answer
+from tallystick.settlement.ethereum.evm.refusals import is_revert
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.views import (
     ALLOWANCE,
@@ -60,6 +69,16 @@ class StateReader:
         """Return what the contract may take of the owner's tokens; more than any amount counts as the highest."""
         return min(await self._number(ALLOWANCE, asset, owner, self._at.contract), AMOUNT_MAX)
 
+    async def permit_domain(self, asset: Address, owner: Address) -> PermitDomain | None:
+        """Return what a token says that knows permits (EIP-2612), None if it knows none."""
+        calls = ((SEPARATOR, ()), (NONCES, (owner,)))
+        asked = [{"to": to_hex(asset), "data": to_hex(view.encode_call(*values))} for view, values in calls]
+        answers = await self._nodes.ask(*(NodeQuestion("eth_call", (call, "latest")) for call in asked))
+        if any(isinstance(answer, RpcError) and is_revert(answer) for answer in answers):
+            return None
+        separator, nonce = (read_answer(read_bytes, answer) for answer in answers)
+        return read_domain(separator, nonce)
+
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """Return the contract's state of a channel, None if it never existed."""
         terms = await self._terms(channel)
@@ -78,8 +97,13 @@ class StateReader:
             lambda data: decode_channel(data, self._at), CHANNEL_OF_TERMS, self._at.contract, terms_values(terms)
         )
 
-    async def context(self, call: Call) -> ChannelContext | None:
+    async def context(self, call: Call) -> CallContext:
         """Return what a call must say of its channel again; raise ChainUnavailable if the nodes do not tell it."""
+        if isinstance(call, BatchCall):
+            return tuple([await self._context(each) for each in call.calls])
+        return await self._context(call)
+
+    async def _context(self, call: SingleCall) -> ChannelContext | None:
         channel = channel_of(call)
         if channel is None:
             return None

@@ -11,21 +11,23 @@ from typing import Any
 import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Call, OpenCall, SignedCall, TransactionReceipt
-from tallystick.settlement.errors import ChainError, Refusal, RpcError, TransactionRefused
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.settlement.chain import Call, DepositCall, OpenCall, SignedCall, TransactionReceipt, moved_by
+from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
+from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, FeeMarket, FeeOffer, offer_of, read_history
 from tallystick.settlement.ethereum.evm.gas import ENVELOPE, limit_of
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeState
+from tallystick.settlement.ethereum.evm.permits import NO_PERMIT, PERMIT_SECONDS, Permit, sign_permit, trial_of
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile
 from tallystick.settlement.ethereum.evm.questions import block_question, call_of, read_answer, result
-from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, meaning_of
+from tallystick.settlement.ethereum.evm.refusals import Meaning, Taken, is_revert, meaning_of
 from tallystick.settlement.ethereum.evm.rollups import DataFee, data_fee, price_question, read_price
 from tallystick.settlement.ethereum.evm.state import StateReader
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_quantity, to_hex
@@ -40,18 +42,26 @@ class TransactionDesk:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError, or what they name."""
 
     def __init__(
-        self, nodes: ChainNodes, at: Deployment, profile: ChainProfile, state: StateReader, heard: ChannelsHeard
+        self,
+        nodes: ChainNodes,
+        at: Deployment,
+        profile: ChainProfile,
+        blocks: BlockReader,
+        state: StateReader,
+        heard: ChannelsHeard,
     ) -> None:
         self._nodes = nodes
         self._at = at
         self._profile = profile
         self._state = state
         self._heard = heard
+        self._blocks = blocks
         self._market: tuple[float, FeeMarket] | None = None
 
     async def charge(self, account: Address, call: Call) -> Charge:
         """Return what a transaction of this call is to be given now. Raise as `sign` does."""
-        return await self._charge(account, call, await self._written(call))
+        permit = NO_PERMIT if isinstance(call, OpenCall | DepositCall) and call.permit else None
+        return await self._charge(account, call, await self._written(call, permit))
 
     async def _charge(self, account: Address, call: Call, envelope: Envelope) -> Charge:
         data = self._profile.data
@@ -64,10 +74,10 @@ class TransactionDesk:
             price = 0
         return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))
 
-    async def _written(self, call: Call) -> Envelope:
+    async def _written(self, call: Call, permit: Permit | None) -> Envelope:
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
-        return encode_evm_call(call, self._at, await self._state.context(call))
+        return encode_evm_call(call, self._at, await self._state.context(call), permit)
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
@@ -75,12 +85,39 @@ class TransactionDesk:
         `gas` is its limit, 0 takes what `charge` says. Raise InvalidInput if it cannot be written, ChainUnavailable if
         what it needs is not known now.
         """
-        envelope = await self._written(call)
+        envelope = await self._written(call, await self._permit(key, call))
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
         limit = gas or (await self._charge(key.address, call, envelope)).gas
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
+
+    async def _permit(self, key: PrivateKey, call: Call) -> Permit | None:
+        """Return the permit that goes with a call, if one does; raise ChainUnavailable if the token tells nothing."""
+        if not isinstance(call, OpenCall | DepositCall) or not call.permit:
+            return None
+        asset, amount = moved_by(call)
+        domain = await self._state.permit_domain(asset, key.address)
+        if domain is None:
+            raise ChainUnavailable("a token that took permits does not say what it needs for one (now)")
+        return sign_permit(key, domain, self._at.contract, amount, await self._permit_deadline())
+
+    async def _permit_deadline(self) -> int:
+        return (await self._blocks.head()).time + PERMIT_SECONDS
+
+    async def takes_permits(self, asset: Address, key: PrivateKey) -> bool:
+        """Whether a token takes a permit of this owner: it is asked to take one for nothing.
+
+        Where bytes are paid for as gas, none is made: what a call with one takes is not known before it is signed.
+        """
+        if asset == NATIVE or self._profile.data is DataFee.AS_GAS:
+            return False
+        domain = await self._state.permit_domain(asset, key.address)
+        if domain is None:
+            return False
+        trial = trial_of(key, domain, asset, self._at.contract, await self._permit_deadline())
+        (answer,) = await self._nodes.ask(NodeQuestion("eth_call", (trial, "latest")))
+        return not (isinstance(answer, RpcError) and is_revert(answer)) and read_answer(lambda _: True, answer)
 
     async def submit(self, raw: bytes) -> bytes:
         """Hand a signed transaction to all nodes and return its hash; raise TransactionRefused if none takes it."""
@@ -108,7 +145,7 @@ class TransactionDesk:
         def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt | None:
             if result(answers[0]) is None:
                 return None
-            receipt = read_answer(receipts.read_receipt, answers[0])
+            receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answers[0])
             if receipt.transaction != transaction:
                 raise ChainError("the chain node sent the receipt of another transaction")
             return receipt
@@ -126,10 +163,12 @@ class TransactionDesk:
         seen = None if result(found) is None else read_answer(read_seen, found)
         if seen is None or seen.header.hash != receipt.block:
             return None  # its block has left the best branch
-        if receipt.success:
-            return receipts.succeeded(receipt, seen.header)
         known = asked is not None and not isinstance(asked, RpcError)
         sent = read_answer(receipts.read_sent, asked) if known else None
+        if receipt.success:
+            if sent is not None and not receipts.is_whole(receipt, sent, self._at):
+                raise ChainUnavailable("a chain node leaves out what became of some calls of a batch")
+            return receipts.succeeded(receipt, seen.header)
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
             (said,) = await self._nodes.ask_this(
