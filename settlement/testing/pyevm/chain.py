@@ -1,27 +1,37 @@
 """A chain of blocks in memory, on py-evm by Prague's rules: a pool of transactions, blocks when they are asked for.
 
 Nothing here knows of JSON or sockets. There is no consensus to wait for: the newest block is final.
+
+On import, py-evm and what it imports raise Python's recursion limit for the whole process, with which a hostile message
+of nested arrays would kill it. So the limit is put back; a process that is such a node takes RECURSION_LIMIT.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import rlp
-from eth.chains.base import MiningChain
-from eth.db import get_db_backend
-from eth.exceptions import Revert, UnrecognizedTransactionType
-from eth.rlp.accounts import Account
-from eth.vm.forks.prague import PragueVM
-from eth.vm.spoof import SpoofTransaction
-from eth_keys.datatypes import PrivateKey
-from eth_typing import BlockNumber
-from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 from rlp.sedes import big_endian_int
-from trie.hexary import HexaryTrie
+
+_limit = sys.getrecursionlimit()
+
+from eth import EVM_RECURSION_LIMIT  # noqa: E402 (between reading the limit and putting it back)
+from eth.chains.base import MiningChain  # noqa: E402
+from eth.db import get_db_backend  # noqa: E402
+from eth.exceptions import Revert, UnrecognizedTransactionType  # noqa: E402
+from eth.rlp.accounts import Account  # noqa: E402
+from eth.vm.forks.prague import PragueVM  # noqa: E402
+from eth.vm.spoof import SpoofTransaction  # noqa: E402
+from eth_keys.datatypes import PrivateKey  # noqa: E402
+from eth_typing import BlockNumber  # noqa: E402
+from eth_utils.crypto import keccak  # noqa: E402
+from eth_utils.exceptions import ValidationError  # noqa: E402
+from trie.hexary import HexaryTrie  # noqa: E402
+
+sys.setrecursionlimit(_limit)
 
 Block: TypeAlias = Any
 Header: TypeAlias = Any
@@ -29,6 +39,9 @@ Transaction: TypeAlias = Any
 State: TypeAlias = Any
 Computation: TypeAlias = Any
 """Py-evm's objects. Its own types are those of all forks at once, in which most fields may be missing."""
+
+RECURSION_LIMIT: int = EVM_RECURSION_LIMIT
+"""What py-evm needs for calls as deep as a contract's may be: 1,024."""
 
 RICH = PrivateKey(bytes(31) + b"\x01")
 """The key of the account that holds all coins at the beginning: known to everybody."""
