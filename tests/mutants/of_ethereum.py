@@ -325,4 +325,25 @@ MUTANTS = (
         "    return HEADERS_KEPT\n",
         ("test_following_figures.py",),
     ),
+    Mutant(
+        "claim what is owed whatever it costs",
+        "settlement/enforcement/owed_claims.py",
+        "    if not amount or fee is None or not is_worth(asset, amount, CLAIM_TRIES * fee, policy):\n",
+        "    if not amount or fee is None:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "claim for ever what is refused for ever",
+        "settlement/enforcement/owed_claims.py",
+        "            if failed >= CLAIM_TRIES or head < due:\n",
+        "            if head < due:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "pay for a claim of which the chain says that it fails",
+        "settlement/enforcement/account.py",
+        "            if due is not None and not (await self._node.chain.charge(self._address, call)).fails:\n",
+        "            if due is not None:\n",
+        ("test_owed_claims.py",),
+    ),
 )
