@@ -221,6 +221,10 @@ class Chain(Protocol):
         """
         return None
 
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """The blocks of a short range that hold events of a channel, as any of the chain's nodes tells them."""
+        return ()
+
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
         return None  # noqa: RET501 (it is not abstract)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -133,6 +134,55 @@ async def test_a_busy_node_rests_for_as_long_as_it_says(autojump_clock: trio.tes
         await trio.sleep(15)
         await chain.head()
         assert busy.asked != []
+
+
+async def test_a_busy_node_is_left_alone_also_where_it_is_the_only_one(autojump_clock: trio.testing.MockClock) -> None:
+    busy = FakeNode(grown())
+    async with client(busy=busy) as chain:
+        await chain.head()
+        busy.status, busy.headers = 429, {"retry-after": "40"}
+        await trio.sleep(5)
+        with pytest.raises(ChainUnavailable, match="too often"):
+            await chain.head()
+        busy.status, asked = 200, len(busy.asked)
+        for _ in range(30):
+            await trio.sleep(1)
+            with pytest.raises(ChainUnavailable, match="left alone"):
+                await chain.head()
+            with pytest.raises(ChainUnavailable, match="left alone"):
+                await chain.submit(b"\x02")
+        assert len(busy.asked) == asked
+        await trio.sleep(15)
+        assert (await chain.head()).number == 5
+
+
+async def test_the_block_of_a_receipt_is_asked_of_another_node_where_one_does_not_tell(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    chain_of, made = grown(), b"\x07" * 32
+    ill, well = FakeNode(chain_of), FakeNode(chain_of)
+    block = chain_of.blocks[4]
+    told = {
+        "transactionHash": to_hex(made),
+        "blockHash": block["hash"],
+        "blockNumber": block["number"],
+        "status": "0x1",
+        "gasUsed": "0x5208",
+        "effectiveGasPrice": "0x7",
+        "logs": [],
+    }
+    for node in (ill, well):
+        node.answers["eth_getTransactionReceipt"] = lambda hash: told
+
+    def refuse(which: str, full: bool) -> Any:
+        if which == "latest":
+            return FakeNode.eth_getBlockByNumber(ill, which, full)
+        raise Refused(-32603, "internal error")
+
+    ill.answers["eth_getBlockByNumber"] = refuse
+    async with client(ill=ill, well=well) as chain:
+        receipt = await chain.receipt(made)
+        assert receipt is not None and receipt.success and receipt.fee == 7 * 21_000
 
 
 async def test_a_node_of_another_chain_or_without_our_contract_is_refused(

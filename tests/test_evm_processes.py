@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ async def test_nodes_and_a_tower_run_on_a_real_chain_by_the_command_alone(evm: L
             names = {}
             for name in ("alice", "bob"):
                 options = (*place, "--tower", guard, "--listen", "127.0.0.1:0", "--confirmations", 1)
-                made = tally("init", "--data", tmp_path / name, "--light", *options)
+                init = partial(tally, "init", "--data", tmp_path / name, "--light", *options)
+                made = await trio.to_thread.run_sync(init)
                 evm.anvil.fund(bytes.fromhex(made["address"][2:]))
                 names[name] = (*TALLY, "node", "run", "--json", "--data", str(tmp_path / name))
             async with started(names["alice"], PASSWORD) as alices, started(names["bob"], PASSWORD) as bobs:

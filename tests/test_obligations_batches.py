@@ -145,7 +145,9 @@ def test_members_are_undone_with_their_batch_and_done_with_it_again() -> None:
     world.round()
     assert statuses(world) == [DONE, DONE, SUPERSEDED]
     world.reorganise(5, forget=True)
-    world.round()
+    for _ in range(3):  # its receipt is missing for so many heads
+        world.mine()
+        world.round()
     assert statuses(world) == [SENT, SENT, SUPERSEDED]
     assert world.pool[0].carries == ("a", "b", "c"), "it is sent again as it was"
     rounds(world, 5)

@@ -287,6 +287,50 @@ CAUGHT_UP: list[tuple[str, int, Refusal | None, str]] = [
 """The account comes to the nonce of a payment that was given up as too far ahead: nothing may stop there."""
 
 
+def done_in_time(world: AccountWorld) -> None:
+    """Have a duty done well before its deadline, and let that pass."""
+    world.require("d", deadline=100, budget=10_000, paying=False)
+    rounds(world, 15)
+    assert world.disk["d"].status is ObligationStatus.DONE and world.head.time > 100
+
+
+@pytest.mark.parametrize("lie", [no_receipts, head_off(blocks=-14), nonce_off(-1)], ids=["hidden", "old", "nonce"])
+def test_what_is_done_is_not_undone_by_an_answer_of_a_node_that_lags(lie: Lie) -> None:
+    world = AccountWorld(0)
+    done_in_time(world)
+    signed = len(world.signed[0])
+    for _ in range(6):
+        world.lie = lambda truth: no_receipts(lie(truth))
+        rounds(world, 1)
+        world.lie = None
+        rounds(world, 1)
+    assert world.disk["d"].status is ObligationStatus.DONE
+    assert not world.alarms, "no reorganisation is told of, nor that it came too late"
+    assert len(world.signed[0]) == signed
+
+
+def test_what_is_done_is_not_undone_by_a_node_that_stays_before_it() -> None:
+    world = AccountWorld(0)
+    done_in_time(world)
+    world.lie = lambda truth: no_receipts(head_off(blocks=-world.head.number)(truth))
+    rounds(world, 10)
+    assert world.disk["d"].status is ObligationStatus.DONE and not world.alarms
+
+
+def test_heads_after_its_deadline_count_only_in_a_row() -> None:
+    world = AccountWorld(0)
+    world.require("d", deadline=100, budget=10_000, paying=False)
+    rounds(world, 2)
+    for _ in range(6):
+        world.lie = lambda truth: no_receipts(head_off(seconds=10_000)(truth))
+        rounds(world, 1)
+        world.lie = None
+        rounds(world, 1)
+    rounds(world, 2)
+    assert world.disk["d"].status is ObligationStatus.DONE
+    assert not world.alarms
+
+
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, 2**32), steps=STEPS)
 @example(seed=485, steps=CAUGHT_UP)

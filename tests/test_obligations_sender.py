@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.node.alarms import Alarm
+from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
@@ -245,11 +245,44 @@ async def test_trouble_with_the_chain_is_outlived(
             chain.mine()
             await trio.sleep(10)
         assert chain.pool == []
-        assert bool(desk.alarms) is not isinstance(trouble, ChainUnavailable)
+        assert bool(desk.alarms) is isinstance(trouble, TransactionRefused), "of a silent node, who follows it tells"
         chain.trouble.clear()
         for _ in range(4):
             chain.mine()
             await trio.sleep(60)
+        assert (await sender.wait("o")).status is ObligationStatus.DONE
+        assert sender.statistics().troubled == ()
+
+
+@pytest.mark.alarm("transaction-held-up")
+@pytest.mark.parametrize("trouble", [ChainUnavailable("no state of that block"), ChainError("internal error")])
+async def test_a_node_that_tells_heads_and_nothing_that_sending_takes_is_told_of_once(
+    tmp_path: Path, chain: Ledger, autojump_clock: trio.testing.MockClock, trouble: Exception
+) -> None:
+    desk, nonce, ill = Desk(tmp_path, chain), chain.nonce, [True]
+
+    async def unwell(account: Address) -> int:
+        if ill:
+            raise trouble
+        return await nonce(account)
+
+    chain.nonce = unwell  # type: ignore[method-assign]  # only this is not answered
+    async with running(desk) as sender:
+        for step in range(60):
+            if step == 20:
+                assert desk.alarms == [] and sender.statistics().troubled == (), "nothing is due"
+                await desk.commit(sender.require(transfer()))
+            if step == 24:
+                assert desk.alarms == [], "an answer or two may be missing"
+            chain.mine()
+            await trio.sleep(10)
+        assert [alarm.kind for alarm in desk.alarms] == [AlarmKind.TRANSACTION_HELD_UP]
+        assert str(trouble) in desk.alarms[0].text
+        assert len(sender.statistics().troubled) == 1
+        ill.clear()
+        for _ in range(5):
+            chain.mine()
+            await trio.sleep(10)
         assert (await sender.wait("o")).status is ObligationStatus.DONE
         assert sender.statistics().troubled == ()
 

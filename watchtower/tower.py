@@ -28,8 +28,8 @@ from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import ChallengeCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market, with_checks
-from tallystick.settlement.following.follower import RECHECKED, Follower, FollowerStatistics, headers_kept
-from tallystick.settlement.following.vigil import TICK, begin_vigil, look
+from tallystick.settlement.following.follower import RECHECKED, Follower, headers_kept
+from tallystick.settlement.following.vigil import TICK, FollowerStatistics, begin_vigil, look
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
@@ -158,6 +158,7 @@ class Tower:
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
+        self.watch.is_catching_up = self.follower.is_catching_up
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:

@@ -13,7 +13,7 @@ dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -32,6 +32,10 @@ from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndon
 from tallystick.watchtower.sealing import locator_of, unseal
 
 
+def _at_the_head(number: int) -> bool:
+    return False
+
+
 @dataclass(eq=False, repr=False)
 class Watch:
     """The disputes of the tower whose challenges `sender` sends, on its chain. The follower hands out to `on_steps`."""
@@ -40,6 +44,8 @@ class Watch:
     budget: ChallengeBudget
     challenged: int = field(default=0, init=False)
     """Challenges taken on since the start."""
+    is_catching_up: Callable[[int], bool] = field(default_factory=lambda: _at_the_head, init=False)
+    """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
 
     def __post_init__(self) -> None:
         self._kept = headers_kept(self.sender.chain.figures)
@@ -134,7 +140,8 @@ class Watch:
             dispute = self.disputes[channel]
             defences = self._defences(dispute)
             moments += self._supersede(dispute, channel)
-            moments += self._require(dispute, head, defences)
+            if not self.is_catching_up(head.number):
+                moments += self._require(dispute, head, defences)
             settled = dispute.settled
             if settled is not None and head.number - settled.block.number >= self._kept:
                 moments.append(self._drop(channel, self._locators(dispute)))

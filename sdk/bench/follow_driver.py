@@ -24,7 +24,7 @@ import msgspec
 import trio
 
 from tallystick.channels.ports import system_clock, system_entropy
-from tallystick.channels.protocol.core import Phase, new_channel
+from tallystick.channels.protocol.core import new_channel
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Terms
 from tallystick.channels.storage.sqlite.store import open_store
@@ -65,7 +65,7 @@ class FollowDriverOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 Found: TypeAlias = Callable[[], list[Any]]
-"""Returns what was made of the chain: a node's deposits in its channels, the channels whose window a tower watches."""
+"""Returns what was made of the chain: deposits in a node's channels, or the channels whose window a tower watches."""
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -123,9 +123,9 @@ async def open_following_node(data: Path, chain: Chain, jitter: Jitter) -> Async
             node.engine.add_channel(new_channel(OWN, OWN.side_of(KEY.address), bytes(PEER.public), 0))
 
         def found() -> list[Any]:
-            return [
-                each.deposits if each.phase is Phase.OPEN else each.phase.name for each in node.engine.views.channels
-            ]
+            index = node.onchain.index
+            views = [index.view(channel, index.head_number) for channel in node.engine.views.ids]
+            return [None if view is None else view.deposits for view in views]
 
         yield node.onchain.follower, found
 

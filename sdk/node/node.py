@@ -55,7 +55,8 @@ from tallystick.settlement.enforcement.claims import close_keys
 from tallystick.settlement.enforcement.following import EnforcingNode
 from tallystick.settlement.enforcement.onchain import OnChain
 from tallystick.settlement.following.checked import with_checks
-from tallystick.settlement.following.follower import FollowerStatistics, Step
+from tallystick.settlement.following.follower import Step
+from tallystick.settlement.following.vigil import FollowerStatistics
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.sender import SenderStatistics
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics

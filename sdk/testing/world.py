@@ -17,6 +17,7 @@ goes into `trace`, a hash: equal seeds give equal hashes, in every process.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -24,6 +25,7 @@ import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.protocol.objects import Address, ChannelId
@@ -53,6 +55,7 @@ CLAIM_ALL = DutyPolicy(worth_percent=0)
 
 PORT = 9735
 GAS_LIMIT = ChainSettings().gas_limit
+ALARMS_KEPT = 1_000
 COINS = 10**24
 """What each account holds at the beginning."""
 
@@ -144,6 +147,8 @@ class Seat:
         """Whether its chain node is silent."""
         self.tamper: Callable[[bytes], list[bytes]] | None = None
         """What becomes of each message that this role sends, if it cheats."""
+        self.alarms: deque[Alarm] = deque(maxlen=ALARMS_KEPT)
+        """What its node told of late, in all its lives."""
         self.audit = Audit(name, knows=world.knows, now=lambda: world.chain.newest.header.time)
 
     @property
@@ -245,6 +250,7 @@ class World:
                         key=seat.key,
                         chain=seat.chain,
                         config=config,
+                        alarm=seat.alarms.append,
                         network=GatedNetwork(life.endpoint, life.gate, hooks),
                         clock=seat.clock,
                         elapsed=trio.current_time,

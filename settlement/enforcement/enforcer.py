@@ -138,7 +138,8 @@ class Enforcer:
         return relied if self.witness.bears_out(channel.id, newest) else None
 
     def _recount(self) -> None:
-        """Let the channels react once more to the newest block: more of it counts now."""
+        """Let the channels react once more to the newest block: more of it is known, or counts."""
+        self._confirmed.clear()
         self._engine.writer.add(self.react())
 
     def _phase(self, channel: ChannelId) -> Phase:
@@ -153,7 +154,13 @@ class Enforcer:
             self._engine.writer.add(moments)
 
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
-        """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
+        """Take on what must be done on chain for these channels now, give up what need not; return what to store.
+
+        While blocks that are there already are about to be followed, that waits for the newest of them.
+        """
+        if self._following.is_catching_up:
+            self._confirmed.difference_update(channels)
+            return []
         moments: list[Moment] = []
         unfinished, views = self._unfinished(), self._engine.views
         known = [view.channel for view in map(views.get, channels) if view is not None]  # some openings came to nothing

@@ -35,7 +35,7 @@ from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Block, Header
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following import freshness
-from tallystick.settlement.following.vigil import Sight
+from tallystick.settlement.following.vigil import FollowerStatistics, Sight
 from tallystick.settlement.port import Chain, ChainFigures
 
 HEADERS_KEPT = 128
@@ -52,6 +52,9 @@ POLL = Pauses("asking for a new head", 2.0, 2.0)
 
 CERTAIN = 3
 """Times on end that a chain node must show another chain, until it is believed."""
+
+CATCH_UP_SECONDS = 20.0
+"""For so long what is there already is about to be followed; after that, what is known has to do."""
 
 RECHECKED = 3
 """Blocks that are asked for again with every new one, at least: no fewer than it takes to confirm one."""
@@ -213,25 +216,6 @@ def _check_chain(blocks: Sequence[Block]) -> None:
             )
 
 
-class FollowerStatistics(msgspec.Struct, frozen=True):
-    """How the following goes."""
-
-    position: int
-    """Number of the newest block that was followed, -1 if none."""
-    lag: int
-    """Blocks between the position and the head, as last seen."""
-    silent: float
-    """Seconds since the chain node last answered."""
-    removed: int
-    """Blocks removed by reorganisations."""
-    faults: int
-    """Times that the chain node did not answer, or not with anything that could be right."""
-    behind: float | None = None
-    """How old the view of the chain is, in seconds (`freshness`); None if nothing is known yet."""
-    fault: str = ""
-    """What went wrong last with the chain node; empty if its last answer was right."""
-
-
 @dataclass(eq=False, repr=False)
 class Follower:
     """Hands every step of a chain to one consumer, in order, each exactly once between two restarts.
@@ -263,6 +247,8 @@ class Follower:
         self.fault: Exception | None = None
         """What went wrong last, None if the last answer was right."""
         self._wrong = 0
+        self._behind_since: float | None = None
+        """Since when there have been blocks to follow; None: there are none."""
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
@@ -304,6 +290,8 @@ class Follower:
         asked = self.elapsed()
         head = await self.chain.head()
         self._head, self._head_time = head.number, head.time
+        if self._behind_since is None:
+            self._behind_since = asked
         if self.followed.headers and head.number < self.followed.headers[0].number:
             await self.check_root()
         if head.number - self.followed.next > self.followed.kept and await self._skip(asked):
@@ -314,6 +302,8 @@ class Follower:
             await self.check_root()
             raise
         position = self.followed.position
+        if position is not None and position.number >= head.number:
+            self._behind_since = None
         if position is not None and position.hash == head.hash:
             if not moved:
                 self._freshness = freshness.with_head_confirmed(self._freshness, position, asked, self._wall())
@@ -405,6 +395,11 @@ class Follower:
     def is_behind(self, seconds: float) -> bool:
         """Whether our view of the chain is older than that, or nothing is known of it."""
         return self.behind() > seconds
+
+    def is_catching_up(self, number: int) -> bool:
+        """Whether blocks above that number are there, and about to be followed: what seems due may be done in one."""
+        since = self._behind_since
+        return number < self._head and since is not None and self.elapsed() < since + CATCH_UP_SECONDS
 
     @property
     def silent(self) -> float:

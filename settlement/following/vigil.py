@@ -44,6 +44,25 @@ class Sight(msgspec.Struct, frozen=True):
     """The shortest time within which something may have to be done on chain: a challenge period, a lock's expiry."""
 
 
+class FollowerStatistics(msgspec.Struct, frozen=True):
+    """How the following goes."""
+
+    position: int
+    """Number of the newest block that was followed, -1 if none."""
+    lag: int
+    """Blocks between the position and the head, as last seen."""
+    silent: float
+    """Seconds since the chain node last answered."""
+    removed: int
+    """Blocks removed by reorganisations."""
+    faults: int
+    """Times that the chain node did not answer, or not with anything that could be right."""
+    behind: float | None = None
+    """How old the view of the chain is, in seconds (`freshness`); None if nothing is known yet."""
+    fault: str = ""
+    """What went wrong last with the chain node; empty if its last answer was right."""
+
+
 class Vigil(msgspec.Struct, frozen=True):
     """Since when the view is old, and what was told of it."""
 

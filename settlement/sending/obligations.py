@@ -11,7 +11,7 @@ wrong, so no single answer, and no number of them, ends what is still due. Rules
 3. If a nonce is used up without a receipt of ours, a call that pays is not sent again: perhaps the chain node only
    hides the receipt. After `resting_depth` heads of that a person is told that its fate is unknown.
 4. It is done when its receipt is `confirmations` deep, and is watched until it is `resting_depth` deep: if its block
-   goes away before, it is sent again. What is final takes two looks that say the same.
+   goes away before, for as many heads in a row, it is sent again. What is final takes two looks that say the same.
 5. A deadline has passed when the block `confirmations` deep is later, for as many heads in a row.
 6. Nothing is deleted on an error. A refusal or failure means: try again, superseded (the aim was reached or is moot),
    or quarantine, with an alarm. Refusals quarantine nothing but calls that pay: somebody waits for these.
@@ -323,7 +323,9 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                     self  # the next look at the chain shows which nonces are used up, and predecessors are sent first
                 )
             case Refusal.UNDERPRICED | Refusal.MEMPOOL_FULL:
-                return change(self, floor=bumped(self.fee_price), trouble=f"{code}: chain nodes ask for higher fees")
+                short = self.trouble == BUDGET_SHORT  # which is why
+                trouble = BUDGET_SHORT if short else f"{code}: chain nodes ask for higher fees"
+                return change(self, floor=bumped(self.fee_price), trouble=trouble)
             case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call)):
                 # coins that are not there must not hold up what waits behind them
                 after = change(self, refused=self.refused + 1, trouble=text, stalled=True)

@@ -122,7 +122,9 @@ class _Eye:
 
     def _on_receipt(self, obligation: Obligation, attempt: Attempt, receipt: TransactionReceipt) -> Obligation:
         again, depth = obligation.receipt == receipt, self._depth(receipt)
-        obligation = change(obligation, receipt=receipt, missing_since=None, missing_heads=0, stalled=False)
+        obligation = change(
+            obligation, receipt=receipt, missing_since=None, missing_heads=0, late_heads=0, stalled=False
+        )
         if not again:  # once is no word
             return obligation
         if depth >= self.policy.confirmations:
@@ -176,8 +178,13 @@ class _Eye:
     def _without_receipt(self, obligation: Obligation) -> Obligation:
         nonce, number = obligation.nonce, self.seen.head.number
         if obligation.receipt is not None:
+            if 0 < obligation.receipt.block.number - number <= REORGANISATION_MAX:
+                return obligation  # a head from before it was mined says nothing of it
+            heads = obligation.missing_heads + self.fresh
+            if obligation.status is ObligationStatus.DONE and heads < self.policy.heads:
+                return change(obligation, missing_heads=heads)
             status = ObligationStatus.SENT if obligation.status is ObligationStatus.DONE else obligation.status
-            obligation = change(obligation, receipt=None, status=status)
+            obligation = change(obligation, receipt=None, status=status, missing_since=None, missing_heads=0)
         if nonce is None or nonce >= self.seen.nonce:
             known = obligation.missing_since is not None
             return change(obligation, missing_since=None, missing_heads=0) if known else obligation

@@ -40,7 +40,14 @@ from tallystick.settlement.sending.obligations import (
 from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.rounds import decide
 
-CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 30.0)
+CHAIN_AGAIN = Pauses("sending to the chain node", 0.5, 4.0)
+"""At most a share of what a deadline leaves (`DutyPolicy.secret_margin`): each look takes several answers."""
+
+HEARD_SECONDS = 60.0
+"""So long after a head the chain node counts as heard: of one that is silent, who follows it tells."""
+
+TOLD_SECONDS = 60.0
+"""For so long it has not answered what sending takes until that is told."""
 
 Commit: TypeAlias = Callable[[Sequence[Moment]], Awaitable[None]]
 """Makes moments durable, in the order of the calls (a `Writer.commit`)."""
@@ -97,6 +104,12 @@ class Sender:
         """Number of the head as it was last told."""
         self._submitted = 0
         self._faults = 0
+        self._heard: float | None = None
+        """When a head was told last."""
+        self._unanswered: float | None = None
+        """Since when the chain node has not answered what sending takes; None: it did."""
+        self._trouble = ""
+        """What was told of that."""
 
     # --- what callers use -----------------------------------------------------------------------------------
 
@@ -178,7 +191,10 @@ class Sender:
         return SenderStatistics(
             waiting=sum(o.status is ObligationStatus.WAITING for o in everything),
             sent=sum(o.status is ObligationStatus.SENT for o in everything),
-            troubled=tuple(f"{o.purpose} ({o.id}): {o.trouble}" for o in known if o.trouble),
+            troubled=(
+                *(f"{o.purpose} ({o.id}): {o.trouble}" for o in known if o.trouble),
+                *((self._trouble,) if self._trouble else ()),
+            ),
             done=self._counts[ObligationStatus.DONE],
             superseded=self._counts[ObligationStatus.SUPERSEDED],
             quarantined=self._counts[ObligationStatus.QUARANTINED],
@@ -193,7 +209,8 @@ class Sender:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             while True:
-                await self._patiently(self._round)
+                await self._patiently(self._round, self._on_unanswered)
+                self._unanswered, self._trouble = None, ""
                 await self._wake.wait()
                 self._wake = trio.Event()
 
@@ -205,24 +222,34 @@ class Sender:
             if head is not None:
                 await self.chain.wait(head.hash)
             head = await self.chain.head()
-            self._newest = head.number
+            self._newest, self._heard = head.number, trio.current_time()
 
         while True:
             await self._patiently(next_head)
             self._wake.set()
 
-    async def _patiently(self, act: Callable[[], Awaitable[None]]) -> None:
+    async def _patiently(
+        self, act: Callable[[], Awaitable[None]], tell: Callable[[Exception], None] = lambda error: None
+    ) -> None:
         """Do something with the chain, again and again until the chain node answers."""
-        retry = Retry(CHAIN_AGAIN, self.jitter)
 
         def on_fault(error: Exception) -> None:
             self._faults += 1
-            nonsense = isinstance(error, ChainError) and not isinstance(error, WrongChain)
-            if nonsense and not retry.failures:  # that it is another chain, who follows it tells
-                text = f"the chain node's answers make no sense ({error}); the sender keeps trying"
-                self.alarm(Alarm(AlarmKind.CHAIN_NONSENSE, text))
+            tell(error)
 
-        await retry.until_done(act, ChainUnavailable, ChainError, on_fault=on_fault)
+        await Retry(CHAIN_AGAIN, self.jitter).until_done(act, ChainUnavailable, ChainError, on_fault=on_fault)
+
+    def _on_unanswered(self, error: Exception) -> None:
+        """Tell, once, if the chain node tells of heads for long, and does not answer what sending takes."""
+        now = trio.current_time()
+        self._unanswered = now if self._unanswered is None else self._unanswered
+        heard = self._heard is not None and now <= self._heard + HEARD_SECONDS
+        due = any(not obligation.is_final for obligation in self.obligations())
+        if self._trouble or isinstance(error, WrongChain) or now < self._unanswered + TOLD_SECONDS:
+            return
+        if heard and due:
+            self._trouble = f"the chain node tells of heads, and not what sending takes ({error})"
+            self.alarm(Alarm(AlarmKind.TRANSACTION_HELD_UP, f"transactions are held up: {self._trouble}"))
 
     async def _round(self) -> None:
         if not self._book.obligations:

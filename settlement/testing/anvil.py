@@ -46,6 +46,14 @@ def find_anvil() -> str | None:
     return str(here) if os.access(here, os.X_OK) else shutil.which("anvil")
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Anvil:
     """A running node."""
 
@@ -97,17 +105,15 @@ class Anvil:
 
 
 @contextlib.contextmanager
-def start_anvil(*flags: str, chain_id: int = 31_337) -> Iterator[Anvil]:
+def start_anvil(*flags: str, chain_id: int = 31_337, port: int = 0) -> Iterator[Anvil]:
     """Start the program and give it once it answers; end it at the end. Blocks are mined with every transaction.
 
-    Raise FileNotFoundError if it is not there. `flags` are its own, `--block-time 1` for example.
+    Raise FileNotFoundError if it is not there. `flags` are its own, `--block-time 1` for example. `port` 0: a free one.
     """
     program = find_anvil()
     if program is None:
         raise FileNotFoundError("anvil is not here: npm install --no-save @foundry-rs/anvil@" + VERSION)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     limits = ("--enable-tx-gas-limit", "--gas-limit", "60000000", "--silent")
     command = (program, "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(chain_id), *limits, *flags)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

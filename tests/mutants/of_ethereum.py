@@ -11,6 +11,13 @@ FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
 
 MUTANTS = (
     Mutant(
+        "ask a node that asked to be left alone",
+        EVM + "nodes.py",
+        "        if (left := state.busy_until - trio.current_time()) > 0:\n",
+        "        if (left := 0.0) > 0:\n",
+        (CLIENT,),
+    ),
+    Mutant(
         "take a leaf on another way for what a key holds",
         "settlement/ethereum/evm/proofs.py",
         '                return _bytes(node[1]) if step == path else b""\n',

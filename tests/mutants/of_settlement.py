@@ -6,6 +6,34 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "say nothing of a chain node that tells heads and not what sending takes",
+        "settlement/sending/sender.py",
+        "        if heard and due:\n",
+        "        if False:\n",
+        ("test_obligations_sender.py",),
+    ),
+    Mutant(
+        "take back what was done on one answer without its receipt",
+        "settlement/sending/rounds.py",
+        "if obligation.status is ObligationStatus.DONE and heads < self.policy.heads:",
+        "if False:",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
+        "take back what was done at a head from before it",
+        "settlement/sending/rounds.py",
+        "if 0 < obligation.receipt.block.number - number <= REORGANISATION_MAX:",
+        "if False:",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
+        "count heads after a deadline that are not in a row",
+        "settlement/sending/rounds.py",
+        "missing_heads=0, late_heads=0, stalled=False",
+        "missing_heads=0, stalled=False",
+        ("test_obligations_lies.py",),
+    ),
+    Mutant(
         "pay what is owed again and again",
         "settlement/simulated/ledger.py",
         "    state.put(key, 0)\n    _move(state, call.asset, contract",

@@ -6,6 +6,13 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "challenge at once what may have been challenged in a newer block",
+        "watchtower/watch.py",
+        "            if not self.is_catching_up(head.number):\n",
+        "            if True:\n",
+        ("test_enforcement_catching_up.py",),
+    ),
+    Mutant(
         "let a tower watch with another one's data",
         "watchtower/daemon.py",
         "            claim_directory(store, ours, said_by_tower(store), str(directory))\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import pytest
 
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.testing.anvil import RICH, VERSION, Anvil, find_anvil, start_anvil
+from tallystick.settlement.testing.anvil import RICH, VERSION, Anvil, find_anvil, free_port, start_anvil
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
 
 ARTIFACT = Path(__file__).resolve().parents[2] / "contracts" / "artifacts" / "Adjudicator.json"
@@ -41,13 +42,49 @@ class LocalEvm(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_local_evm(*flags: str) -> Iterator[LocalEvm]:
+def open_local_evm(*flags: str, chain_id: int = 31_337) -> Iterator[LocalEvm]:
     """Start anvil and deploy the adjudicator and the token on it. Raise FileNotFoundError if anvil is not there."""
-    with start_anvil(*flags) as node:
-        chain_id = int(node.ask("eth_chainId"), 16)
-        contract = Address(node.create(bytecode() + REWARD_BPS.to_bytes(32, "big")))
-        start = int(node.ask("eth_blockNumber"), 16)
-        yield LocalEvm(node, Deployment(chain_id, contract), start, Address(node.create(TOKEN)))
+    with start_anvil(*flags, chain_id=chain_id) as node:
+        yield _deployed(node, chain_id)
+
+
+def _deployed(node: Anvil, chain_id: int) -> LocalEvm:
+    contract = Address(node.create(bytecode() + REWARD_BPS.to_bytes(32, "big")))
+    start = int(node.ask("eth_blockNumber"), 16)
+    return LocalEvm(node, Deployment(chain_id, contract), start, Address(node.create(TOKEN)))
+
+
+class MortalEvm:
+    """A node that can be ended and started again: it keeps its chain in a file, and forgets what waits.
+
+    Make it with `open_mortal_evm`.
+    """
+
+    def __init__(self, flags: tuple[str, ...], chain_id: int) -> None:
+        self._flags, self._chain_id, self._port = flags, chain_id, free_port()
+        self._running = contextlib.ExitStack()
+        self.evm = _deployed(self.start(), chain_id)
+        """The same in all its lives."""
+
+    def start(self) -> Anvil:
+        """Start it; return it once it answers."""
+        node = start_anvil(*self._flags, chain_id=self._chain_id, port=self._port)
+        return self._running.enter_context(node)
+
+    def stop(self) -> None:
+        """End it."""
+        self._running.close()
+
+
+@contextlib.contextmanager
+def open_mortal_evm(*flags: str, chain_id: int = 31_337) -> Iterator[MortalEvm]:
+    """Do as `open_local_evm`, with a node that may be ended and started again."""
+    with tempfile.TemporaryDirectory() as directory:
+        mortal = MortalEvm((*flags, "--state", f"{directory}/state.json"), chain_id)
+        try:
+            yield mortal
+        finally:
+            mortal.stop()
 
 
 def bytecode() -> bytes:

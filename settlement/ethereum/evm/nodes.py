@@ -2,8 +2,10 @@
 
 Rules:
 - One that fails, is busy, lags or serves another chain rests, and the next one is asked: for one question, and for
-  those that belong together, always the same one.
-- Before it is asked anything, and after each fault, a node shows that it serves the chain, and the contract on it.
+  those that belong together, always the same one. If all rest, they are asked all the same, but for who asked to be
+  left alone.
+- Before it is asked anything, and after each fault but a lone lost answer, a node shows that it serves the chain, and
+  the contract on it.
 - The newest head is the highest that is told, but for one that is far ahead of all others that move: a single node
   cannot send us after blocks that nobody else knows, nor hold us back. Who is behind it by more than some blocks is
   asked nothing that has to be new.
@@ -49,6 +51,8 @@ class NodeState(msgspec.Struct):
     endpoint: Endpoint
     rests_until: float = 0.0
     failures: int = 0
+    busy_until: float = 0.0
+    """It asked to be left alone until then: nobody asks it anything."""
     fault: str = ""
     """What it did wrong last; empty if its last answer was right."""
     identified: float | None = None
@@ -165,7 +169,9 @@ class ChainNodes:
         raise ChainUnavailable(f"{len(found)} of {count} chain nodes say it; {_all(faults)}")
 
     async def ask_this(self, state: NodeState, *questions: NodeQuestion) -> list[Any]:
-        """Return what this node answers; let it rest if it does not."""
+        """Return what this node answers; let it rest if it does not. Who asked to be left alone is not asked."""
+        if (left := state.busy_until - trio.current_time()) > 0:
+            raise ChainUnavailable(f"the chain node at {state.endpoint.url} asks to be left alone for {left:.0f} s")
         try:
             await self._identified(state)
             answers = await state.endpoint.ask(questions)
@@ -198,9 +204,12 @@ class ChainNodes:
     def blame(self, state: NodeState, error: Exception) -> None:
         """Let a node rest for what it did."""
         pause = error.seconds if isinstance(error, Busy) else 0.0
+        state.busy_until = trio.current_time() + pause
         pause = max(pause, REST.after(state.failures, self._jitter))
         state.failures += 1
-        state.fault, state.identified = str(error), None
+        state.fault = str(error)
+        if state.failures > 1 or not isinstance(error, ChainUnavailable):  # one lost answer is no other node
+            state.identified = None
         state.rests_until = trio.current_time() + pause
 
     async def _identified(self, state: NodeState) -> None:

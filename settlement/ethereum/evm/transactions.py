@@ -12,7 +12,7 @@ import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, DepositCall, OpenCall, SignedCall, TransactionReceipt, moved_by
+from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, SignedCall, TransactionReceipt, moved_by
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
@@ -157,24 +157,31 @@ class TransactionDesk:
             receipt = None if isinstance(answers[0], RpcError) else read(state, answers)
         if receipt is None:
             return None
-        found, asked = await self._nodes.ask_this(
-            state, block_question(receipt.number), NodeQuestion("eth_getTransactionByHash", (to_hex(transaction),))
-        )
-        seen = None if result(found) is None else read_answer(read_seen, found)
-        if seen is None or seen.header.hash != receipt.block:
+        header = await self._header(receipt.number)
+        if header is None or header.hash != receipt.block:
             return None  # its block has left the best branch
+        question = NodeQuestion("eth_getTransactionByHash", (to_hex(transaction),))
+        _, (asked,) = await self._nodes.ask_one(question)
         known = asked is not None and not isinstance(asked, RpcError)
         sent = read_answer(receipts.read_sent, asked) if known else None
         if receipt.success:
             if sent is not None and not receipts.is_whole(receipt, sent, self._at):
                 raise ChainUnavailable("a chain node leaves out what became of some calls of a batch")
-            return receipts.succeeded(receipt, seen.header)
+            return receipts.succeeded(receipt, header)
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
             (said,) = await self._nodes.ask_this(
                 state, NodeQuestion("eth_call", (sent.replay(), quantity(receipt.number)))
             )
-        return receipts.failed(receipt, seen.header, sent, said)
+        return receipts.failed(receipt, header, sent, said)
+
+    async def _header(self, number: int) -> Header | None:
+        """Return the header of that number as one node tells it, None if it knows no such block."""
+
+        def read(state: NodeState, answers: list[Any]) -> Header | None:
+            return None if result(answers[0]) is None else read_answer(read_seen, answers[0]).header
+
+        return (await self._nodes.read(read, block_question(number), at_least=number))[1]
 
     async def market(self) -> FeeMarket:
         """Return what a unit of gas costs, as of some seconds ago at most."""

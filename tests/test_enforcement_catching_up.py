@@ -1,0 +1,119 @@
+"""Who was away looks at all that happened before it does what seems due: perhaps it was done; but not for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from simulation.mallory import Mallory
+from simulation.tower_world import CAROL, TowerWorld, settle_down
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.testing.scheduling import simulate
+from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
+from tallystick.settlement.chain import Block, ChallengeCall
+from tallystick.settlement.following.follower import CATCH_UP_SECONDS
+from tallystick.settlement.sending.obligations import Duty
+
+CONFIG = Config(challenge_period=600, duties=CLAIM_ALL)
+DEPOSIT = 10**7
+
+
+async def cheated(world: World) -> tuple[ChannelId, Mallory, tuple[int, int]]:
+    """Mallory, whose node is down, can close with her first proof; return the newest two numbers, too."""
+    await world.start("alice")
+    mallory = await world.start("mallory")
+    channel = await mallory.open_channel(world.address("alice"), DEPOSIT)
+    await channel.pay(1, b"")
+    await world.blocks(2)
+    villain = Mallory(world)
+    old = villain.newest(channel.id, 0), villain.newest(channel.id, 1)
+    await channel.pay(9_000_000, b"")
+    await world.blocks(2)
+    await world.crash("mallory")
+    return channel.id, villain, old
+
+
+def challenges(node: Node) -> int:
+    return sum(obligation.duty is Duty.CHALLENGE for obligation in node.onchain.sender.obligations())
+
+
+def test_a_node_that_was_down_does_not_challenge_what_was_challenged_long_ago() -> None:
+    async def main() -> None:
+        async with open_world(1, config=CONFIG, interval=12.0) as world:
+            channel, villain, old = await cheated(world)
+            await world.crash("alice")
+            await villain.close(channel, *old)
+            await world.blocks(1)
+            for side in (0, 1):
+                if villain.newest(channel, side) > old[side]:
+                    await villain.challenge(channel, side, villain.newest(channel, side))
+            await world.blocks(5)
+            alice = await world.start("alice")
+            await world.blocks(5)
+            assert challenges(alice) == 0
+            assert alice.onchain.sender.statistics().superseded == 0, "nor was it taken on for a while"
+
+    simulate(main, 1)
+
+
+def test_a_node_that_cannot_follow_acts_on_what_it_knows() -> None:
+    async def main() -> None:
+        async with open_world(1, config=CONFIG, interval=12.0) as world:
+            channel, villain, old = await cheated(world)
+            chain: Any = world.seats["alice"].chain
+            blocks, last = chain.blocks, world.chain.newest.header.number
+
+            async def stuck(first: int, limit: int) -> tuple[Block, ...]:
+                return tuple(block for block in await blocks(first, limit) if block.header.number <= last)
+
+            chain.blocks = stuck
+            await villain.close(channel, *old)
+            await world.blocks(2)
+            last += 1  # the block of the close, and none of those after it
+            alice = world.node("alice")
+            await alice.onchain.follower.wait_reached(last)
+            assert challenges(alice) == 0
+            began = trio.current_time()
+            while not challenges(alice):
+                await world.blocks(1)
+                last += 1  # it stays a block behind for ever
+                assert trio.current_time() < began + CATCH_UP_SECONDS + 24, "it acts though newer blocks are there"
+
+    simulate(main, 1)
+
+
+@pytest.fixture
+def world(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> Iterator[TowerWorld]:
+    made = TowerWorld(tmp_path)
+    yield made
+    made.store.close()
+
+
+async def test_a_tower_that_was_down_does_not_challenge_what_was_challenged_long_ago(world: TowerWorld) -> None:
+    await world.appointed()
+    await world.cheat()
+    world.chain.mine(2)
+    for sender, seq, amount in ((world.mallory, 7, 600), (world.alice, 3, 40)):
+        receipt = await world.chain.call(CAROL, ChallengeCall(world.proof(sender, seq, amount)))
+        assert receipt.success
+    world.chain.mine(5)
+    async with world.house.open() as (tower, _):
+        await settle_down(tower.follower.wait_reached, world.chain.newest.header.number)
+        await world.mine(3)
+        assert tower.watch.challenged == 0
+
+
+async def test_a_tower_that_was_down_challenges_what_nobody_did(world: TowerWorld) -> None:
+    await world.appointed()
+    await world.cheat()
+    world.chain.mine(5)
+    async with world.house.open() as (tower, _):
+        await settle_down(tower.follower.wait_reached, world.chain.newest.header.number)
+        assert tower.watch.challenged == 2
+        await world.mine(3)
+    await world.assert_caught()
