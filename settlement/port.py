@@ -62,6 +62,8 @@ class Charge(NamedTuple):
     """The most gas that it may use: its limit."""
     data: int = 0
     """The native coin that is taken besides, for its bytes: it may be somewhat less or more when it is mined."""
+    fails: bool = False
+    """Whether the chain's node says that the call would fail now."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
