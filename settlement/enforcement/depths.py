@@ -97,6 +97,10 @@ class Depths:
         """The newest block that the chain was heard to call final, -1 before that; None: it never says."""
         self._waiting: dict[ChannelId, Waiting] = {}
 
+    def on_final(self, number: int | None) -> None:
+        """Take in which block the chain calls final; None: it never says."""
+        self.final = number
+
     @property
     def has_ladder(self) -> bool:
         """Whether it matters how much is at risk."""
