@@ -9,7 +9,7 @@ RUNS ?= 200
 DEPTH ?= 10
 SPOKES ?= 2887
 
-.PHONY: setup demo demo-evm test fuzz check bench endurance picture hub soak coverage lock clean
+.PHONY: setup demo demo-evm test fuzz check contract bench endurance picture hub soak coverage lock clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 # On Linux all packages come as wheels. Elsewhere some are built from source, which takes a C compiler, with the build
@@ -53,6 +53,11 @@ check: $(VENV)/ready-dev     ## lint, format, types, import directions, the stru
 	$(BIN)/lint-imports
 	$(BIN)/python tools/locks.py
 	$(BIN)/python tools/structure.py
+
+# Left out: frames that are large (two calls take many locks, or calls), what is not used on purpose, names that begin with _.
+contract: $(VENV)/ready-dev  ## the contract: is what is shipped what its source makes, and what does a linter say of that
+	$(BIN)/python tools/contracts.py --check
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/natrix lint contracts/Adjudicator.vy --disable NTX1 NTX8 NTX11
 
 coverage: $(VENV)/ready-dev  ## branch coverage of channels/, router/ and settlement/
 	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from simulation.local_evm import on_a_node, open_local_evm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.settlement.testing import anvil
+from tallystick.settlement.testing import anvil, geth
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo"
 
@@ -53,6 +53,7 @@ def test_the_first_node_that_is_here_or_can_be_fetched_is_taken(
     console, said = Console(file=io.StringIO(), soft_wrap=True), list[tuple[str, ...]]()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(anvil.VARIABLE, str(tmp_path / "anvil"))
+    monkeypatch.setenv(geth.VARIABLE, str(tmp_path / "geth"))
 
     def run(command: tuple[str, ...], **how: object) -> None:
         said.append(command)
@@ -61,12 +62,14 @@ def test_the_first_node_that_is_here_or_can_be_fetched_is_taken(
 
     monkeypatch.setattr(real_node.subprocess, "run", run)
     npm = str(tmp_path / "npm")
-    assert real_node.first_node(console, None) == "pyevm" and not said, "npm is not there, and py-evm is"
+    assert real_node.first_node(console, None) == "pyevm" and not said, "npm and geth are not there, and py-evm is"
     absent = real_node.KINDS["pyevm"]._replace(is_here=lambda: False)
     monkeypatch.setitem(real_node.KINDS, "pyevm", absent)
     with pytest.raises(Exception, match="none could be fetched"):
         real_node.first_node(console, None)
     assert said.pop()[1:4] == ("-m", "pip", "install") and not said
+    (tmp_path / "geth").touch(0o700)
+    assert real_node.first_node(console, None) == "geth" and not said
     (tmp_path / "npm").touch(0o700)
     assert real_node.first_node(console, None) == "anvil" and [command[0] for command in said] == [npm]
     assert real_node.first_node(console, None) == "anvil" and len(said) == 1, "it is here already"
@@ -102,7 +105,7 @@ async def test_the_reader_counts_coins_tokens_and_fees_as_the_node_does() -> Non
 
 @on_a_node
 @pytest.mark.soak
-@pytest.mark.parametrize("node", ("anvil", "pyevm"))
+@pytest.mark.parametrize("node", ("anvil", "geth", "pyevm"))
 def test_the_story_ends_well(node: str) -> None:
     done = play("--node", node)
     assert done.returncode == 0, done.stdout + done.stderr

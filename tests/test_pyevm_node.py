@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
-import trio
 
 from simulation.disputes import ChannelFixture
+from simulation.evm_house import CAP, CAROL, COIN, TIP, EvmHouse, hexed
 from simulation.local_evm import bytecode
 from simulation.python_evm import START, URL, PythonEvm
 from tallystick.channels.protocol.conditions import digest_of
@@ -30,100 +28,47 @@ from tallystick.settlement.chain import (
     RedeemCall,
     RegisterSecretCall,
     SettleCall,
-    TransactionReceipt,
 )
 from tallystick.settlement.errors import Refusal, Revert, TransactionRefused
-from tallystick.settlement.ethereum.abi import Deployment, Envelope
-from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
+from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.evm.doctor import Grade, examine
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint
 from tallystick.settlement.ethereum.http import make_client
-from tallystick.settlement.ethereum.transactions import sign_creation, sign_envelope
+from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.testing.pyevm.node import start_pyevm
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
 
-COIN = 10**18
 FAR = 2**40
-CAROL = PrivateKey(keccak(b"carol"))
-CAP, TIP = 10**11, 10**9
-
-
-class House:
-    """A node with the contract and a token on it, and three accounts that hold of both."""
-
-    def __init__(self, evm: PythonEvm) -> None:
-        self.evm = evm
-        self.keys = (*ChannelFixture().keys, CAROL)
-        rich = evm.ask("eth_accounts")[0]
-        for key in self.keys:
-            evm.ask("eth_sendTransaction", {"from": rich, "to": hexed(key.address), "value": hex(100 * COIN)})
-        self.at = Deployment(31_337, self.create(bytecode() + (1_000).to_bytes(32, "big")))
-        self.token = self.create(TOKEN)
-        for key in self.keys[:2]:
-            self.send(CAROL, Envelope(self.token, 0, TRANSFER.encode_call(key.address, 10**9)))
-
-    def nonce(self, key: PrivateKey) -> int:
-        return int(self.evm.ask("eth_getTransactionCount", hexed(key.address), "pending"), 16)
-
-    def create(self, code: bytes) -> Address:
-        sent = self.evm.ask(
-            "eth_sendRawTransaction",
-            hexed(sign_creation(CAROL, 31_337, code, self.nonce(CAROL), CAP, TIP, 8_000_000)),
-        )
-        receipt = self.evm.ask("eth_getTransactionReceipt", sent)
-        assert receipt["status"] == "0x1"
-        return Address(bytes.fromhex(receipt["contractAddress"][2:]))
-
-    def send(self, key: PrivateKey, envelope: Envelope) -> dict[str, Any]:
-        raw = sign_envelope(key, 31_337, envelope, self.nonce(key), CAP, TIP, 300_000)
-        receipt: dict[str, Any] = self.evm.ask(
-            "eth_getTransactionReceipt", self.evm.ask("eth_sendRawTransaction", hexed(raw))
-        )
-        assert receipt["status"] == "0x1"
-        return receipt
-
-
-def hexed(value: bytes) -> str:
-    return f"0x{value.hex()}"
 
 
 @pytest.fixture(scope="module")
-def house() -> House:
-    return House(PythonEvm())
+def evm() -> PythonEvm:
+    return PythonEvm()
 
 
-@asynccontextmanager
-async def client(house: House) -> AsyncIterator[EvmChain]:
-    async with open_evm_chain((URL,), house.at, jitter=lambda: 0.5, transport=house.evm.transport) as chain:
-        yield chain
+@pytest.fixture(scope="module")
+def house(evm: PythonEvm) -> EvmHouse:
+    return EvmHouse(evm, URL, evm.transport)
 
 
-async def make(chain: EvmChain, key: PrivateKey, call: Call) -> TransactionReceipt:
-    """Sign and send a call, which is mined at once; return its receipt."""
-    nonce = await chain.nonce(key.address)
-    signed = await chain.sign(key, call, nonce, await chain.fee_price())
-    receipt = await chain.receipt(await chain.submit(signed.raw))
-    assert receipt is not None
-    await trio.sleep(1)  # of virtual time: what is known of the head is asked for again
-    return receipt
-
-
-async def test_what_our_client_asks_of_a_node_is_all_there(house: House) -> None:
-    async with make_client(URL, 10.0, house.evm.transport) as http:
-        newest = int(house.evm.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+async def test_what_our_client_asks_of_a_node_is_all_there(evm: PythonEvm, house: EvmHouse) -> None:
+    async with make_client(URL, 10.0, evm.transport) as http:
+        newest = int(evm.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
         found = await examine(Endpoint(http), lambda: newest, house.at.contract, bytecode())
-    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client", "proofs"]
+    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client"]
     assert "headers" in {each.what for each in found.findings}, "their fields make their hashes"
 
 
 @pytest.mark.parametrize("token", (False, True), ids=("coin", "token"))
-async def test_a_channel_lives_and_dies_on_it(house: House, token: bool, autojump_clock: object) -> None:
+async def test_a_channel_lives_and_dies_on_it(
+    evm: PythonEvm, house: EvmHouse, token: bool, autojump_clock: object
+) -> None:
     asset, amount = (house.token, 10**8) if token else (NATIVE, COIN)
     fixture = ChannelFixture(chain_id=31_337, contract=house.at.contract, asset=asset)
     first, second = fixture.keys
     secret = keccak(b"a secret of" + asset)
     lock = Lock(10, 1_000, FAR, 0, digest_of(secret))
-    async with client(house) as chain:
+    async with house.client() as chain:
         start = (await chain.head()).number + 1
         calls: list[tuple[PrivateKey, Call]] = [
             (first, OpenCall(fixture.terms, amount)),
@@ -136,15 +81,18 @@ async def test_a_channel_lives_and_dies_on_it(house: House, token: bool, autojum
         ]
         for key, call in calls:
             if asset != NATIVE and isinstance(call, OpenCall | DepositCall):
-                assert (await make(chain, key, ApproveCall(asset, amount))).success
+                assert (await house.make(chain, key, ApproveCall(asset, amount))).success
             if isinstance(call, SettleCall):
-                early = await make(chain, key, call)
+                early = await house.make(chain, key, call)
                 assert early.revert is Revert.WINDOW_OPEN, "why it failed is told"
-                house.evm.ask("evm_increaseTime", hex(fixture.terms.challenge_period))
-            receipt = await make(chain, key, call)
+                evm.ask("evm_increaseTime", hex(fixture.terms.challenge_period))
+            receipt = await house.make(chain, key, call)
             assert receipt.success, receipt.why
         view = await chain.channel(fixture.id)
         assert view is not None and view.status == GONE and view.convicted
+        assert await chain.evidence(await chain.head(), (fixture.terms,)) == (view,), "proven by the block's hash"
+        unknown = msgspec.structs.replace(fixture.terms, number=9)
+        assert await chain.evidence(await chain.head(), (unknown,)) == (None,)
         assert await chain.balance(house.at.contract, asset) == 0
         blocks = await chain.blocks(start, 100)
         kinds = [type(event) for block in blocks for event in block.events]
@@ -154,7 +102,7 @@ async def test_a_channel_lives_and_dies_on_it(house: House, token: bool, autojum
         assert [each for each in blocks if each.events][: len(history.blocks)] == list(history.blocks)
 
 
-def test_blocks_are_a_second_apart_and_headers_and_receipts_agree_with_web3(house: House) -> None:
+def test_blocks_are_a_second_apart_and_headers_and_receipts_agree_with_web3(evm: PythonEvm, house: EvmHouse) -> None:
     web3 = pytest.importorskip("web3")
 
     def checksummed(account: Address) -> Any:
@@ -162,26 +110,25 @@ def test_blocks_are_a_second_apart_and_headers_and_receipts_agree_with_web3(hous
 
     class Provider(web3.providers.BaseProvider):  # type: ignore[misc,name-defined]
         def make_request(self, method: str, params: Any) -> Any:
-            return house.evm.say(method, *params)
+            return evm.say(method, *params)
 
     reader = web3.Web3(Provider())
-    receipt = house.send(CAROL, Envelope(house.token, 0, TRANSFER.encode_call(house.keys[0].address, 7)))
+    token = house.create(TOKEN)
+    receipt = house.send(CAROL, Envelope(token, 0, TRANSFER.encode_call(house.keys[0].address, 7)))
     block = reader.eth.get_block(int(receipt["blockNumber"], 16), True)
     before = reader.eth.get_block(block.number - 1)
     assert block.parentHash == before.hash and block.timestamp == before.timestamp + 1 > START
     (sent,) = block.transactions
     told = reader.eth.get_transaction_receipt(sent.hash)
     assert told.gasUsed == block.gasUsed and told.effectiveGasPrice == block.baseFeePerGas + TIP
-    (log,) = reader.eth.get_logs({"address": checksummed(house.token), "fromBlock": block.number, "toBlock": "latest"})
+    (log,) = reader.eth.get_logs({"address": checksummed(token), "fromBlock": block.number, "toBlock": "latest"})
     assert log == told.logs[0] and log.transactionHash == sent.hash
     assert (
         reader.eth.get_balance(checksummed(CAROL.address), block.number - 1)
         - reader.eth.get_balance(checksummed(CAROL.address), block.number)
         == told.gasUsed * told.effectiveGasPrice
     )
-    assert (
-        reader.eth.get_logs({"address": checksummed(house.token), "topics": ["0x" + "11" * 32], "fromBlock": 0}) == []
-    )
+    assert reader.eth.get_logs({"address": checksummed(token), "topics": ["0x" + "11" * 32], "fromBlock": 0}) == []
 
 
 def test_the_pool_takes_what_geth_takes_and_refuses_in_its_words() -> None:
@@ -226,8 +173,8 @@ def test_the_pool_takes_what_geth_takes_and_refuses_in_its_words() -> None:
     assert history["reward"] == [[hex(TIP * 11 // 10)], [hex(TIP)]] and len(history["baseFeePerGas"]) == 3
 
 
-def test_what_makes_no_sense_is_refused_and_harms_nothing(house: House) -> None:
-    evm, unknown = house.evm, "0x" + "12" * 32
+def test_what_makes_no_sense_is_refused_and_harms_nothing(evm: PythonEvm, house: EvmHouse) -> None:
+    unknown = "0x" + "12" * 32
     head = evm.ask("eth_blockNumber")
     account = hexed(CAROL.address)
     for method, params, words in (
@@ -256,8 +203,8 @@ def test_what_makes_no_sense_is_refused_and_harms_nothing(house: House) -> None:
     assert evm.say("eth_estimateGas", {**asked, "from": "0x" + "77" * 20})["error"]["code"] == 3
 
 
-async def test_our_client_reads_its_refusals(house: House, autojump_clock: object) -> None:
-    async with client(house) as chain:
+async def test_our_client_reads_its_refusals(evm: PythonEvm, house: EvmHouse, autojump_clock: object) -> None:
+    async with house.client() as chain:
         for envelope, nonce, code in (
             (Envelope(CAROL.address, 10**21, b""), house.nonce(CAROL), Refusal.INSUFFICIENT_FUNDS),
             (Envelope(CAROL.address, 1, b""), 0, Refusal.NONCE_TOO_LOW),

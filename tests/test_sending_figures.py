@@ -23,13 +23,13 @@ from tallystick.settlement.ethereum.evm.gas import GAS_MAX
 from tallystick.settlement.ethereum.evm.profiles import PROFILES, ChainProfile
 from tallystick.settlement.ethereum.transactions import FIGURES
 from tallystick.settlement.port import PACE, ChainFigures, Charge
+from tallystick.settlement.sending.judging import may_try_again
 from tallystick.settlement.sending.obligations import (
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
     SendingRound,
-    may_try_again,
 )
 from tallystick.settlement.sending.policy import LOOKS_KEPT, SendingPolicy, policy_for
 from tallystick.settlement.sending.rounds import decide

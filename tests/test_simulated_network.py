@@ -17,9 +17,8 @@ from tallystick.settlement.simulated.branch import MINTS_MAX
 PLAN = NetworkPlan(nodes=10, payments=100, faults=0.05)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything(seed: int) -> None:
-    report = run_network(PLAN, seed)
+def test_every_payment_ends_paid_or_unpaid_and_nobody_loses_anything() -> None:
+    report = run_network(PLAN, 1)
     assert report.paid > 50 and report.forwarded > 30 and report.crashes and report.cuts
 
 

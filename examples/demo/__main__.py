@@ -18,7 +18,6 @@ import random
 import shutil
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,16 @@ class Figures(msgspec.Struct):
     transactions: int
 
 
-async def run_demo(console: Console, folder: Path, node: RealNode | None) -> None:
-    """Play all acts in `folder`, on a real `node` if there is one; raise TallystickError if anything is off, or takes
-    too long."""
+async def run_demo(console: Console, folder: Path, options: argparse.Namespace) -> None:
+    """Play all acts in `folder`; raise TallystickError if anything is off, or takes too long."""
+    if not options.evm:
+        await _run(console, folder, None)
+        return
+    async with start_node(console, options.rpc, options.node) as node:
+        await _run(console, folder, node)
+
+
+async def _run(console: Console, folder: Path, node: RealNode | None) -> None:
     stage = Stage(folder, console)
     longest = Ground.longest if node is None else node.longest
     rng = random.Random(int.from_bytes(system_entropy(8), "big"))
@@ -321,11 +327,8 @@ def main() -> int:
     console = Console(soft_wrap=True)
     wrong = False
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="tally-demo-") as folder,
-            start_node(console, options.rpc, options.node) if options.evm else nullcontext() as node,
-        ):
-            trio.run(run_demo, console, Path(folder), node)
+        with tempfile.TemporaryDirectory(prefix="tally-demo-") as folder:
+            trio.run(run_demo, console, Path(folder), options)
     except* TallystickError as group:
         wrong = True
         for error in leaves(group):

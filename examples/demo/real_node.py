@@ -1,6 +1,7 @@
 """A real Ethereum node for `make demo-evm`: the one that is named, else the first of these that can be had.
 
 - anvil, of Foundry: here already, or fetched by npm.
+- geth: here already.
 - py-evm, in pure Python: here already, or fetched by pip.
 
 Their clocks are set: four blocks in a second, each a second of chain time, so that one need not wait for windows as
@@ -14,7 +15,7 @@ import importlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from rich.console import Console
 from stage import Wrong
 
 from tallystick.settlement.testing.anvil import VERSION, find_anvil, start_anvil
+from tallystick.settlement.testing.geth import find_geth, start_geth
+from tallystick.settlement.testing.geth_miner import GethMiner
 from tallystick.settlement.testing.pyevm.node import has_pyevm, start_pyevm
 
 BLOCK_SECONDS = 0.25
@@ -47,16 +50,16 @@ class Kind(NamedTuple):
     is_here: Callable[[], bool]
     fetch: Callable[[Console], None]
     """Tries to make it so."""
-    start: Callable[[], contextlib.AbstractContextManager[RealNode]]
+    start: Callable[[], contextlib.AbstractAsyncContextManager[RealNode]]
 
 
-@contextlib.contextmanager
-def start_node(console: Console, url: str | None, kind: str | None) -> Iterator[RealNode]:
+@contextlib.asynccontextmanager
+async def start_node(console: Console, url: str | None, kind: str | None) -> AsyncIterator[RealNode]:
     """Give the node at `url`, or start one, of a `kind` of KINDS if that is said; raise Wrong if none can be had."""
     if url is not None:
         yield RealNode("a node", url, 600.0)
         return
-    with KINDS[first_node(console, kind)].start() as node:
+    async with KINDS[first_node(console, kind)].start() as node:
         yield node
 
 
@@ -74,15 +77,21 @@ def first_node(console: Console, kind: str | None) -> str:
     )
 
 
-@contextlib.contextmanager
-def _anvil() -> Iterator[RealNode]:
+@contextlib.asynccontextmanager
+async def _anvil() -> AsyncIterator[RealNode]:
     with start_anvil("--hardfork", "osaka", "--block-time", str(BLOCK_SECONDS)) as anvil:
         anvil.ask("anvil_setBlockTimestampInterval", 1)
         yield RealNode(f"anvil ({anvil.ask('web3_clientVersion')})", anvil.url, 240.0)
 
 
-@contextlib.contextmanager
-def _pyevm() -> Iterator[RealNode]:
+@contextlib.asynccontextmanager
+async def _geth() -> AsyncIterator[RealNode]:
+    async with start_geth() as geth, GethMiner(geth).mining(BLOCK_SECONDS):
+        yield RealNode(f"geth ({await geth.ask('web3_clientVersion')})", geth.url, 240.0)
+
+
+@contextlib.asynccontextmanager
+async def _pyevm() -> AsyncIterator[RealNode]:
     with start_pyevm("--block-time", str(BLOCK_SECONDS), "--step", "1") as url:
         yield RealNode("py-evm, in pure Python,", url, 360.0)
 
@@ -112,6 +121,7 @@ def _fetch(console: Console, told: str, *command: str) -> None:
 
 KINDS = {
     "anvil": Kind(lambda: find_anvil() is not None, _fetch_anvil, _anvil),
+    "geth": Kind(lambda: find_geth() is not None, lambda console: None, _geth),
     "pyevm": Kind(has_pyevm, _fetch_pyevm, _pyevm),
 }
 """By name, in the order in which they are tried: the faster one first."""

@@ -1,12 +1,12 @@
 """An Ethereum node for measurements: accounts that it fills, transactions that are mined before they are told of.
 
-Development nodes alone: coins come from the node's own methods (`anvil_setBalance`, `hardhat_setBalance`), or from an
-account whose key the node holds (`geth --dev`).
+Development nodes alone: coins come from the node's own methods (`anvil_setBalance`, `hardhat_setBalance`), from an
+account whose key the node holds (`geth --dev`), or from one whose key everybody knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from tallystick.settlement.ethereum.evm.questions import result
 from tallystick.settlement.ethereum.http import make_client
 from tallystick.settlement.ethereum.rpc_shapes import quantity, read_address, read_bytes, read_quantity, to_hex
 from tallystick.settlement.ethereum.transactions import sign_creation, sign_envelope, transaction_hash
+from tallystick.settlement.testing.anvil import RICH_KEY
 
 GAS_MAX = 2**24
 """Of one transaction (EIP-7825)."""
@@ -30,6 +31,7 @@ COINS = 10**20
 """What each account is given."""
 
 TIP = 10**9
+TRANSFER_GAS = 21_000
 MINED_SECONDS = 120.0
 """How long a transaction may take until it is in a block."""
 
@@ -49,10 +51,17 @@ without its input, which fails only if it is there; MCOPY."""
 class EvmNode:
     """One node. Make it with `open_evm_node`."""
 
-    def __init__(self, endpoint: Endpoint, chain_id: int) -> None:
+    def __init__(self, endpoint: Endpoint, chain_id: int, skip: Callable[[int], None] | None = None) -> None:
+        """`skip` sets the node's clock forward, in seconds; without it, the node is asked to."""
         self._endpoint = endpoint
         self.chain_id = chain_id
+        self._skip = skip
         self._nonces: dict[Address, int] = {}
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._endpoint.url
 
     async def ask(self, method: str, *parameters: Any) -> Any:
         """Return the answer to one question; raise ChainError or ChainUnavailable."""
@@ -74,8 +83,10 @@ class EvmNode:
         return "older than cancun"
 
     async def fund(self, *accounts: Address) -> None:
-        """Give coins to each; raise MeasurementVoid if the node gives none."""
+        """Give coins to each that has none; raise MeasurementVoid if the node gives none."""
         for account in accounts:
+            if read_quantity(await self.ask("eth_getBalance", to_hex(account), "latest")):
+                continue
             for method in ("anvil_setBalance", "hardhat_setBalance"):
                 try:
                     await self.ask(method, to_hex(account), quantity(COINS))
@@ -87,15 +98,20 @@ class EvmNode:
 
     async def _give(self, account: Address) -> None:
         held = [read_address(each) for each in await self.ask("eth_accounts") or ()]
-        if not held:
+        if held:
+            gift = {"from": to_hex(held[0]), "to": to_hex(account), "value": quantity(COINS)}
+            await self.receipt(read_bytes(await self.ask("eth_sendTransaction", gift)))
+            return
+        rich = PrivateKey(RICH_KEY)
+        if read_quantity(await self.ask("eth_getBalance", to_hex(rich.address), "latest")) <= COINS:
             raise MeasurementVoid("this node gives no coins: it needs to be a development node (anvil, geth --dev)")
-        gift = {"from": to_hex(held[0]), "to": to_hex(account), "value": quantity(COINS)}
-        await self.receipt(read_bytes(await self.ask("eth_sendTransaction", gift)))
+        await self.send(rich, Envelope(account, COINS, b""), TRANSFER_GAS)
 
     async def create(self, key: PrivateKey, code: bytes) -> Address:
         """Put a contract onto the chain; `code` ends in its constructor's arguments."""
-        base = await self._base_fee()
-        raw = sign_creation(key, self.chain_id, code, await self._nonce(key.address), 4 * base + TIP, TIP, GAS_MAX // 2)
+        base, call = await self._base_fee(), {"from": to_hex(key.address), "data": to_hex(code)}
+        gas = read_quantity(await self.ask("eth_estimateGas", call)) * 5 // 4
+        raw = sign_creation(key, self.chain_id, code, await self._nonce(key.address), 4 * base + TIP, TIP, gas)
         return read_address((await self.receipt(await self._submit(key, raw))).get("contractAddress"))
 
     async def send(self, key: PrivateKey, envelope: Envelope, gas: int = 2_000_000) -> int:
@@ -103,7 +119,7 @@ class EvmNode:
         (used,) = await self.send_all(key, [envelope], gas)
         return used
 
-    async def send_all(self, key: PrivateKey, envelopes: Sequence[Envelope], gas: int = 400_000) -> list[int]:
+    async def send_all(self, key: PrivateKey, envelopes: Sequence[Envelope], gas: int = 1_000_000) -> list[int]:
         """Make calls one after the other, in as few blocks as the node likes; return the gas of each."""
         base = await self._base_fee()
         sent = []
@@ -128,10 +144,13 @@ class EvmNode:
     async def pass_time(self, key: PrivateKey, seconds: int) -> None:
         """Return once a block is so much later than the newest one now: at once where the node can set its clock."""
         start = await self._time()
-        try:
-            await self.ask("evm_increaseTime", quantity(seconds))
-        except RpcError:
-            await trio.sleep(seconds)
+        if self._skip is not None:
+            self._skip(seconds)
+        else:
+            try:
+                await self.ask("evm_increaseTime", quantity(seconds))
+            except RpcError:
+                await trio.sleep(seconds)
         while await self._time() < start + seconds:
             await self.send(key, Envelope(key.address, 0, b""))  # some nodes mine only when something is sent
 
@@ -153,9 +172,9 @@ class EvmNode:
 
 
 @asynccontextmanager
-async def open_evm_node(url: str) -> AsyncIterator[EvmNode]:
-    """Give the node at a URL; raise ChainUnavailable if there is none."""
+async def open_evm_node(url: str, skip: Callable[[int], None] | None = None) -> AsyncIterator[EvmNode]:
+    """Give the node at a URL; raise ChainUnavailable if there is none. `skip`: see `EvmNode`."""
     async with make_client(url, TIMEOUT) as client:
         endpoint = Endpoint(client)
         (chain_id,) = await endpoint.ask((NodeQuestion("eth_chainId"),))
-        yield EvmNode(endpoint, read_quantity(result(chain_id)))
+        yield EvmNode(endpoint, read_quantity(result(chain_id)), skip)

@@ -138,7 +138,8 @@ class Enforcer:
         return relied if self.witness.bears_out(channel.id, newest) else None
 
     def _recount(self) -> None:
-        """Let the channels react once more to the newest block: more of it counts now."""
+        """Let the channels react once more to the newest block: more of it is known, or counts."""
+        self._confirmed.clear()
         self._engine.writer.add(self.react())
 
     def _phase(self, channel: ChannelId) -> Phase:

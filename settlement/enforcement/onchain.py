@@ -18,10 +18,17 @@ from tallystick.settlement.enforcement.account import Account
 from tallystick.settlement.enforcement.duties import claim_fee, judge
 from tallystick.settlement.enforcement.enforcer import Enforcer
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode, SameChain
+from tallystick.settlement.enforcement.owed_claims import judge_claim
+from tallystick.settlement.errors import Revert
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.index import EventsSeen
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.policy import policy_for
 from tallystick.settlement.sending.sender import Sender
+
+
+def _judge(obligation: Obligation, revert: Revert | None) -> ObligationStatus | None:
+    return judge(obligation, revert) or judge_claim(obligation, revert)
 
 
 class OnChain:
@@ -43,7 +50,7 @@ class OnChain:
             alarm=node.alarm,
             jitter=node.rng.random,
             policy=policy_for(node.chain.figures, node.confirmations),
-            judge=judge,
+            judge=_judge,
         )
         self.enforcer = Enforcer(node, self.following, self.sender)
         self.account = Account(node, self.following.market, self.sender)

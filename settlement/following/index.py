@@ -147,6 +147,29 @@ class ChainIndex:
         """Return what happened to a channel, in order."""
         return self._histories.get(channel, ())
 
+    def mended(self, channel: ChannelId, blocks: Iterable[Block]) -> tuple[EventInBlock, ...]:
+        """Return what happened to a channel if these blocks are right where they say more of it than is known."""
+        known = self._histories.get(channel, [])
+        by_number = {number: [each for each in known if each.number == number] for number in {e.number for e in known}}
+        for block in blocks:
+            number, time = block.header.number, block.header.time
+            told = [
+                EventInBlock(number, time, event)
+                for event in block.events
+                if not isinstance(event, RegistryEvent | AccountEvent) and event.channel == channel
+            ]
+            if set(map(repr, by_number.get(number, ()))) < set(map(repr, told)):
+                by_number[number] = told
+        return tuple(each for number in sorted(by_number) for each in by_number[number])
+
+    def mend(self, channel: ChannelId, history: Sequence[EventInBlock]) -> list[EventsSeen]:
+        """Take that in as what happened to a channel (see `mended`); return what to store."""
+        before = self._histories.get(channel, [])
+        self._histories[channel] = list(history)
+        numbers = sorted({each.number for each in history if each not in before})
+        everything = [each for one in self._histories.values() for each in one]
+        return [EventsSeen(number, tuple(each for each in everything if each.number == number)) for number in numbers]
+
     def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
         """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""
         return [

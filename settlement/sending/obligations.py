@@ -98,6 +98,7 @@ class Duty(enum.StrEnum):
     REGISTER_SECRET = "register-secret"
     REGISTER_LINK = "register-link"
     REGISTER_PROOF = "register-proof"
+    CLAIM_OWED = "claim-owed"
     USE_NONCE = "filler"
     """A transfer of nothing, which only uses a nonce up."""
     BATCH = "batch"
@@ -127,7 +128,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     raw: bytes = b""
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
     tip: int = 0
-    """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0."""
+    """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0: that knew the
+    simulated chain alone, which has no use for the tip of a transaction that is replaced."""
     gas: int = 0
     """The limit that it is signed with; 0 if it was by 0.1.0."""
     data: int = 0

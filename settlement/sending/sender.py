@@ -305,7 +305,7 @@ class Sender:
                 continue
             call = self._call(obligation)
             try:
-                found[identifier] = await self.chain.charge(self.account, call)
+                found[identifier] = (await self.chain.charge(self.account, call))._replace(fails=False)
             except (ChainUnavailable, ChainError, InvalidInput):  # signing it meets the same, and tells of it
                 found[identifier] = Charge(self._gas(call))
         return found

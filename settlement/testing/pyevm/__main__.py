@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import socket
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -27,7 +28,7 @@ from starlette.routing import Route
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
-from tallystick.settlement.testing.pyevm.chain import CallFailure, PoolRefusal, PythonChain
+from tallystick.settlement.testing.pyevm.chain import RECURSION_LIMIT, CallFailure, PoolRefusal, PythonChain
 from tallystick.settlement.testing.pyevm.methods import METHODS, DevelopmentNode
 
 CHAIN_ID = 31_337
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--block-time", type=float, default=0.0)
     parser.add_argument("--step", type=int, default=0)
     options = parser.parse_args()
+    sys.setrecursionlimit(RECURSION_LIMIT)
     now = time.time  # noqa: TID251  # this is a program
     node = DevelopmentNode(PythonChain(options.chain_id, math.floor(now())), f"py-evm/{version('py-evm')}")
     clock = Clock(node, options.block_time, options.step, now)

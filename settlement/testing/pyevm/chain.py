@@ -1,23 +1,37 @@
 """A chain of blocks in memory, on py-evm by Prague's rules: a pool of transactions, blocks when they are asked for.
 
 Nothing here knows of JSON or sockets. There is no consensus to wait for: the newest block is final.
+
+On import, py-evm and what it imports raise Python's recursion limit for the whole process, with which a hostile message
+of nested arrays would kill it. So the limit is put back; a process that is such a node takes RECURSION_LIMIT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import rlp
-from eth.chains.base import MiningChain
-from eth.db import get_db_backend
-from eth.exceptions import Revert, UnrecognizedTransactionType
-from eth.vm.forks.prague import PragueVM
-from eth.vm.spoof import SpoofTransaction
-from eth_keys.datatypes import PrivateKey
-from eth_typing import BlockNumber
-from eth_utils.exceptions import ValidationError
+from rlp.sedes import big_endian_int
+
+_limit = sys.getrecursionlimit()
+
+from eth import EVM_RECURSION_LIMIT  # noqa: E402 (between reading the limit and putting it back)
+from eth.chains.base import MiningChain  # noqa: E402
+from eth.db import get_db_backend  # noqa: E402
+from eth.exceptions import Revert, UnrecognizedTransactionType  # noqa: E402
+from eth.rlp.accounts import Account  # noqa: E402
+from eth.vm.forks.prague import PragueVM  # noqa: E402
+from eth.vm.spoof import SpoofTransaction  # noqa: E402
+from eth_keys.datatypes import PrivateKey  # noqa: E402
+from eth_typing import BlockNumber  # noqa: E402
+from eth_utils.crypto import keccak  # noqa: E402
+from eth_utils.exceptions import ValidationError  # noqa: E402
+from trie.hexary import HexaryTrie  # noqa: E402
+
+sys.setrecursionlimit(_limit)
 
 Block: TypeAlias = Any
 Header: TypeAlias = Any
@@ -25,6 +39,9 @@ Transaction: TypeAlias = Any
 State: TypeAlias = Any
 Computation: TypeAlias = Any
 """Py-evm's objects. Its own types are those of all forks at once, in which most fields may be missing."""
+
+RECURSION_LIMIT: int = EVM_RECURSION_LIMIT
+"""What py-evm needs for calls as deep as a contract's may be: 1,024."""
 
 RICH = PrivateKey(bytes(31) + b"\x01")
 """The key of the account that holds all coins at the beginning: known to everybody."""
@@ -37,6 +54,9 @@ NODE_GAS_MAX = 2**24
 
 ESTIMATE_TOLERANCE = 500
 """By how much more gas than a call needs it may be estimated."""
+
+STIPEND = 2_300
+"""Gas that a transfer of coins gives to who gets them."""
 
 RAISE = 10
 """Percent by which a replacement raises both fees at least."""
@@ -82,6 +102,14 @@ class CallQuestion(msgspec.Struct, frozen=True):
     data: bytes = b""
     value: int = 0
     gas: int = NODE_GAS_MAX
+
+
+class AccountProof(NamedTuple):
+    """An account, the nodes of the trie that prove it, and of each slot its value and the nodes that prove that."""
+
+    fields: Account
+    nodes: list[bytes]
+    slots: list[tuple[int, list[bytes]]]
 
 
 class PythonChain:
@@ -235,6 +263,15 @@ class PythonChain:
         header = self.head if number is None else self._blocks[number][0].header
         return self._chain.get_vm(header.copy(base_fee_per_gas=0)).state
 
+    def proof(self, account: bytes, slots: Sequence[int], number: int) -> AccountProof:
+        """Return what proves an account and these slots of its storage after a block (EIP-1186)."""
+        tries, root = self._chain.chaindb.db, self._blocks[number][0].header.state_root
+        found, nodes = _proven(tries, root, account)
+        fields = rlp.decode(found, Account) if found else Account()
+        storage = [_proven(tries, fields.storage_root, slot.to_bytes(32, "big")) for slot in slots]
+        values = [(rlp.decode(value, big_endian_int) if value else 0, proof) for value, proof in storage]
+        return AccountProof(fields, nodes, values)
+
     def call(self, asked: CallQuestion, number: int | None = None) -> bytes:
         """Return what a call would answer after a block; raise CallFailure, or PoolRefusal where it cannot be made."""
         computation = self._computation(self.state(number), asked, asked.gas)
@@ -249,12 +286,13 @@ class PythonChain:
         if computation.is_error:
             raise _failure(computation)
         least = self._transaction(asked, most).intrinsic_gas - 1
+        middle = min((least + computation.get_gas_used()) * 64 // 63 + STIPEND, most)  # most calls need no more
         while most - least > ESTIMATE_TOLERANCE:
-            middle = (least + most) // 2
             if self._computation(state, asked, middle).is_error:
                 least = middle
             else:
                 most = middle
+            middle = (least + most) // 2
         return int(most)
 
     def _computation(self, state: State, asked: CallQuestion, gas: int) -> Computation:
@@ -287,6 +325,15 @@ class _Chain(MiningChain):
 def tip_of(transaction: Transaction, base_fee: int) -> int:
     """Return what a transaction pays per unit of gas above a base fee."""
     return int(min(transaction.max_priority_fee_per_gas, transaction.max_fee_per_gas - base_fee))
+
+
+def _proven(tries: Any, root: bytes, key: bytes) -> tuple[bytes, list[bytes]]:
+    """Return what a trie holds under a key, and the nodes on the way there."""
+    trie: Any = HexaryTrie(tries, root)
+    if root == trie.BLANK_NODE_HASH:
+        return b"", []
+    hashed = keccak(key)
+    return trie.get(hashed), [rlp.encode(node) for node in trie.get_proof(hashed)]
 
 
 def _failure(computation: Computation) -> CallFailure:

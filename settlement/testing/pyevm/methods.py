@@ -36,6 +36,9 @@ class DevelopmentNode:
         """Is told that a transaction waits."""
 
 
+SLOTS_MAX = 1_024
+"""Slots of storage of which proofs are told at once."""
+
 Method = Callable[[DevelopmentNode, list[Any]], Any]
 
 
@@ -101,6 +104,15 @@ def _storage(node: DevelopmentNode, params: list[Any]) -> Any:
     state = node.chain.state(_state_number(node.chain, _at(params, 2)))
     slot = read_quantity(_at(params, 1), "slot")
     return to_hex(state.get_storage(read_address(_at(params, 0)), slot).to_bytes(32, "big"))
+
+
+def _proof(node: DevelopmentNode, params: list[Any]) -> Any:
+    account, number = read_address(_at(params, 0)), _state_number(node.chain, _at(params, 2))
+    keys = _at(params, 1)
+    if not isinstance(keys, list) or len(keys) > SLOTS_MAX:
+        raise InvalidInput(f"slots are a list of at most {SLOTS_MAX}")
+    slots = [int.from_bytes(read_bytes(key, "slot", 32), "big") for key in keys]
+    return shapes.write_proof(account, keys, node.chain.proof(account, slots, number))
 
 
 def _asked(value: Any) -> CallQuestion:
@@ -246,6 +258,7 @@ METHODS: dict[str, Method] = {
     "eth_getBalance": _balance,
     "eth_getCode": _code,
     "eth_getStorageAt": _storage,
+    "eth_getProof": _proof,
     "eth_call": _call,
     "eth_estimateGas": _estimate,
     "eth_sendRawTransaction": _send_raw,

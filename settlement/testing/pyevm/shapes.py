@@ -8,7 +8,7 @@ import rlp
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
-from tallystick.settlement.testing.pyevm.chain import Block, Mined, Transaction, tip_of
+from tallystick.settlement.testing.pyevm.chain import AccountProof, Block, Mined, Transaction, tip_of
 
 BLOOM_BYTES = 256
 
@@ -112,6 +112,22 @@ def write_log(mined: Mined, at: int) -> dict[str, Any]:
         "transactionHash": to_hex(mined.transaction.hash),
         "removed": False,
         **_place(mined),
+    }
+
+
+def write_proof(account: bytes, keys: list[str], proof: AccountProof) -> dict[str, Any]:
+    """Write an account and slots of its storage, with what proves them (EIP-1186)."""
+    return {
+        "address": to_hex(account),
+        "balance": quantity(proof.fields.balance),
+        "nonce": quantity(proof.fields.nonce),
+        "codeHash": to_hex(proof.fields.code_hash),
+        "storageHash": to_hex(proof.fields.storage_root),
+        "accountProof": [to_hex(node) for node in proof.nodes],
+        "storageProof": [
+            {"key": key, "value": quantity(value), "proof": [to_hex(node) for node in nodes]}
+            for key, (value, nodes) in zip(keys, proof.slots, strict=True)
+        ],
     }
 
 
