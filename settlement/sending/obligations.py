@@ -66,6 +66,8 @@ TRIES_MAX = 256
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
+FEE_CAPPED_HELP = "the chain node takes no fee as high; raise its cap (geth: --rpc.txfeecap), or add another node"
+
 BUMP = 4
 """A replacement offers at least a BUMP-th more (chain nodes ask for a tenth to an eighth)."""
 
@@ -338,6 +340,8 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                 return after
             case Refusal.INSUFFICIENT_FUNDS:
                 return change(self, trouble=text, stalled=True)
+            case Refusal.FEE_CAPPED:
+                return change(self, trouble=f"{code}: {FEE_CAPPED_HELP} ({text})", stalled=True)
             case _:
                 return change(self, trouble=text)
 
