@@ -139,7 +139,7 @@ class Tower:
             judge=judge_claim,
         )
         budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
-        self.watch = Watch(self.sender, budget)
+        self.watch = Watch(self.sender, budget, self._is_catching_up)
         self.service = AppointmentService(
             key=key,
             store=store,
@@ -161,7 +161,9 @@ class Tower:
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
-        self.watch.is_catching_up = self.follower.is_catching_up
+
+    def _is_catching_up(self, number: int) -> bool:
+        return self.follower.is_catching_up(number)
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:

@@ -136,10 +136,10 @@ class Enforcer:
 
     def _relied(self, channel: Channel) -> ContractChannel | None:
         """Return a channel's state by what is deep enough, and borne out if that makes more count."""
-        relied = self._depths.look(channel)
+        relied, waiting = self._depths.look(channel)
         if relied is None or relied.terms != channel.terms or not raises(channel, relied):
             return relied
-        newest = self._depths.newest(channel.id, self._depths.relied(channel)[1])
+        newest = self._depths.newest(channel.id, waiting)
         return relied if self.witness.bears_out(channel.id, newest) else None
 
     def _recount(self) -> None:

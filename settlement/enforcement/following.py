@@ -235,7 +235,7 @@ class ChainFollowing:
             await self.wait_block()
             if self.depths.asks_for_finality:
                 with contextlib.suppress(ChainUnavailable, ChainError):
-                    self.depths.final = await self._node.chain.final_number()
+                    self.depths.on_final(await self._node.chain.final_number())
 
     async def _ask_market(self) -> bool:
         """Ask once; return whether there was an answer."""
