@@ -75,6 +75,8 @@ async def test_nodes_as_processes_are_killed_while_the_chain_is_unwell(tmp_path:
                         await alices.json()
                         closed = await tally("channel", "close", opened["id"][:8], *alice)
                         assert closed["phase"] == "gone"
+            for wire in wires:
+                await wire.aclose()
             nursery.cancel_scope.cancel()
         held = {name: int(evm.anvil.ask("eth_getBalance", f"0x{at.hex()}", "latest"), 16) for name, at in names.items()}
         assert held["bob"] == 10**20 + 10**17, "Bob was paid on the chain, and paid no fee"
