@@ -55,6 +55,9 @@ class Refusal(enum.StrEnum):
     NONCE_TOO_HIGH = "nonce-too-high"
     UNDERPRICED = "underpriced"
     INSUFFICIENT_FUNDS = "insufficient-funds"
+    FEE_CAPPED = "fee-capped"
+    """The fee is above what the node's owner lets it take: the transaction is well formed, and another node may take
+    it."""
     MEMPOOL_FULL = "mempool-full"
     ALREADY_KNOWN = "already-known"
     MALFORMED = "malformed"

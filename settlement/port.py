@@ -62,6 +62,8 @@ class Charge(NamedTuple):
     """The most gas that it may use: its limit."""
     data: int = 0
     """The native coin that is taken besides, for its bytes: it may be somewhat less or more when it is mined."""
+    fails: bool = False
+    """Whether the chain's node says that the call would fail now."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +222,10 @@ class Chain(Protocol):
         Of locks it says nothing. Raise Contradicted if what was told of the block, or of them, is denied.
         """
         return None
+
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """The blocks of a short range that hold events of a channel, as any of the chain's nodes tells them."""
+        return ()
 
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tallystick.channels.node.alarms import Alarm, AlarmKind
@@ -16,7 +17,8 @@ from tallystick.sdk.control.network_views import (
     PolicyInfo,
     RouteInfo,
 )
-from tallystick.sdk.control.views import ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
+from tallystick.sdk.control.views import Awaited, ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
+from tallystick.sdk.control.waiting import _lacking
 
 KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
 LARGE = 340_282_366_920_938_463_463_374_607_431_768_211_455
@@ -127,3 +129,26 @@ def test_a_policy_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for said in ("2 for each payment", "500 per million", "as much as there is", "for own payments only"):
         assert said in out
+
+
+@pytest.mark.parametrize(
+    ("awaited", "uncounted", "said"),
+    [
+        (Awaited(3, 12, 500), 0, "3 of 12 confirmations, as 500 could be lost to a reorganisation"),
+        (Awaited(40, None, 500), 0, "40 confirmations, until the chain calls it final"),
+        (None, 7, "its peer does not count 7 of ours yet"),
+        (None, 0, ""),
+    ],
+)
+def test_a_channel_says_which_confirmations_it_waits_for(
+    capsys: pytest.CaptureFixture[str], awaited: Awaited | None, uncounted: int, said: str
+) -> None:
+    channel = msgspec.structs.replace(CHANNEL, phase="opening", awaited=awaited, uncounted=uncounted)
+    assert said in tables.depth_line(channel) and bool(tables.depth_line(channel)) == bool(said)
+    tables.show_channel(channel)
+    assert ("It waits:" in capsys.readouterr().out) == bool(said)
+    tables.show_channels([channel])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ("confirmations" in shown) == (awaited is not None)
+    lacking = _lacking(channel, 0, 0)
+    assert lacking.startswith("is opening") and ("confirmations of" in lacking) == (awaited is not None)

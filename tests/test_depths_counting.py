@@ -168,11 +168,13 @@ def test_people_see_how_deep_it_is_and_must_be() -> None:
     index.add(Block(Header(8, bytes(32), bytes(32), 2), ()))
     depths = Depths(index, LADDER, DepthPolicy(), 3)
     assert depths.awaited(channel) == DepthAwaited(2, 32, 5_000) and not depths.asks_for_finality
-    assert depths.look(channel) is None and depths.asks_for_finality
+    assert depths.look(channel)[0] is None and depths.asks_for_finality
     depths.final = 7
-    assert depths.look(channel) is None and depths.asks_for_finality, "it is final, and not as deep as anything must be"
+    assert depths.look(channel)[0] is None and depths.asks_for_finality, (
+        "it is final, and not as deep as anything must be"
+    )
     index.add(Block(Header(9, bytes(32), bytes(32), 3), ()))
-    assert depths.look(channel) is not None and not depths.asks_for_finality
+    assert depths.look(channel)[0] is not None and not depths.asks_for_finality
     index.remove(9, 2)
     assert Depths(index, (), DepthPolicy(), 3).awaited(channel) == DepthAwaited(2, 3, 5_000)
     assert Depths(index, LADDER[:1], DepthPolicy(), 3).awaited(channel) == DepthAwaited(2, None, 5_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
+import pytest
 import trio
 
 from simulation.disputes import ChannelFixture
@@ -17,7 +18,17 @@ from tallystick.sdk.daemon.providers import lone_word
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
-from tallystick.settlement.chain import GONE, OPEN, SETTLED, ContractChannel, Header
+from tallystick.settlement.chain import (
+    GONE,
+    OPEN,
+    SETTLED,
+    Block,
+    Closed,
+    ContractChannel,
+    Deposited,
+    Event,
+    Header,
+)
 from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep
 from tallystick.settlement.enforcement.witness import AT_ONCE, LOOK_SECONDS, PATIENCE, contradiction
 from tallystick.settlement.errors import ChainUnavailable, Contradicted
@@ -37,6 +48,9 @@ class Evident(CheckedChain):
         self.world = world
         self.down = self.denies = self.proofless = False
         self.twist: Callable[[ContractChannel], ContractChannel | None] = lambda view: view
+        self.hides: type[Event] | None = None
+        """Events that are left out of blocks."""
+        self.invents = False
         self.asked: list[tuple[int, int]] = []
         """At which head, for which block."""
         self.many = 0
@@ -44,6 +58,15 @@ class Evident(CheckedChain):
     @property
     def figures(self) -> ChainFigures:
         return msgspec.structs.replace(super().figures, has_evidence=True, depths=((1, 1),))
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        blocks, hidden = await super().blocks(first, limit), self.hides or ()
+        return tuple(Block(each.header, tuple(e for e in each.events if not isinstance(e, hidden))) for each in blocks)
+
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        blocks = [block for block in await super().blocks(first, last - first + 1) if block.events]
+        invented = (Deposited(channel, 0, 10**9),) if self.invents else ()
+        return tuple(Block(block.header, (*block.events, *invented)) for block in blocks)
 
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
         await trio.lowlevel.checkpoint()
@@ -176,6 +199,33 @@ def test_all_channels_are_looked_at_now_and_then() -> None:
         before = len(chain.asked)
         await trio.sleep(4 * LOOK_SECONDS)
         assert 3 <= len(chain.asked) - before <= 5
+
+    run(act)
+
+
+@pytest.mark.parametrize("invents", [False, True])
+def test_a_close_that_one_node_left_out_is_read_from_another(invents: bool) -> None:
+    """Alice closes, and Bob's first provider does not say so: he sees to it all the same."""
+
+    async def act(world: World, alice: Node, bob: Node, chain: Evident) -> None:
+        channel = await alice.open_channel(world.address("bob"), DEPOSIT)
+        theirs = bob.channel(channel.id)
+        await channel.pay(5)
+        chain.hides, chain.invents = Closed, invents
+        await channel.force_close()
+        await world.until(lambda: bool(kinds(bob)), LOOK_SECONDS + 60)
+        assert kinds(bob) == [AlarmKind.CHAIN_CONTRADICTED] and "status 1, not 0" in bob.alarms[0].text
+        if invents:
+            assert theirs.phase is Phase.OPEN and "another one told" not in bob.alarms[0].text
+            assert not any(isinstance(each.event, Closed) for each in bob.onchain.index.events(channel.id))
+            return
+        assert theirs.phase is Phase.CLOSED and "which another one told" in bob.alarms[0].text
+        again = await world.restart("bob")
+        assert any(isinstance(each.event, Closed) for each in again.onchain.index.events(channel.id))
+        chain.hides = None
+        async with world.brisk():
+            await world.until(lambda: again.channel(channel.id).phase is Phase.GONE, 5_000)
+        assert again.channel(channel.id).phase is Phase.GONE
 
     run(act)
 

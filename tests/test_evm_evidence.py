@@ -171,14 +171,20 @@ async def test_another_branch_than_the_second_providers_counts_for_nothing(evm: 
             await chain.evidence(head, [])
 
 
+def forgetful(method: str, params: list[Any], answer: Any) -> Any:
+    """Tell no logs by a block's hash."""
+    return [] if method == "eth_getLogs" and "blockHash" in params[0] else answer
+
+
+@pytest.mark.parametrize("second", [{}, {"two": forgetful}], ids=["alone", "mended"])
 async def test_a_close_that_is_left_out_is_noticed(
-    evm: LocalEvm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evm: LocalEvm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: dict[str, Lie]
 ) -> None:
-    """Bob asks one provider only, and it does not tell him that Alice has closed."""
+    """Bob's provider does not tell him that Alice has closed; a second one does."""
     monkeypatch.setattr(witness, "LOOK_SECONDS", 2.0)
     async with (
         living(evm, tmp_path / "alice", ALICE, one=truth) as alice,
-        living(evm, tmp_path / "bob", BOB, one=without(CLOSED)) as bob,
+        living(evm, tmp_path / "bob", BOB, one=without(CLOSED), **second) as bob,
     ):
         with trio.fail_after(90):
             channel = await alice.open_channel(str(bob.peer_address), deposit=COIN)
@@ -187,6 +193,7 @@ async def test_a_close_that_is_left_out_is_noticed(
             await bob.until(lambda: AlarmKind.CHAIN_CONTRADICTED in kinds(bob))
             (text,) = (alarm.text for alarm in bob.alarms if alarm.kind is AlarmKind.CHAIN_CONTRADICTED)
             assert channel.id.hex()[:8] in text and "status 1, not 0" in text
+            assert (bob.channel(channel.id).phase is Phase.CLOSED) == bool(second)
 
 
 def refusing(code: int) -> Lie:

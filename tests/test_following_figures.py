@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from simulation.following import one_by_one
 from simulation.tower_house import TowerHouse
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.sqlite.store import open_store
@@ -40,7 +41,7 @@ async def test_a_reorganisation_is_followed_as_deep_as_the_chain_may_have_one(
             await trio.lowlevel.checkpoint()
             store.commit([step_moment(chain.chain_id, step, kept)])
 
-        return Follower(chain, read_followed(store, chain.chain_id, 0, kept=kept), keep, jitter=lambda: 0.5)
+        return Follower(chain, read_followed(store, chain.chain_id, 0, kept=kept), one_by_one(keep), jitter=lambda: 0.5)
 
     async def follow(follower: Follower) -> None:
         with trio.move_on_after(60):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import msgspec
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import (
     ApproveCall,
     Call,
@@ -21,18 +26,22 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX
 from tallystick.settlement.ethereum.evm.profiles import PROFILES, ChainProfile
-from tallystick.settlement.ethereum.transactions import FIGURES
+from tallystick.settlement.ethereum.transactions import FIGURES, gas_of
 from tallystick.settlement.port import PACE, ChainFigures, Charge
+from tallystick.settlement.sending.judging import may_try_again
 from tallystick.settlement.sending.obligations import (
+    Attempt,
     Obligation,
     ObligationBook,
     ObligationStatus,
     Observation,
     SendingRound,
-    may_try_again,
 )
 from tallystick.settlement.sending.policy import LOOKS_KEPT, SendingPolicy, policy_for
 from tallystick.settlement.sending.rounds import decide
+from tallystick.settlement.sending.sender import Sender
+from tallystick.settlement.sending.sqlite import SCHEMA
+from tallystick.settlement.testing.local import LocalChain
 
 ACCOUNT = Address(b"\x01" * 20)
 CHANNEL = ChannelId(b"\x02" * 32)
@@ -144,6 +153,24 @@ def test_counts_of_blocks_that_stand_for_a_time_take_as_long_on_every_chain(prof
     failed = Obligation(id="o", call=CALLS[0], purpose="p", budget=1, status=ObligationStatus.QUARANTINED, ended=1_000)
     again = next(head for head in itertools.count(1_000) if may_try_again(failed, 5, head, head, policy.pace))
     assert 300 < (again - 1_000) * profile.block_seconds < 480, "the sixth try waits for some minutes"
+
+
+async def test_what_only_uses_a_nonce_up_is_given_what_the_chain_says_too(tmp_path: Path) -> None:
+    store = open_store(tmp_path, [SCHEMA], owner="a test", durable=False)
+    sender = Sender(
+        key=PrivateKey(b"\x07" * 32),
+        chain=LocalChain(),
+        store=store,
+        commit=trio.lowlevel.checkpoint,  # type: ignore[arg-type]  # nothing is committed
+        alarm=lambda alarm: None,
+        jitter=lambda: 0.5,
+    )
+    filler = Obligation(id="f", call=TransferCall(NATIVE, ACCOUNT, 0), purpose="p", budget=9, filler=True)
+    filler = msgspec.structs.replace(filler, attempts=(Attempt(1, filler=True),))
+    empty = ObligationBook({}, -1)
+    outcome = SendingRound(empty.with_(filler), (filler,), ("f",), ())
+    assert await sender._charges(empty, outcome, {}) == {"f": Charge(gas_of(filler.call))}, "it is of this very round"
+    store.close()
 
 
 @settings(deadline=None)

@@ -122,6 +122,28 @@ async def test_a_close_that_a_reorganisation_takes_away_and_brings_back_is_caugh
         await world.assert_caught()
 
 
+async def test_a_challenge_is_made_once_though_its_close_left_the_chain_and_came_back(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.appointed()
+    async with world.house.open() as (tower, _):
+        world.chain.censor(lambda transaction: transaction.sender == TOWER.address)
+        await world.cheat()
+        await world.mine(1)
+        world.chain.reorganise(2, keep=lambda transaction: transaction.sender == TOWER.address)
+        await world.mine(1)
+        assert tower.statistics().cases == 0
+        world.chain.advance(60)
+        await world.cheat()
+        await world.mine(1)
+        deadline = (await world.view()).deadline
+        assert {one.deadline for one in tower.sender.obligations()} == {deadline}
+        world.chain.censor(None)
+        await world.mine(6)
+        assert await world.chain.nonce(TOWER.address) == 2, "a challenge of each side"
+        await world.assert_caught()
+
+
 async def test_a_cheat_is_caught_under_congestion_by_rising_fees(
     world: TowerWorld, autojump_clock: trio.testing.MockClock
 ) -> None:

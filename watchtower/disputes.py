@@ -145,7 +145,7 @@ class ChallengeBudget(msgspec.Struct, frozen=True):
 def duties(
     dispute: Dispute, defences: Iterable[Defence], budget: ChallengeBudget, funds: tuple[int, int] | None = None
 ) -> list[Obligation]:
-    """Return the challenges that the dispute calls for now, each under a name that no other need of it has."""
+    """Return the challenges that the dispute calls for now; after a reorganisation, under the same names again."""
     closed = dispute.closed
     if closed is None or dispute.settled is not None:
         return []
@@ -157,10 +157,8 @@ def duties(
             if signed is None or signed.proof.seq <= dispute.standing(sender)[0]:
                 continue
             name = dispute.channel.hex()
-            # A later need of the same challenge (after a reorganisation) has another newest event, so another name.
-            cause = dispute.sightings[-1].block.hash.hex()[:16]
             found[sender] = Obligation(
-                id=f"challenge:{name}:{sender}:{signed.proof.seq}:{cause}",
+                id=f"challenge:{name}:{sender}:{signed.proof.seq}",
                 call=ChallengeCall(signed, defence.voucher, defence.voucher_signature),
                 purpose=f"challenge the close of channel {name[:8]} on side {sender}",
                 budget=budget.for_challenge(defence, closed.closer, funds),

@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 import trio
 
-from tallystick.channels.errors import StoreError
+from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Elapsed, Network, PeerAddress, system_elapsed
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -25,7 +25,9 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options, checked
-from tallystick.settlement.chain import ChallengeCall
+from tallystick.settlement.chain import ChallengeCall, ClaimCall
+from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.settlement.enforcement.owed_claims import claim_owed, judge_claim
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import RECHECKED, Follower, headers_kept
@@ -134,9 +136,10 @@ class Tower:
             alarm=self._alarm,
             jitter=jitter,
             policy=sending,
+            judge=judge_claim,
         )
         budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
-        self.watch = Watch(self.sender, budget)
+        self.watch = Watch(self.sender, budget, self._is_catching_up)
         self.service = AppointmentService(
             key=key,
             store=store,
@@ -158,7 +161,9 @@ class Tower:
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
-        self.watch.is_catching_up = self.follower.is_catching_up
+
+    def _is_catching_up(self, number: int) -> bool:
+        return self.follower.is_catching_up(number)
 
     @checked
     async def run(self, host: str, port: int, *, started: Callable[[PeerAddress], None]) -> None:
@@ -227,7 +232,7 @@ class Tower:
 
     async def _check_fees(self) -> None:
         """Tell, for ever, when the account holds less than what may be due costs; until then nothing new is taken."""
-        account, market = FeeAccount(self.address), Market(self.sender.chain)
+        account, market, owed = FeeAccount(self.address), Market(self.sender.chain), 0
         while True:
             with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
                 await market.ask()
@@ -237,7 +242,32 @@ class Tower:
                 account, alarm = account.look(FundsAndDuties(held, soon))
                 if alarm is not None:
                     self._alarm(alarm)
+                said, owed = owed, await self.sender.chain.owed(NATIVE, self.address)
+                await self._claim_owed(min(said, owed), market)  # once is no word
             await trio.sleep(account.pause)
+
+    async def _claim_owed(self, amount: int, market: Market) -> None:
+        """Take on to claim what the contract owes this account of the coin, where that is due.
+
+        Of tokens it claims nothing: anybody could let it be owed some of his own, and pay fees for them.
+        """
+        call, head = ClaimCall(NATIVE, self.address), self.follower.followed.position
+        fee = None if market.price is None else market.tariff.fee(call, market.price + 1)
+        if not amount or head is None:
+            return
+        due = claim_owed(
+            self.sender.find,
+            NATIVE,
+            amount,
+            self.address,
+            head=head.number,
+            pace=self.sender.policy.pace,
+            fee=fee,
+            policy=DutyPolicy(budget=self._policy.courtesy),
+        )
+        if due is not None and not (await self.sender.chain.charge(self.address, call)).fails:
+            with contextlib.suppress(InvalidInput):  # too much is under way
+                await self.sender.commit(self.sender.require(due))
 
     def _needed(self, fee: int) -> tuple[int, int]:
         """Return what to hold for the disputes that are open, or as a reserve, and for some of the appointments, too.

@@ -42,10 +42,10 @@ class Watch:
 
     sender: Sender
     budget: ChallengeBudget
+    is_catching_up: Callable[[int], bool] = _at_the_head
+    """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
     challenged: int = field(default=0, init=False)
     """Challenges taken on since the start."""
-    is_catching_up: Callable[[int], bool] = field(default_factory=lambda: _at_the_head, init=False)
-    """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
 
     def __post_init__(self) -> None:
         self._kept = headers_kept(self.sender.chain.figures)

@@ -228,6 +228,10 @@ class GatedChain:
         """Return these channels after a block, as more than one node's word bears out."""
         return await (await self._reach()).evidence(block, terms)
 
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """Return the blocks of a short range that hold events of a channel."""
+        return await (await self._reach()).events(channel, first, last)
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""
         await (await self._reach()).wait(known)

@@ -6,8 +6,9 @@ Whatever its user asks for is an obligation until it is done.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import trio
 
@@ -17,6 +18,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import AccountEvent, ApproveCall, Call, ClaimCall, DepositCall, OpenCall, moved_by
 from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
+from tallystick.settlement.enforcement.owed_claims import CLAIM_EVERY, claim_owed
 from tallystick.settlement.enforcement.owings import Owings
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market
@@ -184,7 +186,7 @@ class Account:
         if not owed:
             raise InsufficientFunds(f"the contract owes account 0x{self._address.hex()} nothing of {_named(asset)}")
         await self.require_balance(0, NATIVE, ClaimCall)
-        waiting = [one.call for one in self._sender.obligations() if not one.is_final]
+        waiting = [one.call for one in self._sender.obligations() if not one.is_final and one.duty is None]
         if any(isinstance(call, ClaimCall) and call.asset == asset for call in waiting):
             raise InvalidInput("a claim of that is under way: wait for it")
         identifier, moments = self.prepare("claim", ClaimCall(asset, to), brings=owed)
@@ -208,11 +210,32 @@ class Account:
             except (ChainError, ChainUnavailable):  # that has alarms of its own
                 pause = LOOK_EVERY
             else:
-                pause = owings.pause
+                pause = min(owings.pause, CLAIM_EVERY if owings.told else math.inf)
                 for alarm in alarms:
                     self._node.alarm(alarm)
+                with contextlib.suppress(ChainError, ChainUnavailable, InvalidInput):
+                    await self._claim_owed(owings.told)
             with trio.move_on_after(pause):
                 await self._owing.wait()
+
+    async def _claim_owed(self, owed: Mapping[Address, int]) -> None:
+        """Take on to claim what was told twice to be owed, where that is due (`owed_claims`)."""
+        price = self._market.price
+        for asset, amount in owed.items():
+            call, head = ClaimCall(asset, self._address), (await self._node.chain.head()).number
+            fee = None if price is None else self._market.tariff.fee(call, price + 1)
+            due = claim_owed(
+                self._sender.find,
+                asset,
+                amount,
+                self._address,
+                head=head,
+                pace=self._sender.policy.pace,
+                fee=fee,
+                policy=self._node.policy,
+            )
+            if due is not None and not (await self._node.chain.charge(self._address, call)).fails:
+                await self._node.engine.writer.commit(self._sender.require(due))
 
     def is_opening(self, channel: ChannelId) -> bool:
         """Whether this node is on its way to the chain with that very channel."""

@@ -97,6 +97,10 @@ class Depths:
         """The newest block that the chain was heard to call final, -1 before that; None: it never says."""
         self._waiting: dict[ChannelId, Waiting] = {}
 
+    def on_final(self, number: int | None) -> None:
+        """Take in which block the chain calls final; None: it never says."""
+        self.final = number
+
     @property
     def has_ladder(self) -> bool:
         """Whether it matters how much is at risk."""
@@ -128,14 +132,14 @@ class Depths:
         end = math.inf if waiting is None else waiting.number
         return max((each.number for each in self._index.events(channel) if each.number < end), default=-1)
 
-    def look(self, channel: Channel) -> ContractChannel | None:
-        """Return a channel's state by the events that are deep enough, and remember whether one is not."""
+    def look(self, channel: Channel) -> tuple[ContractChannel | None, Waiting | None]:
+        """Return the same as `relied`, and remember whether an event is not deep enough."""
         relied, waiting = self.relied(channel)
         if waiting is None or (relied is not None and relied.status == GONE):
             self._waiting.pop(channel.id, None)
         else:
             self._waiting[channel.id] = waiting
-        return relied
+        return relied, waiting
 
     def awaited(self, channel: Channel) -> DepthAwaited | None:
         """Return what of a channel does not count yet, for people; None if all does."""

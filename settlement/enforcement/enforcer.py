@@ -29,6 +29,9 @@ from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import Obligation
 from tallystick.settlement.sending.sender import Sender
 
+URGENT = 600
+"""Seconds before its deadline from which a duty does not wait for the known blocks to be followed."""
+
 _AGREED = (Phase.OPEN, Phase.FROZEN, Phase.CLOSING)
 _CLOSED_PHASES = (Phase.OPENING, Phase.CLOSED, Phase.SETTLED, Phase.GONE)
 
@@ -47,6 +50,8 @@ class Enforcer:
         self._told: set[ChannelId] = set()
         self._left_behind: dict[tuple[ChannelId, int, int], OlderState | None] = {}
         """Old states that stand on chain, read back from the journals once each."""
+        self._due: dict[ChannelId, frozenset[str]] = {}
+        """Names of what was due for each channel when that was last derived."""
         self._confirmed: set[ChannelId] = set()
         """Channels that the chain has not touched since nothing was due for them, and all they were was confirmed."""
 
@@ -131,14 +136,15 @@ class Enforcer:
 
     def _relied(self, channel: Channel) -> ContractChannel | None:
         """Return a channel's state by what is deep enough, and borne out if that makes more count."""
-        relied = self._depths.look(channel)
+        relied, waiting = self._depths.look(channel)
         if relied is None or relied.terms != channel.terms or not raises(channel, relied):
             return relied
-        newest = self._depths.newest(channel.id, self._depths.relied(channel)[1])
+        newest = self._depths.newest(channel.id, waiting)
         return relied if self.witness.bears_out(channel.id, newest) else None
 
     def _recount(self) -> None:
-        """Let the channels react once more to the newest block: more of it counts now."""
+        """Let the channels react once more to the newest block: more of it is known, or counts."""
+        self._confirmed.clear()
         self._engine.writer.add(self.react())
 
     def _phase(self, channel: ChannelId) -> Phase:
@@ -152,33 +158,41 @@ class Enforcer:
         if moments:
             self._engine.writer.add(moments)
 
-    def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
-        """Take on what must be done on chain for these channels now, give up what need not; return what to store.
-
-        While blocks that are there already are about to be followed, that waits for the newest of them.
+    def hold(self, obligation: Obligation) -> bool:
+        """Whether a duty had better not be begun now: by the newest block it is not due, as somebody has done it; or
+        blocks that are known are not followed yet, in which somebody may have, and there is time to find out.
         """
-        if self._following.is_catching_up:
-            self._confirmed.difference_update(channels)
-            return []
+        if obligation.duty is None or obligation.channel is None:
+            return False
+        follower = self._following.follower
+        if not follower.is_current and follower.fault is None:
+            left = None if obligation.deadline is None else obligation.deadline - self._index.head_time
+            return left is None or left > URGENT
+        due = self._due.get(obligation.channel)
+        return due is not None and obligation.name not in due
+
+    def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
+        """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
         moments: list[Moment] = []
         unfinished, views = self._unfinished(), self._engine.views
         known = [view.channel for view in map(views.get, channels) if view is not None]  # some openings came to nothing
         at_stake = amounts_at_stake(views.channels) if any(channel.secrets for channel in known) else {}
         for channel in known:
             identity, contract = channel.id, self._at_head(channel.id)
+            self._due[identity] = frozenset()
             if contract is None or contract.terms != channel.terms:
                 continue
             due: list[Obligation] = []
-            if channel.phase is not Phase.GONE:
+            if channel.phase is not Phase.GONE or contract.status != GONE:
                 situation = self._situation(channel, contract, at_stake)
                 due = duties(channel, situation, self._node.policy, self._node.close_key)
+            self._due[identity] = frozenset(obligation.id for obligation in due)
             for obligation in due:
                 moments += self._take_on(obligation)
             self._confirmed.discard(identity)
             if self._relied(channel) == contract:  # what made one moot stays
-                names = {obligation.id for obligation in due}
                 for waiting in unfinished.get(identity, ()):
-                    if is_moot(waiting, names):
+                    if is_moot(waiting, self._due[identity]):
                         moments += self._sender.supersede(waiting.id, "the channel has moved on")
                 if not due and identity not in unfinished:
                     self._confirmed.add(identity)

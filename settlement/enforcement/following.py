@@ -126,10 +126,11 @@ class ChainFollowing:
         node: EnforcingNode,
         react: Callable[[Step, Sequence[EventsSeen]], Sequence[Moment]],
         changed: Callable[[], None],
+        current: Callable[[], None],
     ) -> None:
         """`react` takes in a block with what of it concerns us, and returns what to store with it.
 
-        `changed` is called after each block's commit.
+        `changed` is called after each block's commit, `current` when all blocks that are known were followed.
         """
         self._node = node
         self._react = react
@@ -143,7 +144,13 @@ class ChainFollowing:
         self.index = ChainIndex(node.engine.key.address, store, followed.position)
         self.depths = Depths(self.index, chain.figures.depths, node.depths, node.confirmations)
         self.follower = Follower(
-            chain, followed, self._on_steps, jitter=node.rng.random, elapsed=node.elapsed, clock=node.clock
+            chain,
+            followed,
+            self._on_steps,
+            jitter=node.rng.random,
+            elapsed=node.elapsed,
+            clock=node.clock,
+            on_current=current,
         )
         self._vigil = begin_vigil(node.elapsed())
         self._block = trio.Event()
@@ -228,7 +235,7 @@ class ChainFollowing:
             await self.wait_block()
             if self.depths.asks_for_finality:
                 with contextlib.suppress(ChainUnavailable, ChainError):
-                    self.depths.final = await self._node.chain.final_number()
+                    self.depths.on_final(await self._node.chain.final_number())
 
     async def _ask_market(self) -> bool:
         """Ask once; return whether there was an answer."""
@@ -247,11 +254,6 @@ class ChainFollowing:
     def fresh(self) -> bool:
         """Whether our view of the chain is up to date: on the word of an old one no secret is paid for."""
         return not self.follower.is_behind(BEHIND_SECONDS)
-
-    @property
-    def is_catching_up(self) -> bool:
-        """Whether newer blocks are about to be followed: what seems due may be done in one of them."""
-        return self.follower.is_catching_up(self.index.head_number)
 
     @property
     def is_lost(self) -> bool:

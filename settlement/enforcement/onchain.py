@@ -18,10 +18,17 @@ from tallystick.settlement.enforcement.account import Account
 from tallystick.settlement.enforcement.duties import claim_fee, judge
 from tallystick.settlement.enforcement.enforcer import Enforcer
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode, SameChain
+from tallystick.settlement.enforcement.owed_claims import judge_claim
+from tallystick.settlement.errors import Revert
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.index import EventsSeen
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.policy import policy_for
 from tallystick.settlement.sending.sender import Sender
+
+
+def _judge(obligation: Obligation, revert: Revert | None) -> ObligationStatus | None:
+    return judge(obligation, revert) or judge_claim(obligation, revert)
 
 
 class OnChain:
@@ -33,7 +40,7 @@ class OnChain:
         self._policy = node.policy
         self._observe = observe
         self._has_evidence = node.chain.figures.has_evidence
-        self.following = ChainFollowing(node, self._on_step, changed)
+        self.following = ChainFollowing(node, self._on_step, changed, self._on_current)
         self.index, self.follower = self.following.index, self.following.follower
         self.sender = Sender(
             key=node.engine.key,
@@ -43,7 +50,8 @@ class OnChain:
             alarm=node.alarm,
             jitter=node.rng.random,
             policy=policy_for(node.chain.figures, node.confirmations),
-            judge=judge,
+            judge=_judge,
+            hold=self._hold,
         )
         self.enforcer = Enforcer(node, self.following, self.sender)
         self.account = Account(node, self.following.market, self.sender)
@@ -67,6 +75,12 @@ class OnChain:
     def claim_fee(self) -> int:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
         return claim_fee(self.following.market.price, self.following.market.tariff, self._policy)
+
+    def _hold(self, obligation: Obligation) -> bool:
+        return self.enforcer.hold(obligation)
+
+    def _on_current(self) -> None:
+        self.sender.look_again()
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
         moments = self.enforcer.on_step(step, seen)

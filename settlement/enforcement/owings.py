@@ -42,6 +42,6 @@ def _alarm(asset: Address, amount: int) -> Alarm:
     of, option = ("the chain's own coin", "") if asset == NATIVE else (f"0x{asset.hex()}", f" --asset 0x{asset.hex()}")
     return Alarm(
         AlarmKind.PAYOUT_OWED,
-        f"the contract owes this node's account {amount} of {of}, as the payout was refused: claim it with "
-        f"`tally chain claim{option}`, and with `--to ADDRESS` if the token refuses this account",
+        f"the contract owes this node's account {amount} of {of}, as the payout was refused: the node tries to claim "
+        f"it where it is worth the fee; `tally chain claim{option} --to ADDRESS` has it paid to another account",
     )

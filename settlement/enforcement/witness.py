@@ -17,6 +17,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.settlement.chain import CLOSED, GONE, OPEN, SETTLED, ContractChannel, Header
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Contradicted
+from tallystick.settlement.following.index import fold
 from tallystick.settlement.following.vigil import AGAIN, spell
 
 STATE_BLOCKS = 100
@@ -139,12 +140,35 @@ class Witness:
             text = f"nothing but one chain node's word says what is in this node's channels: {ALONE}"
             self._tell(AlarmKind.CHAIN_UNPROVEN, text, "alone")
         for at, channel in enumerate(known):
-            flaw = "" if views is None else contradiction(self._index.view(channel.id, number), views[at])
-            if flaw:
-                text = f"the chain nodes left out or invented events of channel {channel.id.hex()[:8]}: {flaw}"
+            flaw, name = "", channel.id.hex()[:8]
+            if views is not None:
+                flaw = contradiction(self._index.view(channel.id, number), views[at])
+            if flaw and await self._mend(channel, number, views[at] if views else None):
+                text = f"a chain node left out events of channel {name} ({flaw}), which another one told"
+                self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}: name nodes that tell all in `rpc`", text)
+            elif flaw:
+                text = f"the chain nodes left out or invented events of channel {name}: {flaw}"
                 self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}; {CONTRADICTED}", channel.id.hex())
             elif channel.id in self._wanted:  # of others it is not known how deep their events really are
                 self._borne[channel.id] = max(number, self._borne.get(channel.id, -1))
+
+    async def _mend(self, channel: Channel, number: int, seen: ContractChannel | None) -> bool:
+        """Read a channel's events again, of all nodes; return whether they now make of it what was borne out.
+
+        Nothing else is taken in: what is told too much makes of it something else.
+        """
+        headers = self._following.follower.followed.headers
+        try:
+            blocks = await self._node.chain.events(channel.id, headers[0].number, number)
+        except (ChainUnavailable, ChainError):
+            return False
+        ours = [block for block in blocks if self._header(block.header.number) == block.header]
+        history = self._index.mended(channel.id, ours)
+        if contradiction(fold(history, number), seen):
+            return False
+        self._node.engine.writer.add(self._index.mend(channel.id, history))
+        self._recount()
+        return True
 
     def _tell_waiting(self, error: Exception) -> None:
         since, now = self._waits_since, self._node.elapsed()

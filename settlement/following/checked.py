@@ -189,6 +189,15 @@ class CheckedChain(Chain):
 
         return await _answer(self._chain.evidence(block, terms), _if_any(check))
 
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        def check(blocks: tuple[Block, ...]) -> None:
+            for block in blocks:
+                check_block(block)
+                if not first <= block.header.number <= last:
+                    raise ChainError(f"the chain node was asked for blocks {first} to {last} and sent another")
+
+        return await _answer(self._chain.events(channel, first, last), check)
+
     def learn(self, terms: Terms) -> None:
         self._chain.learn(terms)
 

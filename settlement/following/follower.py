@@ -234,6 +234,8 @@ class Follower:
     """A clock that cannot be set and counts sleep."""
     clock: Clock | None = None
     """The wall clock, with which the chain is compared (None: with none)."""
+    on_current: Callable[[], None] = lambda: None
+    """Is called when `is_current` has become true."""
 
     def __post_init__(self) -> None:
         self._head = self.followed.next - 1
@@ -252,6 +254,9 @@ class Follower:
         self._turned = False
         """Whether the chain node gave a right answer since the start."""
         self._moved = trio.Event()
+        self.is_current = False
+        """Whether the chain, when last asked, showed no block that is not followed. While several are, it is false:
+        what seems due by one of them may be done in the next."""
 
     async def run(self) -> None:
         """Follow until cancelled. Raise what the consumer raises, but for its troubles with the chain."""
@@ -302,6 +307,9 @@ class Follower:
             await self.check_root()
             raise
         position = self.followed.position
+        if not self.is_current and (not moved or (position is not None and position.hash == head.hash)):
+            self.is_current = True
+            self.on_current()
         if position is not None and position.number >= head.number:
             self._behind_since = None
         if position is not None and position.hash == head.hash:
@@ -315,6 +323,7 @@ class Follower:
         history, position = await self.chain.history(self.followed.next), self.followed.position
         if history is None:
             return False
+        self.is_current = False
         if position is not None and await self.chain.header(position.number) != position:
             return False  # it may have left the branch: that is seen block by block
         blocks = history.blocks
@@ -352,6 +361,7 @@ class Follower:
             if answer is not None:
                 break
             overlap = min(2 * overlap, len(self.followed.headers))
+        self.is_current = self.is_current and len(answer[1]) <= 1
         await self._hand_out(answer[1], asked)
         return bool(answer[1])
 
@@ -413,14 +423,8 @@ class Follower:
 
     def sight(self, at_stake: float | None) -> Sight:
         """Return how the following goes, for whoever tells a person of it (`vigil`)."""
-        return Sight(
-            now=self.elapsed(),
-            behind=self.behind(),
-            silent=self.silent,
-            fault=self.fault,
-            lost=self.lost is not None,
-            at_stake=at_stake,
-        )
+        lost = self.lost is not None
+        return Sight(self.elapsed(), self.behind(), self.silent, self.fault, lost=lost, at_stake=at_stake)
 
     def statistics(self) -> FollowerStatistics:
         """Return the figures of this moment. Must be called within trio."""

@@ -2,12 +2,15 @@
 
 The index keeps the events of those channels in which the account takes part, and every registered secret and
 link, each with its block. A channel's state at any height is the fold of its events up to there: at the head to act in
-time, at the confirmed height to count funds. There is no second, incremental copy of the state that could differ.
+time, at the confirmed height to count funds. There is no second, incremental copy of the state that could differ: what
+was folded is remembered only until the channel's events change.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -109,6 +112,8 @@ class ChainIndex:
         self._account = account
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
+        self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
+        """By the number of its events that are in it: what was folded of a channel since they changed."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
@@ -129,23 +134,55 @@ class ChainIndex:
             ):
                 sighting = EventInBlock(number, time, event)
                 self._histories.setdefault(event.channel, []).append(sighting)
+                self._folded.pop(event.channel, None)
                 sightings.append(sighting)
         return [EventsSeen(number, tuple(sightings), tuple(registered))] if sightings or registered else []
 
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
         self.head_number, self.head_time = number - 1, time
+        self._folded.clear()
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
 
     def view(self, channel: ChannelId, up_to: int) -> ContractChannel | None:
         """Return a channel's state after block `up_to`."""
-        return fold(self._histories.get(channel, ()), up_to)
+        history = self._histories.get(channel)
+        if history is None:
+            return None
+        count = bisect_right(history, up_to, key=attrgetter("number"))
+        known = self._folded.setdefault(channel, {})
+        if count not in known:
+            known[count] = fold(history[:count], up_to)
+        return known[count]
 
     def events(self, channel: ChannelId) -> Sequence[EventInBlock]:
         """Return what happened to a channel, in order."""
         return self._histories.get(channel, ())
+
+    def mended(self, channel: ChannelId, blocks: Iterable[Block]) -> tuple[EventInBlock, ...]:
+        """Return what happened to a channel if these blocks are right where they say more of it than is known."""
+        known = self._histories.get(channel, [])
+        by_number = {number: [each for each in known if each.number == number] for number in {e.number for e in known}}
+        for block in blocks:
+            number, time = block.header.number, block.header.time
+            told = [
+                EventInBlock(number, time, event)
+                for event in block.events
+                if not isinstance(event, RegistryEvent | AccountEvent) and event.channel == channel
+            ]
+            if set(map(repr, by_number.get(number, ()))) < set(map(repr, told)):
+                by_number[number] = told
+        return tuple(each for number in sorted(by_number) for each in by_number[number])
+
+    def mend(self, channel: ChannelId, history: Sequence[EventInBlock]) -> list[EventsSeen]:
+        """Take that in as what happened to a channel (see `mended`); return what to store."""
+        before = self._histories.get(channel, [])
+        self._histories[channel] = list(history)
+        numbers = sorted({each.number for each in history if each not in before})
+        everything = [each for one in self._histories.values() for each in one]
+        return [EventsSeen(number, tuple(each for each in everything if each.number == number)) for number in numbers]
 
     def redeems(self, channel: ChannelId, sender: int) -> list[tuple[int, bytes]]:
         """Return when locks of simplex `sender` were decided (block times, in order), and the root of those left."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
+from tallystick.settlement.sending.obligations import Obligation, ObligationStatus, change
 
 PAUSE_MAX = 512
 """Blocks between two attempts at one duty at most."""
@@ -17,6 +17,9 @@ AHEAD_MAX = 16
 
 Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
 """A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
+
+Hold: TypeAlias = Callable[[Obligation], bool]
+"""A caller's opinion on what has no nonce yet: whether it had better not be begun now."""
 
 _MOOT = frozenset(
     {
@@ -37,6 +40,19 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
     if revert in _MOOT:
         return ObligationStatus.SUPERSEDED
     return ObligationStatus.WAITING if revert in _TRANSIENT else ObligationStatus.QUARANTINED
+
+
+def due_again(earlier: Obligation, budget: int, deadline: int | None) -> Obligation:
+    """Return an obligation as it has to be if what it is for is due now, by that deadline and for as much."""
+    due = earlier
+    under_way = earlier.nonce is not None and earlier.receipt is None and not (earlier.resting or earlier.far)
+    if earlier.status is ObligationStatus.SUPERSEDED and under_way and not earlier.filler:  # it is not moot after all
+        due = change(earlier, status=ObligationStatus.SENT, reason="")
+    if due.is_final:
+        return earlier
+    if budget > earlier.budget + earlier.budget // 4:
+        due = change(due, budget=budget)
+    return due if deadline == earlier.deadline else change(due, deadline=deadline, late_heads=0)
 
 
 def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | None = None, pace: int = 1) -> bool:

@@ -66,6 +66,8 @@ TRIES_MAX = 256
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
+FEE_CAPPED_HELP = "the chain node takes no fee as high; raise its cap (geth: --rpc.txfeecap), or add another node"
+
 BUMP = 4
 """A replacement offers at least a BUMP-th more (chain nodes ask for a tenth to an eighth)."""
 
@@ -98,6 +100,7 @@ class Duty(enum.StrEnum):
     REGISTER_SECRET = "register-secret"
     REGISTER_LINK = "register-link"
     REGISTER_PROOF = "register-proof"
+    CLAIM_OWED = "claim-owed"
     USE_NONCE = "filler"
     """A transfer of nothing, which only uses a nonce up."""
     BATCH = "batch"
@@ -127,7 +130,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     raw: bytes = b""
     """The signed transaction, kept of the newest attempt only: it is sent again byte for byte."""
     tip: int = 0
-    """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0."""
+    """Of the price, what goes to the miner (`SignedCall.tip`); 0 if it is not signed, or was by 0.1.0: that knew the
+    simulated chain alone, which has no use for the tip of a transaction that is replaced."""
     gas: int = 0
     """The limit that it is signed with; 0 if it was by 0.1.0."""
     data: int = 0
@@ -336,6 +340,8 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                 return after
             case Refusal.INSUFFICIENT_FUNDS:
                 return change(self, trouble=text, stalled=True)
+            case Refusal.FEE_CAPPED:
+                return change(self, trouble=f"{code}: {FEE_CAPPED_HELP} ({text})", stalled=True)
             case _:
                 return change(self, trouble=text)
 

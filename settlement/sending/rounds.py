@@ -6,7 +6,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.sending.batches import ENDED, board, follow_members, gather, is_over, receipt_of
-from tallystick.settlement.sending.judging import Judge, judge_failure
+from tallystick.settlement.sending.judging import Hold, Judge, judge_failure
 from tallystick.settlement.sending.nonces import bind, due_now, fillers, free, look, stalled_from
 from tallystick.settlement.sending.obligations import (
     UNKNOWN_FATE,
@@ -240,6 +240,7 @@ def decide(
     gas: Gas,
     policy: SendingPolicy,
     judge: Judge = lambda obligation, revert: None,
+    hold: Hold = lambda obligation: False,
 ) -> SendingRound:
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
@@ -253,7 +254,7 @@ def decide(
     book = freed.book.with_()
     book = fillers(book.with_(*follow_members(book)), freed.gaps, seen, account, gas, policy)
     now = time_now(book, seen, policy)
-    due = gather(due_now(book, seen, now, policy), book, seen, policy, gas, now, eye.fresh)
+    due = gather([o for o in due_now(book, seen, now, policy) if not hold(o)], book, seen, policy, gas, now, eye.fresh)
     bound = bind(book, seen, policy, due, way_of(book, seen, gas))
     book = book.with_(*bound, *board(bound, book))
     priced = price(book, seen, gas, policy)

@@ -23,7 +23,7 @@ from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Header, SignedCall, TransactionReceipt, TransferCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.port import Chain, Charge
-from tallystick.settlement.sending.judging import Judge, may_try_again
+from tallystick.settlement.sending.judging import Hold, Judge, due_again, may_try_again
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
     FINAL,
@@ -92,6 +92,8 @@ class Sender:
     """What calls are charged for; None: what the chain says."""
     policy: SendingPolicy = field(default_factory=SendingPolicy)
     judge: Judge = lambda obligation, revert: None
+    hold: Hold = lambda obligation: False
+    """Is asked at each head; who changes their mind in between calls `look_again`."""
 
     def __post_init__(self) -> None:
         self.account = self.key.address
@@ -129,7 +131,8 @@ class Sender:
         return self._put(obligation)
 
     def pursue(self, duty: Obligation, head: int) -> tuple[Moment, ...]:
-        """Take on what is due at block `head`, or let it cost more if it is on its way; return moments to commit.
+        """Take on what is due at block `head`, or let it cost more, or longer, if it is on its way; return moments to
+        commit. If it is on its way though its aim was said to be moot, it goes on.
 
         It is taken on under a further name if what was done about it before came to nothing, or only seems done. What
         that has cost is taken from the budget, so that a duty costs no more in all. If there is no room for it, it is
@@ -142,9 +145,9 @@ class Sender:
             if earlier is None:
                 return self._require_if_room(named) if budget > 0 else ()
             if not may_try_again(earlier, attempt, head, self._newest, self.policy.pace):
-                under_way = earlier.id in self._book.obligations and not earlier.is_final  # the disk may be behind
-                more = under_way and budget > earlier.budget + earlier.budget // 4
-                return self._put(change(earlier, budget=budget)) if more else ()
+                again = due_again(earlier, budget, duty.deadline)
+                under_way = earlier.id in self._book.obligations  # the disk may be behind
+                return self._put(again) if under_way and again != earlier else ()
             budget -= earlier.spent
         return ()
 
@@ -164,6 +167,10 @@ class Sender:
         if obligation is None or obligation.is_final:
             return ()
         return self._put(obligation.finish(ObligationStatus.SUPERSEDED, reason))
+
+    def look_again(self) -> None:
+        """Look at the chain, and at what there is to send, without waiting for a new head."""
+        self._wake.set()
 
     async def wait(self, identifier: str) -> Obligation:
         """Wait until the obligation is done, superseded or quarantined; return it. Raise InvalidInput if unknown."""
@@ -292,7 +299,9 @@ class Sender:
         return Observation(head, deep.time, nonce, market, receipts)
 
     def _decide(self, book: ObligationBook, seen: Observation) -> SendingRound:
-        return decide(book, seen, account=self.account, gas=self._gas, policy=self.policy, judge=self.judge)
+        return decide(
+            book, seen, account=self.account, gas=self._gas, policy=self.policy, judge=self.judge, hold=self.hold
+        )
 
     async def _charges(
         self, before: ObligationBook, outcome: SendingRound, known: Mapping[str, Charge]
@@ -305,7 +314,7 @@ class Sender:
                 continue
             call = self._call(obligation)
             try:
-                found[identifier] = await self.chain.charge(self.account, call)
+                found[identifier] = (await self.chain.charge(self.account, call))._replace(fails=False)
             except (ChainUnavailable, ChainError, InvalidInput):  # signing it meets the same, and tells of it
                 found[identifier] = Charge(self._gas(call))
         return found

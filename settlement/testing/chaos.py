@@ -320,6 +320,11 @@ class ChaosChain:
         await self._draw()
         return await self._chain.evidence(block, terms)
 
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """Return the blocks of a short range that hold events of a channel."""
+        await self._draw()
+        return await self._chain.events(channel, first, last)
+
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`, or earlier."""
         await self._draw()

@@ -2,8 +2,10 @@
 
     async with start_geth() as node: ...       # FileNotFoundError if the program is not there
 
-It makes no block by itself: whoever starts it says which there are, over the Engine API, as a consensus client does, or
-by `geth_miner`. TALLY_GETH may name the program; else it is looked for in the cache and on the PATH.
+It makes no block by itself: `beacon.Beacon` says which there are, over the Engine API, as a consensus client does, so
+that a test has sibling blocks, reorganisations and finality at will; or `geth_miner` lets it make them of all that
+waits. `python tools/geth.py` builds the program if Go is there; TALLY_GETH may name it; else it is looked for in the
+cache and on the PATH.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ _BLOBS = {"target": 6, "max": 9, "baseFeeUpdateFraction": 5_007_716}
 
 
 def cache_folder() -> Path:
-    """Return where the program is kept."""
+    """Return where `tools/geth.py` puts the program."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "tallystick" / f"geth-v{VERSION}"
 
@@ -153,7 +155,7 @@ async def start_geth(
     """
     program = find_geth()
     if program is None:
-        raise FileNotFoundError(f"geth {VERSION} is not here: put it on the PATH, or name it by {VARIABLE}")
+        raise FileNotFoundError(f"geth {VERSION} is not here: python tools/geth.py builds it, where Go is")
     with tempfile.TemporaryDirectory(prefix="tally-geth-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         first = genesis(int(system_clock()) if time is None else time, {RICH: RICHES, **(funds or {})}, fork)
@@ -162,20 +164,8 @@ async def start_geth(
         port, engine_port = _free_ports()
         command = (
             *(program, "--datadir", str(home / "data"), "--override.genesis", str(home / "genesis.json")),
-            *(
-                "--verbosity",
-                "2",
-                "--cache",
-                "64",
-                "--ipcdisable",
-                "--nodiscover",
-                "--maxpeers",
-                "0",
-                "--nat",
-                "none",
-                "--port",
-                "0",
-            ),
+            *("--verbosity", "2", "--cache", "64", "--ipcdisable", "--nodiscover", "--maxpeers", "0"),
+            *("--nat", "none", "--port", "0"),
             *("--syncmode", "full", "--gcmode", "archive", "--txpool.nolocals", "--txpool.journal", ""),
             *("--http", "--http.addr", "127.0.0.1", "--http.port", str(port)),
             *("--http.api", "eth,net,web3,txpool,miner,testing,debug"),

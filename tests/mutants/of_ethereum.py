@@ -286,8 +286,8 @@ MUTANTS = (
     Mutant(
         "offer for gas what a rollup takes for bytes",
         "settlement/ethereum/evm/transactions.py",
-        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))\n",
-        "        return Charge(limit)\n",
+        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)\n",
+        "        return Charge(limit, 0, estimate is None)\n",
         ("test_evm_rollups.py",),
     ),
     Mutant(
@@ -324,5 +324,26 @@ MUTANTS = (
         "    return max(HEADERS_KEPT, figures.final_blocks, confirmations)\n",
         "    return HEADERS_KEPT\n",
         ("test_following_figures.py",),
+    ),
+    Mutant(
+        "claim what is owed whatever it costs",
+        "settlement/enforcement/owed_claims.py",
+        "    if not amount or fee is None or not is_worth(asset, amount, CLAIM_TRIES * fee, policy):\n",
+        "    if not amount or fee is None:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "claim for ever what is refused for ever",
+        "settlement/enforcement/owed_claims.py",
+        "            if failed >= CLAIM_TRIES or head < due:\n",
+        "            if head < due:\n",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
+        "pay for a claim of which the chain says that it fails",
+        "settlement/enforcement/account.py",
+        "            if due is not None and not (await self._node.chain.charge(self._address, call)).fails:\n",
+        "            if due is not None:\n",
+        ("test_owed_claims.py",),
     ),
 )

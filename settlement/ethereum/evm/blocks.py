@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import trio
 
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.settlement.chain import Block, Header, History
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
@@ -205,6 +206,19 @@ class BlockReader:
             other, _ = await self._nodes.ask_one(block_question(last), at_least=last, but=state)
             return other, await self._logs(other, first, last) if other is not state else ()
         return state, ()
+
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """Return the blocks of a short range that hold events of a channel, as any of all nodes tells them."""
+        where = {"fromBlock": quantity(first), "toBlock": quantity(last)}
+        answers = await self._nodes.ask_all(self._log_question(where, [None, to_hex(channel)]))
+        told = {placed for _, (answer,) in answers for placed in self._read_logs(answer) or ()}
+        numbers = sorted({placed.number for placed in told})
+        state, headers = await self._nodes.ask_one(*map(block_question, numbers), at_least=last)
+        known = [seen for seen in (self._seen(state, answer) for answer in headers) if seen is not None]
+        places = {(seen.header.number, seen.header.hash) for seen in known}
+        fitting = (each for each in told if (each.number, each.hash) in places)
+        placed = sorted(fitting, key=lambda each: (each.index, each.log.data))
+        return blocks_of(known, placed, self._at)
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash differs from `known`."""

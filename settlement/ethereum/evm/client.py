@@ -202,6 +202,10 @@ class EvmChain(Chain):
         """Return these channels after a block, as two nodes say, or as the block's hash proves; None if neither can."""
         return await self._evidence.read(block, terms)
 
+    async def events(self, channel: ChannelId, first: int, last: int) -> tuple[Block, ...]:
+        """Return the blocks of a short range that hold events of a channel, as any of the nodes tells them."""
+        return await self._blocks.events(channel, first, last)
+
     def learn(self, terms: Terms) -> None:
         self._heard.learn(terms)
 

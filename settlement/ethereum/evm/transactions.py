@@ -64,15 +64,15 @@ class TransactionDesk:
         return await self._charge(account, call, await self._written(call, permit))
 
     async def _charge(self, account: Address, call: Call, envelope: Envelope) -> Charge:
-        data = self._profile.data
-        limit = limit_of(call, await self._estimate(account, envelope), data is DataFee.AS_GAS)
+        data, estimate = self._profile.data, await self._estimate(account, envelope)
+        limit = limit_of(call, estimate, data is DataFee.AS_GAS)
         if data is not DataFee.BESIDE:
-            return Charge(limit)
+            return Charge(limit, fails=estimate is None)
         try:
             price = await self.data_price()
         except ChainError:  # it holds nothing up that it is not known
             price = 0
-        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price))
+        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)
 
     async def _written(self, call: Call, permit: Permit | None) -> Envelope:
         if isinstance(call, OpenCall):
