@@ -172,13 +172,7 @@ class Enforcer:
         return due is not None and obligation.name not in due
 
     def derive(self, channels: Sequence[ChannelId]) -> list[Moment]:
-        """Take on what must be done on chain for these channels now, give up what need not; return what to store.
-
-        While blocks that are there already are about to be followed, that waits for the newest of them.
-        """
-        if self._following.is_catching_up:
-            self._confirmed.difference_update(channels)
-            return []
+        """Take on what must be done on chain for these channels now, give up what need not; return what to store."""
         moments: list[Moment] = []
         unfinished, views = self._unfinished(), self._engine.views
         known = [view.channel for view in map(views.get, channels) if view is not None]  # some openings came to nothing

@@ -256,11 +256,6 @@ class ChainFollowing:
         return not self.follower.is_behind(BEHIND_SECONDS)
 
     @property
-    def is_catching_up(self) -> bool:
-        """Whether newer blocks are about to be followed: what seems due may be done in one of them."""
-        return self.follower.is_catching_up(self.index.head_number)
-
-    @property
     def is_lost(self) -> bool:
         """Whether the chain is another one than was followed: it knows none of our channels."""
         return self.follower.lost is not None

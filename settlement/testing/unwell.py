@@ -25,6 +25,8 @@ import trio
 
 from tallystick.channels.protocol.keys import keccak
 
+JSON = {"content-type": "application/json"}
+
 SLOW = (1.0, 15.0)
 """Seconds that a slow answer takes: a client may give up before."""
 
@@ -173,7 +175,7 @@ class UnwellWire(httpx.AsyncBaseTransport):
     async def _ask(self, request: httpx.Request, method: str, params: Any, id: Any = 0) -> dict[str, Any]:
         """Return what the node that is well answers."""
         body = json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
-        answer = await self._inner.handle_async_request(httpx.Request("POST", request.url, content=body))
+        answer = await self._inner.handle_async_request(httpx.Request("POST", request.url, content=body, headers=JSON))
         found: dict[str, Any] = json.loads(await answer.aread())
         return found
 

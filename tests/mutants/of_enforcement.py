@@ -247,27 +247,6 @@ MUTANTS = (
         ("test_obligations_lies.py",),
     ),
     Mutant(
-        "do at once what seems due, though newer blocks are there",
-        "settlement/enforcement/enforcer.py",
-        "        if self._following.is_catching_up:\n",
-        "        if False:\n",
-        ("test_enforcement_catching_up.py",),
-    ),
-    Mutant(
-        "wait for newer blocks for ever",
-        "settlement/following/follower.py",
-        "since is not None and self.elapsed() < since + CATCH_UP_SECONDS",
-        "since is not None",
-        ("test_enforcement_catching_up.py",),
-    ),
-    Mutant(
-        "count as caught up with a block to follow",
-        "settlement/following/follower.py",
-        "        if position is not None and position.number >= head.number:",
-        "        if position is not None and position.number >= head.number - 2:",
-        ("test_enforcement_catching_up.py",),
-    ),
-    Mutant(
         "take one head of the future for the time",
         "settlement/sending/rounds.py",
         "if obligation.late_heads <= self.policy.heads:",

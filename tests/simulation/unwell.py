@@ -75,7 +75,7 @@ def draw_plan(rng: random.Random) -> Plan:
         sick=rng.randrange(1, urls + 1),
         illnesses=tuple(tuple(rng.sample(kinds, rng.choice((0, 1, 3, 6)))) for _ in STEPS),
         rate=rng.choice((0.1, 0.2, 0.3)),
-        forgets=rng.choice((0.0, 0.0, 0.3, 0.6)),
+        forgets=rng.choice((0.0, 0.0, 0.2, 0.4)),
         rise=rng.choice((0, 0, 20, 60)),
         rise_at=rng.choice(STEPS),
         restarts=tuple(restarts),

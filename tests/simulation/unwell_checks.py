@@ -14,11 +14,12 @@ from collections.abc import Iterator
 import msgspec
 import rlp
 
-from simulation.unwell_story import Story
+from simulation.unwell_story import CHEATED, LOCKED, Story
 from simulation.unwell_world import HELD, TOWER, UnwellWorld
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.keys import keccak
 from tallystick.sdk.testing.audit import Violation
+from tallystick.settlement.sending.obligations import BUDGET_SHORT
 from tallystick.settlement.sending.sender import Sender
 
 HONEST = ("alice", "bob", TOWER)
@@ -67,12 +68,22 @@ def check_coins(story: Story) -> None:
     kept = int(unwell.anvil.ask("eth_getBalance", f"0x{unwell.evm.at.contract.hex()}", "latest"), 16)
     if kept or sum(more.values()):
         raise Violation(f"the contract keeps {kept}, and all together have {sum(more.values())} more than they had")
-    if more["bob"] != story.bobs:
-        raise Violation(f"Bob should have {story.bobs} more, and has {more['bob']}")
-    if more["alice"] < story.alices or more[TOWER] < 0:
-        raise Violation(f"Alice should have {story.alices} more, and has {more['alice']}; the tower {more[TOWER]}")
+    bobs, alices = story.bobs, story.alices
+    if not story.is_convicted and priced_out(unwell, TOWER):
+        alices -= CHEATED  # no budget could follow
+    if priced_out(unwell, "bob") and more["bob"] == bobs - LOCKED:
+        bobs, alices = bobs - LOCKED, alices + LOCKED
+    if more["bob"] != bobs:
+        raise Violation(f"Bob should have {bobs} more, and has {more['bob']}")
+    if more["alice"] < alices or more[TOWER] < 0:
+        raise Violation(f"Alice should have {alices} more, and has {more['alice']}; the tower {more[TOWER]}")
     if story.is_convicted and not more["mallory"] < 0 < more[TOWER]:
         raise Violation(f"Mallory was convicted, and has {more['mallory']} more; the tower has {more[TOWER]}")
+
+
+def priced_out(unwell: UnwellWorld, name: str) -> bool:
+    """Whether somebody told that a budget is below the market's fees."""
+    return any(BUDGET_SHORT in alarm.text for alarm in told(unwell, name))
 
 
 def check_fees(unwell: UnwellWorld, *, vain: int = 0) -> None:

@@ -27,6 +27,9 @@ from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.settlement.ethereum.evm.profiles import COIN
 
 SECRET = keccak(b"what Bob knows")
+CHEATED = COIN // 2
+"""What Mallory pays, and would have back by her cheat."""
+
 LOCKED = COIN // 100
 LOCK_SECONDS = 300
 """From a lock's beginning to its expiry."""
@@ -104,9 +107,9 @@ class Story:
         self.old = [
             max((seq for sender, seq in audit.statements[self.hers] if sender == side), default=0) for side in (0, 1)
         ]
-        await self._channel("mallory", self.hers).pay(COIN // 2)
+        await self._channel("mallory", self.hers).pay(CHEATED)
         await self._channel("alice", self.hers).pay(10**15)
-        self.alices += COIN // 2
+        self.alices += CHEATED
         covered = lambda: all(tower.dirty == 0 for tower in self.world.node("alice").statistics().towers)  # noqa: E731
         await self._until(covered, "the tower has what is newest")
 

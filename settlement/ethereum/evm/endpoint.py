@@ -2,7 +2,8 @@
 
 | what the node does                                   | what becomes of it                                         |
 | ---------------------------------------------------- | ---------------------------------------------------------- |
-| no connection, no whole answer in time, HTTP 5xx     | ChainUnavailable                                           |
+| no connection, or it ends before the whole answer    | it is asked once more at once; then ChainUnavailable       |
+| no whole answer in time, HTTP 5xx                    | ChainUnavailable                                           |
 | HTTP 429, or an error that says that it is busy      | Busy: ChainUnavailable with the pause that it asked for    |
 | an error in answer to a question                     | RpcError, as one of the answers                            |
 | anything that is no JSON-RPC                         | ChainError                                                 |
@@ -72,7 +73,7 @@ _many = msgspec.json.Decoder(list[_AnswerSaid])
 
 
 class Endpoint:
-    """Asks one node. It never tries again: who has several nodes asks another one."""
+    """Asks one node. It tries again only what ended with its connection: who has several nodes asks another one."""
 
     def __init__(self, client: NodeClient) -> None:
         self._client = client
@@ -124,8 +125,14 @@ class Endpoint:
         return [self._read(by_id[at]) for at in range(len(questions))]
 
     async def _post(self, body: Any, timeout: float) -> Reply:
+        question = msgspec.json.encode(body)
         try:
-            reply = await post(self._client, msgspec.json.encode(body), timeout, ANSWER_MAX)
+            try:
+                reply = await post(self._client, question, timeout, ANSWER_MAX)
+            except (
+                httpx.TransportError
+            ):  # a connection that was kept may have ended: no question does harm if asked twice
+                reply = await post(self._client, question, timeout, ANSWER_MAX)
         except (httpx.RequestError, httpx.StreamError, ChainUnavailable) as fault:
             why = (str(fault) or type(fault).__name__)[:TEXT_MAX]
             raise ChainUnavailable(f"the chain node at {self.url} does not answer: {why}") from fault
