@@ -113,7 +113,7 @@ class ChainIndex:
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
-        """By how many of a channel's events are in it, counted from the first: what was folded since the last was added."""
+        """By how many of a channel's events are in it, from the first on: what was folded since the last was added."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
