@@ -3,7 +3,7 @@
 The index keeps the events of those channels in which the account takes part, and every registered secret and
 link, each with its block. A channel's state at any height is the fold of its events up to there: at the head to act in
 time, at the confirmed height to count funds. There is no second, incremental copy of the state that could differ: what
-was folded is remembered only until the channel's events change.
+was folded is remembered only until the channel has a further event.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ChainIndex:
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
-        """By the number of its events that are in it: what was folded of a channel since they changed."""
+        """By how many of a channel's events are in it, from the first on: what was folded since the last was added."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
@@ -141,7 +141,6 @@ class ChainIndex:
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
         self.head_number, self.head_time = number - 1, time
-        self._folded.clear()
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]

@@ -272,16 +272,9 @@ MUTANTS = (
         ("test_evm_history.py",),
     ),
     Mutant(
-        "go by what a channel was before its newest event",
-        "settlement/following/index.py",
-        "                self._folded.pop(event.channel, None)\n",
-        "",
-        ("test_index_views.py",),
-    ),
-    Mutant(
         "go by what a channel was on a branch that was left",
         "settlement/following/index.py",
-        "        self._folded.clear()\n",
+        "                self._folded.pop(event.channel, None)\n",
         "",
         ("test_index_views.py",),
     ),
