@@ -311,9 +311,12 @@ def test_what_is_done_is_not_undone_by_an_answer_of_a_node_that_lags(lie: Lie) -
 
 def test_what_is_done_is_not_undone_by_a_node_that_stays_before_it() -> None:
     world = AccountWorld(0)
-    done_in_time(world)
-    world.lie = lambda truth: no_receipts(head_off(blocks=-world.head.number)(truth))
-    rounds(world, 10)
+    rounds(world, 20)
+    world.require("d", deadline=None, budget=10_000, paying=False)
+    rounds(world, 6)
+    assert world.disk["d"].status is ObligationStatus.DONE
+    world.lie = lambda truth: no_receipts(head_off(blocks=-16)(truth))
+    rounds(world, 8)
     assert world.disk["d"].status is ObligationStatus.DONE and not world.alarms
 
 
