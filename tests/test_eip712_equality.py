@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.eth_accounts import typed_digest
+from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
 from tallystick.channels.protocol.eip712 import (
     TYPES,
     digest_cooperative_close,
@@ -33,7 +33,7 @@ def official(kind: str, chain_id: int, contract: Address, message: dict[str, Any
         "chainId": chain_id,
         "verifyingContract": "0x" + contract.hex(),
     }
-    return typed_digest(domain, {kind: TYPES[kind]}, message)
+    return bytes(_hash_eip191_message(encode_typed_data(domain, {kind: TYPES[kind]}, message)))
 
 
 def message(kind: str, values: tuple[Any, ...]) -> dict[str, Any]:

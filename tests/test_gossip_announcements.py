@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.eth_accounts import typed_digest
+from eth_account.messages import _hash_eip191_message, encode_typed_data  # isort: skip
 from simulation.gossip_fixtures import CHAIN_ID, CONTRACT, DOMAIN, person
 from tallystick.channels.errors import InvalidSignature, MalformedMessage
 from tallystick.channels.protocol.eip712 import domain_separator
@@ -58,7 +58,7 @@ def official(kind: str, values: dict[str, Any]) -> bytes:
         "chainId": CHAIN_ID,
         "verifyingContract": "0x" + CONTRACT.hex(),
     }
-    return typed_digest(domain, {kind: TYPES[kind]}, values)
+    return bytes(_hash_eip191_message(encode_typed_data(domain, {kind: TYPES[kind]}, values)))
 
 
 @given(CHANNELS, st.integers(0, 1), KEYS, TIMES, POLICIES)

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.eth_accounts import Account
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.sdk.daemon.keystore import (
     KEYSTORE,
     LIGHT_WORK,
     STANDARD_WORK,
+    UnknownKeystore,
     create,
     load_key,
+    normalised,
 )
-from tallystick.sdk.daemon.sealed_keys import UnknownKeystore, _aes_ctr, _derived, _mac, normalised, opened
 from tallystick.sdk.errors import ConfigurationError
 
 PASSWORD = "correct horse"
@@ -121,82 +121,6 @@ def test_a_directory_that_cannot_be_written_is_said_to_be_so(tmp_path: Path) -> 
         create(tmp_path / "file" / "below", PASSWORD, light=True)
 
 
-def vector(kdf: str, parameters: dict[str, Any], iv: str, ciphertext: str, mac: str) -> str:
-    crypto = {"cipher": "aes-128-ctr", "cipherparams": {"iv": iv}, "ciphertext": ciphertext, "mac": mac}
-    crypto |= {"kdf": kdf, "kdfparams": parameters}
-    return json.dumps({"crypto": crypto, "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6", "version": 3})
-
-
-VECTORS = {
-    "pbkdf2": vector(
-        "pbkdf2",
-        {
-            "c": 262_144,
-            "dklen": 32,
-            "prf": "hmac-sha256",
-            "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
-        },
-        "6087dab2f9fdbbfaddc31a909735c1e6",
-        "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
-        "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
-    ),
-    "scrypt, with an r of 1": vector(
-        "scrypt",
-        {
-            "dklen": 32,
-            "n": 262_144,
-            "r": 1,
-            "p": 8,
-            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
-        },
-        "83dbcc02d8ccb40e466191a123791e0e",
-        "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
-        "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
-    ),
-}
-"""Those of the Web3 Secret Storage Definition."""
-
-
-@pytest.mark.parametrize("text", VECTORS.values(), ids=VECTORS)
-def test_the_vectors_of_the_format_are_opened(tmp_path: Path, text: str) -> None:
-    (tmp_path / KEYSTORE).write_text(text)
-    secret = load_key(tmp_path, "testpassword").reveal()
-    assert secret.hex() == "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
-
-
-@pytest.mark.parametrize("password", [PASSWORD, "0x1234", "pässwörd 票", "x" * 1_000])
-def test_wallets_open_our_keystores_and_we_open_theirs(tmp_path: Path, password: str) -> None:
-    key = create(tmp_path, password, light=True)
-    path = tmp_path / KEYSTORE
-    ours = json.loads(path.read_text())
-    assert Account.decrypt(ours, password) == key.reveal()
-    theirs = Account.encrypt(key.reveal(), password, kdf="scrypt", iterations=LIGHT_WORK)
-    assert theirs.keys() == ours.keys() and theirs["crypto"].keys() == ours["crypto"].keys()
-    for sealed in (theirs, Account.encrypt(key.reveal(), password, kdf="pbkdf2", iterations=1_000)):
-        path.write_text(json.dumps(sealed))
-        assert load_key(tmp_path, password).address == key.address
-
-
-def test_a_seed_gives_the_same_file_and_each_file_has_salt_iv_and_id_of_its_own(tmp_path: Path) -> None:
-    for name, seed in (("one", "k"), ("same", "k"), ("other", "l")):
-        create(tmp_path / name, PASSWORD, light=True, entropy=seeded_entropy(seed))
-    one, same, other = ((tmp_path / name / KEYSTORE).read_text() for name in ("one", "same", "other"))
-    assert one == same
-    crypto = json.loads(one)["crypto"]
-    told = [json.loads(one)["id"], crypto["kdfparams"]["salt"], crypto["cipherparams"]["iv"]]
-    assert len(set(told)) == 3 and not any(text in other for text in told)
-
-
-def test_what_seals_no_key_is_said_to_hold_none(tmp_path: Path) -> None:
-    create(tmp_path, PASSWORD, light=True)
-    path = tmp_path / KEYSTORE
-    crypto = json.loads(path.read_text())["crypto"]
-    zero = _aes_ctr(_derived(crypto, PASSWORD.encode()), bytes.fromhex(crypto["cipherparams"]["iv"]), bytes(32))
-    altered(tmp_path, ciphertext=zero.hex(), mac=_mac(_derived(crypto, PASSWORD.encode()), zero).hex())
-    with pytest.raises(ConfigurationError, match="holds no key"):
-        load_key(tmp_path, PASSWORD)
-
-
 def altered(directory: Path, kdf: str = "", **changes: object) -> None:
     """Change what a light keystore asks for."""
     path = directory / KEYSTORE
@@ -282,10 +206,3 @@ def test_any_value_in_any_place_of_a_keystore_is_an_unknown_keystore_or_a_good_o
             with suppress(UnknownKeystore):
                 normalised(sealed)
             table[name] = kept
-
-
-def test_scrypt_that_cannot_be_computed_is_said_in_words(tmp_path: Path) -> None:
-    create(tmp_path, PASSWORD, light=True)
-    altered(tmp_path, n=4_095)  # no power of two: `normalised` would have refused it
-    with pytest.raises(UnknownKeystore, match="cannot be computed"):
-        opened(json.loads((tmp_path / KEYSTORE).read_text()), b"")
