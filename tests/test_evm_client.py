@@ -136,23 +136,26 @@ async def test_a_busy_node_rests_for_as_long_as_it_says(autojump_clock: trio.tes
         assert busy.asked != []
 
 
-async def test_a_busy_node_is_left_alone_also_where_it_is_the_only_one(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(("asks", "left"), [(3, 3), (40, 4)])
+async def test_the_only_node_is_left_alone_too_but_not_until_what_is_due_is_late(
+    asks: int, left: int, autojump_clock: trio.testing.MockClock
+) -> None:
     busy = FakeNode(grown())
     async with client(busy=busy) as chain:
         await chain.head()
-        busy.status, busy.headers = 429, {"retry-after": "40"}
+        busy.status, busy.headers = 429, {"retry-after": str(asks)}
         await trio.sleep(5)
         with pytest.raises(ChainUnavailable, match="too often"):
             await chain.head()
         busy.status, asked = 200, len(busy.asked)
-        for _ in range(30):
-            await trio.sleep(1)
+        for _ in range(left - 1):
+            await trio.sleep(0.9)
             with pytest.raises(ChainUnavailable, match="left alone"):
                 await chain.head()
             with pytest.raises(ChainUnavailable, match="left alone"):
                 await chain.submit(b"\x02")
         assert len(busy.asked) == asked
-        await trio.sleep(15)
+        await trio.sleep(1.5)
         assert (await chain.head()).number == 5
 
 

@@ -11,6 +11,13 @@ FEES, CLIENT, HEADERS, HISTORY, HOSTILE, LIES = (
 
 MUTANTS = (
     Mutant(
+        "leave the only node alone for as long as it asks, whatever is due",
+        EVM + "nodes.py",
+        "            pause = min(pause, LONE_PAUSE)\n",
+        "            pass\n",
+        (CLIENT,),
+    ),
+    Mutant(
         "ask a node that asked to be left alone",
         EVM + "nodes.py",
         "        if (left := state.busy_until - trio.current_time()) > 0:\n",

@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 REST = Pauses("a chain node that failed", 1.0, 60.0)
 
+LONE_PAUSE = 4.0
+"""Seconds for which the only node is left alone at most, however long it asks for: what has a deadline cannot wait."""
+
 LAG_MAX = 3
 """Blocks by which a node may be behind the newest head, and still be asked for what has to be new."""
 
@@ -204,6 +207,8 @@ class ChainNodes:
     def blame(self, state: NodeState, error: Exception) -> None:
         """Let a node rest for what it did."""
         pause = error.seconds if isinstance(error, Busy) else 0.0
+        if len(self._states) == 1:
+            pause = min(pause, LONE_PAUSE)
         state.busy_until = trio.current_time() + pause
         pause = max(pause, REST.after(state.failures, self._jitter))
         state.failures += 1
