@@ -414,4 +414,11 @@ MUTANTS = (
         "ClaimCall(asset, self._address)",
         ("test_node_owed.py",),
     ),
+    Mutant(
+        "begin nothing on a chain that is faster than its node's answers",
+        "settlement/following/follower.py",
+        "position.number >= head.number)):",
+        "position.hash == head.hash)):",
+        ("test_follower_shell.py",),
+    ),
 )
