@@ -18,8 +18,8 @@ AHEAD_MAX = 16
 Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
 """A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
 
-Hold: TypeAlias = Callable[[Obligation], bool]
-"""A caller's opinion on what has no nonce yet: whether it had better not be begun now."""
+Hold: TypeAlias = Callable[[Obligation, int], bool]
+"""A caller's opinion on what has no nonce yet: whether it had better not be begun at that time of the chain."""
 
 _MOOT = frozenset(
     {

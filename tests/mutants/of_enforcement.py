@@ -415,6 +415,13 @@ MUTANTS = (
         ("test_node_owed.py",),
     ),
     Mutant(
+        "measure what is left by the time of the blocks that are followed just now",
+        "settlement/enforcement/enforcer.py",
+        "obligation.deadline - max(now, self._index.head_time)",
+        "obligation.deadline - self._index.head_time",
+        ("test_onchain_undone.py",),
+    ),
+    Mutant(
         "begin nothing on a chain that is faster than its node's answers",
         "settlement/following/follower.py",
         "position.number >= head.number)):",
