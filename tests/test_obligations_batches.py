@@ -211,10 +211,12 @@ def test_members_are_done_if_their_batch_is_mined_after_all_under_a_nonce_that_i
 
 
 @pytest.mark.alarm("transaction-held-up")
-def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_alone() -> None:
+@pytest.mark.parametrize("refusal", [Refusal.MALFORMED, Refusal.INSUFFICIENT_FUNDS, Refusal.FEE_CAPPED])
+def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_alone(refusal: Refusal) -> None:
+    """For less than all of them together, there may be enough coins; and no node's cap on fees may be met."""
     world = world_of("a", "b", "c")
     for _ in range(TOGETHER.tries):
-        world.round(refusal=Refusal.MALFORMED)
+        world.round(refusal=refusal)
         world.mine()
     rounds(world, 12)
     assert statuses(world) == [DONE] * 3
