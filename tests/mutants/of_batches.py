@@ -41,6 +41,13 @@ MUTANTS = (
         ("test_obligations_batches.py",),
     ),
     Mutant(
+        "let a batch not hurry for who was moot and is due again",
+        "settlement/sending/judging.py",
+        "    due = earlier\n    sent = earlier.nonce is not None or earlier.batch is not None\n",
+        "    due = earlier\n    sent = earlier.nonce is not None\n",
+        ("test_obligations_again.py", "test_obligations_batches.py"),
+    ),
+    Mutant(
         "put a call that failed in a batch into another one",
         "settlement/sending/obligations.py",
         "return change(self, batch=None, alone=True, status=status)",
