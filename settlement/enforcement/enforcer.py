@@ -140,7 +140,9 @@ class Enforcer:
         if relied is None or relied.terms != channel.terms or not raises(channel, relied):
             return relied
         newest = self._depths.newest(channel.id, waiting)
-        return relied if self.witness.bears_out(channel.id, newest) else None
+        if self.witness.bears_out(channel.id, newest):
+            return relied
+        return self._index.view(channel.id, self.witness.borne(channel.id))  # what came since waits, and holds up none
 
     def _recount(self) -> None:
         """Let the channels react once more to the newest block: more of it is known, or counts."""

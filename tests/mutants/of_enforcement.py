@@ -25,8 +25,15 @@ MUTANTS = (
     Mutant(
         "count deposits on one provider's word",
         "settlement/enforcement/enforcer.py",
-        "        return relied if self.witness.bears_out(channel.id, newest) else None\n",
-        "        return relied\n",
+        "        if self.witness.bears_out(channel.id, newest):\n",
+        "        if True:\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "let who deposits in every block keep all that was borne out from counting",
+        "settlement/enforcement/enforcer.py",
+        "        return self._index.view(channel.id, self.witness.borne(channel.id))  #",
+        "        return None  #",
         EVIDENCE,
     ),
     Mutant(
