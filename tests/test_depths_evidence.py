@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     Block,
     Closed,
     ContractChannel,
+    DepositCall,
     Deposited,
     Event,
     Header,
@@ -46,7 +47,7 @@ class Evident(CheckedChain):
     def __init__(self, chain: Chain, world: World) -> None:
         super().__init__(chain)
         self.world = world
-        self.down = self.denies = self.proofless = False
+        self.down = self.denies = self.proofless = self.slow = False
         self.twist: Callable[[ContractChannel], ContractChannel | None] = lambda view: view
         self.hides: type[Event] | None = None
         """Events that are left out of blocks."""
@@ -72,6 +73,9 @@ class Evident(CheckedChain):
         await trio.lowlevel.checkpoint()
         self.asked.append((self.world.chain.newest.header.number, block.number))
         self.many = max(self.many, len(terms))
+        if self.slow:
+            await self.world.blocks(2)
+            await trio.sleep(1)
         if self.down:
             raise ChainUnavailable("the second provider does not answer")
         if self.denies:
@@ -226,6 +230,22 @@ def test_a_close_that_one_node_left_out_is_read_from_another(invents: bool) -> N
         async with world.brisk():
             await world.until(lambda: again.channel(channel.id).phase is Phase.GONE, 5_000)
         assert again.channel(channel.id).phase is Phase.GONE
+
+    run(act)
+
+
+def test_who_deposits_in_every_block_keeps_nothing_from_counting() -> None:
+    """What was borne out counts, though more is there by the time that it is."""
+
+    async def act(world: World, alice: Node, bob: Node, chain: Evident) -> None:
+        channel = await alice.open_channel(world.address("bob"), DEPOSIT)
+        theirs, side = bob.channel(channel.id), channel.view.channel.side
+        chain.slow, key = True, world.seats["alice"].key
+        for _ in range(16):
+            await world.chain.call(key, DepositCall(channel.id, side, 1))
+            await trio.sleep(2)
+        counted = theirs.view.channel.deposits[side] - DEPOSIT
+        assert 4 <= counted < 14, f"{counted}: what was borne out, and no more"
 
     run(act)
 

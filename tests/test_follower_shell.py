@@ -127,6 +127,24 @@ async def test_downtime_without_any_match_before_it_is_caught_up(store: SqliteSt
     store.close()
 
 
+class Restless(Branch):
+    """A chain that has two new blocks whenever it is asked for some: they come faster than its answers."""
+
+    async def blocks(self, first: int, limit: int) -> tuple[Block, ...]:
+        self.grow(2)
+        return await super().blocks(first, limit)
+
+
+async def test_who_is_never_at_the_newest_block_of_a_fast_chain_is_current_all_the_same(store: SqliteStore) -> None:
+    chain = Restless()
+    follower, _ = make(store, chain)
+    told: list[int] = []
+    follower.on_current = lambda: told.append(follower.followed.next)
+    await during(follower, lambda: None, 40)
+    assert follower.is_current and len(told) > 10
+    store.close()
+
+
 async def test_a_fork_during_downtime_is_walked_back_from_the_stored_headers(store: SqliteStore) -> None:
     chain = Branch()
     chain.grow(20)

@@ -34,3 +34,15 @@ def test_a_view_follows_every_event_and_every_block_that_leaves_the_chain() -> N
     index.remove(2, 1_001)
     index.remove(1, 1_000)
     assert deposits(9) is None
+
+
+def test_a_view_of_what_was_mended_is_that_of_all_its_events_at_every_height() -> None:
+    index = ChainIndex(FIXTURE.terms.participants[0], SimulatedDisk([INDEX_SCHEMA]).open())
+    index.add(block(1, ChannelOpened(FIXTURE.id, FIXTURE.terms)))
+    index.add(block(9, Deposited(FIXTURE.id, 0, 7)))
+    heights = (1, 4, 5, 8, 9)
+    for number in heights:
+        index.view(FIXTURE.id, number)
+    index.mend(FIXTURE.id, index.mended(FIXTURE.id, [block(5, Deposited(FIXTURE.id, 1, 3))]))
+    views = [index.view(FIXTURE.id, number) for number in heights]
+    assert [view and view.deposits for view in views] == [(0, 0), (0, 0), (0, 3), (0, 3), (7, 3)]

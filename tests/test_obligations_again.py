@@ -47,6 +47,12 @@ def test_what_was_moot_and_is_due_goes_on_under_its_nonce() -> None:
     assert (again.status, again.reason, again.nonce, again.deadline) == (ObligationStatus.SENT, "", 3, 900)
 
 
+def test_what_was_moot_and_is_due_goes_on_in_its_batch() -> None:
+    moot = change(UNDER_WAY.finish(ObligationStatus.SUPERSEDED, "moot"), nonce=None, attempts=(), batch="batch:1")
+    again = due_again(moot, 5_000, 900)
+    assert (again.status, again.batch, again.budget, again.deadline) == (ObligationStatus.SENT, "batch:1", 5_000, 900)
+
+
 @pytest.mark.parametrize("ended", ({"resting": True}, {"filler": True}, {"far": True}, {"nonce": None}))
 def test_what_cannot_be_mined_any_more_does_not_go_on(ended: dict[str, object]) -> None:
     moot = change(UNDER_WAY.finish(ObligationStatus.SUPERSEDED, "moot"), **ended)

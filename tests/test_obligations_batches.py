@@ -20,6 +20,7 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.errors import Refusal, Revert
 from tallystick.settlement.sending.batches import BATCH_GAS_MAX, gather, may_join
+from tallystick.settlement.sending.judging import due_again
 from tallystick.settlement.sending.obligations import (
     Look,
     Obligation,
@@ -211,10 +212,12 @@ def test_members_are_done_if_their_batch_is_mined_after_all_under_a_nonce_that_i
 
 
 @pytest.mark.alarm("transaction-held-up")
-def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_alone() -> None:
+@pytest.mark.parametrize("refusal", [Refusal.MALFORMED, Refusal.INSUFFICIENT_FUNDS, Refusal.FEE_CAPPED])
+def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_alone(refusal: Refusal) -> None:
+    """For less than all of them together, there may be enough coins; and no node's cap on fees may be met."""
     world = world_of("a", "b", "c")
     for _ in range(TOGETHER.tries):
-        world.round(refusal=Refusal.MALFORMED)
+        world.round(refusal=refusal)
         world.mine()
     rounds(world, 12)
     assert statuses(world) == [DONE] * 3
@@ -222,6 +225,23 @@ def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_
         (True, ()),
         *((False, (name,)) for name in "abc"),
     ]
+
+
+def test_a_batch_hurries_for_who_was_moot_and_is_due_again() -> None:
+    """A close that left the chain in a reorganisation, and came back with less time left than the others have."""
+    world = world_of("a", "b", "c")
+    world.round()
+    world.supersede("a")
+    world.round()
+    assert batch_of(world).deadline is None
+    again = due_again(world.disk["a"], 5_000, 1_000)
+    world.store(again)
+    world.restart()
+    world.mine(minimum=10**9)
+    world.round()
+    assert (batch_of(world).deadline, batch_of(world).budget) == (1_000, 7_000)
+    rounds(world, 6)
+    assert statuses(world) == [DONE] * 3 and [tx.carries for tx in transactions(world)] == [("a", "b", "c")]
 
 
 def test_a_batch_is_let_through_cheaply_once_all_its_members_are_moot() -> None:

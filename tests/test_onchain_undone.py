@@ -79,12 +79,12 @@ def test_what_was_held_is_sent_at_once_when_the_known_blocks_are_followed() -> N
             identity = await paid_channel(world)
             onchain = world.node("alice").onchain
             before = onchain.sender.statistics().submitted
-            onchain.sender.hold = lambda obligation: True
+            onchain.sender.hold = lambda obligation, now: True
             await world.node("alice").channel(identity).force_close()
             await world.blocks(1)
             await trio.sleep(10)
             assert onchain.sender.statistics().submitted == before
-            onchain.sender.hold = lambda obligation: False
+            onchain.sender.hold = lambda obligation, now: False
             onchain.follower.on_current()
             await trio.sleep(10)
             assert onchain.sender.statistics().submitted > before, "no block was mined in between"
@@ -122,8 +122,10 @@ def test_a_duty_waits_for_known_blocks_if_there_is_time(
             enforcer._following.follower = follower  # type: ignore[assignment]
             enforcer._index.head_time = now
             duty = msgspec.structs.replace(close, deadline=None if left is None else now + left)
-            assert enforcer.hold(duty) is held
-            assert not enforcer.hold(msgspec.structs.replace(duty, duty=None)), "what its user asked for"
+            assert enforcer.hold(duty, now) is held
+            enforcer._index.head_time = now - 50_000
+            assert enforcer.hold(duty, now) is held, "however old the blocks are that are followed just now"
+            assert not enforcer.hold(msgspec.structs.replace(duty, duty=None), now), "what its user asked for"
 
     simulate(main, 11)
 

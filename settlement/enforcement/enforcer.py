@@ -140,7 +140,9 @@ class Enforcer:
         if relied is None or relied.terms != channel.terms or not raises(channel, relied):
             return relied
         newest = self._depths.newest(channel.id, waiting)
-        return relied if self.witness.bears_out(channel.id, newest) else None
+        if self.witness.bears_out(channel.id, newest):
+            return relied
+        return self._index.view(channel.id, self.witness.borne(channel.id))  # what came since waits, and holds up none
 
     def _recount(self) -> None:
         """Let the channels react once more to the newest block: more of it is known, or counts."""
@@ -158,15 +160,17 @@ class Enforcer:
         if moments:
             self._engine.writer.add(moments)
 
-    def hold(self, obligation: Obligation) -> bool:
+    def hold(self, obligation: Obligation, now: int) -> bool:
         """Whether a duty had better not be begun now: by the newest block it is not due, as somebody has done it; or
         blocks that are known are not followed yet, in which somebody may have, and there is time to find out.
+
+        `now` is the chain's time at its head: who catches up follows blocks whose times are long over.
         """
         if obligation.duty is None or obligation.channel is None:
             return False
         follower = self._following.follower
         if not follower.is_current and follower.fault is None:
-            left = None if obligation.deadline is None else obligation.deadline - self._index.head_time
+            left = None if obligation.deadline is None else obligation.deadline - max(now, self._index.head_time)
             return left is None or left > URGENT
         due = self._due.get(obligation.channel)
         return due is not None and obligation.name not in due

@@ -76,8 +76,8 @@ class OnChain:
         """Below what worth (in the native coin) a secret is not claimed on chain now; 0: all are claimed."""
         return claim_fee(self.following.market.price, self.following.market.tariff, self._policy)
 
-    def _hold(self, obligation: Obligation) -> bool:
-        return self.enforcer.hold(obligation)
+    def _hold(self, obligation: Obligation, now: int) -> bool:
+        return self.enforcer.hold(obligation, now)
 
     def _on_current(self) -> None:
         self.sender.look_again()

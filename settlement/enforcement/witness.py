@@ -63,6 +63,10 @@ class Witness:
         self._wanted[channel] = number
         return False
 
+    def borne(self, channel: ChannelId) -> int:
+        """Return up to which block a channel's events are borne out, -1 if none are."""
+        return self._borne.get(channel, -1)
+
     def ask_anew(self) -> None:
         """Forget what has to be borne out: the channels are about to say it again."""
         self._wanted.clear()

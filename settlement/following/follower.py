@@ -307,7 +307,7 @@ class Follower:
             await self.check_root()
             raise
         position = self.followed.position
-        if not self.is_current and (not moved or (position is not None and position.hash == head.hash)):
+        if not self.is_current and (not moved or (position is not None and position.number >= head.number)):
             self.is_current = True
             self.on_current()
         if position is not None and position.number >= head.number:

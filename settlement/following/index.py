@@ -113,7 +113,7 @@ class ChainIndex:
         self._store = store
         self._histories: dict[ChannelId, list[EventInBlock]] = {}
         self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
-        """By how many of a channel's events are in it, from the first on: what was folded since the last was added."""
+        """By how many of a channel's events are in it, from the first on: what was folded since one was last put in."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
@@ -179,6 +179,7 @@ class ChainIndex:
         """Take that in as what happened to a channel (see `mended`); return what to store."""
         before = self._histories.get(channel, [])
         self._histories[channel] = list(history)
+        self._folded.pop(channel, None)
         numbers = sorted({each.number for each in history if each not in before})
         everything = [each for one in self._histories.values() for each in one]
         return [EventsSeen(number, tuple(each for each in everything if each.number == number)) for number in numbers]

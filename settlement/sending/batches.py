@@ -7,6 +7,8 @@
   changes: each replacement under its nonce is for the same members, and a member is in one batch in its life.
 - Nobody in a batch could offer more alone than the batch can: those whose budgets allow about as much go together. A
   batch may cost what its members may, its time is that of the most urgent, and each pays by its own gas.
+- If nodes refuse it for long, as malformed, as too dear for them, or for want of coins, its nonce is used up otherwise:
+  one call alone costs less.
 - A member ends by what the batch's receipt says of its call, and is undone with it. If its call failed for a reason
   that settles the matter it ends; else, or if the batch came to nothing, it goes on alone.
 - A single call never waits. While one is under way, more gather until the next head (as small packets do after Nagle).

@@ -18,8 +18,8 @@ AHEAD_MAX = 16
 Judge: TypeAlias = Callable[[Obligation, Revert | None], ObligationStatus | None]
 """A caller's own opinion on what failed: WAITING (try again), SUPERSEDED or QUARANTINED; None: see `judge_failure`."""
 
-Hold: TypeAlias = Callable[[Obligation], bool]
-"""A caller's opinion on what has no nonce yet: whether it had better not be begun now."""
+Hold: TypeAlias = Callable[[Obligation, int], bool]
+"""A caller's opinion on what has no nonce yet: whether it had better not be begun at that time of the chain."""
 
 _MOOT = frozenset(
     {
@@ -45,7 +45,8 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
 def due_again(earlier: Obligation, budget: int, deadline: int | None) -> Obligation:
     """Return an obligation as it has to be if what it is for is due now, by that deadline and for as much."""
     due = earlier
-    under_way = earlier.nonce is not None and earlier.receipt is None and not (earlier.resting or earlier.far)
+    sent = earlier.nonce is not None or earlier.batch is not None
+    under_way = sent and earlier.receipt is None and not (earlier.resting or earlier.far)
     if earlier.status is ObligationStatus.SUPERSEDED and under_way and not earlier.filler:  # it is not moot after all
         due = change(earlier, status=ObligationStatus.SENT, reason="")
     if due.is_final:

@@ -330,8 +330,12 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
                 short = self.trouble == BUDGET_SHORT  # which is why
                 trouble = BUDGET_SHORT if short else f"{code}: chain nodes ask for higher fees"
                 return change(self, floor=bumped(self.fee_price), trouble=trouble)
-            case _ if code is Refusal.MALFORMED or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call)):
-                # coins that are not there must not hold up what waits behind them
+            case _ if (
+                code is Refusal.MALFORMED
+                or (code is Refusal.INSUFFICIENT_FUNDS and value_of(self.call))
+                or (code in (Refusal.INSUFFICIENT_FUNDS, Refusal.FEE_CAPPED) and self.members)
+            ):
+                # coins that are not there must not hold up what waits behind them, nor calls that could go alone
                 after = change(self, refused=self.refused + 1, trouble=text, stalled=True)
                 if after.refused >= policy.tries and after.status is ObligationStatus.SENT:
                     after = change(after, filler=True)

@@ -240,7 +240,7 @@ def decide(
     gas: Gas,
     policy: SendingPolicy,
     judge: Judge = lambda obligation, revert: None,
-    hold: Hold = lambda obligation: False,
+    hold: Hold = lambda obligation, now: False,
 ) -> SendingRound:
     """Return what the account has to do at this head. Pure: the same book and observation give the same round."""
     before = book
@@ -254,7 +254,9 @@ def decide(
     book = freed.book.with_()
     book = fillers(book.with_(*follow_members(book)), freed.gaps, seen, account, gas, policy)
     now = time_now(book, seen, policy)
-    due = gather([o for o in due_now(book, seen, now, policy) if not hold(o)], book, seen, policy, gas, now, eye.fresh)
+    due = gather(
+        [o for o in due_now(book, seen, now, policy) if not hold(o, now)], book, seen, policy, gas, now, eye.fresh
+    )
     bound = bind(book, seen, policy, due, way_of(book, seen, gas))
     book = book.with_(*bound, *board(bound, book))
     priced = price(book, seen, gas, policy)

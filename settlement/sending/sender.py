@@ -92,7 +92,7 @@ class Sender:
     """What calls are charged for; None: what the chain says."""
     policy: SendingPolicy = field(default_factory=SendingPolicy)
     judge: Judge = lambda obligation, revert: None
-    hold: Hold = lambda obligation: False
+    hold: Hold = lambda obligation, now: False
     """Is asked at each head; who changes their mind in between calls `look_again`."""
 
     def __post_init__(self) -> None:

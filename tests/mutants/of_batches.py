@@ -27,6 +27,27 @@ MUTANTS = (
         ("test_obligations_batches.py",),
     ),
     Mutant(
+        "let a batch that there are no coins for hold up calls that there are coins for",
+        "settlement/sending/obligations.py",
+        "code in (Refusal.INSUFFICIENT_FUNDS, Refusal.FEE_CAPPED) and self.members",
+        "code is Refusal.FEE_CAPPED and self.members",
+        ("test_obligations_batches.py",),
+    ),
+    Mutant(
+        "hold up calls with a batch that costs more than nodes take",
+        "settlement/sending/obligations.py",
+        "code in (Refusal.INSUFFICIENT_FUNDS, Refusal.FEE_CAPPED) and self.members",
+        "code is Refusal.INSUFFICIENT_FUNDS and self.members",
+        ("test_obligations_batches.py",),
+    ),
+    Mutant(
+        "let a batch not hurry for who was moot and is due again",
+        "settlement/sending/judging.py",
+        "    due = earlier\n    sent = earlier.nonce is not None or earlier.batch is not None\n",
+        "    due = earlier\n    sent = earlier.nonce is not None\n",
+        ("test_obligations_again.py", "test_obligations_batches.py"),
+    ),
+    Mutant(
         "put a call that failed in a batch into another one",
         "settlement/sending/obligations.py",
         "return change(self, batch=None, alone=True, status=status)",

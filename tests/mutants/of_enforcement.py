@@ -25,8 +25,15 @@ MUTANTS = (
     Mutant(
         "count deposits on one provider's word",
         "settlement/enforcement/enforcer.py",
-        "        return relied if self.witness.bears_out(channel.id, newest) else None\n",
-        "        return relied\n",
+        "        if self.witness.bears_out(channel.id, newest):\n",
+        "        if True:\n",
+        EVIDENCE,
+    ),
+    Mutant(
+        "let who deposits in every block keep all that was borne out from counting",
+        "settlement/enforcement/enforcer.py",
+        "        return self._index.view(channel.id, self.witness.borne(channel.id))  #",
+        "        return None  #",
         EVIDENCE,
     ),
     Mutant(
@@ -413,5 +420,19 @@ MUTANTS = (
         "ClaimCall(asset, to)",
         "ClaimCall(asset, self._address)",
         ("test_node_owed.py",),
+    ),
+    Mutant(
+        "measure what is left by the time of the blocks that are followed just now",
+        "settlement/enforcement/enforcer.py",
+        "obligation.deadline - max(now, self._index.head_time)",
+        "obligation.deadline - self._index.head_time",
+        ("test_onchain_undone.py",),
+    ),
+    Mutant(
+        "begin nothing on a chain that is faster than its node's answers",
+        "settlement/following/follower.py",
+        "position.number >= head.number)):",
+        "position.hash == head.hash)):",
+        ("test_follower_shell.py",),
     ),
 )

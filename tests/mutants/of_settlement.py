@@ -279,6 +279,13 @@ MUTANTS = (
         ("test_index_views.py",),
     ),
     Mutant(
+        "remember what was folded before it was mended",
+        "settlement/following/index.py",
+        "        self._folded.pop(channel, None)\n        numbers",
+        "        numbers",
+        ("test_index_views.py",),
+    ),
+    Mutant(
         "take a chain that was begun anew for a reorganisation",
         "settlement/following/follower.py",
         "if state.root is not None and kept_up_to < state.root.number:",
