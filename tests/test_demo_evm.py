@@ -30,8 +30,8 @@ def demo(name: str) -> ModuleType:
     return module
 
 
-def play(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DEMO), "--evm", *options]
+def play(*options: str, on: str = "--evm", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DEMO), *filter(None, [on]), *options]
     return subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=700, check=False
     )
@@ -80,6 +80,12 @@ def test_the_first_node_that_is_here_or_can_be_fetched_is_taken(
 def test_a_node_that_is_not_there_is_named() -> None:
     done = play("--rpc", "http://127.0.0.1:9")
     assert done.returncode == 1 and "http://127.0.0.1:9" in done.stdout
+
+
+@pytest.mark.processes
+def test_a_node_is_not_named_for_a_demo_on_the_simulated_chain() -> None:
+    done = play("--node", "pyevm", on="")
+    assert done.returncode == 2 and "go with --evm" in done.stderr
 
 
 @on_a_node

@@ -324,6 +324,8 @@ def main() -> int:
     arguments.add_argument("--rpc", help="with --evm: URL of a development node that runs already")
     arguments.add_argument("--node", choices=KINDS, help="with --evm: start this one; default: the first that is here")
     options = arguments.parse_args()
+    if (options.rpc or options.node) and not options.evm:
+        arguments.error("--rpc and --node go with --evm")
     console = Console(soft_wrap=True)
     wrong = False
     try:
