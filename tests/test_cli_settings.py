@@ -75,6 +75,7 @@ def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) 
         ("listen = 'here'", "<host>:<port>"),
         ("listen = 'here:65536'", "<host>:<port>"),
         ("contract = '0x12'", "contract is written 0x and 40 hex digits"),
+        (f"contract = '0x{20 * 'Ab'}'", "is mistyped"),
         ("towers = ['bob']", "towers: "),
         ("towers = 'bob'", "towers"),
         ("base_fee = -1", "base_fee = -1.*below 2"),

@@ -69,6 +69,12 @@ def test_keys_and_ids_are_printed_in_one_piece(capsys: pytest.CaptureFixture[str
         assert whole in words
 
 
+def test_a_node_that_waits_for_its_chain_tells_no_block(capsys: pytest.CaptureFixture[str]) -> None:
+    waits = NodeInfo(OTHER, KEY, None, 5, OTHER, -1, 0, 0, 0, (), waiting_for="its chain node")
+    tables.show_node(waits)
+    assert "no block seen yet" in " ".join(capsys.readouterr().out.split())
+
+
 def test_no_amount_is_cut_off_in_the_table_of_channels(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show_channels([CHANNEL])
     out = capsys.readouterr().out

@@ -20,6 +20,7 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, 
 from tallystick.settlement.ethereum.event_logs import encode_event
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.evm.nodes import AHEAD_MAX, newest
+from tallystick.settlement.ethereum.http import parse_url
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
 
 OPENED = encode_event(ChannelOpened(FIXTURE.id, FIXTURE.terms))
@@ -375,3 +376,23 @@ async def test_a_chain_needs_a_node(autojump_clock: trio.testing.MockClock) -> N
     with pytest.raises(InvalidInput):
         async with open_evm_chain(["ftp://nowhere"], AT, jitter=lambda: 0.5):
             pass
+
+
+async def test_of_what_is_no_token_nobody_holds_anything(autojump_clock: trio.testing.MockClock) -> None:
+    node = FakeNode(FakeChain(3))
+    async with client("one", one=node) as chain:
+        await chain.head()
+        node.answers["eth_call"] = lambda call, at: "0x"
+        assert await chain.balance(FIXTURE.terms.participants[0], Address(b"t" * 20)) == 0
+        node.answers["eth_call"] = lambda call, at: "0x07"
+        with pytest.raises(ChainError, match="balanceOf"):
+            await chain.balance(FIXTURE.terms.participants[0], Address(b"t" * 20))
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"), [("one.example", "here is no host"), ("ftp://user:secret@one/key", "unlike 'ftp://one/…'")]
+)
+def test_what_is_no_url_is_refused_and_no_secret_of_it_shown(url: str, complaint: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_url(url)
+    assert complaint in str(refused.value) and "secret" not in str(refused.value)

@@ -22,6 +22,7 @@ from tallystick.watchtower.daemon import run_tower
 
 DEPLOYED = 4
 CONTRACT = "0x" + AT.contract.hex()
+ELSEWHERE = "0x" + 20 * "12"
 
 
 class DeployedLately(FakeNode):
@@ -35,11 +36,19 @@ class DeployedLately(FakeNode):
         return super().eth_getBlockByNumber("finalized" if which == "safe" else which, full)
 
     def eth_getCode(self, account: str, at: str) -> str:
+        if account != CONTRACT:
+            return "0x"
         if at == "latest":
             return "0x60"
-        if not self.keeps:
+        if not self.keeps and int(at, 16) < len(self.known) - 1:
             refuse(-32000, "missing trie node")()
         return "0x60" if int(at, 16) >= DEPLOYED else "0x"
+
+
+def init(directory: Path, *options: str) -> Any:
+    """Return what came of `tally init`."""
+    words = ["init", "--data", str(directory), "--light", *options]
+    return CliRunner().invoke(app, words, env={"TALLY_PASSWORD": "a password"})
 
 
 @pytest.fixture
@@ -68,6 +77,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (DEPLOYED + 1, {"one": DeployedLately(keeps=False)}, False),
         (DEPLOYED + 1, {"one": DeployedLately(keeps=False), "two": DeployedLately()}, True),
         (DEPLOYED + 1, {"two": DeployedLately()}, True),
+        (10**6, {"one": DeployedLately()}, True),
     ],
 )
 def test_init_refuses_a_start_that_a_node_calls_too_late(
@@ -75,9 +85,7 @@ def test_init_refuses_a_start_that_a_node_calls_too_late(
 ) -> None:
     served(**nodes)
     where = ["--rpc", "http://one", "--rpc", "http://two", "--contract", CONTRACT, "--start", str(start)]
-    made = CliRunner().invoke(
-        app, ["init", "--data", str(tmp_path), "--light", *where], env={"TALLY_PASSWORD": "a password"}
-    )
+    made = init(tmp_path, *where, "--chain-id", str(AT.chain_id))
     assert (made.exit_code != 0) is refused, made.output
     assert any(tmp_path.iterdir()) is not refused, "nothing is made that would have to be thrown away"
     if refused:
@@ -85,8 +93,32 @@ def test_init_refuses_a_start_that_a_node_calls_too_late(
 
 
 @pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--chain-id", "1", "--contract", CONTRACT], "serves chain 31337, not 1: see to --chain-id"),
+        (["--chain-id", "31337", "--contract", ELSEWHERE], f"knows no contract at {ELSEWHERE}: see to --contract"),
+        (["--contract", CONTRACT], "its number must be named, with --chain-id"),
+        (["--chain-id", "31337", "--contract", CONTRACT.upper().replace("0X", "0x").replace("A", "a")], "is mistyped"),
+    ],
+)
+def test_init_refuses_another_chain_or_contract_than_a_node_serves(
+    options: list[str], complaint: str, served: Callable[..., None], tmp_path: Path
+) -> None:
+    served(one=DeployedLately())
+    made = init(tmp_path, "--rpc", "http://one", "--start", str(DEPLOYED), *options)
+    assert made.exit_code == 1 and complaint in " ".join(made.output.split()), made.output
+    assert not any(tmp_path.iterdir())
+
+
+def test_init_believes_a_start_that_a_node_has_not_come_to(served: Callable[..., None], tmp_path: Path) -> None:
+    served(one=DeployedLately())
+    where = ["--rpc", "http://one", "--chain-id", str(AT.chain_id), "--contract", ELSEWHERE, "--start", "13"]
+    assert init(tmp_path, *where).exit_code == 0, "a node that lags knows nothing of a deployment of just now"
+
+
+@pytest.mark.parametrize(
     ("start", "keeps", "grade"),
-    [(DEPLOYED, True, "good"), (DEPLOYED + 1, True, "bad"), (DEPLOYED + 1, False, "limited")],
+    [(10**6, True, "bad"), (DEPLOYED, True, "good"), (DEPLOYED + 1, True, "bad"), (DEPLOYED + 1, False, "limited")],
 )
 def test_the_doctor_looks_at_a_start(start: int, keeps: bool, grade: str, served: Callable[..., None]) -> None:
     served(one=DeployedLately(keeps))

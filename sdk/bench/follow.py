@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import trio
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
@@ -192,9 +193,9 @@ def follow_table(result: FollowResult) -> Table:
         f"{result.holding:,} blocks hold logs; the newest {result.unsettled:,} are not final; logs of "
         f"{result.range_limit:,} blocks at once; capacity control {result.control:.2f} of 2"
     )
-    rows = Table("who", "start", title=title, caption=caption)
+    rows = Table("who", "start", title=title, caption=caption, box=SIMPLE_HEAD, padding=0)
     for heading in ("blocks", "seconds", "CPU, s", "blocks/s", "requests", "memory, MB", "growth, MB", "disk, MB"):
-        rows.add_column(heading, justify="right")
+        rows.add_column(heading, justify="right", min_width=len(heading.split(" ")[0]))
     for row in result.rows:
         figures = (f"{row.blocks:,}", f"{row.seconds:.1f}", f"{row.cpu_seconds:.1f}", f"{row.blocks_per_second:,.0f}")
         sizes = (f"{size / 1e6:.0f}" for size in (row.memory[-1], row.growth, row.disk))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 import trio
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tallystick.sdk.bench.evm_node import EvmNode, open_evm_node
@@ -132,10 +133,10 @@ def _named(calls: CallGas) -> dict[str, int]:
 def gas_table(result: GasResult) -> Table:
     """Return the table of a `tally bench gas`."""
     caption = "gas: in coins; all by receipts. Raiden, Nitro and Celer as their own files say, whose calls are not ours"
-    rows = Table(title=f"gas of each call: {result.client}, {result.fork}", caption=caption)
-    rows.add_column("call")
+    rows = Table(title=f"gas of each call: {result.client}, {result.fork}", caption=caption, box=SIMPLE_HEAD, padding=0)
+    rows.add_column("call", min_width=len("cooperative"))
     for heading in ("gas", "limit", "ERC-20", "Raiden", "Nitro", "Celer"):
-        rows.add_column(heading, justify="right")
+        rows.add_column(heading, justify="right", min_width=len("2,000,000"))
     for name, used, limit, token, *others in _rows(result):
         rows.add_row(name, f"{used:,}", *("" if each is None else f"{each:,}" for each in (limit, token)), *others)
     rows.add_row("approve, of the token", "", "", f"{result.erc20.approve:,}", "", "", "")

@@ -17,6 +17,7 @@ from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_
 from tallystick.sdk.cli.tables import show_node
 from tallystick.sdk.daemon.configuration import (
     CONFIG,
+    DEFAULT_CHAIN_ID,
     DEFAULT_LISTEN,
     DEFAULT_URL,
     Settings,
@@ -147,7 +148,9 @@ def init(
         bool, Option("--light", help="Protect the key with little work only: for throw-away use.")
     ] = False,
     chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = DEFAULT_URL,
-    chain_id: Annotated[int, Option(min=1, help="The chain that it must be.")] = 1337,
+    chain_id: Annotated[
+        int | None, Option(min=1, help="The chain that it must be.", show_default="that of `tally chain run`, 1337")
+    ] = None,
     rpc: Annotated[
         list[str] | None, Option(help="URL of an Ethereum node, for a real chain; may be given several times.")
     ] = None,
@@ -192,25 +195,28 @@ def init(
         directory = data_directory(data)
         if rpc and contract is None:
             raise ConfigurationError("on a real chain the adjudicator's address must be named, with --contract")
+        if rpc and chain_id is None:
+            raise ConfigurationError("of a real chain, its number must be named, with --chain-id")
+        number = chain_id or DEFAULT_CHAIN_ID
         if (directory / KEYSTORE).exists():
             raise ConfigurationError(f"{directory} holds a key already: choose another directory with --data")
         settings = Settings(
             chain_url=chain,
             rpc=tuple(rpc or ()),
-            chain_id=chain_id,
+            chain_id=number,
             start_block=start,
             contract=contract or "0x" + ADJUDICATOR.hex(),
             listen=listen,
             announce_address=announce_address,
-            confirmations=confirmations or _depth(chain_id, at_risk, real=bool(rpc)),
+            confirmations=confirmations or _depth(number, at_risk, real=bool(rpc)),
             challenge_period=challenge_period,
             challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
         )
-        if lone := lone_word(settings.rpc, chain_id):
+        if lone := lone_word(settings.rpc, number):
             say(f"tally: {lone}.", err=True)
-        if rpc and start:
-            _require_early(settings)
+        if rpc:
+            _require_right(settings)
         password = find_password(None, password_file, ask=_ask if at_terminal() else None)
         if (directory / CONFIG).exists():
             read_settings(directory)  # of an init that was cut short, or written by hand: it is used as it is
@@ -238,16 +244,16 @@ def at_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _require_early(settings: Settings) -> None:
-    """Raise ConfigurationError if a node says that the contract was there before the first block to follow."""
+def _require_right(settings: Settings) -> None:
+    """Raise ConfigurationError if a node says that it is another chain, without the contract, or with it before."""
     import trio
 
     from tallystick.sdk.errors import ConfigurationError
-    from tallystick.settlement.ethereum.evm.starting import is_called_late, late_text
+    from tallystick.settlement.ethereum.evm.starting import what_is_wrong
 
     contract, start = settings.contract_address, settings.start_block
-    if trio.run(is_called_late, settings.rpc, contract, start):
-        raise ConfigurationError(f"{late_text(contract, start)}: name the block of its deployment with --start")
+    if wrong := trio.run(what_is_wrong, settings.rpc, settings.chain_id, contract, start):
+        raise ConfigurationError(wrong)
 
 
 def _depth(chain_id: int, at_risk: int, *, real: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from tallystick.sdk.cli.options import Asset, Data, Json, PasswordFile, Wait, parse_asset
+from tallystick.sdk.cli.options import Asset, Data, Json, PasswordFile, Wait, parse_account
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import FAILED, ask_node, print_result, run_guarded
 from tallystick.sdk.control.kinds import NATIVE_ASSET
@@ -123,7 +123,7 @@ def claim(
     asset: Asset = NATIVE_ASSET,
     to: Annotated[
         str | None,
-        Option(parser=parse_asset, metavar="0x…", help="Account that gets it.", show_default="the node's own"),
+        Option(parser=parse_account, metavar="0x…", help="Account that gets it.", show_default="the node's own"),
     ] = None,
     wait: Wait = True,
     data: Data = None,

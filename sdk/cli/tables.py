@@ -35,12 +35,13 @@ def short_amount(asset: str, amount: int) -> str:
 
 def show_node(info: NodeInfo) -> None:
     """Print what a node is."""
+    at = f"at block {info.block}" if info.block >= 0 else "no block seen yet"
     facts(
         {
             "address": info.address,
             "public key": info.public_key,
             "peers reach": info.peer_address or ("nobody yet" if info.waiting_for else "nothing here: it only dials"),
-            "chain": f"{info.chain_id}, contract {info.contract}, at block {info.block}",
+            "chain": f"{info.chain_id}, contract {info.contract}, {at}",
             "channels": info.channels,
             "connected": f"{info.connected_peers} peer{'' if info.connected_peers == 1 else 's'}",
             "cursor": info.cursor,

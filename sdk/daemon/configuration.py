@@ -18,6 +18,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.values.argument_rules import fits_checksum
 from tallystick.router.gossip.announcements import ALIAS_BYTES_MAX
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.kernels import compilable
@@ -34,6 +35,7 @@ CONFIG = "config.toml"
 DATA_VARIABLE = "TALLY_DATA"
 """Environment variable that may name the data directory."""
 
+DEFAULT_CHAIN_ID = 1337
 DEFAULT_URL = "http://127.0.0.1:8545"
 DEFAULT_LISTEN = "127.0.0.1:7735"
 
@@ -244,13 +246,15 @@ def _read(name: str, read: Callable[[str], T], text: str) -> T:
 
 
 def parse_address(text: str, what: str) -> Address:
-    """Read 0x and 40 hex digits; raise ConfigurationError if it is not that."""
+    """Read 0x and 40 hex digits, in mixed case with their checksum; raise ConfigurationError if it is not that."""
     try:
         raw = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         raw = b""
     if len(raw) != 20:
         raise ConfigurationError(f"{what} is written 0x and 40 hex digits, not {text!r}")
+    if not fits_checksum(text.removeprefix("0x")):
+        raise ConfigurationError(f"{what} {text} is mistyped: its capitals, a checksum (EIP-55), do not fit its digits")
     return Address(raw)
 
 

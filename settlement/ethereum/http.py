@@ -60,7 +60,8 @@ def parse_url(url: str) -> httpx.URL:
         raise InvalidInput(f"this is no URL of a chain node: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidInput(
-            f"the URL of a chain node begins with http:// or https:// and a host, unlike {shown(parsed)!r}"
+            "the URL of a chain node begins with http:// or https:// and a host"
+            + (f", unlike {shown(parsed)!r}" if parsed.host else ", and here is no host")
         )
     return parsed
 

@@ -141,6 +141,9 @@ class FakeNode:
     def eth_chainId(self) -> str:
         return quantity(self.chain_id)
 
+    def eth_blockNumber(self) -> str:
+        return quantity(len(self.known) - 1)
+
     def web3_clientVersion(self) -> str:
         return "Geth/v1.17.10"
 

@@ -59,7 +59,7 @@ class StateReader:
         """Return what the account holds."""
         if asset == NATIVE:
             return await self._quantity("eth_getBalance", to_hex(account))
-        return await self._number(BALANCE_OF, asset, account)
+        return await self._read(_tokens, BALANCE_OF, asset, account)
 
     async def owed(self, asset: Address, account: Address) -> int:
         """Return what the contract owes an account."""
@@ -156,3 +156,9 @@ class StateReader:
         except RpcError as error:  # it may not have that block any more, or not yet
             raise ChainUnavailable(f"no chain node says it of the newest block: {error}") from error
         return found
+
+
+def _tokens(data: bytes) -> int:
+    """Read what `balanceOf` answers. Where no code is, that is nothing at all: nobody holds anything of no token."""
+    amount: int = BALANCE_OF.decode_result(data)[0] if data else 0
+    return amount
