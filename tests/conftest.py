@@ -1,4 +1,4 @@
-"""How the tests run as a whole: rarely looking for garbage, the long ones first, and one worker more than cores."""
+"""How the tests run: untimed, rarely looking for garbage, the long ones first, with one worker more than cores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import gc
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tallystick.sdk.daemon.garbage import look_rarely
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+"""No test is timed: on a machine that has much else to do, the first example of all takes seconds."""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -124,6 +124,7 @@ def test_what_is_borne_out_counts_at_once() -> None:
     run(act)
 
 
+@pytest.mark.alarm(AlarmKind.CHAIN_UNPROVEN)
 def test_nothing_counts_while_nobody_bears_it_out_and_it_is_told_after_a_while() -> None:
     async def act(world: World, alice: Node, bob: Node, chain: Evident) -> None:
         chain.down = True
@@ -145,6 +146,7 @@ def test_nothing_counts_while_nobody_bears_it_out_and_it_is_told_after_a_while()
     run(act)
 
 
+@pytest.mark.alarm(AlarmKind.CHAIN_CONTRADICTED)
 def test_what_is_denied_never_counts() -> None:
     async def act(world: World, alice: Node, bob: Node, chain: Evident) -> None:
         chain.denies = True

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulation.accounts import POLICY, TOGETHER, AccountWorld, Tx, gas, secret_of
+from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, ChannelId, Lock
 from tallystick.settlement.chain import (
     BatchCall,
@@ -136,6 +137,7 @@ def test_if_a_batch_fails_as_a_whole_each_goes_on_alone() -> None:
     assert statuses(world) == [DONE] * 3
     assert [tx.owner for tx in transactions(world)[1:]] == ["a", "b", "c"]
     assert batch_of(world).status is SUPERSEDED
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.TRANSACTION_HELD_UP}
 
 
 @pytest.mark.alarm("transaction-undone")
@@ -153,6 +155,7 @@ def test_members_are_undone_with_their_batch_and_done_with_it_again() -> None:
     assert world.pool[0].carries == ("a", "b", "c"), "it is sent again as it was"
     rounds(world, 5)
     assert statuses(world) == [DONE, DONE, SUPERSEDED]
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.TRANSACTION_UNDONE}
 
 
 def test_a_replacement_offers_more_and_carries_the_same() -> None:
@@ -190,6 +193,7 @@ def test_a_batch_whose_nonce_another_program_used_takes_another_one_with_all_its
     rounds(world, 9)
     assert statuses(world) == [DONE] * 3
     assert [tx.carries for tx in transactions(world)] == [(), ("a", "b", "c")]
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.NONCE_TAKEN}
 
 
 @pytest.mark.alarm("nonce-taken")
@@ -209,6 +213,7 @@ def test_members_are_done_if_their_batch_is_mined_after_all_under_a_nonce_that_i
         world.mine(minimum=10**9)
     rounds(world, 2)
     assert statuses(world) == [DONE] * 3
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.NONCE_TAKEN}
 
 
 @pytest.mark.alarm("transaction-held-up")
@@ -225,6 +230,7 @@ def test_if_nodes_refuse_a_batch_for_long_its_nonce_is_used_up_and_each_goes_on_
         (True, ()),
         *((False, (name,)) for name in "abc"),
     ]
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.TRANSACTION_HELD_UP}
 
 
 def test_a_batch_hurries_for_who_was_moot_and_is_due_again() -> None:
@@ -277,6 +283,7 @@ def test_a_member_that_is_late_ends_alone_and_the_batch_hurries_for_the_next_one
     assert batch_of(world).deadline == 4_000
     rounds(world, 5)
     assert statuses(world, "ab") == [DONE, DONE], "late as it was, it was done"
+    assert {alarm.kind for alarm in world.alarms} == {AlarmKind.TRANSACTION_GIVEN_UP}
 
 
 # --- who travels with whom -----------------------------------------------------------------------------------------

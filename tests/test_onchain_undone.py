@@ -130,7 +130,6 @@ def test_a_duty_waits_for_known_blocks_if_there_is_time(
     simulate(main, 11)
 
 
-@pytest.mark.alarm("transaction-undone")
 def test_a_settlement_that_is_undone_after_it_was_believed_is_made_again_though_its_maker_is_gone() -> None:
     async def main() -> None:
         async with open_world(seed=9) as world:

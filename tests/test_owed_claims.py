@@ -128,6 +128,22 @@ def test_a_node_has_what_it_is_owed_once_it_is_refused_no_more(asset: Address) -
     simulate(main, 1)
 
 
+def test_one_claim_of_an_asset_is_under_way_at_a_time() -> None:
+    """It takes all: another one, as somebody saw to it that a little more is owed, would be paid for in vain."""
+
+    async def main() -> None:
+        async with open_world(1, config=Config(challenge_period=600)) as world:
+            alice = await world.start("alice")
+            account, sender = alice.onchain.account, alice.onchain.sender
+            await account._market.ask()
+            for asset, amount in ((TOKEN, 5), (TOKEN, 6), (NATIVE, 10**15), (NATIVE, 10**15 + 1)):
+                await account._claim_owed({asset: amount})
+            claims = [one.call for one in sender.obligations()]
+            assert claims == [ClaimCall(TOKEN, alice.address), ClaimCall(NATIVE, alice.address)]
+
+    simulate(main, 1)
+
+
 def test_what_the_chain_says_would_fail_now_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def charge(self: SimulatedChain, account: Address, call: Call) -> Charge:
         return Charge(gas_of(call), fails=isinstance(call, ClaimCall))
@@ -154,3 +170,6 @@ async def test_a_tower_claims_the_coins_that_it_is_owed(tmp_path: Path, autojump
         await trio.sleep(200)
         (claim,) = tower.sender.obligations()
         assert claim.call == ClaimCall(NATIVE, TOWER.address) and claim.attempts
+        chain._branch._world[owed_key(NATIVE, TOWER.address)] = 10**9 + 1
+        await trio.sleep(200)
+        assert len(tower.sender.obligations()) == 1, "that one takes all"

@@ -370,6 +370,11 @@ class Engine:
         if self._keeper is not None:
             self.store(self._keeper.on_chain_moved())
 
+    @property
+    def has_effects(self) -> bool:
+        """Whether anything waits for the next round to be stored, or to be said."""
+        return bool(self._effects)
+
     # --- the round -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> Round:

@@ -18,7 +18,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import AccountEvent, ApproveCall, Call, ClaimCall, DepositCall, OpenCall, moved_by
 from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
-from tallystick.settlement.enforcement.owed_claims import CLAIM_EVERY, claim_owed
+from tallystick.settlement.enforcement.owed_claims import CLAIM_EVERY, claim_owed, is_claiming
 from tallystick.settlement.enforcement.owings import Owings
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market
@@ -222,6 +222,8 @@ class Account:
         """Take on to claim what was told twice to be owed, where that is due (`owed_claims`)."""
         price = self._market.price
         for asset, amount in owed.items():
+            if is_claiming(self._sender.obligations(), asset):
+                continue
             call, head = ClaimCall(asset, self._address), (await self._node.chain.head()).number
             fee = None if price is None else self._market.tariff.fee(call, price + 1)
             due = claim_owed(

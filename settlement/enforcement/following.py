@@ -22,7 +22,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Header
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.claims import time_left
+from tallystick.settlement.enforcement.claims import pending_puzzles, time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain, Market
@@ -30,13 +30,14 @@ from tallystick.settlement.following.follower import (
     CERTAIN,
     RECHECKED,
     BlockAdded,
+    BlockRemoved,
     Follower,
     Step,
     for_a_while,
     headers_kept,
 )
 from tallystick.settlement.following.freshness import BOUND
-from tallystick.settlement.following.index import ChainIndex, EventsSeen
+from tallystick.settlement.following.index import ChainIndex, EventsSeen, puzzle_of
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
@@ -271,19 +272,26 @@ class ChainFollowing:
         return self._times.get(self.final_number, 0)  # 0: time never runs ahead of the truth
 
     async def _on_steps(self, steps: Sequence[Step]) -> int:
-        """Follow blocks: the events of each, what follows from them, and the position, in one commit."""
+        """Follow blocks: the events of each, what follows from them, and the position, in one commit.
+
+        A block of which anything follows is the last one of its commit: what later blocks are judged by is read from
+        disk as well (the proofs that were registered, among others), and has to be there.
+        """
         moments, taken = list[Moment](), 0
         for step in for_a_while(steps):
-            moments += self._on_step(step)
+            more, matters = self._on_step(step)
+            moments += more
             taken += 1
+            if matters:
+                break
         await self._node.engine.writer.commit(moments)
         self._block.set()
         self._block = trio.Event()
         self._changed()
         return taken
 
-    def _on_step(self, step: Step) -> list[Moment]:
-        """Take in one block; return what to store."""
+    def _on_step(self, step: Step) -> tuple[list[Moment], bool]:
+        """Take in one block; return what to store, and whether anything follows from it."""
         moments: list[Moment] = [step_moment(self._node.chain.chain_id, step, self.follower.followed.kept)]
         seen: list[EventsSeen] = []
         if isinstance(step, BlockAdded):
@@ -295,5 +303,13 @@ class ChainFollowing:
         else:
             self._times.pop(step.header.number, None)
             moments += self.index.remove(step.header.number, self._times.get(step.header.number - 1, 0))
-        moments += self._react(step, seen)
-        return moments
+        reaction = self._react(step, seen)
+        matters = bool(reaction) or self._node.engine.has_effects or isinstance(step, BlockRemoved)
+        return [*moments, *reaction], matters or any(map(self._concerns_us, seen))
+
+    def _concerns_us(self, seen: EventsSeen) -> bool:
+        """Whether that is of our channels, or solves a lock in one."""
+        if seen.sightings or not seen.registered:
+            return bool(seen.sightings)
+        pending = pending_puzzles(self._node.engine.views.channels)
+        return any(puzzle_of(event) in pending for event in seen.registered)

@@ -7,7 +7,7 @@ a person, who may name another account (`tally chain claim`). There is no hurry:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import ClaimCall
@@ -64,6 +64,11 @@ def claim_owed(
         failed = 0 if earlier.status is ObligationStatus.DONE else failed + 1
         due = earlier.ended + (CLAIM_PAUSE * pace << failed)
     return None
+
+
+def is_claiming(obligations: Iterable[Obligation], asset: Address) -> bool:
+    """Whether a claim of an asset is under way: it takes all, and whatever comes after it would find nothing."""
+    return any(isinstance(o.call, ClaimCall) and o.call.asset == asset and not o.is_final for o in obligations)
 
 
 def judge_claim(obligation: Obligation, revert: Revert | None) -> ObligationStatus | None:

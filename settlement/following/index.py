@@ -104,6 +104,17 @@ def with_event(view: ContractChannel | None, event: ChannelEvent) -> ContractCha
             return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
 
 
+def puzzle_of(event: RegistryEvent) -> Puzzle:
+    """Return the puzzle that what was registered solves."""
+    match event:
+        case SecretRegistered(digest):
+            return HASH, digest
+        case LinkRegistered(condition):
+            return STREAM, condition
+        case ProofRegistered(condition, kind):
+            return kind, condition
+
+
 class ChainIndex:
     """The events of one account's channels. Change it only together with the moments that it returns."""
 

@@ -30,6 +30,13 @@ MUTANTS = (
         EVIDENCE,
     ),
     Mutant(
+        "claim again while a claim is under way that takes all",
+        "settlement/enforcement/owed_claims.py",
+        "o.call.asset == asset and not o.is_final",
+        "False",
+        ("test_owed_claims.py",),
+    ),
+    Mutant(
         "let who deposits in every block keep all that was borne out from counting",
         "settlement/enforcement/enforcer.py",
         "        return self._index.view(channel.id, self.witness.borne(channel.id))  #",

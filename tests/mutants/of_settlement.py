@@ -6,6 +6,20 @@ from mutant import CHAIN, Mutant
 
 MUTANTS = (
     Mutant(
+        "judge a block by what is on disk before what its commit holds already is there",
+        "settlement/enforcement/following.py",
+        "            if matters:\n",
+        "            if False:\n",
+        ("test_payment_absences.py",),
+    ),
+    Mutant(
+        "judge a block by what is on disk though the secret of a lock of ours has just been told",
+        "settlement/enforcement/following.py",
+        "        return any(puzzle_of(event) in pending for event in seen.registered)\n",
+        "        return False\n",
+        ("test_payment_absences.py",),
+    ),
+    Mutant(
         "say nothing of a chain node that tells heads and not what sending takes",
         "settlement/sending/sender.py",
         "        if heard and due:\n",
