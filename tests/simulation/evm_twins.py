@@ -15,7 +15,7 @@ from simulation.evm import Evm, EvmReverted, Outcome, adjudicator_code, calldata
 from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, LocksHeld, commitment
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
-from tallystick.settlement.chain import Event, FailedCall, SingleCall, value_of
+from tallystick.settlement.chain import BATCHED_SIZE, Event, FailedCall, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.simulated import ledger
@@ -117,9 +117,16 @@ class Twins:
         return said
 
     def batch(self, calls: Sequence[SingleCall], by: Address, channel: ChannelId) -> list[str]:
-        """Make calls together on both; return of each the name of the rule that refused it, or nothing."""
+        """Make calls together on both; return of each the name of the rule that refused it, or nothing.
+
+        One that is too long for a batch makes the contract refuse all of them, before it looks at any.
+        """
         self.calls += len(calls)
         encoded = [self.contract.encode(call)[0] for call in calls]
+        if any(len(data) > BATCHED_SIZE for data in encoded):
+            self._compare("too long", calls[0], True, self._refuses(by, encoded))
+            self._compare("state", calls[0], _relevant(self._seen(channel)), _relevant(self.contract.view(channel)))
+            return ["too long"] * len(calls)
         runs = [partial(self._one, by=by, call=call) for call in calls]
         expected, failures = ledger.run_each(self.state, runs)
         events = self.contract.events(self._run(by, self.at, calldata("batch", ("bytes[]",), (encoded,))))
@@ -133,6 +140,14 @@ class Twins:
         for call, each in zip(calls, said, strict=True):
             self.verdicts[f"{type(call).__name__} in a batch", each] += 1
         return said
+
+    def _refuses(self, by: Address, encoded: Sequence[bytes]) -> bool:
+        """Whether the contract takes none of a batch."""
+        try:
+            self._run(by, self.at, calldata("batch", ("bytes[]",), (encoded,)))
+        except EvmReverted:
+            return True
+        return False
 
     def _one(self, state: Layer, by: Address, call: SingleCall) -> tuple[tuple[Event, ...], tuple[FailedCall, ...]]:
         if value_of(call):  # as whoever reads such a transaction says
