@@ -11,7 +11,7 @@ Counts of blocks that stand for a time (how long something is tried, or not beli
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -136,8 +136,13 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, round(PACE / self.block_seconds))
 
 
-ChannelsThere: TypeAlias = tuple[ContractChannel | None, ...]
-"""Channels after one block, in the order in which they were asked for; None: it was never opened."""
+class ChannelsThere(NamedTuple):
+    """Channels after one block, borne out."""
+
+    channels: tuple[ContractChannel | None, ...]
+    """In the order in which they were asked for; None: it was never opened."""
+    denied: tuple[tuple[str, str], ...] = ()
+    """Nodes that say otherwise, by URL, and what they say; those who bear it out are more than one."""
 
 
 class Chain(Protocol):

@@ -179,7 +179,8 @@ class CheckedChain(Chain):
         return found
 
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
-        def check(views: ChannelsThere) -> None:
+        def check(found: ChannelsThere) -> None:
+            views = found.channels
             if len(views) != len(terms):
                 raise ChainError(f"the chain node was asked for {len(terms)} channels and sent {len(views)}")
             for view, asked in zip(views, terms, strict=True):
