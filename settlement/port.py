@@ -234,7 +234,7 @@ class Chain(Protocol):
 
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
-        return None  # noqa: RET501 (it is not abstract)
+        return None  # noqa: RET501 (without it mypy takes the method for abstract)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""

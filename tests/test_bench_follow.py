@@ -17,7 +17,7 @@ from simulation.processes import TALLY, run
 from tallystick.sdk.bench.follow import FollowResult, FollowRow, broken_bounds
 from tallystick.sdk.bench.follow_driver import OWN, open_following_node, open_following_tower
 from tallystick.sdk.bench.synthetic_chain import AT, FIRST, HistoryOptions, SyntheticChain, time_of
-from tallystick.settlement.chain import ContractChannel
+from tallystick.settlement.chain import ContractChannel, Header
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.evm import blocks as blocks_module
 from tallystick.settlement.ethereum.evm import ranges
@@ -108,7 +108,7 @@ async def test_a_history_takes_few_commits_and_one_for_each_block_if_each_takes_
 
 
 async def test_what_takes_long_is_not_taken_in_at_once() -> None:
-    clock, steps = trio.testing.MockClock(), [BlockRemoved(None)] * 9  # type: ignore[arg-type]
+    clock, steps = trio.testing.MockClock(), [BlockRemoved(Header(1, bytes(32), bytes(32), 0))] * 9
 
     async def count(each: float) -> int:
         taken = 0

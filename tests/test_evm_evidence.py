@@ -39,9 +39,7 @@ DEPOSITED, CLOSED = (to_hex(topic_of(kind)) for kind in (Deposited, Closed))
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "1") as node:
-        for key in (ALICE, BOB):
-            node.fund(key.address)
+    with open_local_evm("--block-time", "1", funded=(ALICE, BOB)) as node:
         yield node
 
 

@@ -12,7 +12,6 @@ import argparse
 import math
 import socket
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.ports import system_clock
 from tallystick.channels.transport.webserver import WebServer
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.testing.pyevm.chain import RECURSION_LIMIT, CallFailure, PoolRefusal, PythonChain
@@ -143,9 +143,8 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=0)
     options = parser.parse_args()
     sys.setrecursionlimit(RECURSION_LIMIT)
-    now = time.time  # noqa: TID251  # this is a program
-    node = DevelopmentNode(PythonChain(options.chain_id, math.floor(now())), f"py-evm/{version('py-evm')}")
-    clock = Clock(node, options.block_time, options.step, now)
+    node = DevelopmentNode(PythonChain(options.chain_id, math.floor(system_clock())), f"py-evm/{version('py-evm')}")
+    clock = Clock(node, options.block_time, options.step, system_clock)
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
