@@ -137,7 +137,7 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ChannelsThere: TypeAlias = tuple[ContractChannel | None, ...]
-"""Channels after one block, in the order in which they were asked for; None: it was never opened."""
+"""Channels in the order in which they were asked for, after one block or the newest; None: it was never opened."""
 
 
 class Chain(Protocol):
@@ -215,6 +215,10 @@ class Chain(Protocol):
 
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
+
+    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+        """What `channel` says of each of these, in their order."""
+        return tuple([await self.channel(each) for each in channels])
 
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
         """These channels after a block, as more than one node's word bears out; None if there is no more than that.
