@@ -11,7 +11,7 @@ Counts of blocks that stand for a time (how long something is tried, or not beli
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -136,8 +136,13 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, round(PACE / self.block_seconds))
 
 
-ChannelsThere: TypeAlias = tuple[ContractChannel | None, ...]
-"""Channels in the order in which they were asked for, after one block or the newest; None: it was never opened."""
+class ChannelsThere(NamedTuple):
+    """Channels after one block, borne out."""
+
+    channels: tuple[ContractChannel | None, ...]
+    """In the order in which they were asked for; None: it was never opened."""
+    denied: tuple[tuple[str, str], ...] = ()
+    """Nodes that say otherwise, by URL, and what they say; those who bear it out are more than one."""
 
 
 class Chain(Protocol):
@@ -216,7 +221,7 @@ class Chain(Protocol):
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         """What `channel` says of each of these, in their order."""
         return tuple([await self.channel(each) for each in channels])
 
@@ -233,7 +238,7 @@ class Chain(Protocol):
 
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel: calls about it may have to say them, and need not search for them."""
-        return None  # noqa: RET501 (it is not abstract)
+        return None  # noqa: RET501 (without it mypy takes the method for abstract)
 
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """How many channels this pair, in either order, ever opened in this asset: the next `Terms.number`."""

@@ -18,6 +18,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.sdk.bench.follow import FollowResult, FollowRow, broken_bounds
 from tallystick.sdk.bench.follow_driver import OWN, open_following_node, open_following_tower
 from tallystick.sdk.bench.synthetic_chain import AT, FIRST, HistoryOptions, SyntheticChain, time_of
+from tallystick.settlement.chain import ContractChannel, Header
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.evm import blocks as blocks_module
 from tallystick.settlement.ethereum.evm import ranges
@@ -25,7 +26,6 @@ from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.evm.headers import read_seen
 from tallystick.settlement.following import follower as following
 from tallystick.settlement.following.follower import HOLD_SECONDS, BlockRemoved, Follower, for_a_while
-from tallystick.settlement.port import ChannelsThere
 
 Opened = Callable[..., AbstractAsyncContextManager[tuple[Follower, Callable[[], list[Any]]]]]
 SMALL = HistoryOptions(blocks=12_000, channels=60, seed=3)
@@ -109,7 +109,7 @@ async def test_a_history_takes_few_commits_and_one_for_each_block_if_each_takes_
 
 
 async def test_what_takes_long_is_not_taken_in_at_once() -> None:
-    clock, steps = trio.testing.MockClock(), [BlockRemoved(None)] * 9  # type: ignore[arg-type]
+    clock, steps = trio.testing.MockClock(), [BlockRemoved(Header(1, bytes(32), bytes(32), 0))] * 9
 
     async def count(each: float) -> int:
         taken = 0
@@ -135,7 +135,7 @@ async def test_a_tower_goes_on_up_to_the_close_of_which_the_chain_tells_nothing(
     async with asked(small) as chain:
         honest, told, refused = chain.channels, False, trio.Event()
 
-        async def channels(which: Any) -> ChannelsThere:
+        async def channels(which: Any) -> tuple[ContractChannel | None, ...]:
             if silent in which and not told:
                 if follower.fault is not None:
                     refused.set()
@@ -227,7 +227,7 @@ async def test_many_channels_are_asked_for_at_once_by_who_has_heard_of_none(smal
     host, unknown = SyntheticHost(small), ChannelId(bytes(32))
     known = [each.channel for each in small.channels.values()]
     net = FakeInternet(one=host)
-    found: list[ChannelsThere] = []
+    found: list[tuple[ContractChannel | None, ...]] = []
     asked_for = [*known[::-1], unknown, known[0]]
     for at_once in (True, False):
         async with open_evm_chain(["http://one"], AT, jitter=lambda: 0.5, start=FIRST, transport=net) as chain:

@@ -215,7 +215,7 @@ def test_init_asks_twice_at_a_terminal_and_says_what_to_do_without_one(
     arguments = ["init", "--data", str(tmp_path / "a"), "--light"]
     refused = runner.invoke(app, arguments)
     assert refused.exit_code == 1 and "--password-file" in refused.stderr
-    monkeypatch.setattr("tallystick.sdk.cli.node.at_terminal", lambda: True)
+    monkeypatch.setattr("tallystick.sdk.cli.init.at_terminal", lambda: True)
     made = runner.invoke(app, arguments, input="one\ntwo\nsecret\nsecret\n")
     assert made.exit_code == 0
     assert "do not match" in made.output and "secret" not in made.output and "public key" in made.output

@@ -52,6 +52,8 @@ class Evident(CheckedChain):
         self.hides: type[Event] | None = None
         """Events that are left out of blocks."""
         self.invents = False
+        self.outvoted: tuple[str, ...] = ()
+        """Chain nodes that say otherwise than two others."""
         self.asked: list[tuple[int, int]] = []
         """At which head, for which block."""
         self.many = 0
@@ -84,7 +86,8 @@ class Evident(CheckedChain):
             return None
         index = self.world.node("alice").onchain.index
         views = [fold(index.events(identity), block.number) for identity in map(channel_id, terms)]
-        return tuple(None if view is None else self.twist(view) for view in views)
+        seen = tuple(None if view is None else self.twist(view) for view in views)
+        return ChannelsThere(seen, tuple((url, f"{url} says otherwise of {block.number}") for url in self.outvoted))
 
 
 def run(act: Callable[[World, Node, Node, Evident], Awaitable[None]], config: Config = CONFIG) -> None:
@@ -163,6 +166,24 @@ def test_what_is_denied_never_counts() -> None:
         assert bob.channel(identity).view.channel.deposits == (0, 0)
         chain.twist = lambda view: view
         await alice.channel(identity).wait_usable()
+
+    run(act)
+
+
+@pytest.mark.alarm(AlarmKind.CHAIN_CONTRADICTED)
+def test_what_two_bear_out_counts_and_who_differs_is_told_once_each() -> None:
+    async def act(world: World, alice: Node, bob: Node, chain: Evident) -> None:
+        chain.outvoted = ("http://three",)
+        channel = await alice.open_channel(world.address("bob"), DEPOSIT)
+        await channel.pay(5)
+        await channel.deposit(5)
+        await world.blocks(8)
+        assert [alarm.text.split()[0] for alarm in bob.alarms] == ["http://three"], "not with every block"
+        chain.outvoted = ("http://three", "http://four")
+        await channel.close()
+        await world.until(lambda: bob.channels[0].phase is Phase.GONE)
+        assert [alarm.text.split()[0] for alarm in bob.alarms] == ["http://three", "http://four"]
+        assert set(kinds(bob)) == {AlarmKind.CHAIN_CONTRADICTED} and "what they say counts" in bob.alarms[0].text
 
     run(act)
 

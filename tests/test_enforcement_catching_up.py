@@ -8,32 +8,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from simulation.mallory import Mallory
+from simulation.mallory import ready_to_cheat
 from simulation.tower_world import CAROL, TowerWorld, settle_down
-from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
+from tallystick.sdk.testing.world import CLAIM_ALL, open_world
 from tallystick.settlement.chain import ChallengeCall
 from tallystick.settlement.sending.obligations import Duty
 
 CONFIG = Config(challenge_period=600, duties=CLAIM_ALL)
-DEPOSIT = 10**7
-
-
-async def cheated(world: World) -> tuple[ChannelId, Mallory, tuple[int, int]]:
-    """Mallory, whose node is down, can close with her first proof; return the newest two numbers, too."""
-    await world.start("alice")
-    mallory = await world.start("mallory")
-    channel = await mallory.open_channel(world.address("alice"), DEPOSIT)
-    await channel.pay(1, b"")
-    await world.blocks(2)
-    villain = Mallory(world)
-    old = villain.newest(channel.id, 0), villain.newest(channel.id, 1)
-    await channel.pay(9_000_000, b"")
-    await world.blocks(2)
-    await world.crash("mallory")
-    return channel.id, villain, old
 
 
 def challenges(node: Node) -> int:
@@ -43,7 +26,7 @@ def challenges(node: Node) -> int:
 def test_a_node_that_was_down_does_not_challenge_what_was_challenged_long_ago() -> None:
     async def main() -> None:
         async with open_world(1, config=CONFIG, interval=12.0) as world:
-            channel, villain, old = await cheated(world)
+            channel, villain, old = await ready_to_cheat(world)
             await world.crash("alice")
             await villain.close(channel, *old)
             await world.blocks(1)

@@ -56,9 +56,7 @@ CAROL = PrivateKey(keccak(b"carol"))
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm() as node:
-        for key in (*ChannelFixture().keys, CAROL):
-            node.fund(key.address)
+    with open_local_evm(funded=(*ChannelFixture().keys, CAROL)) as node:
         yield node
 
 

@@ -39,9 +39,7 @@ DEPOSITED, CLOSED = (to_hex(topic_of(kind)) for kind in (Deposited, Closed))
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "1") as node:
-        for key in (ALICE, BOB):
-            node.fund(key.address)
+    with open_local_evm("--block-time", "1", funded=(ALICE, BOB)) as node:
         yield node
 
 
@@ -101,9 +99,10 @@ async def test_each_state_of_a_channel_is_proven_and_said_alike(evm: LocalEvm, t
                 head = await alone.head()
                 proven = await alone.evidence(head, [terms, unknown])
                 said = await both.evidence(head, [terms, unknown])
-                assert proven is not None and said is not None and proven[1] is None and said[1] is None
-                assert witness.contradiction(proven[0], said[0]) == "" and proven[0] is not None
-                return proven[0].status
+                assert proven is not None and said is not None and not said.denied
+                (ours, none), (theirs, nobody) = proven.channels, said.channels
+                assert none is nobody is None and witness.contradiction(ours, theirs) == "" and ours is not None
+                return ours.status
 
             assert await look() == 0
             await channel.pay(COIN // 4)
@@ -160,11 +159,13 @@ async def test_nothing_counts_while_the_second_provider_is_down(evm: LocalEvm, t
             await channel.force_close()
 
 
-async def test_another_branch_than_the_second_providers_counts_for_nothing(evm: LocalEvm) -> None:
-    def forked(method: str, params: list[Any], answer: Any) -> Any:
-        forged = method == "eth_getBlockByNumber" and params[0] != "latest" and answer
-        return {**answer, "extraData": "0xff", "hash": "0x" + "ee" * 32} if forged else answer
+def forked(method: str, params: list[Any], answer: Any) -> Any:
+    """Tell of other blocks, but for the newest."""
+    forged = method == "eth_getBlockByNumber" and params[0] != "latest" and answer
+    return {**answer, "extraData": "0xff", "hash": "0x" + "ee" * 32} if forged else answer
 
+
+async def test_another_branch_than_the_second_providers_counts_for_nothing(evm: LocalEvm) -> None:
     async with at(evm, Providers(evm.anvil.url, one=truth, two=forked), "one", "two") as chain:
         head = await chain.head()
         with pytest.raises(Contradicted, match="another one at http://two"):
@@ -245,13 +246,15 @@ async def test_a_contract_of_another_build_is_not_taken_for_proven(
 
 
 async def test_two_that_differ_in_a_channel_alone_contradict_each_other(evm: LocalEvm) -> None:
-    fixture = ChannelFixture(chain_id=evm.at.chain_id, contract=evm.at.contract)
-    there = ContractChannel(terms=fixture.terms, status=OPEN, deposits=(5, 0), withdrawn=(0, 0))
+    terms = ChannelFixture(chain_id=evm.at.chain_id, contract=evm.at.contract).terms
+    there = ContractChannel(terms=terms, status=OPEN, deposits=(5, 0), withdrawn=(0, 0))
 
     def richer(method: str, params: list[Any], answer: Any) -> Any:
         return to_hex(encode_channel(there)) if method == "eth_call" and params[1] != "latest" else answer
 
-    async with at(evm, Providers(evm.anvil.url, one=truth, two=richer, three=truth), "one", "two", "three") as chain:
-        head = await chain.head()
+    async with at(evm, Providers(evm.anvil.url, one=truth, two=richer), "one", "two") as chain:
         with pytest.raises(Contradicted, match="do not say the same"):
-            await chain.evidence(head, [fixture.terms])
+            await chain.evidence(await chain.head(), [terms])
+    async with at(evm, Providers(evm.anvil.url, one=truth, two=richer, three=truth), "one", "two", "three") as chain:
+        found = await chain.evidence(await chain.head(), [terms])
+        assert found is not None and found.channels == (None,) and [url for url, _ in found.denied] == ["http://two"]

@@ -39,9 +39,7 @@ PERIOD = 600
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm("--block-time", "0.25") as node:
-        for key in (ALICE, BOB):
-            node.fund(key.address)
+    with open_local_evm("--block-time", "0.25", funded=(ALICE, BOB)) as node:
         yield node
 
 

@@ -34,9 +34,7 @@ AMOUNT = 10**9
 
 @pytest.fixture(scope="module")
 def evm() -> Iterator[LocalEvm]:
-    with open_local_evm() as node:
-        for key in (*ChannelFixture().keys, CAROL):
-            node.fund(key.address)
+    with open_local_evm(funded=(*ChannelFixture().keys, CAROL)) as node:
         yield node
 
 

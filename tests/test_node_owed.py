@@ -7,16 +7,14 @@ from collections.abc import Mapping
 import pytest
 import trio
 
+from simulation.refusals import TOKEN, refuse_payout
 from tallystick.channels.errors import InsufficientFunds, InvalidInput, TallystickError
 from tallystick.channels.node.alarms import AlarmKind
-from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.scheduling import simulate
-from tallystick.sdk.node.node import Node
-from tallystick.sdk.testing.world import World, open_world
+from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.enforcement.owings import LOOK_AGAIN, Owings
 
-TOKEN = Address(b"\x70" * 20)
 ELSEWHERE = Address(b"\xee" * 20)
 
 
@@ -52,19 +50,6 @@ def test_it_is_told_once_and_again_when_it_is_more(looks: list[Mapping[Address, 
     assert owings.pause > 10**9, "nothing is in doubt any more"
 
 
-async def closed(world: World, asset: Address) -> Node:
-    """Let Alice have a channel closed, and be refused what she gets of it."""
-    world.give_everybody(TOKEN)
-    alice = await world.start("alice")
-    await world.start("bob")
-    channel = await alice.open_channel(world.address("bob"), 1_000, asset=asset)
-    await channel.pay(300)
-    world.chain.refuse(alice.address, asset)
-    await channel.close()
-    assert await world.until(lambda: channel.phase is Phase.GONE, 900)
-    return alice
-
-
 both = pytest.mark.parametrize("asset", (NATIVE, TOKEN), ids=("coin", "token"))
 
 
@@ -73,7 +58,7 @@ both = pytest.mark.parametrize("asset", (NATIVE, TOKEN), ids=("coin", "token"))
 def test_a_refused_payout_is_told_shown_and_claimed(asset: Address) -> None:
     async def main() -> None:
         async with open_world(1) as world:
-            alice = await closed(world, asset)
+            alice = await refuse_payout(world, asset, 700)
             assert await alice.owed() == {asset: 700}
             await trio.sleep(2 * LOOK_AGAIN)
             (alarm,) = alice.alarms
@@ -96,7 +81,7 @@ def test_a_refused_payout_is_told_shown_and_claimed(asset: Address) -> None:
 def test_nothing_is_claimed_twice_at_once_or_to_where_it_is_lost() -> None:
     async def main() -> None:
         async with open_world(1) as world:
-            alice = await closed(world, TOKEN)
+            alice = await refuse_payout(world, TOKEN, 700)
             for nobody in (NATIVE, TOKEN, alice.chain.contract):
                 with pytest.raises(InvalidInput, match="lost"):
                     await alice.claim(TOKEN, nobody)
@@ -119,7 +104,7 @@ def test_nothing_is_claimed_twice_at_once_or_to_where_it_is_lost() -> None:
 def test_a_claim_goes_on_after_a_crash_and_what_is_owed_is_told_again() -> None:
     async def main() -> None:
         async with open_world(1) as world:
-            alice = await closed(world, TOKEN)
+            alice = await refuse_payout(world, TOKEN, 700)
             await trio.sleep(2 * LOOK_AGAIN)
             await alice.onchain.account.take_on_claim(TOKEN, ELSEWHERE)
             await world.crash("alice")

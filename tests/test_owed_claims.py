@@ -9,15 +9,15 @@ import msgspec
 import pytest
 import trio
 
+from simulation.refusals import TOKEN, refuse_payout
 from simulation.tower_house import TowerHouse
 from tallystick.channels.node.alarms import AlarmKind
-from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.options import Config
-from tallystick.sdk.testing.world import World, open_world
+from tallystick.sdk.testing.world import open_world
 from tallystick.settlement.chain import Call, ClaimCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.owed_claims import CLAIM_PAUSE, CLAIM_TRIES, claim_owed, judge_claim
@@ -31,7 +31,6 @@ from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.tower import TowerPolicy
 
 ACCOUNT = Address(b"\x01" * 20)
-TOKEN = Address(b"\x70" * 20)
 TOWER = PrivateKey(b"\x0a" * 32)
 FEE = 1_000
 POLICY = DutyPolicy()
@@ -94,24 +93,11 @@ def test_a_claim_that_fails_is_no_alarm_and_not_repeated_at_once() -> None:
         assert judge_claim(msgspec.structs.replace(claim, duty=None), revert) is None, "a user's own claim is his"
 
 
-async def owing(world: World, asset: Address) -> None:
-    """Let Alice have a channel closed, and be refused the 700 that she gets of it."""
-    world.give_everybody(TOKEN)
-    alice = await world.start("alice")
-    await world.start("bob")
-    channel = await alice.open_channel(world.address("bob"), 1_000_000, asset=asset)
-    await channel.pay(300_000)
-    world.chain.refuse(alice.address, asset)
-    await channel.close()
-    assert await world.until(lambda: channel.phase is Phase.GONE, 900)
-
-
 @pytest.mark.parametrize("asset", [NATIVE, TOKEN], ids=["coin", "token"])
 def test_a_node_has_what_it_is_owed_once_it_is_refused_no_more(asset: Address) -> None:
     async def main() -> None:
         async with open_world(1, config=Config(challenge_period=600)) as world:
-            await owing(world, asset)
-            alice = world.node("alice")
+            alice = await refuse_payout(world, asset, 700_000)
             assert await world.until(lambda: bool(alice.alarms), 60)
             await trio.sleep(600)
             assert await alice.owed() == {asset: 700_000}, "the first claim was refused as the payout was"
@@ -151,8 +137,7 @@ def test_what_the_chain_says_would_fail_now_costs_nothing(monkeypatch: pytest.Mo
     async def main() -> None:
         monkeypatch.setattr(SimulatedChain, "charge", charge)
         async with open_world(1, config=Config(challenge_period=600)) as world:
-            await owing(world, NATIVE)
-            alice = world.node("alice")
+            alice = await refuse_payout(world, NATIVE, 700_000)
             before = await alice.balance()
             await trio.sleep(3_600)
             assert await alice.owed() == {NATIVE: 700_000} and await alice.balance() == before

@@ -90,9 +90,9 @@ async def test_a_channel_lives_and_dies_on_it(
             assert receipt.success, receipt.why
         view = await chain.channel(fixture.id)
         assert view is not None and view.status == GONE and view.convicted
-        assert await chain.evidence(await chain.head(), (fixture.terms,)) == (view,), "proven by the block's hash"
+        assert await chain.evidence(await chain.head(), (fixture.terms,)) == ((view,), ()), "proven by the block's hash"
         unknown = msgspec.structs.replace(fixture.terms, number=9)
-        assert await chain.evidence(await chain.head(), (unknown,)) == (None,)
+        assert await chain.evidence(await chain.head(), (unknown,)) == ((None,), ())
         assert await chain.balance(house.at.contract, asset) == 0
         blocks = await chain.blocks(start, 100)
         kinds = [type(event) for block in blocks for event in block.events]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from simulation.mallory import Mallory
+from simulation.mallory import Mallory, ready_to_cheat
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Config, Node
@@ -62,18 +62,10 @@ def test_one_wrong_nonce_while_a_close_waits_costs_nothing() -> None:
 
 
 async def closed_by_mallory(world: World) -> tuple[Node, ChannelId, Mallory]:
-    """Mallory has paid 9,000,000 of her deposit, and is gone, with her first proof in her hands."""
-    alice, mallory = await world.start("alice"), await world.start("mallory")
-    channel = await mallory.open_channel(world.address("alice"), DEPOSIT)
-    await channel.pay(1, b"")
-    await world.blocks(2)
-    villain = Mallory(world)
-    old = villain.newest(channel.id, 0), villain.newest(channel.id, 1)
-    await channel.pay(9_000_000, b"")
-    await world.blocks(2)
-    await world.crash("mallory")
-    await villain.close(channel.id, *old)
-    return alice, channel.id, villain
+    """Mallory has paid 9,000,000 of her deposit, and closed with her first proofs."""
+    channel, villain, old = await ready_to_cheat(world)
+    await villain.close(channel, *old)
+    return world.node("alice"), channel, villain
 
 
 def refusing(chain: Any) -> None:

@@ -17,7 +17,6 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Closed, ContractChannel, Header
 from tallystick.settlement.ethereum.transactions import FIGURES
 from tallystick.settlement.following.follower import HEADERS_KEPT, BlockAdded, BlockRemoved
-from tallystick.settlement.port import ChannelsThere
 from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.schema import AppointmentStored, read_disputes
@@ -71,7 +70,7 @@ class House:
         await trio.lowlevel.checkpoint()
         self.store.commit(moments)
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         await trio.lowlevel.checkpoint()
         return tuple(
             ContractChannel(terms=self.terms[each], status=1, deposits=(1, 0), withdrawn=(0, 0)) for each in channels

@@ -18,11 +18,11 @@ from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import (
     ChallengeCall,
+    ContractChannel,
     Header,
     TransferCall,
 )
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.port import ChannelsThere
 from tallystick.settlement.sending.obligations import ObligationStatus
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.disputes import ChallengeBudget, Defence
@@ -88,7 +88,7 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
     asked = 0
     channels = world.chain.channels
 
-    async def stubborn(wanted: Sequence[ChannelId]) -> ChannelsThere:
+    async def stubborn(wanted: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         nonlocal asked
         asked += 1
         if asked < 4:

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from tallystick import __version__
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import channel, invoice, node, payments, peers, stream
+from tallystick.sdk.cli import channel, init, invoice, node, payments, peers, stream
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
@@ -123,7 +123,7 @@ def root(
     """Tallystick: lock funds once, then pay off chain as often and as fast as you like."""
 
 
-app.command(epilog=example("init --chain http://127.0.0.1:8545"))(node.init)
+app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init.init)
 app.add_typer(node.app, name="node")
 app.add_typer(channel.app, name="channel")
 app.add_typer(stream.app, name="stream")

@@ -28,6 +28,7 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.views import EngineStatistics
 from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, steady_clock
+from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
 from tallystick.channels.session.effects import Event
@@ -120,22 +121,7 @@ class Node:
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self.writer = Writer(store, inline=inline)
         close_key = close_keys(key)
-        towers = [
-            TowerClient(
-                key=key,
-                tower=address,
-                network=network,
-                store=store,
-                commit=self.writer.commit,
-                entropy=entropy,
-                jitter=rng.random,
-                alarm=self.news.alarm,
-                clock=clock,
-                policy=config.tower_policy,
-            )
-            for address in config.towers
-        ]
-        self.tower_manager = TowerManager(towers, close_key)
+        self.tower_manager = TowerManager(self._tower_clients(network, rng, clock, entropy), close_key)
         self.engine = Engine(
             key,
             self.writer,
@@ -151,39 +137,8 @@ class Node:
         self.peers = Peers(
             self.engine, network, rng, self._tell, announced=self._announced_by, reached=self._on_reached
         )
-        self.onchain = OnChain(
-            EnforcingNode(
-                chain=chain,
-                engine=self.engine,
-                policy=config.duties,
-                confirmations=config.confirmations,
-                depths=config.depths,
-                start_block=config.start_block,
-                close_key=close_key,
-                rng=rng,
-                alarm=self.news.alarm,
-                clock=clock,
-                elapsed=elapsed,
-            ),
-            changed=self.news.tell_changed,
-            observe=self._on_step,
-        )
-        self.routing = Routing(
-            LocalNode(
-                chain=chain,
-                engine=self.engine,
-                peers=self.peers,
-                options=config.payments,
-                clock=clock,
-                steady=steady_clock(clock, trio.current_time),
-                entropy=entropy,
-                alarm=self.news.alarm,
-            ),
-            config.routing,
-            jitter=rng.random,
-            tell=self._tell_paid,
-            claim_fee=lambda: self.onchain.claim_fee,
-        )
+        self.onchain = self._make_onchain(close_key, rng, clock, elapsed)
+        self.routing = self._make_routing(rng, clock, entropy)
         self._context = NodeContext(self.engine, self.onchain, self.news.until)
         self.whereabouts = Whereabouts(self.engine, self.peers, self.routing, config.announce_address)
         self.openings = Openings(chain, self.engine, self.onchain, config)
@@ -191,6 +146,60 @@ class Node:
         self.paid = self.routing.invoicing.paid
         self._reactions = Reactions(
             self.engine, self.onchain, self.openings, self.routing, self.journal, self.news, config
+        )
+
+    def _tower_clients(self, network: Network, rng: random.Random, clock: Clock, entropy: Entropy) -> list[TowerClient]:
+        return [
+            TowerClient(
+                key=self.key,
+                tower=address,
+                network=network,
+                store=self.store,
+                commit=self.writer.commit,
+                entropy=entropy,
+                jitter=rng.random,
+                alarm=self.news.alarm,
+                clock=clock,
+                policy=self.config.tower_policy,
+            )
+            for address in self.config.towers
+        ]
+
+    def _make_onchain(
+        self, close_key: Callable[[Channel], bytes], rng: random.Random, clock: Clock, elapsed: Elapsed
+    ) -> OnChain:
+        node = EnforcingNode(
+            chain=self.chain,
+            engine=self.engine,
+            policy=self.config.duties,
+            confirmations=self.config.confirmations,
+            depths=self.config.depths,
+            start_block=self.config.start_block,
+            close_key=close_key,
+            rng=rng,
+            alarm=self.news.alarm,
+            clock=clock,
+            elapsed=elapsed,
+        )
+        return OnChain(node, changed=self.news.tell_changed, observe=self._on_step)
+
+    def _make_routing(self, rng: random.Random, clock: Clock, entropy: Entropy) -> Routing:
+        node = LocalNode(
+            chain=self.chain,
+            engine=self.engine,
+            peers=self.peers,
+            options=self.config.payments,
+            clock=clock,
+            steady=steady_clock(clock, trio.current_time),
+            entropy=entropy,
+            alarm=self.news.alarm,
+        )
+        return Routing(
+            node,
+            self.config.routing,
+            jitter=rng.random,
+            tell=self._tell_paid,
+            claim_fee=lambda: self.onchain.claim_fee,
         )
 
     def __repr__(self) -> str:

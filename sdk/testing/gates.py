@@ -292,7 +292,7 @@ class GatedChain:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         """Return what `channel` says of each."""
         return await (await self._reach()).channels(channels)
 

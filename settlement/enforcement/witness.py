@@ -33,6 +33,7 @@ PATIENCE = 300.0
 """Seconds for which something waits to be borne out until a person is told."""
 
 CONTRADICTED = "that counts for nothing until it ends: find out who is right, and name nodes that you trust in `rpc`"
+OUTVOTED = "two other chain nodes agree, so that what they say counts: find out what is wrong, or name another in `rpc`"
 ALONE = "name a second chain node, of another provider, in `rpc`"
 
 
@@ -131,7 +132,7 @@ class Witness:
         if header is None or not known:
             return
         try:
-            views = await self._node.chain.evidence(header, [channel.terms for channel in known])
+            there = await self._node.chain.evidence(header, [channel.terms for channel in known])
         except Contradicted as error:
             self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{error}: {CONTRADICTED}", f"{number}")
             return
@@ -140,6 +141,9 @@ class Witness:
             return
         if self._header(number) != header:
             return  # it left the branch meanwhile
+        for url, said in () if there is None else there.denied:
+            self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{said}: {OUTVOTED}", url)
+        views = None if there is None else there.channels
         if views is None and self._node.chain.figures.depths:  # else it is a chain of one's own
             text = f"nothing but one chain node's word says what is in this node's channels: {ALONE}"
             self._tell(AlarmKind.CHAIN_UNPROVEN, text, "alone")

@@ -354,8 +354,9 @@ def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
 @cache
 def _word_readers(types: tuple[str, ...]) -> tuple[Callable[[bytes], Any], ...] | None:
     """Return what reads values that take a word each, in a tenth of the time that `eth_abi` takes; None for others."""
-    found = tuple(_WORD_READERS.get(kind) for kind in types)
-    return None if None in found else found  # type: ignore[return-value]
+    if not _WORD_READERS.keys() >= set(types):
+        return None
+    return tuple(_WORD_READERS[kind] for kind in types)
 
 
 def _whole(bits: int) -> Callable[[bytes], int]:

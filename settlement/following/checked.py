@@ -178,8 +178,8 @@ class CheckedChain(Chain):
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
-        def check(views: ChannelsThere) -> None:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        def check(views: tuple[ContractChannel | None, ...]) -> None:
             if len(views) != len(channels):
                 raise ChainError(f"the chain node was asked for {len(channels)} channels and sent {len(views)}")
             for view, asked in zip(views, channels, strict=True):
@@ -190,7 +190,8 @@ class CheckedChain(Chain):
         return await _answer(self._chain.channels(channels), check)
 
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
-        def check(views: ChannelsThere) -> None:
+        def check(found: ChannelsThere) -> None:
+            views = found.channels
             if len(views) != len(terms):
                 raise ChainError(f"the chain node was asked for {len(terms)} channels and sent {len(views)}")
             for view, asked in zip(views, terms, strict=True):

@@ -416,7 +416,7 @@ class ChaosChain:
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)
         return None if lie is Lie.NO_CHANNEL else view
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         """Return what `channel` says of each."""
         return tuple([await self.channel(each) for each in channels])
 

@@ -18,6 +18,27 @@ MUTANTS = (
         (CLIENT,),
     ),
     Mutant(
+        "let one liar among three providers stop all counting",
+        EVM + "nodes.py",
+        "            if len(found) > 1 and is_enough(found):\n",
+        "            if len(found) > 1:\n",
+        ("test_evm_several.py",),
+    ),
+    Mutant(
+        "take two nodes on another branch for two that bear out what was followed",
+        EVM + "evidence.py",
+        "            if header.number != block.number or header.hash != block.hash:\n",
+        "            if False:\n",
+        ("test_evm_several.py",),
+    ),
+    Mutant(
+        "tell nobody of a chain node that says otherwise than two others",
+        "settlement/enforcement/witness.py",
+        "in () if there is None else there.denied:\n",
+        "in ():\n",
+        ("test_depths_evidence.py",),
+    ),
+    Mutant(
         "ask a node that asked to be left alone",
         EVM + "nodes.py",
         "        if (left := state.busy_until - trio.current_time()) > 0:\n",

@@ -218,8 +218,7 @@ class GethWorld:
         """Mine until something is so; raise AssertionError if it is not after so many blocks."""
         for _ in range(most):
             with trio.move_on_after(0.2):
-                while not condition():  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+                await _wait_until(condition)
                 return
             await self.mine()
         assert condition(), f"not after {most} blocks; waiting: {await self.waiting()}; alarms: {self.alarms[-5:]}"
@@ -233,8 +232,7 @@ class GethWorld:
     async def seen(self) -> None:
         """Return once all who live have followed the chain to its head, and looked at what they have to send."""
         with trio.fail_after(PATIENCE):
-            while not all(life.has_seen(self.beacon.head) for life in self._lives.values()):  # noqa: ASYNC110
-                await trio.sleep(0.01)
+            await _wait_until(lambda: all(life.has_seen(self.beacon.head) for life in self._lives.values()))
 
     async def sent(self, name: str, call: str, *, most: int = 12) -> list[WaitingTransaction]:
         """Return somebody's transactions that wait, up to such a call; blocks are mined until it is there."""
@@ -289,6 +287,11 @@ class GethWorld:
                     success, value = receipt["status"] == "0x1", int(sent["value"], 16)
                     found[accounts[sender]].append(Mined(block.number, sender, call, success, gas, fee, value))
         return found
+
+
+async def _wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 (nothing tells all at once of a follower, a sender and what a test asks)
+        await trio.sleep(0.01)
 
 
 def calls(mined: Iterable[Mined]) -> Counter[str]:

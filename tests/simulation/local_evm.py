@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.testing.anvil import RICH, VERSION, Anvil, find_anvil, free_port, start_anvil
@@ -42,10 +43,16 @@ class LocalEvm(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_local_evm(*flags: str, chain_id: int = 31_337) -> Iterator[LocalEvm]:
-    """Start anvil and deploy the adjudicator and the token on it. Raise FileNotFoundError if anvil is not there."""
+def open_local_evm(*flags: str, chain_id: int = 31_337, funded: Iterable[PrivateKey] = ()) -> Iterator[LocalEvm]:
+    """Start anvil, deploy the adjudicator and the token on it, and give accounts of both.
+
+    Raise FileNotFoundError if anvil is not there.
+    """
     with start_anvil(*flags, chain_id=chain_id) as node:
-        yield _deployed(node, chain_id)
+        evm = _deployed(node, chain_id)
+        for key in funded:
+            evm.fund(key.address)
+        yield evm
 
 
 def _deployed(node: Anvil, chain_id: int) -> LocalEvm:

@@ -69,6 +69,21 @@ class Mallory:
         self._seat.tamper = repeat()
 
 
+async def ready_to_cheat(world: World, deposit: int = 10_000_000) -> tuple[ChannelId, Mallory, tuple[int, int]]:
+    """Let Mallory pay Alice nine tenths of her deposit, and be gone; return also the numbers of the proofs before."""
+    await world.start("alice")
+    mallory = await world.start("mallory")
+    channel = await mallory.open_channel(world.address("alice"), deposit)
+    await channel.pay(1, b"")
+    await world.blocks(2)
+    villain = Mallory(world)
+    old = villain.newest(channel.id, 0), villain.newest(channel.id, 1)
+    await channel.pay(deposit // 10 * 9, b"")
+    await world.blocks(2)
+    await world.crash("mallory")
+    return channel.id, villain, old
+
+
 def is_one_of(frame: bytes, *kinds: type[Message]) -> bool:
     """Whether a frame is a channel message of one of these kinds; what an extension says is none."""
     return number_of(frame) not in EXTENSION_TAGS and isinstance(decode(frame), kinds)

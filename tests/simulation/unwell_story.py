@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -21,7 +22,7 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.settlement.ethereum.evm.profiles import COIN
@@ -72,6 +73,18 @@ class Story:
         assert channel is not None
         return self.world.node(name).channel(channel)
 
+    def _is_known(self, name: str, channel: ChannelId) -> bool:
+        return any(known.id == channel for known in self.world.node(name).channels)
+
+    def _is_gone(self, name: str, channel: ChannelId | None) -> bool:
+        return self._channel(name, channel).phase is Phase.GONE
+
+    def _is_covered(self) -> bool:
+        return all(tower.dirty == 0 for tower in self.world.node("alice").statistics().towers)
+
+    def _locks(self) -> tuple[Lock, ...]:
+        return self._channel("bob", self.ours).view.channel.theirs.simplex.locks
+
     async def _until(self, condition: Callable[[], bool], what: str, seconds: float = LONG) -> None:
         def holds() -> bool:
             with contextlib.suppress(InvalidInput):  # a node that crashed is not back yet
@@ -88,8 +101,7 @@ class Story:
         self.ours = (await alice.open_channel(self.world.address("bob"), COIN, challenge_period=PERIOD)).id
         self.hers = (await mallory.open_channel(self.world.address("alice"), COIN, challenge_period=PERIOD)).id
         for name, channel in (("bob", self.ours), ("alice", self.hers)):
-            known = lambda name=name, channel=channel: any(c.id == channel for c in self.world.node(name).channels)  # noqa: E731
-            await self._until(known, f"{name} knows the channel")
+            await self._until(partial(self._is_known, name, channel), f"{name} knows the channel")
             await self._channel(name, channel).wait_usable()
             await self._channel(name, channel).deposit(COIN)
         await self._channel("alice", self.ours).withdraw(COIN // 10)
@@ -110,24 +122,22 @@ class Story:
         await self._channel("mallory", self.hers).pay(CHEATED)
         await self._channel("alice", self.hers).pay(10**15)
         self.alices += CHEATED
-        covered = lambda: all(tower.dirty == 0 for tower in self.world.node("alice").statistics().towers)  # noqa: E731
-        await self._until(covered, "the tower has what is newest")
+        await self._until(self._is_covered, "the tower has what is newest")
 
     async def lock(self) -> None:
         """A secret that has to be registered before an expiry."""
         expiry = int(EPOCH + trio.current_time()) + LOCK_SECONDS
         await self._channel("alice", self.ours).lock(LOCKED, expiry, digest_of(SECRET))
-        await self._until(lambda: bool(self._channel("bob", self.ours).view.channel.theirs.simplex.locks), "the lock")
+        await self._until(lambda: bool(self._locks()), "the lock")
         alice, bob = (self.world.seats[name].key.public for name in ("alice", "bob"))
         self.world.network.partition(alice, bob)
-        [lock] = self._channel("bob", self.ours).view.channel.theirs.simplex.locks
+        [lock] = self._locks()
         self._channel("bob", self.ours).reveal(lock.id, SECRET)
         await trio.sleep(max(0.0, expiry + BLOCK - EPOCH - trio.current_time()))
         self.world.network.heal()
         self.bobs += LOCKED
         self.alices -= LOCKED
-        gone = lambda: not self._channel("bob", self.ours).view.channel.theirs.simplex.locks  # noqa: E731
-        await self._until(gone, "Alice sees the secret on chain, and pays")
+        await self._until(lambda: not self._locks(), "Alice sees the secret on chain, and pays")
 
     async def cheat(self) -> None:
         """Mallory closes with what she has long replaced, while Alice is down for most of the window."""
@@ -139,7 +149,7 @@ class Story:
         await self.unwell.start("alice")
         view = await self.unwell.view(self.hers)
         self.is_convicted = view is not None and view.convicted
-        await self._until(lambda: self._channel("alice", self.hers).phase is Phase.GONE, "the cheat is settled")
+        await self._until(partial(self._is_gone, "alice", self.hers), "the cheat is settled")
 
     async def close(self) -> None:
         """By agreement."""
@@ -149,8 +159,7 @@ class Story:
         except TallystickError:  # the offer died
             await self._channel("bob", self.ours).force_close()
         for name in ("alice", "bob"):
-            gone = lambda name=name: self._channel(name, self.ours).phase is Phase.GONE  # noqa: E731
-            await self._until(gone, f"{name}'s channel with the other is gone")
+            await self._until(partial(self._is_gone, name, self.ours), f"{name}'s channel with the other is gone")
 
     async def rest(self) -> None:
         """Heal, and wait until nothing is under way."""

@@ -198,7 +198,7 @@ class EvmChain(Chain):
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         return await self._state.channels(channels)
 
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:

@@ -157,9 +157,16 @@ class ChainNodes:
         raise _all(faults)
 
     async def read_several(
-        self, count: int, read: Callable[[NodeState, list[Any]], T], *questions: NodeQuestion, at_least: int | None
+        self,
+        is_enough: Callable[[list[tuple[NodeState, T]]], bool],
+        read: Callable[[NodeState, list[Any]], T],
+        *questions: NodeQuestion,
+        at_least: int | None,
     ) -> list[tuple[NodeState, T]]:
-        """Return what `read` makes of the answers of so many nodes. Raise ChainUnavailable if there are too few."""
+        """Return what `read` makes of the answers of two nodes, or of as many as it takes for them to be enough.
+
+        That they never are is no error; raise ChainUnavailable if fewer than two answer.
+        """
         found: list[tuple[NodeState, T]] = []
         faults: list[Exception] = []
         for state in self._order(at_least, None):
@@ -167,9 +174,11 @@ class ChainNodes:
                 found.append((state, read(state, await self.ask_this(state, *questions))))
             except (ChainUnavailable, ChainError) as error:
                 faults.append(error)
-            if len(found) == count:
-                return found
-        raise ChainUnavailable(f"{len(found)} of {count} chain nodes say it; {_all(faults)}")
+            if len(found) > 1 and is_enough(found):
+                break
+        if len(found) < 2:
+            raise ChainUnavailable(f"{len(found)} of 2 chain nodes say it; {_all(faults)}")
+        return found
 
     async def ask_this(self, state: NodeState, *questions: NodeQuestion) -> list[Any]:
         """Return what this node answers; let it rest if it does not. Who asked to be left alone is not asked."""

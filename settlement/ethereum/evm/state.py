@@ -38,7 +38,6 @@ from tallystick.settlement.ethereum.views import (
     SECRET_TIME,
     decode_channel,
 )
-from tallystick.settlement.port import ChannelsThere
 
 T = TypeVar("T")
 
@@ -85,7 +84,7 @@ class StateReader:
         terms = await self._terms(channel)
         return None if terms is None else await self._view(terms)
 
-    async def channels(self, channels: Sequence[ChannelId]) -> ChannelsThere:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         """Return the contract's state of these channels, searching for the terms of all that were not heard at once."""
         unknown = [each for each in channels if self._heard.terms(each) is None]
         if unknown:

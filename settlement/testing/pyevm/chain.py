@@ -2,13 +2,12 @@
 
 Nothing here knows of JSON or sockets. There is no consensus to wait for: the newest block is final.
 
-On import, py-evm and what it imports raise Python's recursion limit for the whole process, with which a hostile message
-of nested arrays would kill it. So the limit is put back; a process that is such a node takes RECURSION_LIMIT.
+On import, py-evm and what it imports raise Python's recursion limit, which is put back; a process that is such a node
+takes RECURSION_LIMIT.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,22 +15,21 @@ import msgspec
 import rlp
 from rlp.sedes import big_endian_int
 
-_limit = sys.getrecursionlimit()
+from tallystick.settlement.ethereum.recursion import kept_recursion_limit
 
-from eth import EVM_RECURSION_LIMIT  # noqa: E402 (between reading the limit and putting it back)
-from eth.chains.base import MiningChain  # noqa: E402
-from eth.db import get_db_backend  # noqa: E402
-from eth.exceptions import Revert, UnrecognizedTransactionType  # noqa: E402
-from eth.rlp.accounts import Account  # noqa: E402
-from eth.vm.forks.prague import PragueVM  # noqa: E402
-from eth.vm.spoof import SpoofTransaction  # noqa: E402
-from eth_keys.datatypes import PrivateKey  # noqa: E402
-from eth_typing import BlockNumber  # noqa: E402
-from eth_utils.crypto import keccak  # noqa: E402
-from eth_utils.exceptions import ValidationError  # noqa: E402
-from trie.hexary import HexaryTrie  # noqa: E402
-
-sys.setrecursionlimit(_limit)
+with kept_recursion_limit():
+    from eth import EVM_RECURSION_LIMIT
+    from eth.chains.base import MiningChain
+    from eth.db import get_db_backend
+    from eth.exceptions import Revert, UnrecognizedTransactionType
+    from eth.rlp.accounts import Account
+    from eth.vm.forks.prague import PragueVM
+    from eth.vm.spoof import SpoofTransaction
+    from eth_keys.datatypes import PrivateKey
+    from eth_typing import BlockNumber
+    from eth_utils.crypto import keccak
+    from eth_utils.exceptions import ValidationError
+    from trie.hexary import HexaryTrie
 
 Block: TypeAlias = Any
 Header: TypeAlias = Any
