@@ -19,7 +19,7 @@ from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
-from tallystick.sdk.testing.world import open_world
+from tallystick.sdk.testing.world import World, open_world
 from tallystick.settlement.chain import Call, ClaimCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.owed_claims import CLAIM_PAUSE, CLAIM_TRIES, claim_owed, judge_claim
@@ -161,7 +161,7 @@ def test_a_user_joins_the_claim_that_is_under_way_by_itself_or_waits_for_it(refu
 
     async def main() -> None:
         async with open_world(1, config=Config(challenge_period=600)) as world:
-            alice, claim = await claiming(world, refuses)
+            alice, _ = await claiming(world, refuses)
             before = len(claims_of(alice))
 
             async def elsewhere() -> None:
