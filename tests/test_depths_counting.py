@@ -27,7 +27,7 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.enforcement.depths import DepthAwaited, DepthPolicy, Depths, DepthStep, TokenDepth, counted
-from tallystick.settlement.following.depths import Tip, Waiting, counting
+from tallystick.settlement.following.counting import Tip, Waiting, counting
 from tallystick.settlement.following.index import ChainIndex, EventInBlock, fold
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 

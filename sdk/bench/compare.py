@@ -45,7 +45,7 @@ COMPARED = {
 """The classes that can be compared. Revisions as old as e07c94b know these commands and print these figures."""
 
 
-class Run(NamedTuple):
+class Run(msgspec.Struct, frozen=True):
     """One run of one build."""
 
     per_second: float
@@ -146,19 +146,9 @@ async def _run(name: str, tally: Path, seconds: float, directory: str) -> Run:
         figures = (
             result if how.name is None else msgspec.convert(result["classes"], dict[str, dict[str, object]])[how.name]
         )
-        read = msgspec.convert({**figures, "cpu": figures[how.cpu], "control": result["control"]}, _Figures)
+        return msgspec.convert({**figures, "cpu_us": figures[how.cpu], "control": result["control"]}, Run)
     except (KeyError, msgspec.ValidationError, msgspec.DecodeError) as error:
         raise MeasurementVoid(f"{tally} printed no figures of {name} ({error!r})") from error
-    return Run(read.per_second, read.p50_ms, read.cpu, read.control)
-
-
-class _Figures(msgspec.Struct, frozen=True):
-    """What is read of a printed result."""
-
-    per_second: float
-    p50_ms: float
-    cpu: float
-    control: float
 
 
 def comparison(name: str, commit: str, runs: Sequence[tuple[Run, Run]], seconds: float) -> Comparison:

@@ -23,7 +23,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.values.argument_rules import Whole
 from tallystick.channels.values.arguments import Options
 from tallystick.settlement.chain import GONE, ContractChannel
-from tallystick.settlement.following.depths import Tip, Waiting, counting
+from tallystick.settlement.following.counting import Tip, Waiting, counting
 from tallystick.settlement.following.index import ChainIndex
 
 Blocks = Annotated[int, Whole(0, 2**31)]

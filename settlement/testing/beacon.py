@@ -13,14 +13,11 @@ from typing import Any
 
 import msgspec
 
-from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
-from tallystick.settlement.testing.geth import Geth, start_geth
+from tallystick.settlement.ethereum.rpc_shapes import quantity
+from tallystick.settlement.testing.geth import NOTHING, Geth, start_geth
 
 SLOT = 12
 """Seconds between two blocks, unless told otherwise."""
-
-_NOBODY = "0x" + "00" * 20
-_NOTHING = "0x" + "00" * 32
 
 
 class MadeBlock(msgspec.Struct, frozen=True):
@@ -82,17 +79,11 @@ class Beacon:
         await self._point(self.workshop, parent.hash)
         for transactions in contents:
             self._salt += 1
-            attributes = {
-                "timestamp": quantity(parent.time + seconds),
-                "prevRandao": to_hex(self._salt.to_bytes(32, "big")),
-                "suggestedFeeRecipient": _NOBODY,
-                "withdrawals": [],
-                "parentBeaconBlockRoot": _NOTHING,
-            }
+            attributes = self.workshop.attributes(parent.number + 1, parent.time + seconds, self._salt)
             built = await self.workshop.ask("testing_buildBlockV1", parent.hash, attributes, list(transactions), "0x")
             payload = built["executionPayload"]
             for geth in (self.workshop, self.node):
-                await _accepted(geth, "engine_newPayloadV4", payload, [], _NOTHING, built["executionRequests"])
+                await _accepted(geth, "engine_newPayloadV4", payload, [], NOTHING, built["executionRequests"])
             parent = MadeBlock(payload["blockHash"], parent.number + 1, parent.time + seconds, tuple(transactions))
             await self._point(self.workshop, parent.hash)
             made.append(parent)

@@ -29,6 +29,7 @@ import trio
 
 from tallystick.channels.ports import system_clock
 from tallystick.settlement.errors import RpcError
+from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 
 VARIABLE = "TALLY_GETH"
 """Environment variable that may name the program."""
@@ -44,6 +45,8 @@ RICH_KEY = bytes.fromhex("59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f460
 RICH = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 """That account."""
 RICHES = 10**27
+NOTHING = to_hex(bytes(32))
+"""What is told of the beacon chain's blocks: there are none."""
 _SECRET = bytes(range(32))
 """Of the Engine API: nothing else than this machine reaches it."""
 _FORKS = ("shanghai", "cancun", "prague", "osaka", "amsterdam")
@@ -108,12 +111,12 @@ class Geth:
 
     def __init__(self, client: httpx.AsyncClient, url: str, engine_url: str, log: Path, fork: str) -> None:
         self.url = url
-        self.has_slots = fork == "amsterdam"
-        """Whether its blocks name their slot (EIP-7843)."""
         self.log = log
         """What it says, in a file."""
         self._client = client
         self._engine_url = engine_url
+        self._has_slots = fork == "amsterdam"
+        """Whether its blocks name their slot (EIP-7843)."""
 
     async def ask(self, method: str, *params: Any) -> Any:
         """Return the result of a method; raise RpcError if there is none."""
@@ -122,6 +125,18 @@ class Geth:
     async def engine(self, method: str, *params: Any) -> Any:
         """Return the result of a method of the Engine API; raise RpcError if there is none."""
         return await self._post(self._engine_url, method, params, {"authorization": f"Bearer {_token()}"})
+
+    def attributes(self, number: int, time: int, salt: int = 0) -> dict[str, Any]:
+        """Return what it is told of a block that it is to make; two that differ in `salt` alone are two blocks."""
+        slot = {"slotNumber": quantity(number)} if self._has_slots else {}
+        return {
+            "timestamp": quantity(time),
+            "prevRandao": to_hex(salt.to_bytes(32, "big")),
+            "suggestedFeeRecipient": to_hex(bytes(20)),
+            "withdrawals": [],
+            "parentBeaconBlockRoot": NOTHING,
+            **slot,
+        }
 
     async def _post(self, url: str, method: str, params: tuple[Any, ...], headers: dict[str, str]) -> Any:
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

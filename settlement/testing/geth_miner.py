@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
 
-from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.testing.geth import Geth
-
-NOBODY, NOTHING = to_hex(bytes(20)), to_hex(bytes(32))
 
 
 class GethMiner:
@@ -34,15 +30,8 @@ class GethMiner:
         """Make a block; raise RpcError if geth does not."""
         newest = await self._geth.ask("eth_getBlockByNumber", "latest", False)
         later, self._later = self._later, 0
-        attributes: dict[str, Any] = {
-            "timestamp": quantity(int(newest["timestamp"], 16) + self._step + later),
-            "prevRandao": NOTHING,
-            "suggestedFeeRecipient": NOBODY,
-            "withdrawals": [],
-            "parentBeaconBlockRoot": NOTHING,
-        }
-        if self._geth.has_slots:
-            attributes["slotNumber"] = quantity(int(newest["number"], 16) + 1)
+        number, time = int(newest["number"], 16) + 1, int(newest["timestamp"], 16) + self._step + later
+        attributes = self._geth.attributes(number, time)
         await self._geth.ask("testing_commitBlockV1", attributes, None, None)
 
     @asynccontextmanager

@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "count each of many small deposits as if it were alone",
-        "settlement/following/depths.py",
+        "settlement/following/counting.py",
         "        running = running + amount if number > tip.final else 0\n",
         "        running = amount\n",
         DEPTHS,

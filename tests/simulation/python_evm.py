@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from tallystick.settlement.testing.pyevm.__main__ import Clock, answer
 from tallystick.settlement.testing.pyevm.chain import PythonChain
 from tallystick.settlement.testing.pyevm.methods import DevelopmentNode
+from tallystick.settlement.testing.pyevm.server import Clock, answer
 
 URL = "http://127.0.0.1:8545"
 START = 1_800_000_000

@@ -21,6 +21,9 @@ HISTORY_MAX = 1_024
 LOGS_MAX = 10_000
 """Blocks of which logs are told at once."""
 
+SLOTS_MAX = 1_024
+"""Slots of storage of which proofs are told at once."""
+
 
 class DevelopmentNode:
     """A chain, and what its methods may change besides: how late the next block is, and whether it is due now."""
@@ -35,9 +38,6 @@ class DevelopmentNode:
         self.sent: Callable[[], None] = lambda: None
         """Is told that a transaction waits."""
 
-
-SLOTS_MAX = 1_024
-"""Slots of storage of which proofs are told at once."""
 
 Method = Callable[[DevelopmentNode, list[Any]], Any]
 
