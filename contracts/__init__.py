@@ -28,8 +28,18 @@ class Artifact(msgspec.Struct, frozen=True):
     layout: dict[str, Any]
     """Where what is stored, and the immutables."""
 
+    @property
+    def code(self) -> bytes:
+        """What a deployment sends, before the constructor's arguments."""
+        return bytes.fromhex(self.bytecode.removeprefix("0x"))
+
 
 def artifact(name: str = "Adjudicator") -> Artifact:
     """Return a compiled contract of this package."""
     text = (resources.files(f"{__name__}.artifacts") / f"{name}.json").read_bytes()
     return msgspec.json.decode(text, type=Artifact)
+
+
+def creation_code(reward_bps: int = 1_000) -> bytes:
+    """Return what deploys the adjudicator. `reward_bps`: what towers earn of what a cheater forfeits, in 0.01 %."""
+    return artifact().code + reward_bps.to_bytes(32, "big")

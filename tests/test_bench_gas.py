@@ -7,9 +7,10 @@ import pytest
 import trio
 
 from simulation import evm_gas
-from simulation.local_evm import bytecode, on_a_node
+from simulation.local_evm import on_a_node
 from simulation.processes import TALLY, run
 from simulation.python_evm import URL, PythonEvm
+from tallystick.contracts import artifact
 from tallystick.sdk.bench import gas_meter, gas_nodes
 from tallystick.sdk.bench.evm_node import EvmNode
 from tallystick.sdk.bench.gas import LIMITS, CallGas, GasResult, TokenGas, gas_table, run_gas
@@ -73,7 +74,7 @@ async def test_geth_tells_what_calls_cost_on_amsterdams_prices() -> None:
         found = await measure_coins(meter, (1,))
         assert await node.fork() == "amsterdam" and "Geth" in await node.client()
         async with make_client(node.url, 30.0) as client:
-            deployed = await deploy(Endpoint(client), meter.third, bytecode(), 1_000, 60.0)
+            deployed = await deploy(Endpoint(client), meter.third, artifact().code, 1_000, 60.0)
         assert deployed.gas > 2 * GAS_MAX, "more than a transaction may have elsewhere"
     assert found["open"] > 3 * CHEAP.open, "what is stored anew is dear there"
     assert found["challenge"] < 1.25 * CHEAP.challenge, "what is only changed is not"

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulation.evm import Evm, adjudicator_code, calldata
+from simulation.evm import Evm, calldata
 from simulation.evm_gas import LIMITS, measure
 from simulation.evm_tokens import COMPILED, compile_all
 from simulation.evm_world import DEPLOYER
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import keccak
-from tallystick.contracts import artifact
+from tallystick.contracts import artifact, creation_code
 from tallystick.settlement.errors import Revert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def test_the_contracts_of_tests_are_what_their_sources_compile_to() -> None:
 def test_the_contract_fits_on_a_chain_and_knows_where_it_is() -> None:
     evm = Evm(chain_id=99)
     evm.fund(DEPLOYER)
-    at = evm.deploy(adjudicator_code(250), DEPLOYER)
+    at = evm.deploy(creation_code(250), DEPLOYER)
     assert evm.call(at, calldata("domainSeparator", (), ())) == domain_separator(99, at)
     assert int.from_bytes(evm.call(at, calldata("rewardBps", (), ())), "big") == 250
     immutables = artifact().layout["code_layout"]

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from simulation.disputes import PERIOD, ChannelFixture
-from simulation.evm import EvmReverted, adjudicator_code, calldata
+from simulation.evm import EvmReverted, calldata
 from simulation.evm_adjudicator import TERMS, EvmAdjudicator
 from simulation.evm_twins import Twins
 from simulation.evm_world import FAR, STRANGER, TOWER, EvmWorld
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, BalanceProof
+from tallystick.contracts import creation_code
 from tallystick.settlement.chain import (
     Call,
     Challenged,
@@ -171,7 +172,7 @@ def test_a_voucher_for_nobody_is_none() -> None:
 def test_a_second_deployment_on_the_same_chain_knows_nothing_of_the_first() -> None:
     world = EvmWorld()
     channel = world.open()
-    twin = EvmAdjudicator(world.evm, world.evm.deploy(adjudicator_code(), STRANGER))
+    twin = EvmAdjudicator(world.evm, world.evm.deploy(creation_code(), STRANGER))
     assert twin.at != world.at
     twin.know(channel.terms)
     for call in (channel.withdrawal(0, 5, FAR), channel.cooperative_close(600, 400, FAR)):

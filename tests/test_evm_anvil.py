@@ -13,11 +13,12 @@ import trio
 from typer.testing import CliRunner
 
 from simulation.disputes import ChannelFixture
-from simulation.local_evm import LocalEvm, bytecode, on_a_node, open_local_evm
+from simulation.local_evm import LocalEvm, on_a_node, open_local_evm
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock
+from tallystick.contracts import artifact
 from tallystick.sdk.cli.app import app
 from tallystick.settlement.chain import (
     GONE,
@@ -265,16 +266,16 @@ async def test_another_contract_is_not_ours(evm: LocalEvm) -> None:
 async def test_a_contract_is_deployed_and_looked_at(evm: LocalEvm) -> None:
     async with make_client(evm.anvil.url, 10) as http:
         endpoint = Endpoint(http)
-        made = await deploy(endpoint, PrivateKey(RICH_KEY), bytecode(), 250, 30)
-        assert await check_contract(endpoint, made.chain_id, made.contract, bytecode()) == 250
+        made = await deploy(endpoint, PrivateKey(RICH_KEY), artifact().code, 250, 30)
+        assert await check_contract(endpoint, made.chain_id, made.contract, artifact().code) == 250
         assert made.gas < 2**24
         with pytest.raises(ChainError, match="not this version"):
-            await check_contract(endpoint, made.chain_id, evm.token, bytecode())
+            await check_contract(endpoint, made.chain_id, evm.token, artifact().code)
         head = await chain_time(evm)
-        found = await examine(endpoint, lambda: head, made.contract, bytecode())
+        found = await examine(endpoint, lambda: head, made.contract, artifact().code)
         assert {finding.what: finding.grade for finding in found.findings if finding.grade is not Grade.GOOD} == {}
         assert found.grade is Grade.GOOD
-        stale = await examine(endpoint, lambda: head + 3_600, evm.token, bytecode())
+        stale = await examine(endpoint, lambda: head + 3_600, evm.token, artifact().code)
         bad = {finding.what for finding in stale.findings if finding.grade is Grade.BAD}
         assert bad == {"newest block", "contract"} and stale.grade is Grade.BAD
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from simulation.disputes import ChannelFixture
-from simulation.evm_house import BLOCK_TO, CAROL, COIN, EvmHouse, hexed
+from simulation.evm_house import BLOCK_TO, CAROL, COIN, EvmHouse
 from simulation.local_evm import on_a_node
 from simulation.python_evm import URL, PythonEvm
 from tallystick.channels.protocol.conditions import digest_of
@@ -36,6 +36,7 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.ethereum.abi import Envelope, terms_values
 from tallystick.settlement.ethereum.evm.client import EvmChain
+from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.testing.anvil import start_anvil
 
 web3 = pytest.importorskip("web3")
@@ -73,7 +74,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[EvmHouse, Any]]:
 
 def seen(account: bytes) -> Any:
     """Return an account as web3 wants it."""
-    return web3.Web3.to_checksum_address(hexed(account))
+    return web3.Web3.to_checksum_address(to_hex(account))
 
 
 async def play(house: EvmHouse, chain: EvmChain, fixture: ChannelFixture, *, blocks: bool) -> None:

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from simulation.disputes import ChannelFixture
-from simulation.evm_house import CAP, CAROL, COIN, TIP, EvmHouse, hexed
-from simulation.local_evm import bytecode
+from simulation.evm_house import CAP, CAROL, COIN, TIP, EvmHouse
 from simulation.python_evm import START, URL, PythonEvm
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, Lock
+from tallystick.contracts import artifact
 from tallystick.settlement.chain import (
     GONE,
     ApproveCall,
@@ -34,6 +34,7 @@ from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.evm.doctor import Grade, examine
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint
 from tallystick.settlement.ethereum.http import make_client
+from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.testing.pyevm.node import start_pyevm
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
@@ -54,7 +55,7 @@ def house(evm: PythonEvm) -> EvmHouse:
 async def test_what_our_client_asks_of_a_node_is_all_there(evm: PythonEvm, house: EvmHouse) -> None:
     async with make_client(URL, 10.0, evm.transport) as http:
         newest = int(evm.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
-        found = await examine(Endpoint(http), lambda: newest, house.at.contract, bytecode())
+        found = await examine(Endpoint(http), lambda: newest, house.at.contract, artifact().code)
     assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client"]
     assert "headers" in {each.what for each in found.findings}, "their fields make their hashes"
 
@@ -106,7 +107,7 @@ def test_blocks_are_a_second_apart_and_headers_and_receipts_agree_with_web3(evm:
     web3 = pytest.importorskip("web3")
 
     def checksummed(account: Address) -> Any:
-        return web3.Web3.to_checksum_address(hexed(account))
+        return web3.Web3.to_checksum_address(to_hex(account))
 
     class Provider(web3.providers.BaseProvider):  # type: ignore[misc,name-defined]
         def make_request(self, method: str, params: Any) -> Any:
@@ -134,11 +135,11 @@ def test_blocks_are_a_second_apart_and_headers_and_receipts_agree_with_web3(evm:
 def test_the_pool_takes_what_geth_takes_and_refuses_in_its_words() -> None:
     evm = PythonEvm(at_once=False)
     rich = evm.ask("eth_accounts")[0]
-    evm.ask("eth_sendTransaction", {"from": rich, "to": hexed(CAROL.address), "value": hex(COIN)})
+    evm.ask("eth_sendTransaction", {"from": rich, "to": to_hex(CAROL.address), "value": hex(COIN)})
     evm.mine()
 
     def raw(nonce: int, cap: int = CAP, tip: int = TIP, value: int = 1, gas: int = 21_000, chain: int = 31_337) -> str:
-        return hexed(sign_envelope(CAROL, chain, Envelope(Address(b"\x55" * 20), value, b""), nonce, cap, tip, gas))
+        return to_hex(sign_envelope(CAROL, chain, Envelope(Address(b"\x55" * 20), value, b""), nonce, cap, tip, gas))
 
     first = evm.ask("eth_sendRawTransaction", raw(0))
     assert "already known" in evm.refusal("eth_sendRawTransaction", raw(0))
@@ -158,7 +159,7 @@ def test_the_pool_takes_what_geth_takes_and_refuses_in_its_words() -> None:
     second = evm.ask("eth_sendRawTransaction", raw(0, CAP * 11 // 10, TIP * 11 // 10))
     later = evm.ask("eth_sendRawTransaction", raw(2))
     poor = evm.ask("eth_sendRawTransaction", raw(1, 10**6, 10**6))
-    assert evm.ask("eth_getTransactionCount", hexed(CAROL.address), "pending") == "0x3"
+    assert evm.ask("eth_getTransactionCount", to_hex(CAROL.address), "pending") == "0x3"
     evm.mine()
     assert evm.ask("eth_getTransactionReceipt", first) is None
     assert evm.ask("eth_getTransactionReceipt", second)["status"] == "0x1"
@@ -176,7 +177,7 @@ def test_the_pool_takes_what_geth_takes_and_refuses_in_its_words() -> None:
 def test_what_makes_no_sense_is_refused_and_harms_nothing(evm: PythonEvm, house: EvmHouse) -> None:
     unknown = "0x" + "12" * 32
     head = evm.ask("eth_blockNumber")
-    account = hexed(CAROL.address)
+    account = to_hex(CAROL.address)
     for method, params, words in (
         ("eth_getBalance", (account, {"blockHash": unknown}), "header not found"),
         ("eth_getBalance", (account, hex(10**6)), "header not found"),
@@ -194,7 +195,7 @@ def test_what_makes_no_sense_is_refused_and_harms_nothing(evm: PythonEvm, house:
     assert evm.ask("eth_getTransactionReceipt", unknown) is None
     reverted = evm.say("eth_call", {"data": "0x6112345f526002601efd"}, "latest")["error"]
     assert reverted["code"] == 3 and reverted["data"] == "0x1234"
-    asked = {"from": account, "to": hexed(house.token), "data": hexed(TRANSFER.encode_call(house.keys[0].address, 1))}
+    asked = {"from": account, "to": to_hex(house.token), "data": to_hex(TRANSFER.encode_call(house.keys[0].address, 1))}
     estimate = int(evm.ask("eth_estimateGas", asked), 16)
     used = int(
         house.send(CAROL, Envelope(house.token, 0, TRANSFER.encode_call(house.keys[0].address, 1)))["gasUsed"], 16

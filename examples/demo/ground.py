@@ -13,7 +13,7 @@ from real_node import RealNode
 from tallystick import NATIVE, PrivateKey, keccak, open_evm_chain, open_rpc_chain
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.transport.retries import Jitter
-from tallystick.contracts import artifact
+from tallystick.contracts import creation_code
 from tallystick.sdk.bench.evm_node import open_evm_node
 from tallystick.sdk.bench.launcher import DriverProcesses, chain_run
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
@@ -30,7 +30,6 @@ FUNDS = 10**12
 TOKENS = 10**9
 """Tokens of each account at the beginning, on a real node."""
 
-REWARD_BPS = 1_000
 BUDGET = 10**17
 """The most that a transaction may cost in fees on a real node: it is anybody's money."""
 
@@ -127,7 +126,7 @@ async def open_simulated(
 async def open_real(node: RealNode, keys: Mapping[str, PrivateKey], jitter: Jitter) -> AsyncIterator[RealGround]:
     """Deploy the contract and a token on a node, give each account of both, and give the chain that it is then."""
     deployer = PrivateKey(keccak(b"tallystick demo, who deploys"))
-    code = bytes.fromhex(artifact().bytecode.removeprefix("0x")) + REWARD_BPS.to_bytes(32, "big")
+    code = creation_code()
     async with open_evm_node(node.url) as dev:
         await dev.fund(deployer.address, *(key.address for key in keys.values()))
         start = int(await dev.ask("eth_blockNumber"), 16)

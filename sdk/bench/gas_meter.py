@@ -28,7 +28,7 @@ from tallystick.channels.protocol.objects import (
     SignedProof,
     Terms,
 )
-from tallystick.contracts import artifact
+from tallystick.contracts import creation_code
 from tallystick.sdk.bench.evm_node import GAS_MAX, EvmNode
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.chain import (
@@ -53,7 +53,6 @@ PERIOD = 60
 """Seconds of the channels' challenge window."""
 FAR = 2**40 - 1
 CLOSE_KEY = keccak(b"the close key of tally bench gas")
-REWARD_BPS = 1_000
 BATCH = 100
 """Cooperative closes, or registrations of secrets, in one transaction."""
 
@@ -86,7 +85,7 @@ class Meter:
     async def deploy(self) -> None:
         """Fill the accounts, and put the contract onto the chain."""
         await self.node.fund(*(key.address for key in (*self.keys, self.third)))
-        code = bytes.fromhex(artifact().bytecode.removeprefix("0x")) + REWARD_BPS.to_bytes(32, "big")
+        code = creation_code()
         self.at = Deployment(self.node.chain_id, await self.node.create(self.third, code))
         self.domain = domain_separator(*self.at)
 

@@ -150,4 +150,4 @@ def _bytecode() -> bytes:
     """Return what a deployment sends, before the constructor's argument."""
     from tallystick.contracts import artifact
 
-    return bytes.fromhex(artifact().bytecode.removeprefix("0x"))
+    return artifact().code

@@ -19,7 +19,6 @@ from eth_abi.abi import encode
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address
-from tallystick.contracts import artifact
 from tallystick.settlement.ethereum.event_logs import Log
 
 if TYPE_CHECKING:
@@ -159,11 +158,6 @@ def selector(signature: str) -> bytes:
 def calldata(name: str, types: tuple[str, ...], values: tuple[Any, ...]) -> bytes:
     """Return a call's data."""
     return selector(f"{name}({','.join(types)})") + encode(types, values)
-
-
-def adjudicator_code(reward_bps: int = 1_000) -> bytes:
-    """Return what deploys the adjudicator that is checked in."""
-    return bytes.fromhex(artifact().bytecode[2:]) + reward_bps.to_bytes(32, "big")
 
 
 def compiled(sources: Mapping[str, str]) -> dict[str, bytes]:

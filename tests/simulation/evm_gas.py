@@ -12,7 +12,7 @@ import sys
 import msgspec
 
 from simulation.disputes import PERIOD, ChannelFixture
-from simulation.evm import Evm, adjudicator_code, calldata
+from simulation.evm import Evm, calldata
 from simulation.evm_adjudicator import EvmAdjudicator
 from simulation.evm_storage import slots_in_use
 from tallystick.channels.protocol.conditions import digest_of
@@ -20,6 +20,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms, walk
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, Lock
+from tallystick.contracts import creation_code
 from tallystick.settlement.chain import (
     Call,
     DepositCall,
@@ -54,7 +55,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.evm = Evm()
-        at = self.evm.deploy(adjudicator_code(), MALLORY)
+        at = self.evm.deploy(creation_code(), MALLORY)
         self.contract = EvmAdjudicator(self.evm, at)
         self.number = 0
         self.gas: dict[str, int] = {"deploy": self.evm.deployed_gas}

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import trio
 
 from simulation.disputes import ChannelFixture
-from simulation.local_evm import bytecode
+from simulation.evm_tokens import code_of
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
+from tallystick.contracts import creation_code
 from tallystick.settlement.chain import Call, TransactionReceipt
 from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
+from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.ethereum.transactions import sign_creation, sign_envelope
 from tallystick.settlement.testing.token import TRANSFER
 
 COIN = 10**18
 CAP, TIP = 10**11, 10**9
 CAROL = PrivateKey(keccak(b"carol"))
-REWARD_BPS = 1_000
 MINED_SECONDS = 10.0
 BLOCK_TO = Signature("block_to", ("address", "bool"))
 """Lets the token refuse an account as a receiver."""
@@ -45,17 +44,16 @@ class EvmHouse:
         self.keys = (*ChannelFixture().keys, CAROL)
         rich = node.ask("eth_accounts")[0]
         for key in self.keys:
-            node.ask("eth_sendTransaction", {"from": rich, "to": hexed(key.address), "value": hex(100 * COIN)})
+            node.ask("eth_sendTransaction", {"from": rich, "to": to_hex(key.address), "value": hex(100 * COIN)})
         self.chain_id = int(node.ask("eth_chainId"), 16)
-        self.at = Deployment(self.chain_id, self.create(bytecode() + REWARD_BPS.to_bytes(32, "big")))
-        vectors = Path(__file__).resolve().parents[1] / "vectors" / "evm_contracts.json"
-        self.token = self.create(bytes.fromhex(json.loads(vectors.read_text("utf-8"))["ordinary"].removeprefix("0x")))
+        self.at = Deployment(self.chain_id, self.create(creation_code()))
+        self.token = self.create(code_of("ordinary"))
         for key in self.keys[:2]:
             self.send(CAROL, Envelope(self.token, 0, TRANSFER.encode_call(key.address, 10**9)))
 
     def nonce(self, key: PrivateKey) -> int:
         """The next one of an account."""
-        return int(self.node.ask("eth_getTransactionCount", hexed(key.address), "pending"), 16)
+        return int(self.node.ask("eth_getTransactionCount", to_hex(key.address), "pending"), 16)
 
     def create(self, code: bytes) -> Address:
         """Put a contract onto the chain."""
@@ -67,7 +65,7 @@ class EvmHouse:
         return self._receipt(sign_envelope(key, self.chain_id, envelope, self.nonce(key), CAP, TIP, 300_000))
 
     def _receipt(self, raw: bytes) -> dict[str, Any]:
-        sent = self.node.ask("eth_sendRawTransaction", hexed(raw))
+        sent = self.node.ask("eth_sendRawTransaction", to_hex(raw))
         while (receipt := self.node.ask("eth_getTransactionReceipt", sent)) is None:
             self.node.ask("evm_mine")  # some make the block a moment later
         assert receipt["status"] == "0x1", receipt
@@ -91,8 +89,3 @@ class EvmHouse:
                 if receipt is not None and (await chain.head()).number >= receipt.block.number:
                     return receipt
                 await trio.sleep(0.02)
-
-
-def hexed(value: bytes) -> str:
-    """Write bytes as Ethereum's JSON has them."""
-    return f"0x{value.hex()}"

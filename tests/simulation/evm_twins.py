@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from simulation.disputes import ChannelFixture
-from simulation.evm import Evm, EvmReverted, Outcome, adjudicator_code, calldata, reason_in
+from simulation.evm import Evm, EvmReverted, Outcome, calldata, reason_in
 from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, LocksHeld, commitment
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
+from tallystick.contracts import creation_code
 from tallystick.settlement.chain import BATCHED_SIZE, Event, FailedCall, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Revert, Reverted
@@ -38,7 +39,7 @@ class Twins:
     def __init__(self, *, token: str = "ordinary", time: int = 1_000_000) -> None:
         self.evm = Evm(chain_id=CHAIN_ID, time=time)
         self.evm.fund(DEPLOYER)
-        self.at = self.evm.deploy(adjudicator_code(), DEPLOYER)
+        self.at = self.evm.deploy(creation_code(), DEPLOYER)
         self.contract = EvmAdjudicator(self.evm, self.at)
         self.token = EvmToken(self.evm, DEPLOYER, token)
         self.rules = Parameters(CHAIN_ID, self.at)

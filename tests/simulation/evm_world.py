@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from simulation.disputes import ChannelFixture
-from simulation.evm import Evm, EvmReverted, adjudicator_code, calldata
+from simulation.evm import Evm, EvmReverted, calldata
 from simulation.evm_adjudicator import EvmAdjudicator, Extra
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.contracts import creation_code
 from tallystick.settlement.chain import Call, DepositCall, Event, OpenCall
 
 TOWER = Address(b"\x77" * 20)
@@ -27,7 +28,7 @@ class EvmWorld:
     def __init__(self, *, token: str | None = None, reward_bps: int = 1_000) -> None:
         self.evm = Evm(time=1_000_000)
         self.evm.fund(DEPLOYER)
-        self.contract = EvmAdjudicator(self.evm, self.evm.deploy(adjudicator_code(reward_bps), DEPLOYER))
+        self.contract = EvmAdjudicator(self.evm, self.evm.deploy(creation_code(reward_bps), DEPLOYER))
         self.at = self.contract.at
         self.token = None if token is None else EvmToken(self.evm, DEPLOYER, token)
         self.asset = NATIVE if self.token is None else self.token.at

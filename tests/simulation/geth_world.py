@@ -16,13 +16,13 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from simulation.local_evm import REWARD_BPS, bytecode
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress, system_clock, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.links import TcpNetwork
+from tallystick.contracts import creation_code
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.running import open_node
@@ -304,8 +304,7 @@ async def open_geth_world(folder: Path, names: Iterable[str]) -> AsyncIterator[G
     """Start geth, deploy the adjudicator, and give these people coins. Raise FileNotFoundError if geth is not there."""
     funds = {f"0x{key_of(name).address.hex()}": COINS for name in names}
     async with start_beacon(funds=funds) as beacon:
-        code = bytecode() + REWARD_BPS.to_bytes(32, "big")
-        raw = sign_creation(PrivateKey(RICH_KEY), CHAIN_ID, code, 0, 10**10, 10**6, 8_000_000)
+        raw = sign_creation(PrivateKey(RICH_KEY), CHAIN_ID, creation_code(), 0, 10**10, 10**6, 8_000_000)
         made = await beacon.mine([f"0x{raw.hex()}"])
         (receipt,) = await beacon.node.ask("eth_getBlockReceipts", made.hash)
         assert receipt["status"] == "0x1", receipt

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address
+from tallystick.contracts import creation_code
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.testing.anvil import RICH, VERSION, Anvil, find_anvil, free_port, start_anvil
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
-
-ARTIFACT = Path(__file__).resolve().parents[2] / "contracts" / "artifacts" / "Adjudicator.json"
-REWARD_BPS = 1_000
 
 on_a_node = pytest.mark.skipif(
     find_anvil() is None, reason=f"anvil is not here: npm install --no-save @foundry-rs/anvil@{VERSION}"
@@ -56,7 +52,7 @@ def open_local_evm(*flags: str, chain_id: int = 31_337, funded: Iterable[Private
 
 
 def _deployed(node: Anvil, chain_id: int) -> LocalEvm:
-    contract = Address(node.create(bytecode() + REWARD_BPS.to_bytes(32, "big")))
+    contract = Address(node.create(creation_code()))
     start = int(node.ask("eth_blockNumber"), 16)
     return LocalEvm(node, Deployment(chain_id, contract), start, Address(node.create(TOKEN)))
 
@@ -92,9 +88,3 @@ def open_mortal_evm(*flags: str, chain_id: int = 31_337) -> Iterator[MortalEvm]:
             yield mortal
         finally:
             mortal.stop()
-
-
-def bytecode() -> bytes:
-    """Return what a deployment of the adjudicator sends, before the constructor's argument."""
-    made: str = json.loads(ARTIFACT.read_text("utf-8"))["bytecode"]
-    return bytes.fromhex(made.removeprefix("0x"))
