@@ -20,7 +20,7 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.errors import Refusal, Revert
-from tallystick.settlement.sending.batches import BATCH_GAS_MAX, gather, may_join
+from tallystick.settlement.sending.batches import BATCH_GAS_MAX, gather, may_join, with_members
 from tallystick.settlement.sending.judging import due_again
 from tallystick.settlement.sending.obligations import (
     Look,
@@ -363,6 +363,18 @@ def test_a_batch_is_no_larger_than_what_finds_room_in_a_block_and_only_made_if_i
     assert [len(one.members) for one in found] == [27, 5]
     assert all(heavy(one.call) <= BATCH_GAS_MAX for one in found)
     assert len(gathered(due[:2], gas=lambda call: 21 if isinstance(call, BatchCall) else 10)) == 2
+
+
+def test_a_batch_never_offers_more_in_all_than_a_node_takes_of_one_transaction() -> None:
+    """Else it is refused again and again before its calls go alone."""
+    due = [obligation(f"o{number}", 10**17) for number in range(32)]
+    found = gathered(due, change(TOGETHER, together=32))
+    assert [(len(one.members), one.budget) for one in found] == [(10, 10**18)] * 3 + [(2, 2 * 10**17)]
+    dear = [obligation(name, 10**18) for name in "ab"]
+    assert [one.members for one in gathered(dear)] == [(), ()], "each alone, as it would be without batches"
+    (batch,) = gathered(due[:10], change(TOGETHER, together=32))
+    more = [change(one, budget=3 * 10**17) for one in due[:10]]
+    assert with_members(batch, more).budget == 10**18, "nor when its members may cost more later"
 
 
 def test_the_same_call_twice_is_not_in_one_batch() -> None:

@@ -11,13 +11,15 @@ import trio
 
 from simulation.refusals import TOKEN, refuse_payout
 from simulation.tower_house import TowerHouse
+from tallystick.channels.errors import InsufficientFunds, TallystickError
 from tallystick.channels.node.alarms import AlarmKind
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.options import Config
-from tallystick.sdk.testing.world import open_world
+from tallystick.sdk.testing.world import World, open_world
 from tallystick.settlement.chain import Call, ClaimCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.owed_claims import CLAIM_PAUSE, CLAIM_TRIES, claim_owed, judge_claim
@@ -30,6 +32,7 @@ from tallystick.settlement.simulated.world import owed_key
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.tower import TowerPolicy
 
+ELSEWHERE = Address(b"\xee" * 20)
 ACCOUNT = Address(b"\x01" * 20)
 TOWER = PrivateKey(b"\x0a" * 32)
 FEE = 1_000
@@ -126,6 +129,95 @@ def test_one_claim_of_an_asset_is_under_way_at_a_time() -> None:
                 await account._claim_owed({asset: amount})
             claims = [one.call for one in sender.obligations()]
             assert claims == [ClaimCall(TOKEN, alice.address), ClaimCall(NATIVE, alice.address)]
+
+    simulate(main, 1)
+
+
+def claims_of(alice: Node) -> list[Obligation]:
+    return [one for one in alice.onchain.sender.obligations() if isinstance(one.call, ClaimCall)]
+
+
+async def wait_refused(alice: Node) -> None:
+    """Wait for her first claim, which is refused as the payout was."""
+    for claim in claims_of(alice):
+        await alice.onchain.sender.wait(claim.id)
+    await alice.onchain.account._market.ask()
+
+
+async def claiming(world: World, refuses: bool) -> tuple[Node, Obligation]:
+    """Let Alice claim again what she is owed, by herself; return that, which is under way."""
+    alice = await refuse_payout(world, TOKEN, 700_000)
+    await wait_refused(alice)
+    world.chain.refuse(alice.address, TOKEN, refuses=refuses)
+    await alice.onchain.account._claim_owed({TOKEN: 700_001})
+    (claim,) = (one for one in claims_of(alice) if not one.is_final)
+    assert claim.duty is Duty.CLAIM_OWED
+    return alice, claim
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_user_joins_the_claim_that_is_under_way_by_itself_or_waits_for_it(refuses: bool) -> None:
+    """One of both would find nothing, and its fee be paid in vain."""
+
+    async def main() -> None:
+        async with open_world(1, config=Config(challenge_period=600)) as world:
+            alice, _ = await claiming(world, refuses)
+            before = len(claims_of(alice))
+
+            async def elsewhere() -> None:
+                if refuses:
+                    assert await alice.claim(TOKEN, ELSEWHERE) == 700_000
+                else:
+                    with pytest.raises(InsufficientFunds, match="nothing"):
+                        await alice.claim(TOKEN, ELSEWHERE)
+
+            async def joins() -> None:
+                if refuses:
+                    with pytest.raises(TallystickError, match="transfer-failed"):
+                        await alice.claim(TOKEN)
+                else:
+                    assert await alice.claim(TOKEN) == 700_000
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(elsewhere)
+                nursery.start_soon(joins)
+            assert len(claims_of(alice)) == before + refuses, "there is one more only if the one failed"
+            assert await alice.owed() == {}
+
+    simulate(main, 1)
+
+
+def test_a_claim_that_ends_while_the_chain_is_asked_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with open_world(1, config=Config(challenge_period=600)) as world:
+            alice, claim = await claiming(world, refuses=False)
+            account, sender = alice.onchain.account, alice.onchain.sender
+            owed = await alice.chain.owed(TOKEN, alice.address)
+
+            async def late(asset: Address, account: Address) -> int:
+                await sender.wait(claim.id)
+                return owed
+
+            monkeypatch.setattr(account._node.chain, "owed", late)
+            assert await account.take_on_claim(TOKEN, alice.address) == (claim.id, 700_000)
+
+    simulate(main, 1)
+
+
+def test_nothing_is_claimed_by_itself_that_its_user_has_begun_to_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with open_world(1, config=Config(challenge_period=600)) as world:
+            alice = await refuse_payout(world, TOKEN, 700_000)
+            account = alice.onchain.account
+            await wait_refused(alice)
+
+            async def charge(sender: Address, call: Call) -> Charge:
+                await account.take_on_claim(TOKEN, ELSEWHERE)
+                return Charge(gas_of(call))
+
+            monkeypatch.setattr(account._node.chain, "charge", charge)
+            await account._claim_owed({TOKEN: 700_001})
+            assert [one.duty for one in claims_of(alice) if not one.is_final] == [None]
 
     simulate(main, 1)
 

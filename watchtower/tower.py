@@ -27,7 +27,7 @@ from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options, checked
 from tallystick.settlement.chain import ChallengeCall, ClaimCall
 from tallystick.settlement.enforcement.budgets import DutyPolicy
-from tallystick.settlement.enforcement.owed_claims import claim_owed, is_claiming, judge_claim
+from tallystick.settlement.enforcement.owed_claims import claim_owed, claim_under_way, judge_claim
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import RECHECKED, Follower, headers_kept
@@ -253,7 +253,7 @@ class Tower:
         """
         call, head = ClaimCall(NATIVE, self.address), self.follower.followed.position
         fee = None if market.price is None else market.tariff.fee(call, market.price + 1)
-        if not amount or head is None or is_claiming(self.sender.obligations(), NATIVE):
+        if not amount or head is None or claim_under_way(self.sender.obligations(), NATIVE) is not None:
             return
         due = claim_owed(
             self.sender.find,

@@ -18,7 +18,7 @@ from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import AccountEvent, ApproveCall, Call, ClaimCall, DepositCall, OpenCall, moved_by
 from tallystick.settlement.enforcement.budgets import duty_budget, fee_need
 from tallystick.settlement.enforcement.following import EnforcingNode
-from tallystick.settlement.enforcement.owed_claims import CLAIM_EVERY, claim_owed, is_claiming
+from tallystick.settlement.enforcement.owed_claims import CLAIM_EVERY, claim_owed, claim_under_way
 from tallystick.settlement.enforcement.owings import Owings
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market
@@ -178,17 +178,25 @@ class Account:
     async def take_on_claim(self, asset: Address, to: Address) -> tuple[str, int]:
         """Store that all that is owed of an asset has to be claimed; return the obligation's id, and how much it is.
 
-        Raise InvalidInput, InsufficientFunds (nothing is owed, or the fee is not there) or ChainUnavailable.
+        What the account claims by itself just now is waited for, or is what is returned if it goes to `to`, too. Raise
+        InvalidInput, InsufficientFunds (nothing is owed, or the fee is not there) or ChainUnavailable.
         """
         if to in (NATIVE, self._node.chain.contract, asset):
             raise InvalidInput(f"at 0x{to.hex()} it would be lost: claim it to an account that somebody has")
-        owed = await self._node.chain.owed(asset, self._address)
-        if not owed:
-            raise InsufficientFunds(f"the contract owes account 0x{self._address.hex()} nothing of {_named(asset)}")
-        await self.require_balance(0, NATIVE, ClaimCall)
-        waiting = [one.call for one in self._sender.obligations() if not one.is_final and one.duty is None]
-        if any(isinstance(call, ClaimCall) and call.asset == asset for call in waiting):
-            raise InvalidInput("a claim of that is under way: wait for it")
+        while True:
+            before = claim_under_way(self._sender.obligations(), asset)  # it may end while the chain is asked
+            owed = await self._node.chain.owed(asset, self._address)
+            if not owed:
+                raise InsufficientFunds(f"the contract owes account 0x{self._address.hex()} nothing of {_named(asset)}")
+            await self.require_balance(0, NATIVE, ClaimCall)
+            under_way = before or claim_under_way(self._sender.obligations(), asset)
+            if under_way is None:
+                break
+            if under_way.duty is None:
+                raise InvalidInput("a claim of that is under way: wait for it")
+            if under_way.call == ClaimCall(asset, to):
+                return under_way.id, owed
+            await self._sender.wait(under_way.id)
         identifier, moments = self.prepare("claim", ClaimCall(asset, to), brings=owed)
         await self._node.engine.writer.commit(moments)
         return identifier, owed
@@ -222,7 +230,7 @@ class Account:
         """Take on to claim what was told twice to be owed, where that is due (`owed_claims`)."""
         price = self._market.price
         for asset, amount in owed.items():
-            if is_claiming(self._sender.obligations(), asset):
+            if claim_under_way(self._sender.obligations(), asset) is not None:
                 continue
             call, head = ClaimCall(asset, self._address), (await self._node.chain.head()).number
             fee = None if price is None else self._market.tariff.fee(call, price + 1)
@@ -236,7 +244,9 @@ class Account:
                 fee=fee,
                 policy=self._node.policy,
             )
-            if due is not None and not (await self._node.chain.charge(self._address, call)).fails:
+            if due is None or (await self._node.chain.charge(self._address, call)).fails:
+                continue
+            if claim_under_way(self._sender.obligations(), asset) is None:  # its user may have asked for it meanwhile
                 await self._node.engine.writer.commit(self._sender.require(due))
 
     def is_opening(self, channel: ChannelId) -> bool:

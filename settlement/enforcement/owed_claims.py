@@ -56,7 +56,7 @@ def claim_owed(
                 id=name,
                 duty=Duty.CLAIM_OWED,
                 call=ClaimCall(asset, account),
-                purpose="claim what the contract owes this account",
+                purpose="claim of what the contract owes this account",
                 budget=max(1, min(ORDINARY * fee, policy.budget)),
             )
         if not earlier.is_final or earlier.ended is None:
@@ -66,9 +66,10 @@ def claim_owed(
     return None
 
 
-def is_claiming(obligations: Iterable[Obligation], asset: Address) -> bool:
-    """Whether a claim of an asset is under way: it takes all, and whatever comes after it would find nothing."""
-    return any(isinstance(o.call, ClaimCall) and o.call.asset == asset and not o.is_final for o in obligations)
+def claim_under_way(obligations: Iterable[Obligation], asset: Address) -> Obligation | None:
+    """Return the claim of an asset that is under way: it takes all, and whatever comes after it would find nothing."""
+    claims = (o for o in obligations if isinstance(o.call, ClaimCall) and o.call.asset == asset and not o.is_final)
+    return next(claims, None)
 
 
 def judge_claim(obligation: Obligation, revert: Revert | None) -> ObligationStatus | None:

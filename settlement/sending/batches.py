@@ -6,7 +6,8 @@
 - A batch is an obligation of its own, stored with its nonce and its members in one commit. What it carries never
   changes: each replacement under its nonce is for the same members, and a member is in one batch in its life.
 - Nobody in a batch could offer more alone than the batch can: those whose budgets allow about as much go together. A
-  batch may cost what its members may, its time is that of the most urgent, and each pays by its own gas.
+  batch may cost what its members may, but no more than nodes take, its time is that of the most urgent, and each pays
+  by its own gas.
 - If nodes refuse it for long, as malformed, as too dear for them, or for want of coins, its nonce is used up otherwise:
   one call alone costs less.
 - A member ends by what the batch's receipt says of its call, and is undone with it. If its call failed for a reason
@@ -53,6 +54,10 @@ CARRIED_GAS = 300_000
 
 BATCH_GAS_MAX = 8_000_000
 """Gas of a batch at most: it must find room in a block, and its limit, which is higher, is bounded (EIP-7825)."""
+
+BATCH_BUDGET_MAX = 10**18
+"""Fees that a batch may offer in all, in the native coin's smallest unit: of a transaction that offers more than one
+coin, whatever it would really pay, geth takes none as it is shipped (`--rpc.txfeecap`)."""
 
 SPARE_BLOCKS = 16
 """Blocks that must be left until a deadline, besides four times what it takes to confirm a transaction."""
@@ -126,8 +131,9 @@ def _has_room(group: Sequence[Obligation], obligation: Obligation, policy: Sendi
         return False
     units = gas(_call_of(members))
     saves = units < sum(gas(member.call) for member in members)
-    harms = sum(member.left for member in members) // units < _cap(group[0], gas)
-    return saves and not harms and units <= BATCH_GAS_MAX
+    budget = sum(member.left for member in members)
+    harms = budget // units < _cap(group[0], gas)
+    return saves and not harms and units <= BATCH_GAS_MAX and budget <= BATCH_BUDGET_MAX
 
 
 def _cap(obligation: Obligation, gas: Gas) -> int:
@@ -176,7 +182,7 @@ def with_members(batch: Obligation, carried: Sequence[Obligation]) -> Obligation
     if not working:
         return batch.finish(ObligationStatus.SUPERSEDED, ENDED)
     deadlines = [member.deadline for member in working if member.deadline is not None]
-    budget = max(batch.budget, sum(member.left for member in working))
+    budget = min(BATCH_BUDGET_MAX, max(batch.budget, sum(member.left for member in working)))
     return change(batch, budget=budget, deadline=min(deadlines, default=None))
 
 

@@ -22,8 +22,22 @@ MUTANTS = (
     Mutant(
         "let who can offer much travel with those who cannot",
         "settlement/sending/batches.py",
-        "return saves and not harms and units <= BATCH_GAS_MAX",
-        "return saves and units <= BATCH_GAS_MAX",
+        "return saves and not harms and units <= BATCH_GAS_MAX and budget",
+        "return saves and units <= BATCH_GAS_MAX and budget",
+        ("test_obligations_batches.py",),
+    ),
+    Mutant(
+        "offer more for a batch than a node takes of one transaction",
+        "settlement/sending/batches.py",
+        "units <= BATCH_GAS_MAX and budget <= BATCH_BUDGET_MAX",
+        "units <= BATCH_GAS_MAX",
+        ("test_obligations_batches.py",),
+    ),
+    Mutant(
+        "let a batch on its way offer more than a node takes, once its members may cost more",
+        "settlement/sending/batches.py",
+        "budget = min(BATCH_BUDGET_MAX, max(batch.budget, sum(member.left for member in working)))",
+        "budget = max(batch.budget, sum(member.left for member in working))",
         ("test_obligations_batches.py",),
     ),
     Mutant(

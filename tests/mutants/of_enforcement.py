@@ -32,8 +32,8 @@ MUTANTS = (
     Mutant(
         "claim again while a claim is under way that takes all",
         "settlement/enforcement/owed_claims.py",
-        "o.call.asset == asset and not o.is_final",
-        "False",
+        "    return next(claims, None)\n",
+        "    return None\n",
         ("test_owed_claims.py",),
     ),
     Mutant(
@@ -403,8 +403,8 @@ MUTANTS = (
     Mutant(
         "claim twice at once",
         "settlement/enforcement/account.py",
-        "        if any(isinstance(call, ClaimCall) and call.asset == asset for call in waiting):\n",
-        "        if False and waiting:\n",
+        "            if under_way.duty is None:\n",
+        "            if under_way.duty is None and owed < 0:\n",
         ("test_node_owed.py",),
     ),
     Mutant(
@@ -424,8 +424,8 @@ MUTANTS = (
     Mutant(
         "claim to the account that is refused, wherever it was to go",
         "settlement/enforcement/account.py",
-        "ClaimCall(asset, to)",
-        "ClaimCall(asset, self._address)",
+        'self.prepare("claim", ClaimCall(asset, to), brings=owed)',
+        'self.prepare("claim", ClaimCall(asset, self._address), brings=owed)',
         ("test_node_owed.py",),
     ),
     Mutant(
