@@ -16,7 +16,7 @@ from tallystick.settlement.chain import ClaimCall, TransferCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.transactions import OUTBOX_GAS, sign_call
 from tallystick.settlement.shards.outbox import Sending, sign_sending
-from tallystick.settlement.shards.receipts import PAGE_MAX, Page, Parcel, ShardReceipt, read_parcel
+from tallystick.settlement.shards.receipts import PAGE_MAX, Parcel, ShardPage, ShardReceipt, read_parcel
 from tallystick.settlement.simulated import crossing
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.shard import WAITING_MAX
@@ -86,9 +86,9 @@ async def test_the_ledger_itself_executes_nothing_out_of_its_turn() -> None:
     """Whatever a faulty node puts into its block: the rule is the ledger's, not that of the room before it."""
     state = Layer({})
     state.changes.update(crossing.begin_shard(local_group(2), 1))
-    pages = [Page(0, 1, first, (ShardReceipt(NATIVE, ALICE.address, BOB.address, 5),)) for first in (0, 0, 2, 1)]
+    pages = [ShardPage(0, 1, first, (ShardReceipt(NATIVE, ALICE.address, BOB.address, 5),)) for first in (0, 0, 2, 1)]
     done = crossing.cross(
-        state, Address(bytes(20)), 9, 0, [], [crossing.Arrival(b"%d" % i, p) for i, p in enumerate(pages)]
+        state, Address(bytes(20)), 9, 0, [], [crossing.ParcelArrival(b"%d" % i, p) for i, p in enumerate(pages)]
     )
     assert done is not None and done.parcels == (b"0", b"3")
     assert crossing.executed_of(state, 0) == 2 and crossing.came_from(state, 0, NATIVE) == 10
@@ -134,7 +134,7 @@ FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
     ),
     "another block": (
         lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, number=77)),
-        "not sealed by",
+        "not signed by",
     ),
     "another chain": (
         lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, chain_id=1)),
@@ -148,16 +148,16 @@ FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
         lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, outbox=bytes(16))),
         "too short",
     ),
-    "no seal": (lambda p: msgspec.structs.replace(p, seal=bytes(64)), "not sealed by"),
-    "the seal of another shard": (
+    "no signature": (lambda p: msgspec.structs.replace(p, signature=bytes(64)), "not signed by"),
+    "the signature of another shard": (
         lambda p: msgspec.structs.replace(
-            p, seal=shard_key(2).sign(keccak(b"tallystick: a shard's final block" + p.header.hash))
+            p, signature=shard_key(2).sign(keccak(b"tallystick: a shard's final block" + p.header.hash))
         ),
-        "not sealed by",
+        "not signed by",
     ),
     "a signature over the hash alone": (
-        lambda p: msgspec.structs.replace(p, seal=shard_key(0).sign(p.header.hash)),
-        "not sealed by",
+        lambda p: msgspec.structs.replace(p, signature=shard_key(0).sign(p.header.hash)),
+        "not signed by",
     ),
 }
 

@@ -35,19 +35,19 @@ class ShardGroup(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     contract: Address
     """Where the adjudicator is, on each of them."""
     keys: tuple[bytes, ...]
-    """The public key (33 bytes) under which each shard seals its blocks, in order of their numbers."""
+    """The public key (33 bytes) under which each shard signs its final blocks, in order of their numbers."""
     final_blocks: int = FINAL_BLOCKS
-    """Blocks that follow before a shard seals one: it replaces no block that deep."""
+    """Blocks that follow before a shard signs one: it replaces no block that deep."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.keys) <= SHARDS_MAX or len(set(self.keys)) != len(self.keys):
             raise InvalidInput(f"from 2 to {SHARDS_MAX} shards make a group, each with a key of its own")
         if not 1 <= self.chain_id <= 2**63 - SHARDS_MAX or not 1 <= self.final_blocks <= 1_000:
             raise InvalidInput("a group's chain ids are from 1 to 2**63, and a block is final after 1 to 1,000 others")
-        _ = self.seals
+        _ = self.public_keys
 
     @cached_property
-    def seals(self) -> tuple[PublicKey, ...]:
+    def public_keys(self) -> tuple[PublicKey, ...]:
         """The keys, parsed."""
         return tuple(PublicKey(key) for key in self.keys)
 

@@ -1,10 +1,11 @@
-"""What crosses from shard to shard: receipts on pages, and the sealed header that a page is proven by. Pure.
+"""What crosses from shard to shard: receipts on pages, and the signed header that a page is proven by. Pure.
 
 Coins that leave a shard are burnt there, and a receipt for them goes onto a page of that block: one page for each
 shard that they go to, or several if they are many. The receipts from one shard to another are numbered without gaps,
 across blocks; a page says the number of its first. The root over all pages of a block is in the block's hash. When the
-block is final, the shard signs its hash: that is a *seal*. A *parcel* is a page with all that proves it: whoever knows
-the group need not have seen any other block, and whoever carries it needs no key and can change nothing.
+block is final, the shard signs its hash, and never that of another block in its place. A *parcel* is a page with all
+that proves it: whoever knows the group's keys need not have seen any other block, and whoever carries it needs no key
+and can change nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.shards.group import ShardGroup
-from tallystick.settlement.shards.tree import DEPTH_MAX, Step, climb, leaf_of, prove, root_of
+from tallystick.settlement.shards.tree import DEPTH_MAX, ProofStep, climb, leaf_of, prove, root_of
 
 PAGE_MAX = 500
 """Receipts on one page."""
@@ -28,7 +29,7 @@ PAGE_MAX = 500
 PARCEL_MAX = 131_072
 """Bytes of a parcel."""
 
-_SEAL = b"tallystick: a shard's final block"
+_FINAL = b"tallystick: a shard's final block"
 
 
 class ShardReceipt(msgspec.Struct, frozen=True, array_like=True):
@@ -44,7 +45,7 @@ class ShardReceipt(msgspec.Struct, frozen=True, array_like=True):
     """It returns what this receipt, of the opposite direction, could not pay."""
 
 
-class Page(msgspec.Struct, frozen=True, array_like=True):
+class ShardPage(msgspec.Struct, frozen=True, array_like=True):
     """Receipts of one block from a shard to another, in order; all of them, or PAGE_MAX of them."""
 
     source: int
@@ -59,7 +60,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
         return self.first + len(self.receipts)
 
 
-class SealedHeader(msgspec.Struct, frozen=True, array_like=True):
+class ShardHeader(msgspec.Struct, frozen=True, array_like=True):
     """What a block's hash is made of."""
 
     parent: bytes
@@ -81,15 +82,15 @@ class SealedHeader(msgspec.Struct, frozen=True, array_like=True):
 class Parcel(msgspec.Struct, frozen=True, array_like=True):
     """A page, and what proves it."""
 
-    page: Page
-    steps: tuple[Step, ...]
+    page: ShardPage
+    steps: tuple[ProofStep, ...]
     """From the page to the outbox' root."""
-    header: SealedHeader
-    seal: bytes
+    header: ShardHeader
+    signature: bytes
     """The source's signature (64 bytes) over the header's hash."""
 
 
-_PAGES: Codec[Page] = Codec(Page)
+_PAGES: Codec[ShardPage] = Codec(ShardPage)
 _PARCELS: Codec[Parcel] = Codec(Parcel)
 
 
@@ -101,12 +102,12 @@ def hash_block(
     return keccak(parent + numbers + content + outbox)
 
 
-def outbox_root(pages: Sequence[Page]) -> bytes:
+def outbox_root(pages: Sequence[ShardPage]) -> bytes:
     """Return the root over the pages of a block, nothing if there are none."""
     return root_of(_leaves(pages)) if pages else b""
 
 
-def make_parcel(pages: Sequence[Page], index: int, header: SealedHeader, key: PrivateKey) -> bytes:
+def make_parcel(pages: Sequence[ShardPage], index: int, header: ShardHeader, key: PrivateKey) -> bytes:
     """Return, as it travels, the parcel of a page of a block that is final; `key` is the source's."""
     steps = prove(_leaves(pages), index)
     return _PARCELS.encode(Parcel(pages[index], steps, header, key.sign(_statement(header))))
@@ -130,9 +131,9 @@ def read_parcel(raw: bytes, group: ShardGroup, destination: int) -> Parcel:
     if climb(leaf_of(_PAGES.encode(page)), parcel.steps) != header.outbox:
         raise _refused("the page is none of the block's")
     try:
-        group.seals[page.source].verify(_statement(header), parcel.seal)
+        group.public_keys[page.source].verify(_statement(header), parcel.signature)
     except InvalidSignature as error:
-        raise TransactionRefused(f"the block is not sealed by shard {page.source}", Refusal.BAD_SIGNATURE) from error
+        raise TransactionRefused(f"the block is not signed by shard {page.source}", Refusal.BAD_SIGNATURE) from error
     return parcel
 
 
@@ -158,14 +159,14 @@ def _is_receipt(receipt: ShardReceipt) -> bool:
     )
 
 
-def _statement(header: SealedHeader) -> bytes:
+def _statement(header: ShardHeader) -> bytes:
     """Return the digest that a shard signs: no hash of a block or a transaction can be taken for it."""
-    return keccak(_SEAL + header.hash)
+    return keccak(_FINAL + header.hash)
 
 
 def _refused(text: str) -> TransactionRefused:
     return TransactionRefused(text, Refusal.MALFORMED)
 
 
-def _leaves(pages: Sequence[Page]) -> list[bytes]:
+def _leaves(pages: Sequence[ShardPage]) -> list[bytes]:
     return [leaf_of(_PAGES.encode(page)) for page in pages]

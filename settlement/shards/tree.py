@@ -16,7 +16,7 @@ DEPTH_MAX = 32
 """Steps of a proof, at most."""
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True):
+class ProofStep(msgspec.Struct, frozen=True, array_like=True):
     """One step of a proof: the sibling, and whether it stands on the left."""
 
     sibling: bytes
@@ -40,18 +40,18 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
     return row[0]
 
 
-def prove(leaves: Sequence[bytes], index: int) -> tuple[Step, ...]:
+def prove(leaves: Sequence[bytes], index: int) -> tuple[ProofStep, ...]:
     """Return what proves that the leaf of that index is in the tree."""
-    steps: list[Step] = []
+    steps: list[ProofStep] = []
     row = list(leaves)
     while len(row) > 1:
         if (index ^ 1) < len(row):
-            steps.append(Step(row[index ^ 1], bool(index & 1)))
+            steps.append(ProofStep(row[index ^ 1], bool(index & 1)))
         row, index = _above(row), index >> 1
     return tuple(steps)
 
 
-def climb(leaf: bytes, steps: Sequence[Step]) -> bytes:
+def climb(leaf: bytes, steps: Sequence[ProofStep]) -> bytes:
     """Return the root to which a leaf leads by these steps."""
     for step in steps:
         leaf = _node(step.sibling, leaf) if step.left else _node(leaf, step.sibling)

@@ -24,7 +24,7 @@ from tallystick.settlement.errors import LedgerBroken, Revert, Reverted
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.shards.group import ShardGroup
 from tallystick.settlement.shards.outbox import decode_sending
-from tallystick.settlement.shards.receipts import PAGE_MAX, Page, ShardReceipt
+from tallystick.settlement.shards.receipts import PAGE_MAX, ShardPage, ShardReceipt
 from tallystick.settlement.simulated.world import (
     Changes,
     Entries,
@@ -41,18 +41,18 @@ NUMBERS = AMOUNT_MAX + 1
 _GROUP, _COUNT, _NUMBER = b"hg", b"hn", b"hi"
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class ParcelArrival(msgspec.Struct, frozen=True):
     """A proven page that waits to be executed."""
 
     raw: bytes
     """The parcel it came in."""
-    page: Page
+    page: ShardPage
 
 
 class Crossing(msgspec.Struct, frozen=True, array_like=True):
     """What crossed in a block."""
 
-    pages: tuple[Page, ...]
+    pages: tuple[ShardPage, ...]
     """What left."""
     parcels: tuple[bytes, ...]
     """What was executed."""
@@ -71,6 +71,11 @@ def check_shard(state: Layer, group: ShardGroup, number: int) -> None:
     for key, value in begin_shard(group, number).items():
         if state.number(key) != (value or 0):
             raise InvalidInput("the data is of another shard, or another group of them: use its own directory")
+
+
+def is_shard(state: Layer) -> bool:
+    """Whether the ledger is a shard of some group."""
+    return state.number(_COUNT) > 0
 
 
 def sent_to(state: Layer, shard: int) -> int:
@@ -132,13 +137,13 @@ class _Outgoing:
     def add(self, shard: int, receipt: ShardReceipt) -> None:
         self._receipts.setdefault(shard, []).append(receipt)
 
-    def burn(self) -> tuple[Page, ...]:
+    def burn(self) -> tuple[ShardPage, ...]:
         """Burn what leaves, and number it."""
-        state, here, pages = self._state, self._state.number(_NUMBER), list[Page]()
+        state, here, pages = self._state, self._state.number(_NUMBER), list[ShardPage]()
         for shard, receipts in sorted(self._receipts.items()):
             first = sent_to(state, shard)
             pages += [
-                Page(here, shard, first + at, tuple(receipts[at : at + PAGE_MAX]))
+                ShardPage(here, shard, first + at, tuple(receipts[at : at + PAGE_MAX]))
                 for at in range(0, len(receipts), PAGE_MAX)
             ]
             state.put(_key(b"o", shard), first + len(receipts))
@@ -154,7 +159,7 @@ def cross(
     time: int,
     salt: int,
     leaving: Iterable[tuple[Address, Envelope]],
-    arrivals: Sequence[Arrival],
+    arrivals: Sequence[ParcelArrival],
 ) -> Crossing | None:
     """End a block of `time`: number what is `leaving` (transactions that did `take_leave`), execute what arrived.
 
@@ -169,7 +174,7 @@ def cross(
     return Crossing(pages, tuple(executed), salt) if pages or executed else None
 
 
-def _execute(state: Layer, contract: Address, time: int, page: Page, outgoing: _Outgoing) -> bool:
+def _execute(state: Layer, contract: Address, time: int, page: ShardPage, outgoing: _Outgoing) -> bool:
     """Execute the receipts of a page if it is the next of its source; return whether it is."""
     if page.first != executed_of(state, page.source):
         return False

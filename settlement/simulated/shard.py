@@ -1,4 +1,4 @@
-"""A branch as one shard of a group: what it has sealed for the others, and what waits to be executed of theirs.
+"""A branch as one shard of a group: what it has signed for the others, and what waits to be executed of theirs.
 
 What waits is not kept on disk, nor through a reorganisation: whoever carries parcels brings them again, as the ledger
 says which one is next. Only the next ones are taken in, so that nobody can fill the room with others.
@@ -15,8 +15,8 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.shards.group import ShardGroup
-from tallystick.settlement.shards.receipts import Page, SealedHeader, make_parcel, outbox_root, read_parcel
-from tallystick.settlement.simulated.crossing import Arrival, begin_shard, check_shard, executed_of, sent_to
+from tallystick.settlement.shards.receipts import ShardHeader, ShardPage, make_parcel, outbox_root, read_parcel
+from tallystick.settlement.simulated.crossing import ParcelArrival, begin_shard, check_shard, executed_of, sent_to
 from tallystick.settlement.simulated.ledger import BlockRecord, content_of
 from tallystick.settlement.simulated.world import Changes, Layer
 
@@ -30,7 +30,7 @@ ANSWER_MAX = 400_000
 """Bytes of parcels that are told at once, beyond the first."""
 
 
-class _Sent(NamedTuple):
+class _SentPage(NamedTuple):
     first: int
     """Number of the page's first receipt."""
     block: int
@@ -51,18 +51,18 @@ class OtherShard(NamedTuple):
 
 
 class Shard:
-    """Which shard a branch is, with the key under which it seals final blocks."""
+    """Which shard a branch is, with the key under which it signs final blocks."""
 
     def __init__(self, group: ShardGroup, number: int, key: PrivateKey) -> None:
         """Take the role; raise InvalidInput if the key is not that shard's."""
         group.chain_of(number)
-        if key.public != group.seals[number]:
+        if key.public != group.public_keys[number]:
             raise InvalidInput(f"this is not the key of shard {number}")
         self.group = group
         self.number = number
         self._key = key
-        self._waiting: dict[int, dict[int, Arrival]] = {}
-        self._sent: dict[int, list[_Sent]] = {}
+        self._waiting: dict[int, dict[int, ParcelArrival]] = {}
+        self._sent: dict[int, list[_SentPage]] = {}
         self._refunds: dict[tuple[int, int], int] = {}
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class Shard:
         check_shard(state, self.group, self.number)
 
     def check_reorganisation(self, depth: int, length: int) -> None:
-        """Raise InvalidInput if it could replace a block that is sealed."""
+        """Raise InvalidInput if it could replace a block that it has signed."""
         if depth > self.group.final_blocks or length < depth:
             raise InvalidInput(
                 f"a shard replaces {self.group.final_blocks} blocks at most, by no fewer, not {depth} by {length}"
@@ -119,12 +119,12 @@ class Shard:
         waiting = self._waiting.setdefault(page.source, {})
         if len(waiting) >= WAITING_MAX:
             raise TransactionRefused(f"{WAITING_MAX} parcels of shard {page.source} wait", Refusal.MEMPOOL_FULL)
-        waiting[page.first] = Arrival(raw, page)
+        waiting[page.first] = ParcelArrival(raw, page)
         return page.end
 
-    def arrivals(self, state: Layer) -> list[Arrival]:
+    def arrivals(self, state: Layer) -> list[ParcelArrival]:
         """Return what a block on top of `state` executes."""
-        found: list[Arrival] = []
+        found: list[ParcelArrival] = []
         for source, waiting in sorted(self._waiting.items()):
             number = executed_of(state, source)
             for _ in range(EXECUTED_MAX):
@@ -160,8 +160,8 @@ class Shard:
         block, pages, salt = record.header, record.crossing.pages, record.crossing.salt
         content = keccak(content_of(record.mints, record.entries, record.crossing.parcels))
         chain = self.group.chain_of(self.number)
-        header = SealedHeader(block.parent, chain, block.number, block.time, salt, content, outbox_root(pages))
-        assert header.hash == block.hash, "a block is sealed as it is"
+        header = ShardHeader(block.parent, chain, block.number, block.time, salt, content, outbox_root(pages))
+        assert header.hash == block.hash, "a block is signed as it is"
         return make_parcel(pages, index, header, self._key)
 
     def on_moved(self, kept: int, added: Sequence[BlockRecord], state: Layer) -> None:
@@ -178,8 +178,8 @@ class Shard:
             for number in [number for number in waiting if number < executed]:
                 del waiting[number]
 
-    def _remember(self, page: Page, block: int, index: int) -> None:
-        self._sent.setdefault(page.destination, []).append(_Sent(page.first, block, index))
+    def _remember(self, page: ShardPage, block: int, index: int) -> None:
+        self._sent.setdefault(page.destination, []).append(_SentPage(page.first, block, index))
         for receipt in page.receipts:
             if receipt.refund_of is not None:
                 self._refunds[page.destination, receipt.refund_of] = block

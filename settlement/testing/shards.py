@@ -31,8 +31,8 @@ FIRST = 7_000
 
 
 def shard_key(number: int) -> PrivateKey:
-    """Return the key under which a shard of such a group seals its blocks."""
-    return PrivateKey(keccak(b"the seal of shard %d" % number))
+    """Return the key under which a shard of such a group signs its final blocks."""
+    return PrivateKey(keccak(b"the key of shard %d" % number))
 
 
 def local_group(count: int, *, final_blocks: int = FINAL_BLOCKS) -> ShardGroup:
