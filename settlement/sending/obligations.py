@@ -247,6 +247,11 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1].price if self.attempts else 0
 
     @property
+    def is_bound(self) -> bool:
+        """Whether it has a nonce, or travels in a batch, which has one."""
+        return self.nonce is not None or self.batch is not None
+
+    @property
     def is_final(self) -> bool:
         """Whether it was done or given up. If it has a nonce, that may have to be used up yet."""
         return self.status in FINAL

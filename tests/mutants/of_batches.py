@@ -56,9 +56,9 @@ MUTANTS = (
     ),
     Mutant(
         "let a batch not hurry for who was moot and is due again",
-        "settlement/sending/judging.py",
-        "    due = earlier\n    sent = earlier.nonce is not None or earlier.batch is not None\n",
-        "    due = earlier\n    sent = earlier.nonce is not None\n",
+        "settlement/sending/obligations.py",
+        "        return self.nonce is not None or self.batch is not None\n",
+        "        return self.nonce is not None\n",
         ("test_obligations_again.py", "test_obligations_batches.py"),
     ),
     Mutant(

@@ -62,23 +62,26 @@ PERMIT_GAS = 80_000
 ENVELOPE = 180
 """Bytes of a transaction around its calldata: nonce, fees, limit, addresses, signature."""
 
-SIZES: dict[type[Call], int] = {
-    OpenCall: ENVELOPE + 4 + 7 * 32,
-    DepositCall: ENVELOPE + 4 + 8 * 32,
-    WithdrawCall: ENVELOPE + 4 + 13 * 32,
-    CooperativeCloseCall: ENVELOPE + 4 + 13 * 32,
-    CloseCall: ENVELOPE + 4 + 25 * 32,
-    ChallengeCall: ENVELOPE + 4 + 19 * 32,
-    SettleCall: ENVELOPE + 4 + 10 * 32,
-    RedeemCall: ENVELOPE + 4 + 11 * 32,
-    RegisterSecretCall: ENVELOPE + 4 + 32,
-    RegisterLinkCall: ENVELOPE + 4 + 6 * 32,
-    RegisterProofCall: ENVELOPE + 4 + 4 * 32,
-    TransferCall: ENVELOPE + 4 + 2 * 32,
-    ApproveCall: ENVELOPE + 4 + 2 * 32,
-    ClaimCall: ENVELOPE + 4 + 2 * 32,
-    BatchCall: ENVELOPE + 4 + 2 * 32,
+WORDS: dict[type[Call], int] = {
+    OpenCall: 7,
+    DepositCall: 8,
+    WithdrawCall: 13,
+    CooperativeCloseCall: 13,
+    CloseCall: 25,
+    ChallengeCall: 19,
+    SettleCall: 10,
+    RedeemCall: 11,
+    RegisterSecretCall: 1,
+    RegisterLinkCall: 6,
+    RegisterProofCall: 4,
+    TransferCall: 2,
+    ApproveCall: 2,
+    ClaimCall: 2,
+    BatchCall: 2,
 }
+"""Of calldata, 32 bytes each, at most."""
+
+SIZES = {call: ENVELOPE + 4 + 32 * words for call, words in WORDS.items()}
 """Bytes of a transaction of each call, at most."""
 
 BATCH_SAVES = 20_000
