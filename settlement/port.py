@@ -194,7 +194,10 @@ class Chain(Protocol):
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """The receipt if the transaction is in a block of the best branch."""
+        """The receipt if the transaction is in a block of the best branch.
+
+        Raise ReceiptUntold if it is, and it is not told what became of each call of a batch.
+        """
 
     async def nonce(self, account: Address) -> int:
         """Number of the account's transactions in blocks: the next nonce to be mined."""

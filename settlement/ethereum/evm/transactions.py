@@ -13,7 +13,14 @@ import trio
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, SignedCall, TransactionReceipt, moved_by
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
+from tallystick.settlement.errors import (
+    ChainError,
+    ChainUnavailable,
+    ReceiptUntold,
+    Refusal,
+    RpcError,
+    TransactionRefused,
+)
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
 from tallystick.settlement.ethereum.evm.abi import encode_evm_call
@@ -140,15 +147,13 @@ class TransactionDesk:
         raise TransactionRefused(refused[code], code)
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """Return the receipt of a transaction that is in a block of the best branch."""
+        """Return the receipt of a transaction that is in a block of the best branch.
+
+        Raise ReceiptUntold if no node says what became of each call of a batch.
+        """
 
         def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt | None:
-            if result(answers[0]) is None:
-                return None
-            receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answers[0])
-            if receipt.transaction != transaction:
-                raise ChainError("the chain node sent the receipt of another transaction")
-            return receipt
+            return self._read_receipt(transaction, answers[0])
 
         question = NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),))
         state, receipt = await self._nodes.read(read, question)
@@ -166,7 +171,7 @@ class TransactionDesk:
         sent = read_answer(receipts.read_sent, asked) if known else None
         if receipt.success:
             if sent is not None and not receipts.is_whole(receipt, sent, self._at):
-                raise ChainUnavailable("a chain node leaves out what became of some calls of a batch")
+                receipt = await self._whole_receipt(transaction, header, sent)
             return receipts.succeeded(receipt, header)
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
@@ -174,6 +179,29 @@ class TransactionDesk:
                 state, NodeQuestion("eth_call", (sent.replay(), quantity(receipt.number)))
             )
         return receipts.failed(receipt, header, sent, said)
+
+    def _read_receipt(self, transaction: bytes, answer: Any) -> receipts.EvmReceipt | None:
+        if result(answer) is None:
+            return None
+        receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answer)
+        if receipt.transaction != transaction:
+            raise ChainError("the chain node sent the receipt of another transaction")
+        return receipt
+
+    async def _whole_receipt(self, transaction: bytes, header: Header, sent: receipts.SentCall) -> receipts.EvmReceipt:
+        """Return a batch's receipt in that block from whichever node tells of all calls; raise ReceiptUntold."""
+
+        def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt:
+            receipt = self._read_receipt(transaction, answers[0])
+            if receipt is None or receipt.block != header.hash or not receipts.is_whole(receipt, sent, self._at):
+                raise ChainUnavailable("it does not say what became of all calls")
+            return receipt
+
+        try:
+            question = NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),))
+            return (await self._nodes.read(read, question))[1]
+        except (ChainUnavailable, ChainError) as error:
+            raise ReceiptUntold("a chain node leaves out what became of some calls of a batch") from error
 
     async def _header(self, number: int) -> Header | None:
         """Return the header of that number as one node tells it, None if it knows no such block."""
