@@ -64,6 +64,8 @@ class Charge(NamedTuple):
     """The native coin that is taken besides, for its bytes: it may be somewhat less or more when it is mined."""
     fails: bool = False
     """Whether the chain's node says that the call would fail now."""
+    least: int = 0
+    """If not 0, a limit that is enough as a rule: for who cannot pay for the other one."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):

@@ -143,7 +143,8 @@ async def test_the_shell_goes_on_with_the_others_and_tells_once(
             troubled.update(sender.statistics().troubled)
             assert step > 4 or desk.alarms == [], "it may be whole at the next look"
         await trio.sleep(10)
-        assert (await sender.wait("two")).status is DONE
+        with trio.fail_after(60):
+            assert (await sender.wait("two")).status is DONE
         assert [alarm.kind for alarm in desk.alarms] == [AlarmKind.TRANSACTION_HELD_UP]
         assert "left out" in desk.alarms[0].text and len(troubled) == 1
         chain.receipt = receipt  # type: ignore[method-assign]

@@ -166,4 +166,32 @@ MUTANTS = (
         "                yield True\n",
         ("test_onchain_permits.py",),
     ),
+    Mutant(
+        "give a payout too little gas for a refusal where no node says what it takes",
+        "settlement/ethereum/evm/gas.py",
+        "wanted = measured(call) + refused[pays_in != NATIVE]",
+        "wanted = measured(call)",
+        ("test_contract_limits.py",),
+    ),
+    Mutant(
+        "give a payout in a token what one in coins takes",
+        "settlement/ethereum/evm/gas.py",
+        "refused[pays_in != NATIVE]",
+        "refused[0]",
+        ("test_contract_limits.py",),
+    ),
+    Mutant(
+        "let a budget fall short as a payout might be refused",
+        "settlement/sending/pricing.py",
+        "        short = cap_of(obligation, said) < seen.market\n",
+        "        short = False\n",
+        ("test_evm_limits.py",),
+    ),
+    Mutant(
+        "forget in which asset a call pays out",
+        "settlement/ethereum/evm/transactions.py",
+        "asset = context.terms.asset if isinstance(context, ChannelContext) else None",
+        "asset = None",
+        ("test_evm_limits.py",),
+    ),
 )

@@ -23,7 +23,7 @@ from tallystick.settlement.errors import (
 )
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
-from tallystick.settlement.ethereum.evm.abi import encode_evm_call
+from tallystick.settlement.ethereum.evm.abi import CallContext, ChannelContext, encode_evm_call
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
@@ -68,23 +68,26 @@ class TransactionDesk:
     async def charge(self, account: Address, call: Call) -> Charge:
         """Return what a transaction of this call is to be given now. Raise as `sign` does."""
         permit = NO_PERMIT if isinstance(call, OpenCall | DepositCall) and call.permit else None
-        return await self._charge(account, call, await self._written(call, permit))
+        context = await self._context(call)
+        return await self._charge(account, call, context, encode_evm_call(call, self._at, context, permit))
 
-    async def _charge(self, account: Address, call: Call, envelope: Envelope) -> Charge:
+    async def _charge(self, account: Address, call: Call, context: CallContext, envelope: Envelope) -> Charge:
         data, estimate = self._profile.data, await self._estimate(account, envelope)
-        limit = limit_of(call, estimate, data is DataFee.AS_GAS)
+        asset = context.terms.asset if isinstance(context, ChannelContext) else None
+        limit, usual = (limit_of(call, estimate, data is DataFee.AS_GAS, paid) for paid in (asset, None))
+        least = usual if usual < limit else 0
         if data is not DataFee.BESIDE:
-            return Charge(limit, fails=estimate is None)
+            return Charge(limit, 0, estimate is None, least)
         try:
             price = await self.data_price()
         except ChainError:  # it holds nothing up that it is not known
             price = 0
-        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)
+        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None, least)
 
-    async def _written(self, call: Call, permit: Permit | None) -> Envelope:
+    async def _context(self, call: Call) -> CallContext:
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
-        return encode_evm_call(call, self._at, await self._state.context(call), permit)
+        return await self._state.context(call)
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
@@ -92,9 +95,10 @@ class TransactionDesk:
         `gas` is its limit, 0 takes what `charge` says. Raise InvalidInput if it cannot be written, ChainUnavailable if
         what it needs is not known now.
         """
-        envelope = await self._written(call, await self._permit(key, call))
+        permit, context = await self._permit(key, call), await self._context(call)
+        envelope = encode_evm_call(call, self._at, context, permit)
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
-        limit = gas or (await self._charge(key.address, call, envelope)).gas
+        limit = gas or (await self._charge(key.address, call, context, envelope)).gas
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
