@@ -226,6 +226,10 @@ class Chain(Protocol):
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         """The contract's state of a channel, None if it never existed."""
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        """What `channel` says of each of these, in their order."""
+        return tuple([await self.channel(each) for each in channels])
+
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
         """These channels after a block, as more than one node's word bears out; None if there is no more than that.
 

@@ -14,6 +14,7 @@ import trio.testing
 
 from simulation.evm_nodes import FakeInternet, SyntheticHost
 from simulation.processes import TALLY, run
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.sdk.bench.follow import FollowResult, FollowRow, broken_bounds
 from tallystick.sdk.bench.follow_driver import OWN, open_following_node, open_following_tower
 from tallystick.sdk.bench.synthetic_chain import AT, FIRST, HistoryOptions, SyntheticChain, time_of
@@ -132,16 +133,16 @@ async def test_a_tower_goes_on_up_to_the_close_of_which_the_chain_tells_nothing(
     )
     number, silent = closes[len(closes) // 2]
     async with asked(small) as chain:
-        honest, told, refused = chain.channel, False, trio.Event()
+        honest, told, refused = chain.channels, False, trio.Event()
 
-        async def channel(which: Any) -> ContractChannel | None:
-            if which == silent and not told:
+        async def channels(which: Any) -> tuple[ContractChannel | None, ...]:
+            if silent in which and not told:
                 if follower.fault is not None:
                     refused.set()
                 raise ChainUnavailable("not now")
             return await honest(which)
 
-        chain.channel = channel  # type: ignore[method-assign]
+        chain.channels = channels  # type: ignore[method-assign]
         async with open_following_tower(tmp_path, chain, lambda: 0.5) as (follower, found):
             before = max((at for at in small.holding if at < number), default=FIRST)
             await refused.wait()
@@ -220,3 +221,21 @@ async def test_a_small_run_tells_of_all_three_starts(tmp_path: Path) -> None:
     assert code == (1 if result.broken else 0), errors
     assert [found.start for found in result.rows] == ["new", "again", "killed"]
     assert result.rows[0].blocks == 1_000 and result.rows[1].blocks == 0
+
+
+async def test_many_channels_are_asked_for_at_once_by_who_has_heard_of_none(small: SyntheticChain) -> None:
+    host, unknown = SyntheticHost(small), ChannelId(bytes(32))
+    known = [each.channel for each in small.channels.values()]
+    net = FakeInternet(one=host)
+    found: list[tuple[ContractChannel | None, ...]] = []
+    asked_for = [*known[::-1], unknown, known[0]]
+    for at_once in (True, False):
+        async with open_evm_chain(["http://one"], AT, jitter=lambda: 0.5, start=FIRST, transport=net) as chain:
+            before = host.node.requests
+            if at_once:
+                found.append(await chain.channels(asked_for))
+                assert host.node.requests - before < 10
+            else:
+                found.append(tuple([await chain.channel(each) for each in asked_for]))
+                assert host.node.requests - before > len(known)
+    assert found[0] == found[1] and found[0].index(None) == len(known)

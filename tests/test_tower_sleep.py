@@ -70,9 +70,11 @@ class House:
         await trio.lowlevel.checkpoint()
         self.store.commit(moments)
 
-    async def channel(self, channel: ChannelId) -> ContractChannel:
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         await trio.lowlevel.checkpoint()
-        return ContractChannel(terms=self.terms[channel], status=1, deposits=(1, 0), withdrawn=(0, 0))
+        return tuple(
+            ContractChannel(terms=self.terms[each], status=1, deposits=(1, 0), withdrawn=(0, 0)) for each in channels
+        )
 
     # the world
 

@@ -13,7 +13,7 @@ from simulation.tower_house import Pair
 from simulation.tower_world import ALICE, CAROL, MALLORY, TOWER, TowerWorld
 from tallystick.channels.errors import StoreError
 from tallystick.channels.node.alarms import AlarmKind
-from tallystick.channels.protocol.objects import NATIVE, Address, Voucher
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Voucher
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import (
@@ -86,17 +86,17 @@ async def test_a_handler_that_fails_in_mid_block_loses_no_event(
     fickle = Fickle(world.chain)
     world.house.chain = fickle  # type: ignore[assignment]  # it hands on the whole interface
     asked = 0
-    channel = world.chain.channel
+    channels = world.chain.channels
 
-    async def stubborn(wanted: bytes) -> ContractChannel | None:
+    async def stubborn(wanted: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
         nonlocal asked
         asked += 1
         if asked < 4:
             await trio.lowlevel.checkpoint()
-            return None
-        return await channel(wanted)  # type: ignore[arg-type]  # a ChannelId
+            return (None,) * len(wanted)
+        return await channels(wanted)
 
-    fickle.channel = stubborn  # type: ignore[attr-defined]  # in place of the node's own
+    fickle.channels = stubborn  # type: ignore[attr-defined]  # in place of the node's own
     async with world.house.open():
         await world.cheat()
         await world.mine(6, pause=10)

@@ -22,7 +22,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.channels.storage.store import Moment
-from tallystick.settlement.chain import Block, Challenged, Closed, Header, Settled
+from tallystick.settlement.chain import Block, Challenged, Closed, ContractChannel, Header, Settled
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.follower import BlockAdded, Step, for_a_while, headers_kept
 from tallystick.settlement.sending.moments import step_moment
@@ -30,6 +30,22 @@ from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
+
+ASKED_AT_ONCE = 256
+"""Channels that the chain is asked for in one go: nodes take so many topics in a search."""
+
+
+def closes(step: Step) -> list[Closed]:
+    """Return what a step tells of channels that somebody closed alone."""
+    return [event for event in step.block.events if isinstance(event, Closed)] if isinstance(step, BlockAdded) else []
+
+
+def _funds(view: ContractChannel) -> tuple[int, int]:
+    """Return what each side has in a channel, in the coin; 0 in other assets."""
+    if view.terms.asset != NATIVE:
+        return 0, 0
+    first, second = (put - taken for put, taken in zip(view.deposits, view.withdrawn, strict=True))
+    return first, second
 
 
 def _at_the_head(number: int) -> bool:
@@ -51,6 +67,8 @@ class Watch:
         self._kept = headers_kept(self.sender.chain.figures)
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
+        self._terms: dict[ChannelId, Terms] = {}
+        """Of channels whose close is about to be taken in."""
         self._opened: dict[tuple[bytes, Address, int], Defence | None] = {}
         self.disputes: dict[ChannelId, Dispute] = read_disputes(self.sender.store)
         self._awake: dict[ChannelId, None] = dict.fromkeys(self.disputes)
@@ -68,11 +86,14 @@ class Watch:
 
     async def on_steps(self, steps: Sequence[Step]) -> int:
         """Take in the first of these steps; return, once their effects and the position are durable, how many."""
+        await self._ask_terms(steps)
         moments, taken = list[Moment](), 0
-        for terms, step in zip(await self._terms_of_closed(steps), for_a_while(steps), strict=False):
+        for step in for_a_while(steps):
+            if any(event.channel not in self._terms for event in closes(step)):
+                break
             moments.append(step_moment(self.sender.chain.chain_id, step, self._kept))
             if isinstance(step, BlockAdded):
-                moments += self._add(step.block, terms)
+                moments += self._add(step.block)
                 moments += self._work(step.block.header)
             else:
                 moments += self._remove(step.header)
@@ -80,40 +101,32 @@ class Watch:
         await self.sender.commit(moments)
         return taken
 
-    async def _terms_of_closed(self, steps: Sequence[Step]) -> list[dict[ChannelId, Terms]]:
-        """Return the terms of the channels that the first of these steps close, as far as the chain tells them.
+    async def _ask_terms(self, steps: Sequence[Step]) -> None:
+        """Ask for the terms of the channels that these steps close: of many at once, or else of the first step's alone.
 
-        Raise ChainUnavailable or ChainError if it does not tell those of the very first one.
+        Raise ChainUnavailable or ChainError if the chain does not tell those of the first step.
         """
-        found: list[dict[ChannelId, Terms]] = []
-        for step in for_a_while(steps):
-            try:
-                found.append(await self._closed_in(step.block) if isinstance(step, BlockAdded) else {})
-            except (ChainUnavailable, ChainError):
-                if not found:
-                    raise
-                break
-        return found
+        first = [event.channel for event in closes(steps[0])]
+        unknown = [event.channel for step in steps for event in closes(step) if event.channel not in self._terms]
+        try:
+            await self._learn(unknown[: max(ASKED_AT_ONCE, len(first))])
+        except (ChainUnavailable, ChainError):
+            await self._learn([channel for channel in first if channel not in self._terms])
+        if any(channel not in self._terms for channel in first):
+            raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
 
-    async def _closed_in(self, block: Block) -> dict[ChannelId, Terms]:
-        """Return the terms of the channels that a block closes; raise ChainUnavailable if the chain does not say."""
-        found = {}
-        for event in block.events:
-            if isinstance(event, Closed):
-                view = await self.sender.chain.channel(event.channel)
-                if view is None or channel_id(view.terms) != event.channel:
-                    raise ChainUnavailable("the chain node does not know a channel that was closed; it is out of step")
-                found[event.channel] = view.terms
-                inside = zip(view.deposits, view.withdrawn, strict=True)
-                first, second = (put - taken if view.terms.asset == NATIVE else 0 for put, taken in inside)
-                self._funds[event.channel] = first, second
-        return found
+    async def _learn(self, channels: Sequence[ChannelId]) -> None:
+        for asked in (channels[at : at + ASKED_AT_ONCE] for at in range(0, len(channels), ASKED_AT_ONCE)):
+            for channel, view in zip(asked, await self.sender.chain.channels(asked), strict=True):
+                if view is not None and channel_id(view.terms) == channel:
+                    self._terms[channel] = view.terms
+                    self._funds[channel] = _funds(view)
 
-    def _add(self, block: Block, terms: dict[ChannelId, Terms]) -> list[Moment]:
+    def _add(self, block: Block) -> list[Moment]:
         moments: list[Moment] = []
         for position, event in enumerate(block.events):
             if isinstance(event, Closed):
-                self.disputes[event.channel] = Dispute(terms[event.channel])
+                self.disputes[event.channel] = Dispute(self._terms.pop(event.channel))
                 heappush(self._windows, (event.deadline, event.channel))
             if isinstance(event, Closed | Challenged | Settled) and event.channel in self.disputes:
                 dispute = self.disputes[event.channel]
@@ -123,6 +136,7 @@ class Watch:
         return moments
 
     def _remove(self, header: Header) -> list[Moment]:
+        self._terms.clear()
         moments: list[Moment] = [DisputesUndone(header.number)]
         for channel, dispute in list(self.disputes.items()):
             self.disputes[channel] = dispute.without_block(header.number)

@@ -22,6 +22,13 @@ Application = Callable[..., Awaitable[None]]
 """An ASGI 3 application."""
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound there (port 0: any free one), for `WebServer.serve`: answers leave at once."""
+    bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
+
+
 class WebServer:
     """One application, served connection by connection."""
 

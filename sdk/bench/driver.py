@@ -310,8 +310,7 @@ def _open_chain(role: DriverOptions, jitter: Jitter) -> AbstractAsyncContextMana
 
 
 async def _run(role: DriverOptions) -> None:
-    if role.cpu is not None and role.cpu < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {role.cpu})
+    stay_on(role.cpu)
     key = PrivateKey(bytes.fromhex(role.key))
     config = _configuration(role)
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
@@ -331,6 +330,12 @@ async def _run(role: DriverOptions) -> None:
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
             await obey(first, Driver(node, conditions), NetworkDriver(node))
             nursery.cancel_scope.cancel()
+
+
+def stay_on(cpu: int | None) -> None:
+    """Let this process run on one core only, if there is one of that number."""
+    if cpu is not None and cpu < (os.cpu_count() or 1):
+        os.sched_setaffinity(0, {cpu})
 
 
 async def obey(first: dict[str, Any], *actors: object) -> None:

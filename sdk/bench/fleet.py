@@ -11,7 +11,6 @@ because a thousand openings in a row are not what this measures. All else is the
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import resource
 import sys
@@ -37,7 +36,7 @@ from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.links import TcpNetwork
-from tallystick.sdk.bench.driver import batch_sizes, obey
+from tallystick.sdk.bench.driver import batch_sizes, obey, stay_on
 from tallystick.sdk.bench.kinds import take_receipt
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
@@ -216,8 +215,7 @@ async def _submit(engine: Engine, channels: list[ChannelId], deadline: float) ->
 
 async def run(options: FleetOptions, *more: Callable[[Fleet], object]) -> None:
     """Run one process of a fleet, which obeys its commands, and those of what `more` makes of it."""
-    if options.cpu is not None and options.cpu < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {options.cpu})
+    stay_on(options.cpu)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     began = time.perf_counter()
     store = open_store(Path(options.data), [SCHEMA], owner="bench fleet")

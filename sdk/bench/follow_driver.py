@@ -8,7 +8,6 @@ the tower as `tally tower run` does. Spoken to as a `driver` is.
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 import shutil
@@ -30,7 +29,7 @@ from tallystick.channels.protocol.objects import NATIVE, Terms
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.transport.retries import Jitter
-from tallystick.sdk.bench.driver import obey
+from tallystick.sdk.bench.driver import obey, stay_on
 from tallystick.sdk.bench.endurance import used_memory
 from tallystick.sdk.bench.synthetic_chain import AT, FIRST
 from tallystick.sdk.daemon.garbage import look_rarely
@@ -163,8 +162,7 @@ async def open_following_tower(data: Path, chain: Chain, jitter: Jitter) -> Asyn
 
 async def run(options: FollowDriverOptions) -> None:
     """Run the process until its input ends."""
-    if options.cpu is not None and options.cpu < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {options.cpu})
+    stay_on(options.cpu)
     rng = random.Random(int.from_bytes(system_entropy(16), "big"))
     look_rarely()  # as `tally node run` does
     began = used()

@@ -7,9 +7,7 @@ Spoken to as a `driver` is: `serve` makes the chain, and tells where it is to be
 
 from __future__ import annotations
 
-import os
 import resource
-import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +22,8 @@ from starlette.routing import Route
 
 from tallystick.channels.protocol.eip712 import channel_id, domain_separator
 from tallystick.channels.protocol.objects import Terms
-from tallystick.channels.transport.webserver import WebServer
-from tallystick.sdk.bench.driver import obey
+from tallystick.channels.transport.webserver import WebServer, bind
+from tallystick.sdk.bench.driver import obey, stay_on
 from tallystick.sdk.bench.synthetic_chain import AT, HistoryOptions, SyntheticChain
 from tallystick.settlement.ethereum.abi import TERMS, decode_values, read_terms
 from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, DOMAIN_SEPARATOR
@@ -173,8 +171,7 @@ class SyntheticNodeDriver:
         drawer = options.history.drawer()
         chain = SyntheticChain(options.history, [drawer.lasting(each, options.deposits) for each in options.lasting])
         self._node = SyntheticNode(chain, range_max=options.range_max, batch_max=options.batch_max)
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = bind("127.0.0.1", 0)
         config = Config()
         config.errorlog = None
         config.keep_alive_timeout = 600
@@ -196,8 +193,7 @@ class SyntheticNodeDriver:
 
 async def run(options: SyntheticNodeOptions) -> None:
     """Run the process until its input ends."""
-    if options.cpu is not None and options.cpu < (os.cpu_count() or 1):
-        os.sched_setaffinity(0, {options.cpu})
+    stay_on(options.cpu)
     async with trio.open_nursery() as nursery:
         await obey({"ready": True}, SyntheticNodeDriver(options, nursery))
         nursery.cancel_scope.cancel()

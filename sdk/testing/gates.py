@@ -292,6 +292,10 @@ class GatedChain:
         """Return the contract's state of a channel."""
         return await (await self._reach()).channel(channel)
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        """Return what `channel` says of each."""
+        return await (await self._reach()).channels(channels)
+
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel that exists."""
         self._chain.learn(terms)

@@ -141,24 +141,33 @@ class Witness:
             return
         if self._header(number) != header:
             return  # it left the branch meanwhile
-        for url, said in () if there is None else there.denied:
+        if there is None:
+            if self._node.chain.figures.depths:  # else it is a chain of one's own
+                text = f"nothing but one chain node's word says what is in this node's channels: {ALONE}"
+                self._tell(AlarmKind.CHAIN_UNPROVEN, text, "alone")
+            for channel in known:
+                self._bear_out(channel.id, number)
+            return
+        for url, said in there.denied:
             self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{said}: {OUTVOTED}", url)
-        views = None if there is None else there.channels
-        if views is None and self._node.chain.figures.depths:  # else it is a chain of one's own
-            text = f"nothing but one chain node's word says what is in this node's channels: {ALONE}"
-            self._tell(AlarmKind.CHAIN_UNPROVEN, text, "alone")
-        for at, channel in enumerate(known):
-            flaw, name = "", channel.id.hex()[:8]
-            if views is not None:
-                flaw = contradiction(self._index.view(channel.id, number), views[at])
-            if flaw and await self._mend(channel, number, views[at] if views else None):
-                text = f"a chain node left out events of channel {name} ({flaw}), which another one told"
-                self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}: name nodes that tell all in `rpc`", text)
-            elif flaw:
-                text = f"the chain nodes left out or invented events of channel {name}: {flaw}"
-                self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}; {CONTRADICTED}", channel.id.hex())
-            elif channel.id in self._wanted:  # of others it is not known how deep their events really are
-                self._borne[channel.id] = max(number, self._borne.get(channel.id, -1))
+        for channel, seen in zip(known, there.channels, strict=True):
+            await self._compare(channel, number, seen)
+
+    async def _compare(self, channel: Channel, number: int, seen: ContractChannel | None) -> None:
+        """Hold what a channel's events make of it, up to a block, against what was seen there."""
+        flaw, name = contradiction(self._index.view(channel.id, number), seen), channel.id.hex()[:8]
+        if not flaw:
+            self._bear_out(channel.id, number)
+        elif await self._mend(channel, number, seen):
+            text = f"a chain node left out events of channel {name} ({flaw}), which another one told"
+            self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}: name nodes that tell all in `rpc`", text)
+        else:
+            text = f"the chain nodes left out or invented events of channel {name}: {flaw}"
+            self._tell(AlarmKind.CHAIN_CONTRADICTED, f"{text}; {CONTRADICTED}", channel.id.hex())
+
+    def _bear_out(self, channel: ChannelId, number: int) -> None:
+        if channel in self._wanted:  # of others it is not known how deep their events really are
+            self._borne[channel] = max(number, self._borne.get(channel, -1))
 
     async def _mend(self, channel: Channel, number: int, seen: ContractChannel | None) -> bool:
         """Read a channel's events again, of all nodes; return whether they now make of it what was borne out.

@@ -178,6 +178,17 @@ class CheckedChain(Chain):
             raise ChainError("the chain node sent the state of another channel than the one asked for")
         return found
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        def check(views: tuple[ContractChannel | None, ...]) -> None:
+            if len(views) != len(channels):
+                raise ChainError(f"the chain node was asked for {len(channels)} channels and sent {len(views)}")
+            for view, asked in zip(views, channels, strict=True):
+                _if_any(_check_view)(view)
+                if view is not None and channel_id(view.terms) != asked:
+                    raise ChainError("the chain node sent the state of another channel than the one asked for")
+
+        return await _answer(self._chain.channels(channels), check)
+
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
         def check(found: ChannelsThere) -> None:
             views = found.channels

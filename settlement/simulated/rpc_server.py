@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.transport.webserver import WebServer
+from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.channels.values.arguments import checked
 from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
@@ -102,8 +102,7 @@ async def serve_chain(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = bind(host, port)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STUCK_SECONDS * 1000))
     return listener

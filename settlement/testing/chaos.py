@@ -416,6 +416,10 @@ class ChaosChain:
         view = await self._known(("channel", channel), lambda: self._chain.channel(channel), lie)
         return None if lie is Lie.NO_CHANNEL else view
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        """Return what `channel` says of each."""
+        return tuple([await self.channel(each) for each in channels])
+
     def learn(self, terms: Terms) -> None:
         """Hear the terms of a channel that exists."""
         self._chain.learn(terms)

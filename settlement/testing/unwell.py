@@ -114,7 +114,7 @@ class DirectWire(httpx.AsyncBaseTransport):
         fault: Exception | None = None
         for _ in range(2):  # a connection that was kept may be of a node that has ended since
             try:
-                self._connection.request("POST", "/", body, {"content-type": "application/json"})
+                self._connection.request("POST", "/", body, JSON)
                 answer = self._connection.getresponse()
                 said = answer.read()
             except (OSError, http.client.HTTPException) as error:

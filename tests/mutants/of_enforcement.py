@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "take a look at a later block for evidence of how deep a deposit is",
         "settlement/enforcement/witness.py",
-        "            elif channel.id in self._wanted:  # of others it is not known how deep their events really are\n",
-        "            else:\n",
+        "        if channel in self._wanted:  # of others it is not known how deep their events really are\n",
+        "        if True:\n",
         EVIDENCE,
     ),
     Mutant(
@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "count what the chain nodes' state denies",
         "settlement/enforcement/witness.py",
-        "            if views is not None:\n",
-        "            if False:\n",
+        "        if not flaw:\n",
+        "        if True:\n",
         EVIDENCE,
     ),
     Mutant(

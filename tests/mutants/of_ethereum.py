@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "tell nobody of a chain node that says otherwise than two others",
         "settlement/enforcement/witness.py",
-        "in () if there is None else there.denied:\n",
+        "in there.denied:\n",
         "in ():\n",
         ("test_depths_evidence.py",),
     ),

@@ -6,6 +6,20 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "let one channel that the chain does not tell of hold up the closes before it",
+        "watchtower/watch.py",
+        "            await self._learn([channel for channel in first if channel not in self._terms])\n",
+        "            raise\n",
+        ("test_bench_follow.py",),
+    ),
+    Mutant(
+        "search for each channel by itself",
+        "settlement/ethereum/evm/state.py",
+        "        if unknown:\n            topics =",
+        "        for unknown in ([each] for each in unknown):\n            topics =",
+        ("test_bench_follow.py",),
+    ),
+    Mutant(
         "challenge at once what may have been challenged in a newer block",
         "watchtower/watch.py",
         "            if not self.is_catching_up(head.number):\n",

@@ -135,12 +135,24 @@ def told(unwell: UnwellWorld, name: str) -> list[Alarm]:
     return unwell.alarms if name == TOWER else list(unwell.world.seats[name].alarms)
 
 
+def since_start(unwell: UnwellWorld, name: str) -> list[Alarm]:
+    """Return what they told since they were started last: nobody tells the end of what was before a crash."""
+    return unwell.alarms[unwell.alarms_before :] if name == TOWER else unwell.world.node(name).alarms
+
+
 def check_alarms(unwell: UnwellWorld) -> None:
     """Raise Violation if something was told that cannot be, or that did not end."""
     for name in HONEST:
         for alarm in told(unwell, name):
             if alarm.kind in _NEVER:
                 raise Violation(f"{name} tells {alarm.kind}: {alarm}")
+        begun: dict[AlarmKind, Alarm] = {}
+        for alarm in since_start(unwell, name):
+            if alarm.kind in _ENDS:
+                begun[_ENDS[alarm.kind]] = alarm
+            begun.pop(alarm.kind, None)
+        if begun:
+            raise Violation(f"{name} has not told the end of {list(begun.values())}")
 
 
 def counts(unwell: UnwellWorld) -> dict[str, Counter[str]]:

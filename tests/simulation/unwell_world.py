@@ -101,7 +101,9 @@ class UnwellWorld:
         self.wires: dict[str, tuple[UnwellWire, ...]] = {}
         """Of everybody, the first URL's first."""
         self.alarms: list[Alarm] = []
-        """The tower's."""
+        """The tower's, of all its lives."""
+        self.alarms_before = 0
+        """How many of these are of earlier lives."""
         self.base: Iterator[int] | None = None
         """The base fees of the blocks to come; None: it is anvil's own."""
         self.before_block: Callable[[], None] = lambda: None
@@ -201,8 +203,6 @@ class UnwellWorld:
             return
         self.world.seats[name].chain_node = await self.chain(name)
         await self.world.begin(name)
-        life = self.world.seats[name].life
-        assert life is not None
 
     async def start_tower(self) -> Tower:
         """Start the tower, from what is durable."""
@@ -212,6 +212,7 @@ class UnwellWorld:
         network = self._endpoint = self.world.network.endpoint(key)
         policy = TowerPolicy(start=self.evm.start, fee_reserve=10**15)
         self.house = TowerHouse(key, Path("unused"), network, chain, policy, self.alarms, disk=disk)
+        self.alarms_before = len(self.alarms)
         self._tower_ended = trio.Event()
         assert self.world._nursery is not None
         self.tower = await self.world._nursery.start(self._live)
@@ -235,11 +236,6 @@ class UnwellWorld:
         self._tower_scope.cancel()
         await self._tower_ended.wait()
         self.tower = None
-
-    @property
-    def tower_address(self) -> PeerAddress:
-        """Where the tower is."""
-        return PeerAddress(bytes(self.key(TOWER).public), "tower", 9911)
 
     # --- what is asked of anvil itself ---------------------------------------------------------------------------
 

@@ -198,6 +198,9 @@ class EvmChain(Chain):
     async def channel(self, channel: ChannelId) -> ContractChannel | None:
         return await self._state.channel(channel)
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        return await self._state.channels(channels)
+
     async def evidence(self, block: Header, terms: Sequence[Terms]) -> ChannelsThere | None:
         """Return these channels after a block, as two nodes say, or as the block's hash proves; None if neither can."""
         return await self._evidence.read(block, terms)

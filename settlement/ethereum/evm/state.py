@@ -6,7 +6,7 @@ instead of answering by an older one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tallystick.channels.limits import AMOUNT_MAX
@@ -84,6 +84,18 @@ class StateReader:
         terms = await self._terms(channel)
         return None if terms is None else await self._view(terms)
 
+    async def channels(self, channels: Sequence[ChannelId]) -> tuple[ContractChannel | None, ...]:
+        """Return the contract's state of these channels, searching for the terms of all that were not heard at once."""
+        unknown = [each for each in channels if self._heard.terms(each) is None]
+        if unknown:
+            topics = (to_hex(OPENED), [to_hex(each) for each in unknown])
+            await self._blocks.search(topics, lambda: all(self._heard.terms(each) is not None for each in unknown))
+        terms = [self._heard.terms(each) for each in channels]
+        known = [each for each in terms if each is not None]
+        calls = [(CHANNEL_OF_TERMS, self._at.contract, terms_values(each)) for each in known]
+        views = iter(await self._read_all(lambda data: decode_channel(data, self._at), calls))
+        return tuple(None if each is None else next(views) for each in terms)
+
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         """Return how many channels this pair (in either order) ever opened in this asset."""
         return await self._number(CHANNEL_COUNT, self._at.contract, min(first, second), max(first, second), asset)
@@ -135,23 +147,32 @@ class StateReader:
             await self._blocks.search(([to_hex(OPENED), to_hex(LOCKS_HELD)], to_hex(channel)), is_found)
 
     async def _quantity(self, method: str, *params: Any) -> int:
-        return await self._at_head(read_quantity, method, *params)
+        (found,) = await self._at_head(read_quantity, method, params)
+        return found
 
     async def _number(self, view: Signature, to: Address, *values: Any) -> int:
         found: int = await self._read(lambda data: view.decode_result(data)[0], view, to, *values)
         return found
 
     async def _read(self, decode: Callable[[bytes], T], view: Signature, to: Address, *values: Any) -> T:
-        call = {"to": to_hex(to), "data": to_hex(view.encode_call(*values))}
-        return await self._at_head(lambda value: decode(read_bytes(value)), "eth_call", call)
+        (found,) = await self._read_all(decode, [(view, to, *values)])
+        return found
 
-    async def _at_head(self, read: Callable[[Any], T], method: str, *params: Any) -> T:
-        """Return what `read` makes of the state after the newest block, named by its hash (EIP-1898)."""
+    async def _read_all(self, decode: Callable[[bytes], T], calls: Sequence[tuple[Any, ...]]) -> list[T]:
+        """Return what `decode` makes of each answer to these calls (view, contract, values)."""
+        asked = [{"to": to_hex(to), "data": to_hex(view.encode_call(*values))} for view, to, *values in calls]
+        return await self._at_head(lambda value: decode(read_bytes(value)), "eth_call", *((call,) for call in asked))
+
+    async def _at_head(self, read: Callable[[Any], T], method: str, *asked: tuple[Any, ...]) -> list[T]:
+        """Return what `read` makes of each answer about the state after the newest block, named by its hash (EIP-1898).
+
+        `asked`: the parameters of each question, but for the block.
+        """
         head = await self._blocks.head()
-        question = NodeQuestion(method, (*params, {"blockHash": to_hex(head.hash)}))
+        questions = [NodeQuestion(method, (*params, {"blockHash": to_hex(head.hash)})) for params in asked]
         try:
             _, found = await self._nodes.read(
-                lambda _, answers: read_answer(read, answers[0]), question, at_least=head.number
+                lambda _, answers: [read_answer(read, answer) for answer in answers], *questions, at_least=head.number
             )
         except RpcError as error:  # it may not have that block any more, or not yet
             raise ChainUnavailable(f"no chain node says it of the newest block: {error}") from error

@@ -46,7 +46,6 @@ RICH = PrivateKey(bytes(31) + b"\x01")
 
 COINS = 10**27
 GAS_LIMIT = 60_000_000
-BASE_FEE = 10**9
 NODE_GAS_MAX = 2**24
 """The most gas of a question or an estimate."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.transport.webserver import WebServer
+from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.testing.pyevm.chain import CallFailure, PoolRefusal
 from tallystick.settlement.testing.pyevm.methods import METHODS, DevelopmentNode
@@ -107,14 +106,9 @@ async def serve(node: DevelopmentNode, clock: Clock, port: int, started: Callabl
 
     config = Config()
     config.errorlog = None
-    listener = socket.create_server(("127.0.0.1", port))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = bind("127.0.0.1", port)
     async with trio.open_nursery() as nursery:
         server = WebServer(Starlette(routes=[Route("/", handle, methods=["POST"])]), config)
-
-        async def run(task_status: trio.TaskStatus[None]) -> None:
-            await server.serve(listener, task_status=task_status)
-
-        await nursery.start(run)
+        await nursery.start(server.serve, listener)
         nursery.start_soon(clock.run)
         started(f"http://127.0.0.1:{listener.getsockname()[1]}")
