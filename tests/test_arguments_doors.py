@@ -49,8 +49,8 @@ FUNCTIONS = (
 )
 CHAIN_PORT = {
     *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance", "charge"),
-    *("channel", "channel_count", "learn", "secret_time", "owed", "allowance", "takes_permits", "evidence", "events"),
-    *("record", "find", "slice"),
+    *("channel", "channels", "channel_count", "learn", "secret_time", "owed", "allowance", "takes_permits"),
+    *("evidence", "events", "record", "find", "slice"),
 }
 """What a `Chain` answers to nodes and to its JSON-RPC server, which looks at everything itself."""
 

@@ -66,6 +66,8 @@ TRIES_MAX = 256
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
+UNTOLD = "it was mined, and no chain node says what became of each of its calls: those that are still due go alone"
+
 FEE_CAPPED_HELP = "the chain node takes no fee as high; raise its cap (geth: --rpc.txfeecap), or add another node"
 
 BUMP = 4
@@ -410,6 +412,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The fee price at which transactions are mined soon."""
     receipts: Mapping[bytes, TransactionReceipt]
     """Of the account's transactions that are on the best branch, by their hash."""
+    untold: frozenset[bytes] = frozenset()
+    """Batches that are mined, by their hash, of which is not told what became of each call."""
     charges: Mapping[str, Charge] = {}
     """Of obligations that may be signed now, as far as the chain was asked: what they are to be given, by id."""
 
