@@ -2,6 +2,7 @@
 
     TallystickError
     ├── ChainUnavailable        the chain node did not answer; try again later, nothing was lost
+    │   └── ReceiptUntold       it says that a batch was mined, and not of each of its calls what became of it
     ├── ChainError              the chain node answered, but not what the interface promises (wrong chain, bad data)
     │   ├── WrongChain          it serves another chain or contract, or one that was begun anew
     │   ├── RpcError            an Ethereum node answered a question with an error (see `code`, `data`)
@@ -22,6 +23,10 @@ from tallystick.channels.errors import TallystickError
 
 class ChainUnavailable(TallystickError):
     """The chain node could not be reached or answered with a passing fault. Retrying is right."""
+
+
+class ReceiptUntold(ChainUnavailable):
+    """A chain node says that a batch was mined, and leaves out what became of some of its calls."""
 
 
 class ChainError(TallystickError):

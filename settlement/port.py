@@ -64,6 +64,8 @@ class Charge(NamedTuple):
     """The native coin that is taken besides, for its bytes: it may be somewhat less or more when it is mined."""
     fails: bool = False
     """Whether the chain's node says that the call would fail now."""
+    least: int = 0
+    """If not 0, a limit that is enough as a rule: for who cannot pay for the other one."""
 
 
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +196,10 @@ class Chain(Protocol):
         """Hand in a signed transaction and return its hash; a known one is fine. Raise TransactionRefused."""
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """The receipt if the transaction is in a block of the best branch."""
+        """The receipt if the transaction is in a block of the best branch.
+
+        Raise ReceiptUntold if it is, and it is not told what became of each call of a batch.
+        """
 
     async def nonce(self, account: Address) -> int:
         """Number of the account's transactions in blocks: the next nonce to be mined."""

@@ -179,6 +179,7 @@ async def test_what_only_uses_a_nonce_up_is_given_what_the_chain_says_too(tmp_pa
     calls=st.lists(st.tuples(st.sampled_from(CALLS), st.integers(1, 10**15)), min_size=1, max_size=5),
     markets=st.lists(st.integers(0, 10**11), min_size=1, max_size=12),
     gas=st.integers(1, GAS_MAX),
+    least=st.sampled_from((0, 2, 3)),
     data=st.integers(0, 10**13),
     deadline=st.none() | st.integers(0, 600),
 )
@@ -187,6 +188,7 @@ def test_no_call_is_ever_signed_for_more_than_its_budget(
     calls: list[tuple[Call, int]],
     markets: list[int],
     gas: int,
+    least: int,
     data: int,
     deadline: int | None,
 ) -> None:
@@ -200,7 +202,7 @@ def test_no_call_is_ever_signed_for_more_than_its_budget(
         lane.number += 1
         lane.time += profile.block_seconds
         head = header(lane.number, lane.time)
-        charges = {str(index): Charge(gas, data) for index in range(len(calls))}
+        charges = {str(index): Charge(gas, data, least=gas // least if least else 0) for index in range(len(calls))}
         seen = Observation(head, head.time, 0, market, {}, charges)
         outcome = decide(lane.book, seen, account=ACCOUNT, gas=lane.figures.tariff.gas, policy=lane.policy)
         lane.book = outcome.book

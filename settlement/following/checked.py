@@ -312,6 +312,7 @@ def _check_signed(signed: SignedCall) -> None:
 
 def _check_charge(charge: Charge) -> None:
     _number(charge.gas, "a limit of gas", UINT64_MAX)
+    _number(charge.least, "a limit of gas", charge.gas)
     _number(charge.data, "what a transaction's bytes cost", AMOUNT_MAX)
 
 

@@ -45,8 +45,7 @@ def judge_failure(revert: Revert | None) -> ObligationStatus:
 def due_again(earlier: Obligation, budget: int, deadline: int | None) -> Obligation:
     """Return an obligation as it has to be if what it is for is due now, by that deadline and for as much."""
     due = earlier
-    sent = earlier.nonce is not None or earlier.batch is not None
-    under_way = sent and earlier.receipt is None and not (earlier.resting or earlier.far)
+    under_way = earlier.is_bound and earlier.receipt is None and not (earlier.resting or earlier.far)
     if earlier.status is ObligationStatus.SUPERSEDED and under_way and not earlier.filler:  # it is not moot after all
         due = change(earlier, status=ObligationStatus.SENT, reason="")
     if due.is_final:
@@ -72,8 +71,7 @@ def may_try_again(earlier: Obligation, attempt: int, head: int, newest: int | No
         return False  # it may only seem due, to who has not followed so far
     if earlier.status is ObligationStatus.DONE and not earlier.resting:
         return False
-    sent = earlier.nonce is not None or earlier.batch is not None
-    under_way = sent and earlier.receipt is None and not earlier.resting
+    under_way = earlier.is_bound and earlier.receipt is None and not earlier.resting
     if earlier.status is ObligationStatus.SUPERSEDED and under_way:
         return False
     ended = earlier.ended if earlier.ended is not None else head if not earlier.resting else 0

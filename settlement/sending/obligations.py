@@ -66,6 +66,8 @@ TRIES_MAX = 256
 UNKNOWN_FATE = "its nonce is used up, and the chain node shows no receipt of it: whether it was mined is not known"
 BUDGET_SHORT = "what is left of its budget is below the market's fees"
 
+UNTOLD = "it was mined, and no chain node says what became of each of its calls: those that are still due go alone"
+
 FEE_CAPPED_HELP = "the chain node takes no fee as high; raise its cap (geth: --rpc.txfeecap), or add another node"
 
 BUMP = 4
@@ -247,6 +249,11 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1].price if self.attempts else 0
 
     @property
+    def is_bound(self) -> bool:
+        """Whether it has a nonce, or travels in a batch, which has one."""
+        return self.nonce is not None or self.batch is not None
+
+    @property
     def is_final(self) -> bool:
         """Whether it was done or given up. If it has a nonce, that may have to be used up yet."""
         return self.status in FINAL
@@ -405,6 +412,8 @@ class Observation(msgspec.Struct, frozen=True):
     """The fee price at which transactions are mined soon."""
     receipts: Mapping[bytes, TransactionReceipt]
     """Of the account's transactions that are on the best branch, by their hash."""
+    untold: frozenset[bytes] = frozenset()
+    """Batches that are mined, by their hash, of which is not told what became of each call."""
     charges: Mapping[str, Charge] = {}
     """Of obligations that may be signed now, as far as the chain was asked: what they are to be given, by id."""
 

@@ -61,8 +61,14 @@ def time_now(book: ObligationBook, seen: Observation, policy: SendingPolicy) -> 
 
 
 def charge_of(obligation: Obligation, seen: Observation, gas: Gas) -> Charge:
-    """Return what a transaction of it is given: as the chain says now, as the last one was, or by the table."""
+    """Return what a transaction of it is given: as the chain says now, as the last one was, or by the table.
+
+    What it may need at worst is given where the budget pays for that at the market's price, else what does as a rule.
+    """
     said = seen.charges.get(obligation.id)
+    if said is not None and said.least:
+        short = cap_of(obligation, said) < seen.market
+        said = Charge(said.least if short else said.gas, said.data)
     last = obligation.attempts[-1] if obligation.attempts else None
     if said is None and last is not None and last.filler == obligation.filler:
         said = last.charge

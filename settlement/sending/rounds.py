@@ -10,6 +10,7 @@ from tallystick.settlement.sending.judging import Hold, Judge, judge_failure
 from tallystick.settlement.sending.nonces import bind, due_now, fillers, free, look, stalled_from
 from tallystick.settlement.sending.obligations import (
     UNKNOWN_FATE,
+    UNTOLD,
     Attempt,
     Duty,
     Gas,
@@ -67,6 +68,8 @@ class _Eye:
             if receipt is not None:
                 return self._ended(self._on_receipt(obligation, attempt, receipt))
         obligation = self._on_past(obligation)
+        if obligation.members and not obligation.is_final and self._is_untold(obligation):
+            return self._ended(self._on_untold(obligation))
         obligation = self._without_receipt(obligation)
         return self._ended(self._late(obligation))
 
@@ -83,8 +86,26 @@ class _Eye:
             each.success for each in told
         ):
             return change(member, status=ObligationStatus.DONE, trouble="", reason="")
+        if self._is_untold(batch):
+            if member.status is ObligationStatus.SENT and is_over(batch):
+                member = change(member, receipt=None).off_batch()
+            return self._late(member)
         member = self._without_receipt(member)
         return self._late(member.off_batch() if is_over(batch) else member)
+
+    def _is_untold(self, batch: Obligation) -> bool:
+        return any(attempt.hash in self.seen.untold for attempt in batch.attempts)
+
+    def _on_untold(self, batch: Obligation) -> Obligation:
+        """Return a batch that is mined, and of whose calls not all is told: after some heads of that it is over.
+
+        Its calls do no harm if they are mined twice. What was done is superseded by what the chain's events say.
+        """
+        since = self.seen.head.number if batch.missing_since is None else batch.missing_since
+        since, heads = min(since, self.seen.head.number), batch.missing_heads + self.fresh
+        if heads <= self.policy.heads or self.seen.head.number - since < self.policy.confirmations:
+            return change(batch, missing_since=since, missing_heads=heads)
+        return change(batch, missing_since=None, missing_heads=0).finish(ObligationStatus.SUPERSEDED, UNTOLD)
 
     def _past_receipts(self, obligation: Obligation) -> list[TransactionReceipt]:
         """Return the confirmed receipts of what was signed under nonces that it has left since."""

@@ -21,7 +21,14 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.store import Moment, Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.settlement.chain import Call, Header, SignedCall, TransactionReceipt, TransferCall
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
+from tallystick.settlement.errors import (
+    ChainError,
+    ChainUnavailable,
+    ReceiptUntold,
+    Refusal,
+    TransactionRefused,
+    WrongChain,
+)
 from tallystick.settlement.port import Chain, Charge
 from tallystick.settlement.sending.judging import Hold, Judge, due_again, may_try_again
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
@@ -112,6 +119,8 @@ class Sender:
         """Since when the chain node has not answered what sending takes; None: it did."""
         self._trouble = ""
         """What was told of that."""
+        self._untold: ReceiptUntold | None = None
+        """Raised by the last look for a receipt; it holds nothing else up."""
 
     # --- what callers use -----------------------------------------------------------------------------------
 
@@ -217,7 +226,10 @@ class Sender:
             nursery.start_soon(self._watch)
             while True:
                 await self._patiently(self._round, self._on_unanswered)
-                self._unanswered, self._trouble = None, ""
+                if self._untold is None:
+                    self._unanswered, self._trouble = None, ""
+                else:
+                    self._on_unanswered(self._untold)
                 await self._wake.wait()
                 self._wake = trio.Event()
 
@@ -285,10 +297,15 @@ class Sender:
         nonce = await self.chain.nonce(self.account)
         market = await self.chain.fee_price()
         receipts: dict[bytes, TransactionReceipt] = {}
+        untold: dict[bytes, ReceiptUntold] = {}
         for obligation in self.obligations():
             attempts = reversed(obligation.attempts) if (obligation.nonce or 0) < nonce else ()
             for signed_one in (*attempts, *reversed(obligation.past)):
-                receipt = await self.chain.receipt(signed_one.hash) if signed_one.hash else None
+                try:
+                    receipt = await self.chain.receipt(signed_one.hash) if signed_one.hash else None
+                except ReceiptUntold as error:
+                    untold[signed_one.hash] = error
+                    continue
                 if receipt is not None:
                     receipts[signed_one.hash] = receipt
                     break
@@ -296,7 +313,8 @@ class Sender:
         deep = await self.chain.header(max(0, head.number - self.policy.confirmations + 1))
         if standing != head or deep is None or deep.time > head.time:
             raise ChainUnavailable("the chain node's answers are not of one branch")
-        return Observation(head, deep.time, nonce, market, receipts)
+        self._untold = next(iter(untold.values()), None)
+        return Observation(head, deep.time, nonce, market, receipts, frozenset(untold))
 
     def _decide(self, book: ObligationBook, seen: Observation) -> SendingRound:
         return decide(

@@ -314,8 +314,8 @@ MUTANTS = (
     Mutant(
         "offer for gas what a rollup takes for bytes",
         "settlement/ethereum/evm/transactions.py",
-        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)\n",
-        "        return Charge(limit, 0, estimate is None)\n",
+        "        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None, least)\n",
+        "        return Charge(limit, 0, estimate is None, least)\n",
         ("test_evm_rollups.py",),
     ),
     Mutant(

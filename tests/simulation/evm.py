@@ -74,6 +74,11 @@ class Evm:
         fields: dict[str, Any] = {"balance": self.balance(account), "nonce": 0, "code": code}
         self._evm.insert_account_info(_hex(account), pyrevm.AccountInfo(**fields))
 
+    def become(self, account: Address, code: bytes) -> None:
+        """Give an account other code, and nothing in its storage."""
+        fields: dict[str, Any] = {"balance": self.balance(account), "nonce": 1, "code": code}
+        self._evm.insert_account_info(_hex(account), pyrevm.AccountInfo(**fields))
+
     def deploy(self, code: bytes, by: Address) -> Address:
         """Put a contract on the chain; its bytecode is followed by its arguments."""
         self._set_time()

@@ -9,7 +9,7 @@ import httpx
 
 from tallystick.settlement.testing.pyevm.chain import PythonChain
 from tallystick.settlement.testing.pyevm.methods import DevelopmentNode
-from tallystick.settlement.testing.pyevm.server import Clock, answer
+from tallystick.settlement.testing.pyevm.server import PythonMiner, answer
 
 URL = "http://127.0.0.1:8545"
 START = 1_800_000_000
@@ -22,7 +22,7 @@ class PythonEvm:
     def __init__(self, *, at_once: bool = True, chain_id: int = 31_337) -> None:
         self.chain = PythonChain(chain_id, START)
         self.node = DevelopmentNode(self.chain, "py-evm/test")
-        self._clock = Clock(self.node, 0.0 if at_once else 1.0, 1, lambda: 0.0)
+        self._miner = PythonMiner(self.node, 0.0 if at_once else 1.0, 1, lambda: 0.0)
         self.transport = httpx.MockTransport(self._handle)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
@@ -30,7 +30,7 @@ class PythonEvm:
 
     def mine(self) -> None:
         """Make a block."""
-        self._clock.make()
+        self._miner.make()
 
     def say(self, method: str, *params: Any) -> dict[str, Any]:
         """Return the whole answer to one question."""

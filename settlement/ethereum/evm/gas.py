@@ -3,11 +3,12 @@
 What is not used is not paid, but a limit that is too low costs the whole fee and does nothing. So the limit is the
 higher of both, with a margin on the estimate, as the state may be another one when it is mined; and never more than a
 transaction may have (EIP-7825). A call that a node says would fail now is given what was measured: what it waits for
-may be in a transaction before it.
+may be in a transaction before it. If it pays out, that is with the receivers, or the token, refusing: no node can tell.
 """
 
 from __future__ import annotations
 
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
     ApproveCall,
     BatchCall,
@@ -56,29 +57,41 @@ MEASURED: dict[type[Call], int] = {
 }
 """The most that each call took on an EVM of today's prices, with a token of 60,000 a transfer, and a third on top."""
 
+REFUSING: dict[type[Call], tuple[int, int]] = {
+    WithdrawCall: (20_000, 140_000),
+    CooperativeCloseCall: (40_000, 310_000),
+    SettleCall: (20_000, 270_000),
+    RedeemCall: (50_000, 310_000),
+}
+"""What comes on top in coins, and in a token, if each payout is refused and burns all the gas that it gets (60,000 and
+200,000). The contract owes it then, but only if more than that was left, and 20,000: else it was for want of gas."""
+
 PERMIT_GAS = 80_000
 """Of a permit that goes with a deposit, likewise."""
 
 ENVELOPE = 180
 """Bytes of a transaction around its calldata: nonce, fees, limit, addresses, signature."""
 
-SIZES: dict[type[Call], int] = {
-    OpenCall: ENVELOPE + 4 + 7 * 32,
-    DepositCall: ENVELOPE + 4 + 8 * 32,
-    WithdrawCall: ENVELOPE + 4 + 13 * 32,
-    CooperativeCloseCall: ENVELOPE + 4 + 13 * 32,
-    CloseCall: ENVELOPE + 4 + 25 * 32,
-    ChallengeCall: ENVELOPE + 4 + 19 * 32,
-    SettleCall: ENVELOPE + 4 + 10 * 32,
-    RedeemCall: ENVELOPE + 4 + 11 * 32,
-    RegisterSecretCall: ENVELOPE + 4 + 32,
-    RegisterLinkCall: ENVELOPE + 4 + 6 * 32,
-    RegisterProofCall: ENVELOPE + 4 + 4 * 32,
-    TransferCall: ENVELOPE + 4 + 2 * 32,
-    ApproveCall: ENVELOPE + 4 + 2 * 32,
-    ClaimCall: ENVELOPE + 4 + 2 * 32,
-    BatchCall: ENVELOPE + 4 + 2 * 32,
+WORDS: dict[type[Call], int] = {
+    OpenCall: 7,
+    DepositCall: 8,
+    WithdrawCall: 13,
+    CooperativeCloseCall: 13,
+    CloseCall: 25,
+    ChallengeCall: 19,
+    SettleCall: 10,
+    RedeemCall: 11,
+    RegisterSecretCall: 1,
+    RegisterLinkCall: 6,
+    RegisterProofCall: 4,
+    TransferCall: 2,
+    ApproveCall: 2,
+    ClaimCall: 2,
+    BatchCall: 2,
 }
+"""Of calldata, 32 bytes each, at most."""
+
+SIZES = {call: ENVELOPE + 4 + 32 * words for call, words in WORDS.items()}
 """Bytes of a transaction of each call, at most."""
 
 BATCH_SAVES = 20_000
@@ -114,13 +127,19 @@ def measured(call: Call) -> int:
     return TARIFF.gas(call)
 
 
-def limit_of(call: Call, estimate: int | None, data_in_gas: bool = False) -> int:
+def limit_of(call: Call, estimate: int | None, data_in_gas: bool = False, pays_in: Address | None = None) -> int:
     """Return the limit to sign; `estimate` is a node's, None if it says that the call would fail now.
+
+    `pays_in` is the asset of what it pays out, if that may be refused.
 
     No estimate is believed that is far above what was measured, unless the chain takes gas for data (`data_in_gas`): it
     may be a lie, and a token may burn all that it is given.
     """
     if estimate is not None and not data_in_gas:
         estimate = min(estimate, BELIEVED * measured(call))
-    wanted = measured(call) if estimate is None else max(measured(call), estimate * MARGIN[0] // MARGIN[1])
+    if estimate is None:
+        refused = (0, 0) if pays_in is None else REFUSING.get(type(call), (0, 0))
+        wanted = measured(call) + refused[pays_in != NATIVE]
+    else:
+        wanted = max(measured(call), estimate * MARGIN[0] // MARGIN[1])
     return min(wanted, GAS_MAX)

@@ -13,10 +13,17 @@ import trio
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, SignedCall, TransactionReceipt, moved_by
-from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, RpcError, TransactionRefused
+from tallystick.settlement.errors import (
+    ChainError,
+    ChainUnavailable,
+    ReceiptUntold,
+    Refusal,
+    RpcError,
+    TransactionRefused,
+)
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.evm import receipts
-from tallystick.settlement.ethereum.evm.abi import encode_evm_call
+from tallystick.settlement.ethereum.evm.abi import CallContext, ChannelContext, encode_evm_call
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
 from tallystick.settlement.ethereum.evm.endpoint import NodeQuestion
@@ -61,23 +68,26 @@ class TransactionDesk:
     async def charge(self, account: Address, call: Call) -> Charge:
         """Return what a transaction of this call is to be given now. Raise as `sign` does."""
         permit = NO_PERMIT if isinstance(call, OpenCall | DepositCall) and call.permit else None
-        return await self._charge(account, call, await self._written(call, permit))
+        context = await self._context(call)
+        return await self._charge(account, call, context, encode_evm_call(call, self._at, context, permit))
 
-    async def _charge(self, account: Address, call: Call, envelope: Envelope) -> Charge:
+    async def _charge(self, account: Address, call: Call, context: CallContext, envelope: Envelope) -> Charge:
         data, estimate = self._profile.data, await self._estimate(account, envelope)
-        limit = limit_of(call, estimate, data is DataFee.AS_GAS)
+        asset = context.terms.asset if isinstance(context, ChannelContext) else None
+        limit, usual = (limit_of(call, estimate, data is DataFee.AS_GAS, paid) for paid in (asset, None))
+        least = usual if usual < limit else 0
         if data is not DataFee.BESIDE:
-            return Charge(limit, fails=estimate is None)
+            return Charge(limit, 0, estimate is None, least)
         try:
             price = await self.data_price()
         except ChainError:  # it holds nothing up that it is not known
             price = 0
-        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None)
+        return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None, least)
 
-    async def _written(self, call: Call, permit: Permit | None) -> Envelope:
+    async def _context(self, call: Call) -> CallContext:
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
-        return encode_evm_call(call, self._at, await self._state.context(call), permit)
+        return await self._state.context(call)
 
     async def sign(self, key: PrivateKey, call: Call, nonce: int, price: int, tip: int = 0, gas: int = 0) -> SignedCall:
         """Return `call` as a transaction at most `price` per unit of gas; `tip` is that of the one it replaces.
@@ -85,9 +95,10 @@ class TransactionDesk:
         `gas` is its limit, 0 takes what `charge` says. Raise InvalidInput if it cannot be written, ChainUnavailable if
         what it needs is not known now.
         """
-        envelope = await self._written(call, await self._permit(key, call))
+        permit, context = await self._permit(key, call), await self._context(call)
+        envelope = encode_evm_call(call, self._at, context, permit)
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
-        limit = gas or (await self._charge(key.address, call, envelope)).gas
+        limit = gas or (await self._charge(key.address, call, context, envelope)).gas
         return SignedCall(
             sign_envelope(key, self._at.chain_id, envelope, nonce, offer.cap, offer.tip, limit), offer.tip
         )
@@ -140,15 +151,13 @@ class TransactionDesk:
         raise TransactionRefused(refused[code], code)
 
     async def receipt(self, transaction: bytes) -> TransactionReceipt | None:
-        """Return the receipt of a transaction that is in a block of the best branch."""
+        """Return the receipt of a transaction that is in a block of the best branch.
+
+        Raise ReceiptUntold if no node says what became of each call of a batch.
+        """
 
         def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt | None:
-            if result(answers[0]) is None:
-                return None
-            receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answers[0])
-            if receipt.transaction != transaction:
-                raise ChainError("the chain node sent the receipt of another transaction")
-            return receipt
+            return self._read_receipt(transaction, answers[0])
 
         question = NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),))
         state, receipt = await self._nodes.read(read, question)
@@ -166,7 +175,7 @@ class TransactionDesk:
         sent = read_answer(receipts.read_sent, asked) if known else None
         if receipt.success:
             if sent is not None and not receipts.is_whole(receipt, sent, self._at):
-                raise ChainUnavailable("a chain node leaves out what became of some calls of a batch")
+                receipt = await self._whole_receipt(transaction, header, sent)
             return receipts.succeeded(receipt, header)
         said: Any = None
         if sent is not None and receipt.gas_used < sent.gas:
@@ -174,6 +183,29 @@ class TransactionDesk:
                 state, NodeQuestion("eth_call", (sent.replay(), quantity(receipt.number)))
             )
         return receipts.failed(receipt, header, sent, said)
+
+    def _read_receipt(self, transaction: bytes, answer: Any) -> receipts.EvmReceipt | None:
+        if result(answer) is None:
+            return None
+        receipt = read_answer(lambda value: receipts.read_receipt(value, self._at), answer)
+        if receipt.transaction != transaction:
+            raise ChainError("the chain node sent the receipt of another transaction")
+        return receipt
+
+    async def _whole_receipt(self, transaction: bytes, header: Header, sent: receipts.SentCall) -> receipts.EvmReceipt:
+        """Return a batch's receipt in that block from whichever node tells of all calls; raise ReceiptUntold."""
+
+        def read(state: NodeState, answers: list[Any]) -> receipts.EvmReceipt:
+            receipt = self._read_receipt(transaction, answers[0])
+            if receipt is None or receipt.block != header.hash or not receipts.is_whole(receipt, sent, self._at):
+                raise ChainUnavailable("it does not say what became of all calls")
+            return receipt
+
+        try:
+            question = NodeQuestion("eth_getTransactionReceipt", (to_hex(transaction),))
+            return (await self._nodes.read(read, question))[1]
+        except (ChainUnavailable, ChainError) as error:
+            raise ReceiptUntold("a chain node leaves out what became of some calls of a batch") from error
 
     async def _header(self, number: int) -> Header | None:
         """Return the header of that number as one node tells it, None if it knows no such block."""

@@ -18,7 +18,7 @@ import trio
 from tallystick.channels.ports import system_clock
 from tallystick.settlement.testing.pyevm.chain import RECURSION_LIMIT, PythonChain
 from tallystick.settlement.testing.pyevm.methods import DevelopmentNode
-from tallystick.settlement.testing.pyevm.server import Clock, serve
+from tallystick.settlement.testing.pyevm.server import PythonMiner, serve
 
 CHAIN_ID = 31_337
 """That of development nodes."""
@@ -34,11 +34,11 @@ def main() -> None:
     options = parser.parse_args()
     sys.setrecursionlimit(RECURSION_LIMIT)
     node = DevelopmentNode(PythonChain(options.chain_id, math.floor(system_clock())), f"py-evm/{version('py-evm')}")
-    clock = Clock(node, options.block_time, options.step, system_clock)
+    miner = PythonMiner(node, options.block_time, options.step, system_clock)
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, node, clock, options.port, lambda url: print(url, flush=True))
+            nursery.start_soon(serve, node, miner, options.port, lambda url: print(url, flush=True))
             async for _ in trio.lowlevel.FdStream(0):
                 pass
             nursery.cancel_scope.cancel()

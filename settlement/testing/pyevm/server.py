@@ -1,4 +1,4 @@
-"""The node behind HTTP on loopback: requests and answers of JSON-RPC, and the clock by which blocks are made."""
+"""The node behind HTTP on loopback: requests and answers of JSON-RPC, and the miner by which blocks are made."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _error(id: int | str | None, code: int, text: str, data: str | None = None) 
     return {"jsonrpc": "2.0", "id": id, "error": said}
 
 
-class Clock:
+class PythonMiner:
     """Makes blocks, by time or with every transaction."""
 
     def __init__(self, node: DevelopmentNode, block_time: float, step: int, now: Callable[[], float]) -> None:
@@ -95,7 +95,7 @@ class Clock:
             self.make()
 
 
-async def serve(node: DevelopmentNode, clock: Clock, port: int, started: Callable[[str], None]) -> None:
+async def serve(node: DevelopmentNode, miner: PythonMiner, port: int, started: Callable[[str], None]) -> None:
     """Serve on loopback until cancelled; `started` is told the URL (port 0: any free one)."""
 
     async def handle(request: Request) -> Response:
@@ -110,5 +110,5 @@ async def serve(node: DevelopmentNode, clock: Clock, port: int, started: Callabl
     async with trio.open_nursery() as nursery:
         server = WebServer(Starlette(routes=[Route("/", handle, methods=["POST"])]), config)
         await nursery.start(server.serve, listener)
-        nursery.start_soon(clock.run)
+        nursery.start_soon(miner.run)
         started(f"http://127.0.0.1:{listener.getsockname()[1]}")
