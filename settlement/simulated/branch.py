@@ -25,6 +25,7 @@ from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, buil
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.shard import Shard
 from tallystick.settlement.simulated.world import (
+    Changes,
     Layer,
     World,
     apply_changes,
@@ -107,6 +108,11 @@ class Branch:
         return self.records[-1]
 
     @property
+    def world(self) -> World:
+        """All entries after the newest block, to read."""
+        return self._world
+
+    @property
     def state(self) -> Layer:
         """The state after the newest block, to read."""
         return Layer(self._world)
@@ -173,6 +179,17 @@ class Branch:
         if self.shard is not None:
             self.shard.check_reorganisation(depth, length)
         self._move(depth, length, keep)
+
+    def append(self, record: BlockRecord, changes: Changes) -> None:
+        """Take a block on the newest one that others have agreed on, with its effects: durable first, then seen."""
+        if record.header.parent != self.newest.header.hash:
+            raise LedgerBroken(f"block {record.header.number} does not follow the newest one")
+        if self._store is not None:
+            self._store.commit([BranchChanged(record.header.number, (record,), changes, self.reorganisations)])
+        apply_changes(self._world, changes)
+        self.records.append(record)
+        self._remember([record])
+        self.pool.forget_used(lambda account: next_nonce(self.state, account))
 
     def check_conservation(self) -> None:
         """Raise LedgerBroken unless every unit of every asset is accounted for, counted from nothing."""
