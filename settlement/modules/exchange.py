@@ -66,7 +66,7 @@ def amount_in(wanted: int, reserve_in: int, reserve_out: int, fee: int) -> int:
     return reserve_in * wanted * MILLION // ((reserve_out - wanted) * (MILLION - fee)) + 1
 
 
-class _Pool(NamedTuple):
+class PairPool(NamedTuple):
     """One pool. Asset 0 is the one of the lower address; the native coin's is the lowest."""
 
     id: Address
@@ -89,19 +89,19 @@ def pool_account(first: Address, second: Address, number: int) -> Address:
     return EXCHANGE.account_of(b"pool" + pair + number.to_bytes(8, "big"))
 
 
-def _find(state: ModuleState, first: Address, second: Address, number: int) -> _Pool:
+def _find(state: ModuleState, first: Address, second: Address, number: int) -> PairPool:
     assets = _sorted(first, second)
     id = pool_account(*assets, number)
     refuse(not state.get(b"e" + id), Revert.UNKNOWN_ENTRY, f"this pair has no pool {number}")
-    return _Pool(id, assets, (state.get(b"0" + id), state.get(b"1" + id)))
+    return PairPool(id, assets, (state.get(b"0" + id), state.get(b"1" + id)))
 
 
-def _filled(pool: _Pool) -> _Pool:
+def _filled(pool: PairPool) -> PairPool:
     refuse(0 in pool.reserves, Revert.NO_LIQUIDITY, "the pool is empty")
     return pool
 
 
-def _set_reserves(state: ModuleState, pool: _Pool, after: tuple[int, int]) -> None:
+def _set_reserves(state: ModuleState, pool: PairPool, after: tuple[int, int]) -> None:
     """Replace the reserves; what they were until now counts into the average price first."""
     refuse(max(after) > RESERVE_MAX, Revert.BAD_AMOUNT, "a pool holds less than 2**112 of each asset")
     since = state.get(pool.key(b"t"))
@@ -111,7 +111,7 @@ def _set_reserves(state: ModuleState, pool: _Pool, after: tuple[int, int]) -> No
     state.put(b"1" + pool.id, after[1])
 
 
-def _count(state: ModuleState, pool: _Pool, since: int) -> None:
+def _count(state: ModuleState, pool: PairPool, since: int) -> None:
     sums = _sums(state, pool, since)
     for side, total in enumerate(sums):
         put_wide(state, pool.key(b"c%d" % side), total)
@@ -126,7 +126,7 @@ def _count(state: ModuleState, pool: _Pool, since: int) -> None:
         put_wide(state, pool.key(b"n%d" % side), total)
 
 
-def _sums(state: ModuleState, pool: _Pool, since: int) -> tuple[int, int]:
+def _sums(state: ModuleState, pool: PairPool, since: int) -> tuple[int, int]:
     """Return the price of asset 0 in asset 1, and the other way round, summed up over the seconds until now."""
     kept = [get_wide(state, pool.key(b"c%d" % side)) for side in (0, 1)]
     if 0 in pool.reserves:
@@ -281,12 +281,12 @@ def swap_exact_out(
     return (given,)
 
 
-def _quote(state: ModuleState, pool: _Pool, asset_in: Address, given: int) -> int:
+def _quote(state: ModuleState, pool: PairPool, asset_in: Address, given: int) -> int:
     side = pool.assets.index(asset_in)
     return amount_out(given, pool.reserves[side], pool.reserves[1 - side], state.get(pool.key(b"f")))
 
 
-def _exchange(state: ModuleState, pool: _Pool, asset_in: Address, given: int, out: int) -> None:
+def _exchange(state: ModuleState, pool: PairPool, asset_in: Address, given: int, out: int) -> None:
     side = pool.assets.index(asset_in)
     state.take(asset_in, given, pool.id)
     state.give(pool.assets[1 - side], out, pool.id, state.caller)
