@@ -218,6 +218,10 @@ class RpcChain(Chain):
     async def secret_time(self, digest: bytes) -> int | None:
         return await self._number(SECRET_TIME, self.contract, digest) or None
 
+    async def ask(self, method: str, *params: Any) -> Any:
+        """Return what the node answers to a method that not every chain has. Raises as all the others do."""
+        return await self._node.call(method, *params)
+
     # --- for development chains ---------------------------------------------------------------------------------
 
     async def mine(self, count: int = 1) -> Header:

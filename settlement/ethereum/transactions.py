@@ -35,6 +35,12 @@ from tallystick.settlement.port import ChainFigures, Each, Tariff
 TRANSACTION_MAX = 131_072
 """Bytes of one raw transaction. A redeem of LOCKS_MAX locks takes about 78,000."""
 
+OUTBOX = Address(keccak(b"tallystick: the outbox of a shard")[12:])
+"""Where a transaction goes that sends coins from one shard to another."""
+
+OUTBOX_GAS = 90_000
+"""Gas of that: of a transfer, and of the receipt, which is executed for nothing where it comes to."""
+
 BASE_GAS = 21_000
 """Gas of a plain transfer, and of a call that nobody understands."""
 
@@ -108,12 +114,16 @@ class Reading(msgspec.Struct, frozen=True):
     """What an envelope asks of the ledger, and what gas the ledger charges for it, understood or not."""
 
     gas: int
-    call: SingleCall | Reverted | tuple[Reading, ...]
-    """One call; why it is none that the ledger knows; or the calls of a batch."""
+    call: SingleCall | Envelope | Reverted | None = None
+    """One call; what leaves for another shard, unread; why it is none that the ledger knows; None: a batch."""
+    members: tuple[Reading, ...] = ()
+    """Of a batch."""
 
 
 def read_envelope(envelope: Envelope, at: Deployment) -> Reading:
     """Return what a transaction asks. It depends on nothing else, so that it is read once."""
+    if envelope.to == OUTBOX:
+        return Reading(OUTBOX_GAS, envelope)
     try:
         members = read_batch(envelope, at)
         if members is None:
@@ -122,7 +132,7 @@ def read_envelope(envelope: Envelope, at: Deployment) -> Reading:
     except Reverted as error:
         return Reading(BASE_GAS, error.with_traceback(None))
     readings = tuple(read_envelope(each, at) for each in members)
-    return Reading(BATCH_GAS + sum(each.gas - BATCH_SAVES for each in readings), readings)
+    return Reading(BATCH_GAS + sum(each.gas - BATCH_SAVES for each in readings), None, readings)
 
 
 def sign_call(key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, fee_price: int) -> bytes:

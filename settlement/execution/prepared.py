@@ -17,7 +17,7 @@ from tallystick.settlement.chain import SingleCall
 from tallystick.settlement.contract.adjudicator import Verify
 from tallystick.settlement.contract.signed import SIGNED, statements
 from tallystick.settlement.contract.state import ChannelStorage
-from tallystick.settlement.errors import Reverted, TransactionRefused
+from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import Reading, Transaction, decode_transaction, read_envelope
@@ -62,7 +62,7 @@ class CheckedSignatures:
 def prepare(transaction: Transaction, at: Deployment, find: ChannelLookup | None = None) -> Prepared:
     """Return it with its call read and, if there is a `find`, the signatures checked about channels that it finds."""
     reading = read_envelope(transaction.envelope, at)
-    if find is None or not isinstance(reading.call, (*SIGNED, tuple)):
+    if find is None or not (reading.members or isinstance(reading.call, SIGNED)):
         return Prepared(transaction, reading)
     verify = CheckedSignatures()
     domain = domain_separator(*at)
@@ -73,11 +73,10 @@ def prepare(transaction: Transaction, at: Deployment, find: ChannelLookup | None
 
 
 def _calls(reading: Reading) -> Iterator[SingleCall]:
-    if isinstance(reading.call, tuple):
-        for each in reading.call:
-            yield from _calls(each)
-    elif not isinstance(reading.call, Reverted):
+    if isinstance(reading.call, SIGNED):
         yield reading.call
+    for each in reading.members:
+        yield from _calls(each)
 
 
 def prepare_all(

@@ -23,6 +23,7 @@ from tallystick.settlement.ethereum.transactions import Transaction, decode_tran
 from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
+from tallystick.settlement.simulated.shard import Shard
 from tallystick.settlement.simulated.world import (
     Layer,
     World,
@@ -68,10 +69,21 @@ def _nothing(transaction: Transaction) -> bool:
 class Branch:
     """Blocks, the state after them, and the pool. With a `store` (of `journal.SCHEMA`) it outlives the process."""
 
-    def __init__(self, settings: ChainSettings, clock: Clock, genesis: Iterable[Mint], store: Store | None) -> None:
+    def __init__(
+        self,
+        settings: ChainSettings,
+        clock: Clock,
+        genesis: Iterable[Mint],
+        store: Store | None,
+        shard: Shard | None = None,
+    ) -> None:
         """Begin a branch with a genesis block, or go on with what is in `store`; then its own genesis stands."""
         self.settings = settings
+        self.shard = shard
+        """Which shard it is, if it is one."""
         self.rules = Parameters(settings.chain_id, settings.contract, settings.reward_bps)
+        if shard is not None:
+            shard.check_chain(self.rules.chain_id, self.rules.contract)
         self.congestion = 0
         self.censors: Choice = _nothing
         self.pool = Mempool(settings.pool)
@@ -85,6 +97,9 @@ class Branch:
         if store is None or not self._load(store):
             self._mints = tuple(genesis)
             self._move(0, 1, _nothing)
+        elif shard is not None:
+            shard.check(self.state)
+            shard.on_moved(0, self.records, self.state)
 
     @property
     def newest(self) -> BlockRecord:
@@ -155,6 +170,8 @@ class Branch:
         """Replace the newest `depth` blocks by `length` new ones; raise InvalidInput if there are not so many."""
         if not 1 <= depth < len(self.records) or length < 0:
             raise InvalidInput(f"from 1 to {len(self.records) - 1} blocks can be replaced, not {depth} by {length}")
+        if self.shard is not None:
+            self.shard.check_reorganisation(depth, length)
         self._move(depth, length, keep)
 
     def check_conservation(self) -> None:
@@ -190,6 +207,8 @@ class Branch:
             for entry in record.entries:
                 self.receipts.pop(entry.hash, None)
         self._remember(added)
+        if self.shard is not None:
+            self.shard.on_moved(kept, added, self.state)
         self.pool.forget_used(lambda account: next_nonce(self.state, account))
 
     def _build(
@@ -200,12 +219,15 @@ class Branch:
         earliest = header.time + 1 if header else 1
         time = max(earliest, int(self._clock()) - remaining)
         state = Layer(total)
+        if self.shard is not None and header is None:
+            state.changes.update(self.shard.begin())
+        arrivals = self.shard.arrivals(state) if self.shard is not None else []
         candidates = self.pool.candidates(
             lambda account: next_nonce(state, account),
             lambda transaction: transaction.price > self.congestion and not self.censors(transaction),
         )
         plan = Plan(self.rules, header, time, self.settings.gas_limit, salt)
-        record = build_block(state, plan, mints, candidates)
+        record = build_block(state, plan, mints, candidates, arrivals)
         total.changes.update(state.changes)
         return record
 

@@ -31,7 +31,8 @@ from tallystick.settlement.ethereum.transactions import FIGURES, Transaction, ga
 from tallystick.settlement.port import Chain, ChainFigures, Charge
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
-from tallystick.settlement.simulated.world import allowance_key, balance_key, count_key, owed_key
+from tallystick.settlement.simulated.shard import OtherShard, Shard
+from tallystick.settlement.simulated.world import Layer, allowance_key, balance_key, count_key, owed_key
 
 BLOCKS_MAX = 1_000
 """Blocks that one call of `blocks` returns at most."""
@@ -56,12 +57,21 @@ class SimulatedChain(Chain):
 
     @checked
     def __init__(
-        self, settings: ChainSettings, clock: Clock, *, genesis: Iterable[Mint] = (), store: Store | None = None
+        self,
+        settings: ChainSettings,
+        clock: Clock,
+        *,
+        genesis: Iterable[Mint] = (),
+        store: Store | None = None,
+        shard: Shard | None = None,
     ) -> None:
-        """Begin a chain with the coins of `genesis`, or go on with the one in `store`, whose own genesis stands."""
+        """Begin a chain with the coins of `genesis`, or go on with the one in `store`, whose own genesis stands.
+
+        As a `shard`, it sends coins to the others of its group and takes what comes from them.
+        """
         self.settings = settings
         """What kind of chain it is."""
-        self._branch = Branch(settings, clock, genesis, store)
+        self._branch = Branch(settings, clock, genesis, store, shard)
         self._moved = trio.Event()
 
     def __repr__(self) -> str:
@@ -189,6 +199,34 @@ class SimulatedChain(Chain):
     def check_conservation(self) -> None:
         """Raise LedgerBroken unless every unit of every asset is accounted for, counted from nothing."""
         self._branch.check_conservation()
+
+    @property
+    def state(self) -> Layer:
+        """The state after the newest block, to read."""
+        return self._branch.state
+
+    # --- shards ---------------------------------------------------------------------------------------------------
+
+    @property
+    def shard(self) -> Shard:
+        """Which shard it is; raise InvalidInput if it is none."""
+        if self._branch.shard is None:
+            raise InvalidInput(f"chain {self.chain_id} is no shard")
+        return self._branch.shard
+
+    def others(self) -> tuple[OtherShard, ...]:
+        """Return how things stand between this shard and each other one; raise InvalidInput if it is none."""
+        return self.shard.others(self._branch.state)
+
+    @checked
+    def parcels(self, destination: int, first: int) -> list[bytes]:
+        """Return what carries final receipts from number `first` on to another shard, in order: as much as fits."""
+        return self.shard.parcels(self._branch.records, destination, first)
+
+    @checked
+    def offer(self, parcel: bytes) -> int:
+        """Take in a parcel; return the number from which on more are wanted of its source. Raise TransactionRefused."""
+        return self.shard.offer(parcel, self._branch.state)
 
     # --- mining, and the knobs ----------------------------------------------------------------------------------
 

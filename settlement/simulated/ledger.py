@@ -36,10 +36,21 @@ from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall,
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted, read_revert
-from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.signatures import verify_signer
-from tallystick.settlement.ethereum.transactions import Reading, Transaction, read_envelope
+from tallystick.settlement.ethereum.transactions import OUTBOX, Reading, Transaction, read_envelope
 from tallystick.settlement.execution.prepared import Prepared, prepare
+from tallystick.settlement.shards.receipts import hash_block, outbox_root
+from tallystick.settlement.simulated.crossing import (
+    Crossing,
+    ParcelArrival,
+    check_flow,
+    cross,
+    is_shard,
+    mint_limit,
+    minted,
+    take_leave,
+)
 from tallystick.settlement.simulated.world import (
     Layer,
     allowance_key,
@@ -97,6 +108,8 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
     mints: tuple[Mint, ...]
     entries: tuple[Entry, ...]
     undo: tuple[tuple[bytes, int | ChannelStorage | None], ...]
+    crossing: Crossing | None = None
+    """Of a shard: what left it, and what came."""
 
     @cached_property
     def block(self) -> Block:
@@ -165,8 +178,8 @@ def execute(
 
 def mint(state: Layer, rules: Parameters, order: Mint) -> None:
     """Make new units of an asset; raise InvalidInput if there would be too many, or for the adjudicator."""
-    if order.amount <= 0 or state.number(supply_key(order.asset)) + order.amount > AMOUNT_MAX:
-        raise InvalidInput("what is minted must be positive, and all of an asset must stay below 2**128")
+    if order.amount <= 0 or minted(state, order.asset) + order.amount > mint_limit(state):
+        raise InvalidInput("what is minted must be positive, and all of an asset (on all shards) stay below 2**128")
     if rules.contract in (order.account, order.asset):
         raise InvalidInput("the adjudicator is no token, and takes coins through deposits only")
     state.add(supply_key(order.asset), order.amount)
@@ -180,12 +193,15 @@ _Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
 def _carry_out(state: Layer, rules: Parameters, caller: Address, reading: Reading, time: int, verify: Verify) -> _Done:
     """Do what a transaction carries."""
     call = reading.call
+    if isinstance(call, Envelope):
+        take_leave(state, rules.contract, caller, call)
+        return (), ()
     if isinstance(call, Reverted):
         raise Reverted(call.code, str(call))
-    if not isinstance(call, tuple):
+    if call is not None:
         return _run(state, rules, caller, call, time, verify), ()
     run = partial(_carry_out, rules=rules, caller=caller, time=time, verify=verify)
-    return run_each(state, [partial(run, reading=each) for each in call])
+    return run_each(state, [partial(run, reading=each) for each in reading.members])
 
 
 def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
@@ -325,18 +341,24 @@ def _move(state: Layer, asset: Address, payer: Address, payee: Address, amount: 
 
 
 def build_block(
-    state: Layer, plan: Plan, mints: Sequence[Mint], candidates: Iterable[Transaction | Prepared]
+    state: Layer,
+    plan: Plan,
+    mints: Sequence[Mint],
+    candidates: Iterable[Transaction | Prepared],
+    arrivals: Sequence[ParcelArrival] = (),
 ) -> BlockRecord:
     """Return a block filled from `candidates` in their order; its effects are in `state`, a fresh layer.
 
     Candidates may look at `state`, to see nonces move on. One that does not fit or whose sender cannot pay its fee is
-    left out. Raise LedgerBroken if a coin would be made or lost. Whether somebody has prepared them changes nothing.
+    left out. Whether somebody has prepared them changes nothing. Of a shard, `arrivals` are executed at the end.
+    Raise LedgerBroken if a coin would be made or lost.
     """
     rules, time = plan.rules, plan.time
     at = Deployment(rules.chain_id, rules.contract)
     for order in mints:
         mint(state, rules, order)
     entries: list[Entry] = []
+    leaving: list[tuple[Address, Envelope]] = []
     gas = 0
     for candidate in candidates:
         prepared = candidate if isinstance(candidate, Prepared) else prepare(candidate, at)
@@ -346,9 +368,15 @@ def build_block(
         execution = execute(state, rules, transaction, time, reading, prepared.verify)
         entries.append(Entry(transaction.hash, transaction.raw, execution))
         gas += execution.gas
+        if execution.success and transaction.envelope.to == OUTBOX:
+            leaving.append((transaction.sender, transaction.envelope))
+    crossing = cross(state, plan.rules.contract, plan.time, plan.salt, leaving, arrivals)
     undo = state.before()
     check_conservation(undo, state.changes, rules.contract)
-    return BlockRecord(_header(plan, mints, entries), tuple(mints), tuple(entries), tuple(undo.items()))
+    if is_shard(state):
+        check_flow(undo, state.changes, ((order.asset, order.amount) for order in mints))
+    header = _header(plan, mints, entries, crossing)
+    return BlockRecord(header, tuple(mints), tuple(entries), tuple(undo.items()), crossing)
 
 
 def next_nonce(state: Layer, account: Address) -> int:
@@ -356,10 +384,17 @@ def next_nonce(state: Layer, account: Address) -> int:
     return state.number(nonce_key(account))
 
 
-def _header(plan: Plan, mints: Sequence[Mint], entries: Sequence[Entry]) -> Header:
-    number = plan.parent.number + 1 if plan.parent else 0
-    parent = plan.parent.hash if plan.parent else NO_PARENT
+def content_of(mints: Iterable[Mint], entries: Iterable[Entry], parcels: Sequence[bytes] = ()) -> bytes:
+    """Return what of a block came in from outside, to be hashed."""
     content = b"".join(entry.hash for entry in entries)
     content += b"".join(order.account + order.asset + order.amount.to_bytes(16, "big") for order in mints)
-    numbers = b"".join(value.to_bytes(8, "big") for value in (plan.rules.chain_id, number, plan.time, plan.salt))
-    return Header(number, keccak(parent + numbers + keccak(content)), parent, plan.time)
+    return content + (b"parcels" + b"".join(keccak(raw) for raw in parcels) if parcels else b"")
+
+
+def _header(plan: Plan, mints: Sequence[Mint], entries: Sequence[Entry], crossing: Crossing | None) -> Header:
+    number = plan.parent.number + 1 if plan.parent else 0
+    parent = plan.parent.hash if plan.parent else NO_PARENT
+    parcels, pages = (crossing.parcels, crossing.pages) if crossing else ((), ())
+    content, outbox = keccak(content_of(mints, entries, parcels)), outbox_root(pages)
+    hash = hash_block(parent, plan.rules.chain_id, number, plan.time, plan.salt, content, outbox)
+    return Header(number, hash, parent, plan.time)

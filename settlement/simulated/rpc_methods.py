@@ -10,6 +10,8 @@ Where Ethereum has the same notion, name and encoding are Ethereum's (execution-
 | tally_mine          | count                      | the new head's header (development chains)                |
 | tally_mint          | account, amount, asset     | true; the coins are in the next block (development chains) |
 
+A shard answers more: `rpc_shards`.
+
 State is always that after the newest block: `latest` is the only block parameter that `eth_call`, `eth_getBalance` and
 `eth_getTransactionCount` take.
 """
@@ -47,6 +49,7 @@ from tallystick.settlement.ethereum.views import (
 )
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry, Mint
+from tallystick.settlement.simulated.rpc_shards import SHARD_METHODS
 
 WAIT_MAX = 30
 """Seconds that `tally_waitHead` waits at most."""
@@ -215,6 +218,7 @@ METHODS: dict[str, Method] = {
     "tally_waitHead": _wait_head,
     "tally_mine": _mine,
     "tally_mint": _mint,
+    **SHARD_METHODS,
 }
 
 

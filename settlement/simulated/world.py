@@ -16,6 +16,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
 | k      | kind, condition    | what the verdict of any other kind of lock keeps of it    |
+| h      | see `crossing`     | which shard it is, and what crossed to and from others    |
 
 A transaction runs in a `Layer` of its own, so that dropping the layer undoes it, and what it wrote is known exactly:
 what a parallel executor needs to find conflicts, and a reorganisation to go back.

@@ -27,6 +27,7 @@ from tallystick.settlement.ethereum.transactions import sign_call
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.shard import Shard
 
 FUNDS = 10**15
 """What `fund` gives unless told otherwise."""
@@ -43,6 +44,7 @@ class LocalChain(SimulatedChain):
         settings: ChainSettings | None = None,
         clock: Clock | None = None,
         store: Store | None = None,
+        shard: Shard | None = None,
     ) -> None:
         """Begin at EPOCH (or as `clock` says) with the native coin for the accounts of `funds`.
 
@@ -51,7 +53,7 @@ class LocalChain(SimulatedChain):
         self._base = clock
         self._ahead = 0.0
         genesis = [Mint(account, NATIVE, amount) for account, amount in (funds or {}).items()]
-        super().__init__(settings or ChainSettings(dev=True), self._now, genesis=genesis, store=store)
+        super().__init__(settings or ChainSettings(dev=True), self._now, genesis=genesis, store=store, shard=shard)
 
     def _now(self) -> float:
         if self._base is not None:

@@ -1,0 +1,216 @@
+"""Mutants of what crosses between shards. How they are used is in `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+CROSSING = "settlement/simulated/crossing.py"
+SHARD = "settlement/simulated/shard.py"
+RECEIPTS = "settlement/shards/receipts.py"
+TESTS = ("test_shards_crossing.py",)
+
+MUTANTS = (
+    Mutant(
+        "execute a shard's receipts whatever their number is",
+        CROSSING,
+        "    if page.first != executed_of(state, page.source):\n",
+        "    if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "execute a shard's receipts that come before their turn",
+        CROSSING,
+        "    if page.first != executed_of(state, page.source):\n",
+        "    if page.first < executed_of(state, page.source):\n",
+        TESTS,
+    ),
+    Mutant(
+        "take in a shard's parcel that was executed",
+        SHARD,
+        "        if page.first < expected:\n",
+        "        if page.first < 0:\n",
+        TESTS,
+    ),
+    Mutant(
+        "take in a shard's parcel that comes too early",
+        SHARD,
+        "        if page.first > expected:\n",
+        "        if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "let any number of a shard's parcels wait",
+        SHARD,
+        "        if len(waiting) >= WAITING_MAX:\n",
+        "        if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "believe a shard's page that is not in its block",
+        RECEIPTS,
+        "    if climb(leaf_of(_PAGES.encode(page)), parcel.steps) != header.outbox:\n",
+        "    if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "believe a shard's block that nobody signed",
+        RECEIPTS,
+        "        group.public_keys[page.source].verify(_statement(header), parcel.signature)\n",
+        "        pass\n",
+        TESTS,
+    ),
+    Mutant(
+        "believe a block that another shard of the group signed",
+        RECEIPTS,
+        "    if header.chain_id != group.chain_of(page.source):\n",
+        "    if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "take what is sent to another shard",
+        RECEIPTS,
+        "    if page.destination != destination:\n",
+        "    if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "hash a leaf of a shard's outbox as its nodes are",
+        "settlement/shards/tree.py",
+        'keccak(b"\\x00" + data)',
+        'keccak(b"\\x01" + data)',
+        ("test_shards_placement.py",),
+    ),
+    Mutant(
+        "leave the outbox out of a block's hash",
+        "settlement/shards/receipts.py",
+        "    return keccak(parent + numbers + content + outbox)\n",
+        "    return keccak(parent + numbers + content)\n",
+        TESTS,
+    ),
+    Mutant(
+        "give out what is not final on a shard",
+        SHARD,
+        "            if sent.block > final or",
+        "            if",
+        TESTS,
+    ),
+    Mutant(
+        "let a shard replace blocks that it has signed",
+        SHARD,
+        "        if depth > self.group.final_blocks or length < depth:\n",
+        "        if length < depth:\n",
+        TESTS,
+    ),
+    Mutant(
+        "let a shard become shorter, and then replace what it has signed",
+        SHARD,
+        "        if depth > self.group.final_blocks or length < depth:\n",
+        "        if depth > self.group.final_blocks:\n",
+        TESTS,
+    ),
+    Mutant(
+        "keep the coins that left a shard",
+        CROSSING,
+        "    state.put(key, held - sending.amount)\n",
+        "    state.put(key, held)\n",
+        TESTS,
+    ),
+    Mutant(
+        "count what left a shard as being there still",
+        CROSSING,
+        "                state.add(supply_key(asset), -amount)\n",
+        "",
+        TESTS,
+    ),
+    Mutant(
+        "send away from a shard what the sender does not hold",
+        CROSSING,
+        "    if held < sending.amount:\n",
+        "    if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "pay a receipt of another shard twice",
+        CROSSING,
+        "    else:\n        state.add(balance_key(asset, to), amount)\n",
+        "    else:\n        state.add(balance_key(asset, to), 2 * amount)\n",
+        TESTS,
+    ),
+    Mutant(
+        "pay a receipt of another shard that came too late",
+        CROSSING,
+        "(refused or 0 < receipt.expiry < time)",
+        "refused",
+        TESTS,
+    ),
+    Mutant(
+        "send back for ever what nobody takes",
+        CROSSING,
+        "    if receipt.refund_of is None and (",
+        "    if (",
+        TESTS,
+    ),
+    Mutant(
+        "lose what its sender refuses to have back from another shard",
+        CROSSING,
+        "        state.add(owed_key(asset, to), amount)\n",
+        "",
+        TESTS,
+    ),
+    Mutant(
+        "let each shard make as many coins as there are numbers",
+        CROSSING,
+        "    return AMOUNT_MAX // max(1, state.number(_COUNT))\n",
+        "    return AMOUNT_MAX\n",
+        TESTS,
+    ),
+    Mutant(
+        "forget what a shard has minted once it has left",
+        CROSSING,
+        "    return (state.number(supply_key(asset)) + away) % NUMBERS\n",
+        "    return state.number(supply_key(asset))\n",
+        TESTS,
+    ),
+    Mutant(
+        "let a shard take coins that came from nowhere",
+        CROSSING,
+        "        if difference % NUMBERS:\n",
+        "        if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "forget at a start what a shard has sent",
+        "settlement/simulated/branch.py",
+        "            shard.on_moved(0, self.records, self.state)\n",
+        "",
+        TESTS,
+    ),
+    Mutant(
+        "take the data of one shard for another's",
+        "settlement/simulated/branch.py",
+        "            shard.check(self.state)\n",
+        "",
+        TESTS,
+    ),
+    Mutant(
+        "tell of pages that a reorganisation took out of a shard",
+        SHARD,
+        "            while pages and pages[-1].block >= kept:\n",
+        "            while False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "stop carrying once another relayer was quicker",
+        "settlement/shards/relayer.py",
+        "                if error.code in TURN:\n",
+        "                if False:\n",
+        ("test_shards_relayer.py",),
+    ),
+    Mutant(
+        "give up on two shards after one fault",
+        "settlement/shards/relayer.py",
+        "            await retry.pause()\n",
+        "            return\n",
+        ("test_shards_relayer.py",),
+    ),
+)
