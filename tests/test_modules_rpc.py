@@ -17,7 +17,7 @@ from tallystick.settlement.errors import ChainError, Revert, Reverted
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
-from tallystick.settlement.ethereum.transactions import BASE_GAS, gas_needed, gas_of
+from tallystick.settlement.ethereum.transactions import BASE_GAS, gas_of, read_envelope
 from tallystick.settlement.modules.exchange import EXCHANGE, SWAPPED
 from tallystick.settlement.simulated.rpc_server import make_app
 from tallystick.settlement.testing.local import LocalChain
@@ -77,8 +77,8 @@ async def test_each_function_costs_what_the_tariff_says_and_nonsense_what_a_tran
     at = Deployment(1337, LocalChain(funds={}).contract)
     for function in EXCHANGE.functions.values():
         made = Envelope(EXCHANGE.address, 0, function.selector + bytes(64))
-        assert gas_needed(made, at) == (BASE_GAS if function.is_view else function.gas)
-    assert gas_needed(Envelope(EXCHANGE.address, 0, b"what"), at) == BASE_GAS
+        assert read_envelope(made, at).gas == (BASE_GAS if function.is_view else function.gas)
+    assert read_envelope(Envelope(EXCHANGE.address, 0, b"what"), at).gas == BASE_GAS
     assert gas_of(call("swap", *PAIR, 1, 1, EVER)) == EXCHANGE.functions["swap"].gas
 
 

@@ -133,11 +133,12 @@ class Layer:
 
 def move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
     """Move an amount from one account to another one; raise Reverted if the first holds less."""
-    held = state.number(balance_key(asset, payer))
+    paying, paid = balance_key(asset, payer), balance_key(asset, payee)
+    held = state.number(paying)
     if held < amount:
         raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
-    state.add(balance_key(asset, payer), -amount)
-    state.add(balance_key(asset, payee), amount)
+    state.put(paying, held - amount)
+    state.put(paid, state.number(paid) + amount)
 
 
 def apply_changes(world: World, changes: Entries) -> None:
