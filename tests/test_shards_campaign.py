@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
 from simulation.shards import ShardHistory, campaign
 
 
@@ -21,9 +17,3 @@ def test_a_history_is_the_same_whenever_it_is_played() -> None:
     second.play(60)
     assert first.happened == second.happened
     assert [chain.newest.header for chain in first.chains] == [chain.newest.header for chain in second.chains]
-
-
-@pytest.mark.soak
-def test_many_histories_lose_or_make_no_coin() -> None:
-    seed, runs = int(os.environ.get("TALLY_SOAK_SEED", "1")), int(os.environ.get("TALLY_SOAK_RUNS", "200"))
-    assert campaign(seed, 50 * runs)["paid"] > 0
