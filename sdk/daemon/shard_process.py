@@ -1,6 +1,6 @@
 """The process of one shard: its ledger, mined by itself, behind JSON-RPC. `shards` starts one for each.
 
-    python -m tallystick.sdk.daemon.shard_process OPTIONS     (JSON: `ShardOptions`)
+    python -m tallystick.sdk.daemon.shard_process OPTIONS     (JSON: `ShardCommand`)
 
 It prints one line of JSON once it listens, and stops when its input ends, which also is when its supervisor is gone,
 or when it is told to (SIGTERM).
@@ -36,7 +36,7 @@ class Coins(msgspec.Struct, frozen=True):
     amount: int
 
 
-class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
+class ShardCommand(msgspec.Struct, frozen=True, kw_only=True):
     """What such a process is told."""
 
     data: str
@@ -49,7 +49,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     coins: tuple[Coins, ...] = ()
 
 
-async def run_shard(options: ShardOptions) -> None:
+async def run_shard(options: ShardCommand) -> None:
     """Run a shard until its input ends or it is told to stop."""
     data = Path(options.data)
     group, key = read_group(data), read_shard_key(data, options.number)
@@ -107,7 +107,7 @@ def main() -> int:
     """Run the shard that the command line describes."""
     failed = 0
     try:
-        trio.run(run_shard, msgspec.json.decode(sys.argv[1], type=ShardOptions))
+        trio.run(run_shard, msgspec.json.decode(sys.argv[1], type=ShardCommand))
     except* (TallystickError, OSError) as group:
         failed = 1
         for error in group.exceptions:

@@ -17,7 +17,7 @@ import trio
 
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.sdk.daemon.shard_files import shard_folder
-from tallystick.sdk.daemon.shard_process import Coins, ShardOptions
+from tallystick.sdk.daemon.shard_process import Coins, ShardCommand
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.shards.group import ShardGroup
@@ -55,7 +55,7 @@ class ShardServer:
         """Shard k listens on `port` + k; 0 takes free ones. `coins` are those of each new shard's genesis."""
         self._group = group
         self._options = [
-            ShardOptions(
+            ShardCommand(
                 data=str(data),
                 number=number,
                 host=host,
@@ -88,7 +88,7 @@ class ShardServer:
     def _on_fault(self, source: int, destination: int, error: Exception) -> None:
         self._tell("fault", {"source": source, "destination": destination, "error": str(error)})
 
-    async def _keep(self, options: ShardOptions, task_status: trio.TaskStatus[None]) -> None:
+    async def _keep(self, options: ShardCommand, task_status: trio.TaskStatus[None]) -> None:
         """Keep a shard's process alive, on the port that it first got."""
         retry = Retry(START_AGAIN, self._jitter)
         while True:
@@ -102,7 +102,7 @@ class ShardServer:
             self._tell("ended", {"shard": options.number, "code": code})
             await retry.pause()
 
-    async def _live(self, options: ShardOptions, task_status: trio.TaskStatus[None]) -> int | None:
+    async def _live(self, options: ShardCommand, task_status: trio.TaskStatus[None]) -> int | None:
         """Start a process and return its exit code when it has ended."""
         command = [sys.executable, "-Im", "tallystick.sdk.daemon.shard_process", msgspec.json.encode(options).decode()]
         process = await trio.lowlevel.open_process(
