@@ -60,6 +60,11 @@ def _founded(rows: Rows, moment: ChainFounded) -> None:
 LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {BranchChanged: _moved, ChainFounded: _founded})
 
 
+def encode_value(value: Value) -> bytes:
+    """Return an entry's value as it is kept."""
+    return _VALUES.encode(value)
+
+
 def read_fact(store: Store, name: str) -> Any:
     """Return a fact, None if the data is new: `identity` (which chain it is of), `salt` (how often it reorganised)."""
     row = find(store, _FACTS, name)
