@@ -66,8 +66,8 @@ from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
     decode_transaction,
-    gas_needed,
     gas_of,
+    read_envelope,
     sign_call,
     transaction_hash,
 )
@@ -156,7 +156,7 @@ def test_every_call_survives_signing_and_decoding(call: Call, nonce: int, price:
     assert (decoded.sender, decoded.nonce, decoded.price, decoded.raw) == (KEY.address, nonce, price, raw)
     assert decoded.hash == transaction_hash(raw) == ethereum_keccak(raw)
     assert decode_call(decoded.envelope, AT) == call
-    assert decoded.gas == gas_of(call) == gas_needed(decoded.envelope, AT)
+    assert decoded.gas == gas_of(call) == read_envelope(decoded.envelope, AT).gas
     fields = {"type": 2, "chainId": AT.chain_id, "nonce": nonce, "gas": decoded.gas, "value": decoded.envelope.value}
     fields |= {"maxFeePerGas": price, "maxPriorityFeePerGas": price, "data": decoded.envelope.data}
     fields["to"] = to_checksum_address(decoded.envelope.to)
@@ -182,7 +182,7 @@ def test_selectors_and_topics_are_those_of_solidity() -> None:
 @settings(max_examples=150, deadline=None)
 def test_calldata_that_is_no_call_is_refused_and_has_a_gas_price(data: bytes, value: int, to: Address) -> None:
     envelope = Envelope(to, value, data)
-    assert gas_needed(envelope, AT) > 0
+    assert read_envelope(envelope, AT).gas > 0
     if to == ADJUDICATOR or data:
         with pytest.raises(Reverted) as caught:
             decode_call(envelope, AT)

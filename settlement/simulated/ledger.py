@@ -32,12 +32,14 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.contract import verdicts
-from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
+from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, Verify, apply, channel_of
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted, read_revert
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single, read_batch
-from tallystick.settlement.ethereum.transactions import OUTBOX, Transaction, gas_needed
+from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.ethereum.signatures import verify_signer
+from tallystick.settlement.ethereum.transactions import OUTBOX, Reading, Transaction, read_envelope
+from tallystick.settlement.execution.prepared import Prepared, prepare
 from tallystick.settlement.shards.receipts import hash_block, outbox_root
 from tallystick.settlement.simulated.crossing import (
     Crossing,
@@ -145,19 +147,32 @@ def affordable(state: Layer, transaction: Transaction) -> bool:
     return state.number(balance_key(NATIVE, transaction.sender)) >= transaction.gas * transaction.price
 
 
-def execute(state: Layer, rules: Parameters, transaction: Transaction, time: int) -> Execution:
-    """Run a transaction that is the next of its sender and `affordable`, in a block of `time`."""
-    at = Deployment(rules.chain_id, rules.contract)
-    gas = gas_needed(transaction.envelope, at)
+def execute(
+    state: Layer,
+    rules: Parameters,
+    transaction: Transaction,
+    time: int,
+    reading: Reading | None = None,
+    verify: Verify = verify_signer,
+) -> Execution:
+    """Run a transaction that is the next of its sender and `affordable`, in a block of `time`.
+
+    `reading` is what its envelope reads as, where somebody has read it before; `verify` does as `verify_signer` does.
+    """
+    if reading is None:
+        reading = read_envelope(transaction.envelope, Deployment(rules.chain_id, rules.contract))
+    gas = reading.gas
     fee = gas * transaction.price
-    state.add(nonce_key(transaction.sender), 1)
-    _move(state, NATIVE, transaction.sender, MINER, fee)
-    attempt = Layer(state)
+    sender = transaction.sender
+    state.add(nonce_key(sender), 1)
+    _move(state, NATIVE, sender, MINER, fee)
+    attempt = Layer(state) if type(reading.call) is not TransferCall else state  # that one writes once it cannot fail
     try:
-        events, failures = _carry_out(attempt, rules, transaction.sender, transaction.envelope, time)
+        events, failures = _carry_out(attempt, rules, sender, reading, time, verify)
     except Reverted as error:
         return Execution(False, gas, fee, f"{error.code}: {error}", ())
-    state.changes.update(attempt.changes)
+    if attempt is not state:
+        state.changes.update(attempt.changes)
     return Execution(True, gas, fee, "", events, failures)
 
 
@@ -175,16 +190,18 @@ _Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
 """What was done: its events, and what failed of a batch."""
 
 
-def _carry_out(state: Layer, rules: Parameters, caller: Address, envelope: Envelope, time: int) -> _Done:
+def _carry_out(state: Layer, rules: Parameters, caller: Address, reading: Reading, time: int, verify: Verify) -> _Done:
     """Do what a transaction carries."""
-    if envelope.to == OUTBOX:
-        take_leave(state, rules.contract, caller, envelope)
+    call = reading.call
+    if isinstance(call, Envelope):
+        take_leave(state, rules.contract, caller, call)
         return (), ()
-    at = Deployment(rules.chain_id, rules.contract)
-    members = read_batch(envelope, at)
-    if members is None:
-        return _run(state, rules, caller, decode_single(envelope, at), time), ()
-    return run_each(state, [partial(_carry_out, rules=rules, caller=caller, envelope=e, time=time) for e in members])
+    if isinstance(call, Reverted):
+        raise Reverted(call.code, str(call))
+    if call is not None:
+        return _run(state, rules, caller, call, time, verify), ()
+    run = partial(_carry_out, rules=rules, caller=caller, time=time, verify=verify)
+    return run_each(state, [partial(run, reading=each) for each in reading.members])
 
 
 def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
@@ -204,7 +221,9 @@ def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done
     return tuple(events), tuple(failures)
 
 
-def _run(state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int) -> tuple[Event, ...]:
+def _run(
+    state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int, verify: Verify = verify_signer
+) -> tuple[Event, ...]:
     match call:
         case TransferCall(asset, to, amount):
             _check_token(state, asset)
@@ -224,15 +243,15 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: SingleCall, tim
             state.put(verdict.slot(done.condition), done.kept)
             return (done.event,)
         case _:
-            return _run_channel_call(state, rules, caller, call, time)
+            return _run_channel_call(state, rules, caller, call, time, verify)
 
 
 def _run_channel_call(
-    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int
+    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int, verify: Verify
 ) -> tuple[Event, ...]:
     id = channel_of(call)
     before = state.channel(id)
-    outcome = apply(before, call, _situation(state, rules, caller, call, time))
+    outcome = apply(before, call, _situation(state, rules, caller, call, time, verify))
     asset = outcome.channel.terms.asset
     if outcome.taken:
         _take(state, rules.contract, caller, asset, outcome.taken)
@@ -270,7 +289,9 @@ def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) ->
     return Claimed(caller, call.asset, call.to, amount)
 
 
-def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int) -> CallContext:
+def _situation(
+    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int, verify: Verify
+) -> CallContext:
     count, exists = 0, True
     if isinstance(call, OpenCall):
         count = state.number(count_key(*call.terms.participants, call.terms.asset))
@@ -285,7 +306,7 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
         noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
         return noted - 1 if noted else None
 
-    return CallContext(rules, caller, time, count, exists, kept, shared)
+    return CallContext(rules, caller, time, count, exists, kept, shared, verify)
 
 
 def _exists(state: Layer, asset: Address) -> bool:
@@ -311,42 +332,47 @@ def _take(state: Layer, contract: Address, caller: Address, asset: Address, amou
 
 
 def _move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
-    held = state.number(balance_key(asset, payer))
+    paying, paid = balance_key(asset, payer), balance_key(asset, payee)
+    held = state.number(paying)
     if held < amount:
         raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
-    state.add(balance_key(asset, payer), -amount)
-    state.add(balance_key(asset, payee), amount)
+    state.put(paying, held - amount)
+    state.put(paid, state.number(paid) + amount)
 
 
 def build_block(
     state: Layer,
     plan: Plan,
     mints: Sequence[Mint],
-    candidates: Iterable[Transaction],
+    candidates: Iterable[Transaction | Prepared],
     arrivals: Sequence[ParcelArrival] = (),
 ) -> BlockRecord:
     """Return a block filled from `candidates` in their order; its effects are in `state`, a fresh layer.
 
     Candidates may look at `state`, to see nonces move on. One that does not fit or whose sender cannot pay its fee is
-    left out. Of a shard, `arrivals` are executed at the end. Raise LedgerBroken if a coin would be made or lost.
+    left out. Whether somebody has prepared them changes nothing. Of a shard, `arrivals` are executed at the end.
+    Raise LedgerBroken if a coin would be made or lost.
     """
-    at = Deployment(plan.rules.chain_id, plan.rules.contract)
+    rules, time = plan.rules, plan.time
+    at = Deployment(rules.chain_id, rules.contract)
     for order in mints:
-        mint(state, plan.rules, order)
+        mint(state, rules, order)
     entries: list[Entry] = []
     leaving: list[tuple[Address, Envelope]] = []
     gas = 0
-    for transaction in candidates:
-        if gas + gas_needed(transaction.envelope, at) > plan.gas_limit or not affordable(state, transaction):
+    for candidate in candidates:
+        prepared = candidate if isinstance(candidate, Prepared) else prepare(candidate, at)
+        transaction, reading = prepared.transaction, prepared.reading
+        if gas + reading.gas > plan.gas_limit or not affordable(state, transaction):
             continue
-        execution = execute(state, plan.rules, transaction, plan.time)
+        execution = execute(state, rules, transaction, time, reading, prepared.verify)
         entries.append(Entry(transaction.hash, transaction.raw, execution))
         gas += execution.gas
         if execution.success and transaction.envelope.to == OUTBOX:
             leaving.append((transaction.sender, transaction.envelope))
     crossing = cross(state, plan.rules.contract, plan.time, plan.salt, leaving, arrivals)
     undo = state.before()
-    check_conservation(undo, state.changes, plan.rules.contract)
+    check_conservation(undo, state.changes, rules.contract)
     if is_shard(state):
         check_flow(undo, state.changes, ((order.asset, order.amount) for order in mints))
     header = _header(plan, mints, entries, crossing)
