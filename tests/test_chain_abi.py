@@ -14,6 +14,7 @@ from eth_utils.crypto import keccak as ethereum_keccak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulation.module_ledger import ASSETS, calldata
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -46,6 +47,7 @@ from tallystick.settlement.chain import (
     Deposited,
     Event,
     LinkRegistered,
+    ModuleCall,
     OpenCall,
     RedeemCall,
     Redeemed,
@@ -66,12 +68,13 @@ from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
     decode_transaction,
-    gas_needed,
     gas_of,
+    read_envelope,
     sign_call,
     transaction_hash,
 )
 from tallystick.settlement.ethereum.views import BALANCE_OF
+from tallystick.settlement.modules.exchange import EXCHANGE
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
@@ -117,6 +120,13 @@ SINGLE: st.SearchStrategy[SingleCall] = st.one_of(
     st.builds(RegisterLinkCall, WORDS, UINT64, WORDS, AMOUNTS, UINT64, UINT64),
     st.builds(TransferCall, NAMED | st.just(NATIVE), NAMED, AMOUNTS),
     st.builds(ApproveCall, NAMED, AMOUNTS),
+    st.builds(
+        lambda amount, value: ModuleCall(
+            EXCHANGE.address, calldata("exchange", "swap", *ASSETS[:2], 0, amount, 0, 2**63), value
+        ),
+        AMOUNTS,
+        AMOUNTS,
+    ),
 )
 TOGETHER = st.one_of(
     st.builds(CooperativeCloseCall, st.builds(CooperativeClose, IDS, AMOUNTS, AMOUNTS, UINT64), SIGNATURES, SIGNATURES),
@@ -156,7 +166,7 @@ def test_every_call_survives_signing_and_decoding(call: Call, nonce: int, price:
     assert (decoded.sender, decoded.nonce, decoded.price, decoded.raw) == (KEY.address, nonce, price, raw)
     assert decoded.hash == transaction_hash(raw) == ethereum_keccak(raw)
     assert decode_call(decoded.envelope, AT) == call
-    assert decoded.gas == gas_of(call) == gas_needed(decoded.envelope, AT)
+    assert decoded.gas == gas_of(call) == read_envelope(decoded.envelope, AT).gas
     fields = {"type": 2, "chainId": AT.chain_id, "nonce": nonce, "gas": decoded.gas, "value": decoded.envelope.value}
     fields |= {"maxFeePerGas": price, "maxPriorityFeePerGas": price, "data": decoded.envelope.data}
     fields["to"] = to_checksum_address(decoded.envelope.to)
@@ -182,7 +192,7 @@ def test_selectors_and_topics_are_those_of_solidity() -> None:
 @settings(max_examples=150, deadline=None)
 def test_calldata_that_is_no_call_is_refused_and_has_a_gas_price(data: bytes, value: int, to: Address) -> None:
     envelope = Envelope(to, value, data)
-    assert gas_needed(envelope, AT) > 0
+    assert read_envelope(envelope, AT).gas > 0
     if to == ADJUDICATOR or data:
         with pytest.raises(Reverted) as caught:
             decode_call(envelope, AT)

@@ -30,13 +30,13 @@ class StrictToken:
         self._run = ledger._run
         patch.setattr(ledger, "_run", self.run)
 
-    def run(self, state: Layer, rules: Any, caller: Address, call: Call, time: int) -> Any:
+    def run(self, state: Layer, rules: Any, caller: Address, call: Call, time: int, *rest: Any) -> Any:
         if isinstance(call, ApproveCall):
             if call.amount and state.number(allowance_key(call.asset, caller)):
                 self.refused += 1
                 raise Reverted(Revert.UNKNOWN_CALL, "take it back to 0 before")
             self.approved.append(call.amount)
-        return self._run(state, rules, caller, call, time)
+        return self._run(state, rules, caller, call, time, *rest)
 
 
 async def leave_over(world: World, name: str, amount: int) -> None:

@@ -47,7 +47,7 @@ class PermittingChain:
             call = plain
         return await self._sign(key, call, nonce, price, *rest)
 
-    def run(self, state: Layer, rules: Any, caller: Address, call: Any, time: int) -> Any:
+    def run(self, state: Layer, rules: Any, caller: Address, call: Any, time: int, *rest: Any) -> Any:
         self.approved += isinstance(call, ApproveCall)
         number = self.signed.get(repr(call).encode())
         self.spoiled += number is not None and number != state.number(b"permits")
@@ -56,7 +56,7 @@ class PermittingChain:
             self.taken = number + 1
             amount = call.deposit if isinstance(call, OpenCall) else call.amount
             state.put(allowance_key(TOKEN, caller), amount)
-        return self._run(state, rules, caller, call, time)
+        return self._run(state, rules, caller, call, time, *rest)
 
 
 def test_channels_are_opened_and_topped_up_at_once_without_an_approval(monkeypatch: pytest.MonkeyPatch) -> None:

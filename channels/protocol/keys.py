@@ -7,6 +7,7 @@ with low s (BIP 62); anything else is refused. A chain also wants `v`: it is add
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import coincurve
@@ -165,15 +166,51 @@ def close_key(key: PrivateKey, peer: PublicKey, channel: bytes) -> bytes:
     return keccak(b"tallystick close key" + key.shared_secret(peer) + channel)
 
 
+class _Scratch:
+    """What a recovery is made in, one at a time: the library runs without the interpreter's lock."""
+
+    __slots__ = ("key", "output", "point", "signature", "size")
+
+    def __init__(self) -> None:
+        self.signature = ffi.new("secp256k1_ecdsa_recoverable_signature *")
+        self.key = ffi.new("secp256k1_pubkey *")
+        self.output = ffi.new("unsigned char[65]")
+        self.size = ffi.new("size_t *", 65)
+        self.point = ffi.buffer(self.output + 1, 64)
+
+
+_FREE: list[_Scratch] = []
+"""As many as recovered at once, ever."""
+
+
 def recover(digest: bytes, signature: bytes, recovery_id: int) -> Address:
-    """Return the address that made `signature` over `digest`; raise InvalidSignature if there is none."""
+    """Return the address that made `signature` over `digest`; raise InvalidSignature if there is none.
+
+    Most of its time is spent without the interpreter's lock, so several threads recover at once.
+    """
     if len(signature) != 64 or recovery_id not in (0, 1):
         raise InvalidSignature("a recoverable signature has 64 bytes and a recovery id of 0 or 1")
     try:
-        key: Any = coincurve.PublicKey.from_signature_and_message(signature + bytes([recovery_id]), digest, hasher=None)
-    except Exception as error:  # coincurve raises bare Exception for an unrecoverable signature
-        raise InvalidSignature("no key can have made this signature") from error
-    return Address(keccak(key.format(compressed=False)[1:])[12:])
+        own = _FREE.pop()
+    except IndexError:
+        own = _Scratch()
+    valid = (
+        len(digest) == 32
+        and lib.secp256k1_ecdsa_recoverable_signature_parse_compact(_CONTEXT, own.signature, signature, recovery_id)
+        and lib.secp256k1_ecdsa_recover(_CONTEXT, own.key, own.signature, digest)
+        and lib.secp256k1_ec_pubkey_serialize(_CONTEXT, own.output, own.size, own.key, lib.SECP256K1_EC_UNCOMPRESSED)
+    )
+    point = own.point[:]
+    _FREE.append(own)
+    if not valid:
+        raise InvalidSignature("no key can have made this signature")
+    return _address_of(point)
+
+
+@lru_cache(maxsize=32_768)
+def _address_of(point: bytes) -> Address:
+    """Return the address of an uncompressed point, without its first byte: the same few sign again and again."""
+    return Address(keccak(point)[12:])
 
 
 def with_recovery_id(digest: bytes, signature: bytes, signer: Address) -> bytes:

@@ -81,6 +81,10 @@ ChannelCall: TypeAlias = (
 """The calls that touch a channel: each touches exactly one."""
 
 
+Verify: TypeAlias = Callable[[bytes, bytes, Address], None]
+"""Does as `verify_signer`: it may know the answer already."""
+
+
 class CallContext(msgspec.Struct, frozen=True):
     """What a rule may know besides the channel and the call."""
 
@@ -94,6 +98,7 @@ class CallContext(msgspec.Struct, frozen=True):
     """Whether the asset of an `open` is the native coin or a token of this chain."""
     kept: Kept
     shared: Shared = lambda total: None
+    verify: Verify = verify_signer
 
     @property
     def domain(self) -> bytes:
@@ -177,7 +182,7 @@ def _withdraw(channel: ChannelStorage, call: WithdrawCall, situation: CallContex
     _check_side(offer.participant)
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the withdrawal was valid until {offer.valid_until}; sign a new one")
-    _check_both(channel, digest_withdrawal(situation.domain, offer), call.signature0, call.signature1)
+    _check_both(channel, digest_withdrawal(situation.domain, offer), call.signature0, call.signature1, situation)
     amount = offer.total - channel.withdrawn[offer.participant]
     if amount <= 0:
         raise Reverted(
@@ -198,7 +203,7 @@ def _cooperative_close(channel: ChannelStorage, call: CooperativeCloseCall, situ
     if situation.time > offer.valid_until:
         raise Reverted(Revert.EXPIRED, f"the cooperative close was valid until {offer.valid_until}; sign a new one")
     digest = digest_cooperative_close(situation.domain, offer)
-    _check_both(channel, digest, call.signature0, call.signature1)
+    _check_both(channel, digest, call.signature0, call.signature1, situation)
     late0, late1 = _deposited_since(channel, offer.balance0 + offer.balance1, situation)
     paid = (offer.balance0 + late0, offer.balance1 + late1)
     return CallOutcome(
@@ -362,8 +367,8 @@ def _checked(
     if proof.seq == 0:
         raise Reverted(Revert.BAD_PROOF, "genesis needs no proof: leave the proof of seq 0 out")
     digest = digest_proof(situation.domain, proof)
-    _check_signature(channel, sender, digest, signed.signature)
-    _check_signature(channel, 1 - sender, digest, signed.countersignature)
+    _check_signature(channel, sender, digest, signed.signature, situation)
+    _check_signature(channel, 1 - sender, digest, signed.countersignature, situation)
     return StandingProof(proof.seq, proof.transferred, proof.locked, proof.locks_root)
 
 
@@ -374,18 +379,22 @@ def _beneficiary(channel: ChannelStorage, call: ChallengeCall, situation: CallCo
     if call.voucher.channel != call.proof.proof.channel or call.voucher.beneficiary == situation.parameters.contract:
         raise Reverted(Revert.BAD_PROOF, "the voucher is for another channel, or names the adjudicator")
     digest = digest_voucher(situation.domain, call.voucher)
-    _check_signature(channel, 1 - channel.closer, digest, call.voucher_signature)
+    _check_signature(channel, 1 - channel.closer, digest, call.voucher_signature, situation)
     return call.voucher.beneficiary
 
 
-def _check_both(channel: ChannelStorage, digest: bytes, signature0: bytes, signature1: bytes) -> None:
-    _check_signature(channel, 0, digest, signature0)
-    _check_signature(channel, 1, digest, signature1)
+def _check_both(
+    channel: ChannelStorage, digest: bytes, signature0: bytes, signature1: bytes, situation: CallContext
+) -> None:
+    _check_signature(channel, 0, digest, signature0, situation)
+    _check_signature(channel, 1, digest, signature1, situation)
 
 
-def _check_signature(channel: ChannelStorage, side: int, digest: bytes, signature: bytes) -> None:
+def _check_signature(
+    channel: ChannelStorage, side: int, digest: bytes, signature: bytes, situation: CallContext
+) -> None:
     try:
-        verify_signer(digest, signature, channel.terms.participants[side])
+        situation.verify(digest, signature, channel.terms.participants[side])
     except InvalidSignature as error:
         raise Reverted(Revert.BAD_SIGNATURE, f"side {side} has not signed this: {error}") from error
 

@@ -20,14 +20,18 @@ from tallystick.settlement.chain import (
     ApproveCall,
     BatchCall,
     Call,
+    ModuleCall,
     RedeemCall,
     RegisterLinkCall,
     RegisterProofCall,
+    SingleCall,
     TransferCall,
 )
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
-from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_call, encode_call, read_batch
+from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_single, encode_call, read_batch
+from tallystick.settlement.ethereum.fast_fields import TYPE, TransactionFields, read_fields
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
+from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.port import ChainFigures, Each, Tariff
 
 TRANSACTION_MAX = 131_072
@@ -62,6 +66,7 @@ GAS: dict[type[Any], int] = {
     TransferCall: 55_000,
     ApproveCall: 48_000,
     BatchCall: BATCH_GAS,
+    ModuleCall: BASE_GAS,
 }
 """Gas of each call: fixed figures."""
 
@@ -74,14 +79,19 @@ TARIFF = Tariff(
         RegisterLinkCall: Each("depth", LINK_GAS, most=STREAM_LENGTH_MAX),  # a deeper one is refused before
         RegisterProofCall: Each("proof", PROOF_GAS),
     },
+    functions={
+        module.address + function.selector: (function.gas, function.gas_per_byte)
+        for module in MODULES.values()
+        for function in module.functions.values()
+    },
 )
 """What the simulated ledger charges."""
 
 FIGURES = ChainFigures(tariff=TARIFF)
 """Of a simulated chain, whatever pace it is given: its blocks stand for those of Ethereum."""
 
-_TYPE = b"\x02"
 _FIELDS = 12
+_HIGHEST_S = HALF_ORDER.to_bytes(32, "big")
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -108,17 +118,29 @@ def gas_of(call: Call) -> int:
     return TARIFF.gas(call)
 
 
-def gas_needed(envelope: Envelope, at: Deployment) -> int:
-    """Return how much gas the ledger charges for what `envelope` carries, understood or not."""
+class Reading(msgspec.Struct, frozen=True):
+    """What an envelope asks of the ledger, and what gas the ledger charges for it, understood or not."""
+
+    gas: int
+    call: SingleCall | Envelope | Reverted | None = None
+    """One call; what leaves for another shard, unread; why it is none that the ledger knows; None: a batch."""
+    members: tuple[Reading, ...] = ()
+    """Of a batch."""
+
+
+def read_envelope(envelope: Envelope, at: Deployment) -> Reading:
+    """Return what a transaction asks. It depends on nothing else, so that it is read once."""
     if envelope.to == OUTBOX:
-        return OUTBOX_GAS
+        return Reading(OUTBOX_GAS, envelope)
     try:
         members = read_batch(envelope, at)
         if members is None:
-            return gas_of(decode_call(envelope, at))
-    except Reverted:
-        return BASE_GAS
-    return BATCH_GAS + sum(gas_needed(each, at) - BATCH_SAVES for each in members)
+            call = decode_single(envelope, at)
+            return Reading(gas_of(call), call)
+    except Reverted as error:
+        return Reading(BASE_GAS, error.with_traceback(None))
+    readings = tuple(read_envelope(each, at) for each in members)
+    return Reading(BATCH_GAS + sum(each.gas - BATCH_SAVES for each in readings), None, readings)
 
 
 def sign_call(key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, fee_price: int) -> bytes:
@@ -159,25 +181,54 @@ def transaction_hash(raw: bytes) -> bytes:
 
 def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
     """Return the transaction of its raw bytes; raise TransactionRefused if they are not a valid one for this chain."""
-    fields = _fields(raw)
+    found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None
+    if found is None:
+        found = _read_any_fields(raw, chain_id)
+    else:
+        _check_chain(found.chain, chain_id)
+        _check_fees(found.priority, found.fee_max)
+        _low(found.signature[32:])
+    try:
+        sender = recover(found.digest, found.signature, found.parity)
+    except InvalidSignature as error:
+        raise TransactionRefused(f"the transaction's signer is unknown: {error}", Refusal.BAD_SIGNATURE) from error
+    envelope = Envelope(Address(found.to), found.value, found.data)
+    return Transaction(raw, keccak(raw), sender, found.nonce, found.priority, found.gas, envelope)
+
+
+def _read_any_fields(raw: bytes, chain_id: int) -> TransactionFields:
+    """Return the fields of any transaction that this ledger takes; raise TransactionRefused with what is wrong."""
+    fields = _split(raw)
     chain, nonce, priority, fee_max, gas, value, parity = (_number(fields[i]) for i in (0, 1, 2, 3, 4, 6, 9))
-    if chain != chain_id:
-        raise TransactionRefused(f"the transaction is for chain {chain}, this is chain {chain_id}", Refusal.WRONG_CHAIN)
+    _check_chain(chain, chain_id)
     if fields[8] or len(fields[5]) != 20:
         raise _malformed("it has an access list or no recipient, which this ledger does not take")
-    if priority > fee_max:
-        raise _malformed("its priority fee exceeds its maximal fee")
+    _check_fees(priority, fee_max)
     if max(nonce, gas) > UINT64_MAX or max(fee_max, value) > AMOUNT_MAX:
         raise _malformed("one of its numbers is too large")
-    sender = _signer(keccak(_TYPE + rlp.encode(fields[:9])), parity, fields[10], fields[11])
-    envelope = Envelope(Address(fields[5]), value, fields[7])
-    return Transaction(raw, transaction_hash(raw), sender, nonce, priority, gas, envelope)
+    digest = keccak(TYPE + rlp.encode(fields[:9]))
+    s = _low(_number(fields[11]).to_bytes(32, "big"))
+    signature = _number(fields[10]).to_bytes(32, "big") + s
+    return TransactionFields(
+        chain, nonce, priority, fee_max, gas, fields[5], value, fields[7], parity, signature, digest
+    )
 
 
-def _fields(raw: bytes) -> list[Any]:
+def _check_chain(chain: int, expected: int) -> None:
+    if chain != expected:
+        why = f"the transaction is for chain {chain}, this is chain {expected}"
+        raise TransactionRefused(why, Refusal.WRONG_CHAIN)
+
+
+def _check_fees(priority: int, fee_max: int) -> None:
+    if priority > fee_max:
+        raise _malformed("its priority fee exceeds its maximal fee")
+
+
+def _split(raw: bytes) -> list[Any]:
     if len(raw) > TRANSACTION_MAX:
         raise _malformed(f"it is longer than {TRANSACTION_MAX} bytes")
-    if raw[:1] != _TYPE:
+    if raw[:1] != TYPE:
         raise _malformed("it is not of EIP-1559's type 2")
     try:
         fields = rlp.decode(raw[1:])
@@ -196,13 +247,10 @@ def _number(field: bytes) -> int:
     return int.from_bytes(field, "big")
 
 
-def _signer(digest: bytes, parity: int, r: bytes, s: bytes) -> Address:
-    if _number(s) > HALF_ORDER:
+def _low(s: bytes) -> bytes:
+    if s > _HIGHEST_S:
         raise TransactionRefused("the transaction's signature has a high s (EIP-2)", Refusal.BAD_SIGNATURE)
-    try:
-        return recover(digest, _number(r).to_bytes(32, "big") + _number(s).to_bytes(32, "big"), parity)
-    except InvalidSignature as error:
-        raise TransactionRefused(f"the transaction's signer is unknown: {error}", Refusal.BAD_SIGNATURE) from error
+    return s
 
 
 def _malformed(why: str) -> TransactionRefused:

@@ -19,7 +19,7 @@ from tallystick.settlement.chain import TransactionReceipt
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, gas_needed
+from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, read_envelope
 from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
@@ -122,7 +122,7 @@ class Branch:
         transaction = decode_transaction(raw, self.rules.chain_id)
         if transaction.hash in self.pool or transaction.hash in self.receipts:
             return transaction.hash
-        needed = gas_needed(transaction.envelope, Deployment(self.rules.chain_id, self.rules.contract))
+        needed = read_envelope(transaction.envelope, Deployment(self.rules.chain_id, self.rules.contract)).gas
         if not needed <= transaction.gas <= self.settings.gas_limit:
             raise TransactionRefused(
                 f"the transaction needs {needed} gas, and a block has {self.settings.gas_limit}; it allows "

@@ -24,6 +24,9 @@ from tallystick.settlement.chain import (
     Event,
     FailedCall,
     Header,
+    LedgerEvent,
+    ModuleCall,
+    ModuleEvent,
     OpenCall,
     Owed,
     RegistryCall,
@@ -32,12 +35,15 @@ from tallystick.settlement.chain import (
     TransferCall,
 )
 from tallystick.settlement.contract import verdicts
-from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, apply, channel_of
+from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, Verify, apply, channel_of
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
 from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted, read_revert
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single, read_batch
-from tallystick.settlement.ethereum.transactions import OUTBOX, Transaction, gas_needed
+from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.ethereum.signatures import verify_signer
+from tallystick.settlement.ethereum.transactions import OUTBOX, Reading, Transaction, read_envelope
+from tallystick.settlement.execution.prepared import Prepared, prepare
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.shards.receipts import hash_block, outbox_root
 from tallystick.settlement.simulated.crossing import (
     Crossing,
@@ -49,6 +55,7 @@ from tallystick.settlement.simulated.crossing import (
     minted,
     take_leave,
 )
+from tallystick.settlement.simulated.module_calls import run_module
 from tallystick.settlement.simulated.world import (
     Layer,
     allowance_key,
@@ -57,6 +64,7 @@ from tallystick.settlement.simulated.world import (
     check_conservation,
     count_key,
     deposits_key,
+    move,
     nonce_key,
     owed_key,
     refusal_key,
@@ -78,7 +86,7 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     fee: int
     reason: str
     """Empty on success; else `<Revert code>: <sentence>`, as receipts say it on the wire."""
-    events: tuple[Event, ...]
+    events: tuple[LedgerEvent, ...]
     failures: tuple[FailedCall, ...] = ()
     """Of a batch: its calls that did nothing."""
 
@@ -112,9 +120,9 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
     @cached_property
     def block(self) -> Block:
         """The block as the chain interface shows it: one for all who follow the chain."""
-        return Block(self.header, tuple(event for _, _, event in self.logs()))
+        return Block(self.header, tuple(event for _, _, event in self.logs() if not isinstance(event, ModuleEvent)))
 
-    def logs(self) -> Iterator[tuple[int, bytes, Event]]:
+    def logs(self) -> Iterator[tuple[int, bytes, LedgerEvent]]:
         """Yield each event with the index and hash of its transaction."""
         for index, entry in enumerate(self.entries):
             for event in entry.execution.events:
@@ -145,19 +153,32 @@ def affordable(state: Layer, transaction: Transaction) -> bool:
     return state.number(balance_key(NATIVE, transaction.sender)) >= transaction.gas * transaction.price
 
 
-def execute(state: Layer, rules: Parameters, transaction: Transaction, time: int) -> Execution:
-    """Run a transaction that is the next of its sender and `affordable`, in a block of `time`."""
-    at = Deployment(rules.chain_id, rules.contract)
-    gas = gas_needed(transaction.envelope, at)
+def execute(
+    state: Layer,
+    rules: Parameters,
+    transaction: Transaction,
+    time: int,
+    reading: Reading | None = None,
+    verify: Verify = verify_signer,
+) -> Execution:
+    """Run a transaction that is the next of its sender and `affordable`, in a block of `time`.
+
+    `reading` is what its envelope reads as, where somebody has read it before; `verify` does as `verify_signer` does.
+    """
+    if reading is None:
+        reading = read_envelope(transaction.envelope, Deployment(rules.chain_id, rules.contract))
+    gas = reading.gas
     fee = gas * transaction.price
-    state.add(nonce_key(transaction.sender), 1)
-    _move(state, NATIVE, transaction.sender, MINER, fee)
-    attempt = Layer(state)
+    sender = transaction.sender
+    state.add(nonce_key(sender), 1)
+    move(state, NATIVE, sender, MINER, fee)
+    attempt = Layer(state) if type(reading.call) is not TransferCall else state  # that one writes once it cannot fail
     try:
-        events, failures = _carry_out(attempt, rules, transaction.sender, transaction.envelope, time)
+        events, failures = _carry_out(attempt, rules, sender, reading, time, verify)
     except Reverted as error:
         return Execution(False, gas, fee, f"{error.code}: {error}", ())
-    state.changes.update(attempt.changes)
+    if attempt is not state:
+        state.changes.update(attempt.changes)
     return Execution(True, gas, fee, "", events, failures)
 
 
@@ -165,31 +186,33 @@ def mint(state: Layer, rules: Parameters, order: Mint) -> None:
     """Make new units of an asset; raise InvalidInput if there would be too many, or for the adjudicator."""
     if order.amount <= 0 or minted(state, order.asset) + order.amount > mint_limit(state):
         raise InvalidInput("what is minted must be positive, and all of an asset (on all shards) stay below 2**128")
-    if rules.contract in (order.account, order.asset):
-        raise InvalidInput("the adjudicator is no token, and takes coins through deposits only")
+    if {order.account, order.asset} & {rules.contract, *MODULES_AT}:
+        raise InvalidInput("the adjudicator and modules are no tokens, and take coins by their functions only")
     state.add(supply_key(order.asset), order.amount)
     state.add(balance_key(order.asset, order.account), order.amount)
 
 
-_Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
+_Done: TypeAlias = tuple[tuple[LedgerEvent, ...], tuple[FailedCall, ...]]
 """What was done: its events, and what failed of a batch."""
 
 
-def _carry_out(state: Layer, rules: Parameters, caller: Address, envelope: Envelope, time: int) -> _Done:
+def _carry_out(state: Layer, rules: Parameters, caller: Address, reading: Reading, time: int, verify: Verify) -> _Done:
     """Do what a transaction carries."""
-    if envelope.to == OUTBOX:
-        take_leave(state, rules.contract, caller, envelope)
+    call = reading.call
+    if isinstance(call, Envelope):
+        take_leave(state, rules.contract, caller, call)
         return (), ()
-    at = Deployment(rules.chain_id, rules.contract)
-    members = read_batch(envelope, at)
-    if members is None:
-        return _run(state, rules, caller, decode_single(envelope, at), time), ()
-    return run_each(state, [partial(_carry_out, rules=rules, caller=caller, envelope=e, time=time) for e in members])
+    if isinstance(call, Reverted):
+        raise Reverted(call.code, str(call))
+    if call is not None:
+        return _run(state, rules, caller, call, time, verify), ()
+    run = partial(_carry_out, rules=rules, caller=caller, time=time, verify=verify)
+    return run_each(state, [partial(run, reading=each) for each in reading.members])
 
 
 def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
     """Do each by itself: one that fails does nothing, and stops none."""
-    events: list[Event] = []
+    events: list[LedgerEvent] = []
     failures: list[FailedCall] = []
     for index, run in enumerate(members):
         attempt = Layer(state)
@@ -204,18 +227,22 @@ def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done
     return tuple(events), tuple(failures)
 
 
-def _run(state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int) -> tuple[Event, ...]:
+def _run(
+    state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int, verify: Verify = verify_signer
+) -> tuple[LedgerEvent, ...]:
     match call:
         case TransferCall(asset, to, amount):
             _check_token(state, asset)
-            if to == rules.contract:
-                raise Reverted(Revert.UNKNOWN_CALL, "the adjudicator takes coins through deposits only")
-            _move(state, asset, caller, to, amount)
+            if to == rules.contract or to in MODULES_AT:
+                raise Reverted(Revert.UNKNOWN_CALL, "the adjudicator and modules take coins by their functions only")
+            move(state, asset, caller, to, amount)
             return ()
         case ApproveCall(asset, amount):
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
+        case ModuleCall():
+            return run_module(state, caller, call, time)
         case ClaimCall():
             return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):
@@ -224,15 +251,15 @@ def _run(state: Layer, rules: Parameters, caller: Address, call: SingleCall, tim
             state.put(verdict.slot(done.condition), done.kept)
             return (done.event,)
         case _:
-            return _run_channel_call(state, rules, caller, call, time)
+            return _run_channel_call(state, rules, caller, call, time, verify)
 
 
 def _run_channel_call(
-    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int
+    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int, verify: Verify
 ) -> tuple[Event, ...]:
     id = channel_of(call)
     before = state.channel(id)
-    outcome = apply(before, call, _situation(state, rules, caller, call, time))
+    outcome = apply(before, call, _situation(state, rules, caller, call, time, verify))
     asset = outcome.channel.terms.asset
     if outcome.taken:
         _take(state, rules.contract, caller, asset, outcome.taken)
@@ -242,7 +269,7 @@ def _run_channel_call(
             state.add(owed_key(asset, payout.to), payout.amount)
             owed.append(Owed(payout.to, asset, payout.amount))
         else:
-            _move(state, asset, rules.contract, payout.to, payout.amount)
+            move(state, asset, rules.contract, payout.to, payout.amount)
     state.put(channel_key(id), outcome.channel)
     if outcome.outgrown is not None:
         state.put(deposits_key(id, sum(outcome.outgrown)), outcome.outgrown[0] + 1)
@@ -261,16 +288,18 @@ def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) ->
     amount = state.number(key)
     if not amount:
         raise Reverted(Revert.NOTHING_OWED, f"nothing of asset 0x{call.asset.hex()} is owed to the caller")
-    lost = call.to in (contract, call.asset, NATIVE)  # there it would be nobody's
+    lost = call.to in (contract, call.asset, NATIVE, *MODULES_AT)  # there it would be nobody's
     if lost or refuses(state, call.asset, call.to):
         why = "nobody could take it out again" if lost else "it, or the token, refuses"
         raise Reverted(Revert.TRANSFER_FAILED, f"what is owed cannot be paid to 0x{call.to.hex()}: {why}")
     state.put(key, 0)
-    _move(state, call.asset, contract, call.to, amount)
+    move(state, call.asset, contract, call.to, amount)
     return Claimed(caller, call.asset, call.to, amount)
 
 
-def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int) -> CallContext:
+def _situation(
+    state: Layer, rules: Parameters, caller: Address, call: ChannelCall, time: int, verify: Verify
+) -> CallContext:
     count, exists = 0, True
     if isinstance(call, OpenCall):
         count = state.number(count_key(*call.terms.participants, call.terms.asset))
@@ -285,7 +314,7 @@ def _situation(state: Layer, rules: Parameters, caller: Address, call: ChannelCa
         noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
         return noted - 1 if noted else None
 
-    return CallContext(rules, caller, time, count, exists, kept, shared)
+    return CallContext(rules, caller, time, count, exists, kept, shared, verify)
 
 
 def _exists(state: Layer, asset: Address) -> bool:
@@ -307,46 +336,42 @@ def _take(state: Layer, contract: Address, caller: Address, asset: Address, amou
                 Revert.INSUFFICIENT_ALLOWANCE, f"the caller allows the adjudicator {allowed} of the {amount} needed"
             )
         state.put(key, allowed - amount)
-    _move(state, asset, caller, contract, amount)
-
-
-def _move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
-    held = state.number(balance_key(asset, payer))
-    if held < amount:
-        raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
-    state.add(balance_key(asset, payer), -amount)
-    state.add(balance_key(asset, payee), amount)
+    move(state, asset, caller, contract, amount)
 
 
 def build_block(
     state: Layer,
     plan: Plan,
     mints: Sequence[Mint],
-    candidates: Iterable[Transaction],
+    candidates: Iterable[Transaction | Prepared],
     arrivals: Sequence[ParcelArrival] = (),
 ) -> BlockRecord:
     """Return a block filled from `candidates` in their order; its effects are in `state`, a fresh layer.
 
     Candidates may look at `state`, to see nonces move on. One that does not fit or whose sender cannot pay its fee is
-    left out. Of a shard, `arrivals` are executed at the end. Raise LedgerBroken if a coin would be made or lost.
+    left out. Whether somebody has prepared them changes nothing. Of a shard, `arrivals` are executed at the end.
+    Raise LedgerBroken if a coin would be made or lost.
     """
-    at = Deployment(plan.rules.chain_id, plan.rules.contract)
+    rules, time = plan.rules, plan.time
+    at = Deployment(rules.chain_id, rules.contract)
     for order in mints:
-        mint(state, plan.rules, order)
+        mint(state, rules, order)
     entries: list[Entry] = []
     leaving: list[tuple[Address, Envelope]] = []
     gas = 0
-    for transaction in candidates:
-        if gas + gas_needed(transaction.envelope, at) > plan.gas_limit or not affordable(state, transaction):
+    for candidate in candidates:
+        prepared = candidate if isinstance(candidate, Prepared) else prepare(candidate, at)
+        transaction, reading = prepared.transaction, prepared.reading
+        if gas + reading.gas > plan.gas_limit or not affordable(state, transaction):
             continue
-        execution = execute(state, plan.rules, transaction, plan.time)
+        execution = execute(state, rules, transaction, time, reading, prepared.verify)
         entries.append(Entry(transaction.hash, transaction.raw, execution))
         gas += execution.gas
         if execution.success and transaction.envelope.to == OUTBOX:
             leaving.append((transaction.sender, transaction.envelope))
     crossing = cross(state, plan.rules.contract, plan.time, plan.salt, leaving, arrivals)
     undo = state.before()
-    check_conservation(undo, state.changes, plan.rules.contract)
+    check_conservation(undo, state.changes, rules.contract)
     if is_shard(state):
         check_flow(undo, state.changes, ((order.asset, order.amount) for order in mints))
     header = _header(plan, mints, entries, crossing)

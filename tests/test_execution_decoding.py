@@ -1,0 +1,110 @@
+"""The fast way into a transaction finds what the slow one finds, or nothing."""
+
+from __future__ import annotations
+
+import pytest
+import rlp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.settlement.chain import RegisterSecretCall
+from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.ethereum import transactions
+from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.fast_fields import read_fields
+from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, sign_call
+from tallystick.settlement.simulated.branch import ADJUDICATOR
+
+AT = Deployment(1337, ADJUDICATOR)
+KEY = PrivateKey(keccak(b"decoding"))
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def numbers(most: int) -> st.SearchStrategy[bytes]:
+    """Numbers as they are written, some of them with a zero in front or too long."""
+    good = st.one_of(st.integers(0, 300), st.integers(0, most)).map(
+        lambda value: value.to_bytes(-(-value.bit_length() // 8))
+    )
+    return st.one_of(good, good, good, good, st.binary(max_size=34))
+
+
+FIELDS = st.tuples(
+    st.one_of(st.just(b"\x05\x39"), numbers(2**64)),
+    numbers(2**64),
+    numbers(2**128),
+    st.one_of(st.just(b"\xff" * 16), numbers(2**128)),
+    numbers(2**64),
+    st.one_of(st.binary(min_size=20, max_size=20), st.binary(max_size=21)),
+    numbers(2**128),
+    st.one_of(st.binary(max_size=2), st.binary(min_size=50, max_size=70), st.binary(min_size=250, max_size=260)),
+    st.one_of(st.just([]), st.just([]), st.just([]), st.just([b""]), st.just(b"")),
+    st.one_of(st.sampled_from((b"", b"\1")), numbers(300)),
+    numbers(2**256 - 1),
+    st.one_of(numbers(ORDER // 2), numbers(2**256 - 1)),
+)
+
+
+def said(raw: bytes) -> Transaction | tuple[object, str]:
+    try:
+        return decode_transaction(raw, AT.chain_id)
+    except TransactionRefused as error:
+        return error.code, str(error)
+
+
+def slowly(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> Transaction | tuple[object, str]:
+    with monkeypatch.context() as patch:
+        patch.setattr(transactions, "read_fields", lambda raw: None)
+        return said(raw)
+
+
+@pytest.fixture(name="patch", scope="module")
+def module_patch() -> pytest.MonkeyPatch:
+    return pytest.MonkeyPatch()
+
+
+@given(fields=FIELDS)
+@settings(max_examples=400, deadline=None)
+def test_any_fields_are_taken_or_refused_as_by_the_slow_way(
+    fields: tuple[object, ...], patch: pytest.MonkeyPatch
+) -> None:
+    raw = b"\x02" + rlp.encode(list(fields))
+    assert said(raw) == slowly(raw, patch)
+
+
+@given(data=st.data())
+@settings(max_examples=600, deadline=None)
+def test_a_damaged_transaction_is_taken_or_refused_as_by_the_slow_way(
+    data: st.DataObject, patch: pytest.MonkeyPatch
+) -> None:
+    raw = bytearray(sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), data.draw(st.integers(0, 300)), 7))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        match data.draw(st.integers(0, 2)):
+            case 0:
+                raw[at] = data.draw(
+                    st.sampled_from((0, 1, 0x7F, 0x80, 0x81, 0xB7, 0xB8, 0xC0, 0xF7, 0xF8, raw[at] ^ 1))
+                )
+            case 1:
+                del raw[at]
+            case _:
+                raw.insert(at, data.draw(st.integers(0, 255)))
+        if not raw:
+            return
+    assert said(bytes(raw)) == slowly(bytes(raw), patch)
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 255, 256, 65_535, 65_536])
+@pytest.mark.parametrize("first", [0, 0x7F, 0x80])
+def test_data_of_every_length_is_read_fast(size: int, first: int) -> None:
+    word = b"\1" * 32
+    to, payload = bytes(20), bytes([first]) * size
+    fields = [b"\x05\x39", b"", b"\1", b"\2", b"\x52\x08", to, b"\3", payload, [], b"\1", word, b"\4"]
+    found = read_fields(b"\x02" + rlp.encode(fields))
+    assert found is not None
+    assert found[:-1] == (1337, 0, 1, 2, 21_000, to, 3, payload, 1, word + bytes(31) + b"\4")
+    assert found.digest == keccak(b"\x02" + rlp.encode(fields[:9]))
+
+
+def test_what_is_signed_here_goes_the_fast_way() -> None:
+    assert read_fields(sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), 0, 7)) is not None
