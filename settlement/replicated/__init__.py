@@ -1,1 +1,1 @@
-"""The simulated ledger on several validators that agree block by block: an application under CometBFT, over ABCI 2.0."""
+"""The simulated ledger on several validators that agree on each block: an application under CometBFT (ABCI 2.0)."""

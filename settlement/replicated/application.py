@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.execution.prepared import Prepared
 from tallystick.settlement.replicated.decision import (
     NO_HISTORY,
     Base,
@@ -29,7 +30,6 @@ from tallystick.settlement.replicated.decision import (
     history_after,
     read_work,
 )
-from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.replicated.genesis import Genesis, read_genesis
 from tallystick.settlement.simulated.branch import Branch
 from tallystick.settlement.simulated.ledger import affordable, next_nonce
@@ -94,15 +94,16 @@ class Application:
         work = self._work(raw, self.rules)
         if isinstance(work, MintOrder):
             return 0
-        state = self.branch.state
-        if work.hash in self.branch.receipts or work.nonce < next_nonce(state, work.sender):
+        transaction, state = work.transaction, self.branch.state
+        if transaction.hash in self.branch.receipts or transaction.nonce < next_nonce(state, transaction.sender):
             raise TransactionRefused("the nonce is used up", Refusal.NONCE_TOO_LOW)
-        if again and work.hash not in self.branch.pool:
+        if again and transaction.hash not in self.branch.pool:
             raise TransactionRefused("another transaction took its place", Refusal.UNDERPRICED)
-        if again and not affordable(state, work):
+        if again and not affordable(state, transaction):
             raise TransactionRefused("its sender can no longer pay its fee", Refusal.INSUFFICIENT_FUNDS)
-        self.branch.submit(raw)
-        return work.gas
+        if transaction.hash not in self.branch.pool:
+            self.branch.admit(transaction, work.reading.gas)
+        return transaction.gas
 
     def prepare(self, block: ProposedBlock, bytes_max: int) -> tuple[bytes, ...]:
         """Return which of a block's transactions to propose, and in which order: those who pay best come first."""
@@ -111,8 +112,9 @@ class Application:
             with suppress(TransactionRefused):
                 works.append(self._work(raw, self.rules))
         pool = Mempool(len(works))
-        for work in sorted((work for work in works if isinstance(work, Transaction)), key=lambda work: -work.price):
-            pool.restore(work)  # of two with one nonce, the better one
+        transactions = [work.transaction for work in works if isinstance(work, Prepared)]
+        for transaction in sorted(transactions, key=lambda transaction: -transaction.price):
+            pool.restore(transaction)  # of two with one nonce, the better one
         nonces: dict[bytes, int] = {}
         state = self.branch.state
         chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)]

@@ -21,7 +21,8 @@ from tallystick.settlement.chain import Header
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, gas_needed
+from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction
+from tallystick.settlement.execution.prepared import Prepared, prepare
 from tallystick.settlement.simulated.journal import encode_record
 from tallystick.settlement.simulated.ledger import BlockRecord, Execution, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE
@@ -44,7 +45,11 @@ class MintOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 _ORDERS: Codec[MintOrder] = Codec(MintOrder)
 
-Work: TypeAlias = Transaction | MintOrder
+Work: TypeAlias = Prepared | MintOrder
+
+
+Reading: TypeAlias = Callable[[bytes, "Rules"], Work]
+"""How a transaction is read."""
 
 
 class ProposedBlock(msgspec.Struct, frozen=True):
@@ -109,7 +114,8 @@ def read_work(raw: bytes, rules: Rules) -> Work:
     """Return what a transaction of the consensus's is; raise TransactionRefused if it is nothing for this chain."""
     if raw[:1] != MINT_MARK:
         transaction = decode_transaction(raw, rules.parameters.chain_id)
-        needed = gas_needed(transaction.envelope, Deployment(rules.parameters.chain_id, rules.parameters.contract))
+        work = prepare(transaction, Deployment(rules.parameters.chain_id, rules.parameters.contract))
+        needed = work.reading.gas
         if not needed <= transaction.gas <= rules.gas_limit:
             raise TransactionRefused(
                 f"the transaction needs {needed} gas, and a block has {rules.gas_limit}; it allows {transaction.gas}",
@@ -117,7 +123,7 @@ def read_work(raw: bytes, rules: Rules) -> Work:
             )
         if transaction.price < MINIMUM_PRICE:
             raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
-        return transaction
+        return work
     if not rules.dev:
         raise TransactionRefused("coins can only be minted on a development chain (--dev)", Refusal.MALFORMED)
     try:
@@ -129,7 +135,7 @@ def read_work(raw: bytes, rules: Rules) -> Work:
     return order
 
 
-def decide(base: Base, rules: Rules, block: ProposedBlock, read: Callable[[bytes, Rules], Work] = read_work) -> Decision:
+def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_work) -> Decision:
     """Return what a block does. Transactions that have no place in it do nothing: whoever proposed them lied."""
     state = Layer(base.world)
     trial = Layer(state)
@@ -146,11 +152,11 @@ def decide(base: Base, rules: Rules, block: ProposedBlock, read: Callable[[bytes
     done: dict[int, int] = {}
     """Which entry each became."""
 
-    def candidates() -> Iterator[Transaction]:
+    def candidates() -> Iterator[Prepared]:
         for index, work in enumerate(works):
-            if isinstance(work, Transaction) and work.nonce == next_nonce(state, work.sender):
+            if isinstance(work, Prepared) and _is_next(state, work.transaction):
                 yield work
-                if next_nonce(state, work.sender) == work.nonce + 1:
+                if not _is_next(state, work.transaction):
                     done[index] = len(done)
 
     time = max(base.parent.time + 1, block.time)
@@ -163,6 +169,10 @@ def decide(base: Base, rules: Rules, block: ProposedBlock, read: Callable[[bytes
     )
     history = history_after(base.history, record)
     return Decision(record, state.changes, base.tree.after(state.changes), history, results)
+
+
+def _is_next(state: Layer, transaction: Transaction) -> bool:
+    return transaction.nonce == next_nonce(state, transaction.sender)
 
 
 _MINTED = Execution(True, 0, 0, "", ())

@@ -1,8 +1,8 @@
 """ABCI 2.0's messages, of the parts of CometBFT's published schema that an application uses, as protobuf classes.
 
-`TABLE` is that schema, a message in a line: `name:number type` for each field, `*` for a repeated one. An enumeration is
-written as the number that it travels as. From it Google's own library makes the classes: no generated code, no compiler.
-What the engine sends and is not here (it may be of a later version) is read over, as protobuf has it.
+`TABLE` is that schema, a message in a line: `name:number type` for each field, `*` for a repeated one. An enumeration
+is written as the number that it travels as. From it Google's own library makes the classes: no generated code, and no
+compiler. What the engine sends and is not here (it may be of a later version) is read over, as protobuf has it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ Validator            address:1 bytes, power:3 int64
 ValidatorUpdate      pub_key:1 PublicKey, power:2 int64
 VoteInfo             validator:1 Validator, block_id_flag:3 int32
 CommitInfo           round:1 int32, votes:2 *VoteInfo
+ExtendedVoteInfo     validator:1 Validator, vote_extension:3 bytes, extension_signature:4 bytes, block_id_flag:5 int32
+ExtendedCommitInfo   round:1 int32, votes:2 *ExtendedVoteInfo
+BlockParams          max_bytes:1 int64, max_gas:2 int64
+Duration             seconds:1 int64, nanos:2 int32
+EvidenceParams       max_age_num_blocks:1 int64, max_age_duration:2 Duration, max_bytes:3 int64
+ValidatorParams      pub_key_types:1 *string
+VersionParams        app:1 uint64
+ABCIParams           vote_extensions_enable_height:1 int64
+ConsensusParams      block:1 BlockParams, evidence:2 EvidenceParams, validator:3 ValidatorParams, version:4 VersionParams, abci:5 ABCIParams
 Misbehavior          type:1 int32, validator:2 Validator, height:3 int64, time:4 Timestamp, total_voting_power:5 int64
 Snapshot             height:1 uint64, format:2 uint32, chunks:3 uint32, hash:4 bytes, metadata:5 bytes
 ExecTxResult         code:1 uint32, data:2 bytes, log:3 string, info:4 string, gas_wanted:5 int64, gas_used:6 int64
@@ -30,7 +39,7 @@ ExecTxResult         code:1 uint32, data:2 bytes, log:3 string, info:4 string, g
 RequestEcho          message:1 string
 RequestFlush
 RequestInfo          version:1 string, block_version:2 uint64, p2p_version:3 uint64, abci_version:4 string
-RequestInitChain     time:1 Timestamp, chain_id:2 string, validators:4 *ValidatorUpdate, app_state_bytes:5 bytes, initial_height:6 int64
+RequestInitChain     time:1 Timestamp, chain_id:2 string, consensus_params:3 ConsensusParams, validators:4 *ValidatorUpdate, app_state_bytes:5 bytes, initial_height:6 int64
 RequestQuery         data:1 bytes, path:2 string, height:3 int64, prove:4 bool
 RequestCheckTx       tx:1 bytes, type:2 int32
 RequestCommit
@@ -38,7 +47,7 @@ RequestListSnapshots
 RequestOfferSnapshot snapshot:1 Snapshot, app_hash:2 bytes
 RequestLoadSnapshotChunk height:1 uint64, format:2 uint32, chunk:3 uint32
 RequestApplySnapshotChunk index:1 uint32, chunk:2 bytes, sender:3 string
-RequestPrepareProposal max_tx_bytes:1 int64, txs:2 *bytes, misbehavior:4 *Misbehavior, height:5 int64, time:6 Timestamp, next_validators_hash:7 bytes, proposer_address:8 bytes
+RequestPrepareProposal max_tx_bytes:1 int64, txs:2 *bytes, local_last_commit:3 ExtendedCommitInfo, misbehavior:4 *Misbehavior, height:5 int64, time:6 Timestamp, next_validators_hash:7 bytes, proposer_address:8 bytes
 RequestProcessProposal txs:1 *bytes, proposed_last_commit:2 CommitInfo, misbehavior:3 *Misbehavior, hash:4 bytes, height:5 int64, time:6 Timestamp, next_validators_hash:7 bytes, proposer_address:8 bytes
 RequestExtendVote    hash:1 bytes, height:2 int64
 RequestVerifyVoteExtension hash:1 bytes, validator_address:2 bytes, height:3 int64, vote_extension:4 bytes

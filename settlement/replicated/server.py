@@ -44,7 +44,8 @@ async def serve_application(
     async def connection(stream: trio.SocketStream) -> None:
         await _serve_connection(app, stream, on_commit, on_refused)
 
-    await trio.serve_listeners(connection, [trio.SocketListener(listener)], task_status=task_status)
+    task_status.started()
+    await trio.serve_listeners(connection, [trio.SocketListener(listener)])
 
 
 async def _serve_connection(

@@ -91,6 +91,7 @@ class Branch:
         self.records: list[BlockRecord] = []
         self.receipts: dict[bytes, TransactionReceipt] = {}
         self.reorganisations = 0
+        self._at = Deployment(settings.chain_id, settings.contract)
         self._clock = clock
         self._store = store
         self._world: World = {}
@@ -122,7 +123,10 @@ class Branch:
         transaction = decode_transaction(raw, self.rules.chain_id)
         if transaction.hash in self.pool or transaction.hash in self.receipts:
             return transaction.hash
-        needed = read_envelope(transaction.envelope, Deployment(self.rules.chain_id, self.rules.contract)).gas
+        return self.admit(transaction, read_envelope(transaction.envelope, self._at).gas)
+
+    def admit(self, transaction: Transaction, needed: int) -> bytes:
+        """Take a transaction, which needs so much gas, into the pool; return its hash. Raise TransactionRefused."""
         if not needed <= transaction.gas <= self.settings.gas_limit:
             raise TransactionRefused(
                 f"the transaction needs {needed} gas, and a block has {self.settings.gas_limit}; it allows "
