@@ -18,7 +18,16 @@ from typing import NamedTuple
 
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.modules.interface import Module, ModuleState, get_wide, put_wide, refuse, rounded_up
+from tallystick.settlement.modules.interface import (
+    Module,
+    ModuleState,
+    get_address,
+    get_wide,
+    put_address,
+    put_wide,
+    refuse,
+    rounded_up,
+)
 
 MILLION = 1_000_000
 """Fees are in millionths."""
@@ -162,7 +171,7 @@ def _list(state: ModuleState, assets: tuple[Address, Address], number: int) -> N
     state.put(b"a", index + 1)
     row = b"a" + index.to_bytes(8, "big")
     for side, asset in enumerate(assets):
-        put_wide(state, row + b"%d" % side, int.from_bytes(asset, "big"))
+        put_address(state, row + b"%d" % side, asset)
     state.put(row + b"n", number)
 
 
@@ -330,7 +339,7 @@ def pools(
     """List pools in the order in which they came to be, up to 100 at a time, and say how many there are."""
     total = state.get(b"a")
     rows = [b"a" + at.to_bytes(8, "big") for at in range(first, min(first + min(limit, 100), total))]
-    assets = [tuple(Address(get_wide(state, row + side).to_bytes(20, "big")) for row in rows) for side in (b"0", b"1")]
+    assets = [tuple(get_address(state, row + side) for row in rows) for side in (b"0", b"1")]
     return total, assets[0], assets[1], tuple(state.get(row + b"n") for row in rows)
 
 

@@ -101,6 +101,9 @@ class ModuleState(Protocol):
     def put(self, key: bytes, word: int) -> None:
         """Set a word of this module's. Raise Reverted if it does not fit into 128 bits."""
 
+    def balance(self, asset: Address) -> int:
+        """Return what the caller holds."""
+
     def take(self, asset: Address, amount: int, into: Address) -> None:
         """Move from the caller into an account of this module's (`account_of`). Raise Reverted if it has less."""
 
@@ -201,3 +204,13 @@ def put_wide(state: ModuleState, key: bytes, number: int) -> None:
     """Set such a number."""
     state.put(key + b"h", number >> WIDE)
     state.put(key + b"l", number & AMOUNT_MAX)
+
+
+def get_address(state: ModuleState, key: bytes) -> Address:
+    """Return an address that a module keeps."""
+    return Address(get_wide(state, key).to_bytes(20, "big"))
+
+
+def put_address(state: ModuleState, key: bytes, address: Address) -> None:
+    """Keep an address."""
+    put_wide(state, key, int.from_bytes(address, "big"))

@@ -85,6 +85,9 @@ class ModuleRun:
             )
         self._state.put(module_key(self._module.address, key), word)
 
+    def balance(self, asset: Address) -> int:
+        return self._state.number(balance_key(asset, self.caller))
+
     def take(self, asset: Address, amount: int, into: Address) -> None:
         move(self._state, asset, self.caller, into, amount)
 
