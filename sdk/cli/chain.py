@@ -18,10 +18,12 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shards import run_group, send, show_shards
 from tallystick.sdk.cli.shell import FAILED, MISUSED, UNREACHABLE, example, make_group, run_guarded
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
+from tallystick.settlement.shards.group import FINAL_BLOCKS, SHARDS_MAX
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.chain import SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
@@ -37,6 +39,8 @@ POLL_SECONDS = 0.1
 app = make_group("Run a simulated chain, or speak to one; put the contract onto a real one.")
 app.command(epilog=example("chain deploy --rpc http://127.0.0.1:8545"))(deploy)
 app.command(epilog=example("chain doctor http://127.0.0.1:8545"))(doctor)
+app.command(epilog=example("chain send 0x2b762adcd8360d8a9f63cf729909279f768d7962 1000 --to-shard 1"))(send)
+app.command("shards", epilog=example("chain shards --chain http://127.0.0.1:8546"))(show_shards)
 app.command("owed", epilog=example("chain owed"))(show_owed)
 app.command(epilog=example("chain claim --to 0x2b762adcd8360d8a9f63cf729909279f768d7962"))(claim)
 
@@ -59,11 +63,25 @@ def run(
         Option(help="ADDRESS=AMOUNT, or ADDRESS=AMOUNT@TOKEN: coins in the genesis block. May be repeated."),
     ] = None,
     dev: Annotated[bool, Option("--dev", help="Let anybody mint coins and mine blocks on demand.")] = False,
+    shards: Annotated[
+        int,
+        Option(
+            min=1,
+            max=SHARDS_MAX,
+            help="Run so many shards, each a process: from this port and this chain id on, each with what is minted.",
+        ),
+    ] = 1,
+    final: Annotated[
+        int, Option(min=1, max=1_000, help="With --shards: blocks after which a shard replaces none.")
+    ] = FINAL_BLOCKS,
     as_json: Json = False,
 ) -> None:
     """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
     settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
-    _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
+    if shards > 1:
+        _guarded(lambda: _run_shards(data, settings, mint or (), host, port, shards, final, as_json), as_json)
+    else:
+        _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
 
 
 @app.command(epilog=example("chain mine 5"))
@@ -180,6 +198,30 @@ async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: s
         _say(as_json, f"stopped at block {number}", event="stopped", number=number)
     finally:
         store.close()
+
+
+async def _run_shards(
+    data: Path,
+    settings: ChainSettings,
+    mint: Sequence[str],
+    host: str,
+    port: int,
+    shards: int,
+    final: int,
+    as_json: bool,
+) -> None:
+    await run_group(
+        data,
+        shards,
+        host=host,
+        port=port,
+        interval=settings.interval,
+        chain_id=settings.chain_id,
+        final=final,
+        dev=settings.dev,
+        coins=[_parse_mint(text) for text in mint],
+        as_json=as_json,
+    )
 
 
 async def _next(signals: Any) -> None:

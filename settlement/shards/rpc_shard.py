@@ -79,6 +79,15 @@ class RpcShard:
         """Bring a parcel; return the number from which on more are wanted. Raise TransactionRefused."""
         return _number(await self.chain.ask("tally_offer", to_hex(parcel)))
 
+    async def sent(self, transaction: bytes) -> tuple[int, int] | None:
+        """Return to which shard a mined transaction sent coins, and its receipt's number; None if to none."""
+        answer = await self.chain.ask("tally_sent", to_hex(transaction))
+        if answer is None:
+            return None
+        if not isinstance(answer, list) or len(answer) != 2:
+            raise ChainError("the shard's answer cannot be right: a shard and a number are missing")
+        return _number(answer[0]), _number(answer[1])
+
     async def received(self, source: int, number: int) -> str:
         """Return what became here of a source's receipt: `pending`, `paid` or `refunded`."""
         return str(await self.chain.ask("tally_received", quantity(source), quantity(number)))

@@ -5,6 +5,7 @@
 | tally_shard    |                     | its number, how many there are, and how things stand with each other one |
 | tally_parcels  | shard, first number | what carries final receipts for that shard, in order, from that number on |
 | tally_offer    | parcel              | the number from which on more receipts of its source are wanted          |
+| tally_sent     | transaction's hash  | to which shard it sent coins, and its receipt's number; null if it did not |
 | tally_received | shard, number       | what became of that shard's receipt: `pending`, `paid` or `refunded`     |
 """
 
@@ -48,11 +49,20 @@ async def _received(chain: SimulatedChain, params: list[Any]) -> Any:
     return "refunded" if chain.shard.is_refunded(source, number) else "paid"
 
 
+async def _sent(chain: SimulatedChain, params: list[Any]) -> Any:
+    transaction = read_bytes(params[0] if params else None, "transaction hash", 32)
+    receipt = await chain.receipt(transaction)
+    record = chain.record(receipt.block.number) if receipt else None
+    found = chain.shard.number_of(record, transaction) if record else None
+    return None if found is None else [quantity(number) for number in found]
+
+
 SHARD_METHODS = {
     "tally_shard": _shard,
     "tally_parcels": _parcels,
     "tally_offer": _offer,
     "tally_received": _received,
+    "tally_sent": _sent,
 }
 
 

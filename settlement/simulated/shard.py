@@ -7,6 +7,7 @@ says which one is next. Only the next ones are taken in, so that nobody can fill
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Refusal, TransactionRefused
+from tallystick.settlement.ethereum.transactions import OUTBOX, decode_transaction
 from tallystick.settlement.shards.group import ShardGroup
+from tallystick.settlement.shards.outbox import decode_sending
 from tallystick.settlement.shards.receipts import ShardHeader, ShardPage, make_parcel, outbox_root, read_parcel
 from tallystick.settlement.simulated.crossing import ParcelArrival, begin_shard, check_shard, executed_of, sent_to
 from tallystick.settlement.simulated.ledger import BlockRecord, content_of
@@ -99,6 +102,19 @@ class Shard:
     def is_refunded(self, source: int, receipt: int) -> bool:
         """Whether a receipt of a source was sent back instead of paid."""
         return (source, receipt) in self._refunds
+
+    def number_of(self, record: BlockRecord, transaction: bytes) -> tuple[int, int] | None:
+        """Return to which shard a transaction of a block sent coins, and its receipt's number; None if it did not."""
+        counts: Counter[int] = Counter()
+        for entry in record.entries:
+            sent = decode_transaction(entry.raw, self.group.chain_of(self.number)) if entry.execution.success else None
+            if sent is not None and sent.envelope.to == OUTBOX:
+                shard = decode_sending(sent.envelope).shard
+                if entry.hash == transaction:
+                    pages = record.crossing.pages if record.crossing else ()
+                    return shard, min(page.first for page in pages if page.destination == shard) + counts[shard]
+                counts[shard] += 1
+        return None
 
     # --- what comes -----------------------------------------------------------------------------------------------
 
