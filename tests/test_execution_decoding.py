@@ -16,13 +16,13 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.fast_fields import read_fields
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, sign_call, sign_envelope
-from tallystick.settlement.execution.native import Compiled, best_native
+from tallystick.settlement.execution.native import MachineCode, best_native
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 KEY = PrivateKey(keccak(b"decoding"))
 GOOD = sign_call(KEY, *AT, RegisterSecretCall(b"g" * 32), 3, 7)
-NATIVE = isinstance(best_native(), Compiled)
+NATIVE = isinstance(best_native(), MachineCode)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 

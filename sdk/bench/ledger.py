@@ -28,7 +28,7 @@ from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
 from tallystick.sdk.bench.ledger_workloads import RULES, Workload, make_workload
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.ethereum.transactions import decode_transaction
-from tallystick.settlement.execution.native import Compiled, best_native
+from tallystick.settlement.execution.native import MachineCode, best_native
 from tallystick.settlement.execution.prepared import BUNDLE
 from tallystick.settlement.execution.threads import open_crew
 from tallystick.settlement.simulated.ledger import BlockRecord, Plan, build_block
@@ -224,7 +224,7 @@ def run_ledger(
     return LedgerResult(
         control=min(row.control for each in rows.values() for row in each),
         workers=2,
-        compiled=isinstance(native, Compiled),
+        compiled=isinstance(native, MachineCode),
         before=BeforeFigures(against, statistics.median(before) if before else None),
         workloads={name: _figures(each) for name, each in rows.items()},
     )

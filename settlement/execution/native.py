@@ -36,7 +36,7 @@ class Plain:
         return [False] * len(statements)
 
 
-class Compiled:
+class MachineCode:
     """Machine code; made, or read from a cache, with the first call."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def best_native() -> Native:
     """Return the fastest that can be had here."""
     if all(importlib.util.find_spec(name) is not None for name in ("numba", "numpy")):
         try:
-            return Compiled()
+            return MachineCode()
         except RuntimeError:  # nowhere to write a cache to
             return Plain()
     return Plain()
