@@ -1,0 +1,273 @@
+"""The rules of a rollup: what each step does to a state, whose signatures it needs, and when it is wrong.
+
+`apply` runs on a whole state, and on one of which a proof opens the leaves that the step looks at. A leaf is changed
+before the next one of its tree is looked at, so that each can be proved against the root as it then is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
+
+from tallystick.channels.errors import InvalidSignature, TallystickError
+from tallystick.channels.protocol.eip712 import digest_cooperative_close, domain_separator
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import Address, ChannelId, CooperativeClose
+from tallystick.settlement.ethereum.signatures import verify_signer
+from tallystick.settlement.rollup.state import LeafStanding, RollupAccount, RollupChannel
+from tallystick.settlement.rollup.steps import (
+    EntryKind,
+    NextEntry,
+    QueueEntry,
+    RollupClose,
+    RollupExit,
+    RollupFund,
+    RollupOpen,
+    RollupTransfer,
+    Step,
+)
+
+_TRANSFER = keccak(b"Transfer(address payer,address payee,uint128 amount,uint64 nonce)")
+_OPEN = keccak(b"OpenChannel(bytes32 channel,uint128 deposit,uint64 nonce)")
+_FUND = keccak(b"FundChannel(bytes32 channel,uint128 amount,uint64 nonce)")
+_EXIT = keccak(b"ExitAccount(address account,uint128 amount,uint64 nonce)")
+
+
+class WrongStep(TallystickError):
+    """A step that the rules do not allow: a batch with it is wrong, whatever root it claims."""
+
+
+class Place(NamedTuple):
+    """Which rollup it is: its signatures count nowhere else."""
+
+    chain_id: int
+    contract: Address
+
+    @property
+    def domain(self) -> bytes:
+        """Of all that is signed for it (EIP-712)."""
+        return domain_separator(self.chain_id, self.contract)
+
+
+class StepContext(msgspec.Struct, frozen=True):
+    """What a rule may know besides state and step."""
+
+    place: Place
+    time: int
+    """Of the batch."""
+    queue_end: int
+    """How many entries of the chain's list are done after the batch."""
+    entry: QueueEntry | None = None
+    """The next one, if it is known."""
+
+
+class Statement(NamedTuple):
+    """What an account's owner must have signed."""
+
+    signer: Address
+    digest: bytes
+
+    def is_signed(self, signature: bytes) -> bool:
+        """Whether this signature (64 bytes) is the signer's."""
+        try:
+            verify_signer(self.digest, signature, self.signer)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class StepState(Protocol):
+    """The state as rules see it."""
+
+    head: int
+
+    def account(self, index: int) -> RollupAccount | None:
+        """Look at an account."""
+
+    def put_account(self, index: int, account: RollupAccount) -> None:
+        """Change the account that was looked at last."""
+
+    def channel(self, index: int) -> RollupChannel | None:
+        """Look at a channel."""
+
+    def put_channel(self, index: int, channel: RollupChannel) -> None:
+        """Change the channel that was looked at last."""
+
+    def roots(self) -> tuple[object, object]:
+        """Return what `back_to` takes."""
+
+    def back_to(self, roots: tuple[object, object]) -> None:
+        """Undo what was changed since."""
+
+
+Statements: TypeAlias = tuple[Statement, ...]
+
+
+def channel_name(place: Place, first: Address, second: Address, index: int) -> ChannelId:
+    """Return a channel's id (32 bytes), as the adjudicator makes them: the asset is the native coin."""
+    numbers = place.chain_id.to_bytes(32, "big"), index.to_bytes(32, "big")
+    addresses = b"".join(bytes(12) + each for each in (place.contract, first, second, bytes(20)))
+    return ChannelId(keccak(numbers[0] + addresses + numbers[1]))
+
+
+def _digest(place: Place, kind: bytes, name: bytes, *numbers: int) -> bytes:
+    fields = b"".join(number.to_bytes(32, "big") for number in numbers)
+    return keccak(b"\x19\x01" + place.domain + keccak(kind + name + fields))
+
+
+def digest_transfer(place: Place, payer: Address, payee: Address, amount: int, nonce: int) -> bytes:
+    """Return what the payer signs (32 bytes)."""
+    return _digest(place, _TRANSFER, bytes(12) + payer, int.from_bytes(payee, "big"), amount, nonce)
+
+
+def digest_open(place: Place, channel: ChannelId, deposit: int, nonce: int) -> bytes:
+    """Return what the opener of a channel signs (32 bytes)."""
+    return _digest(place, _OPEN, channel, deposit, nonce)
+
+
+def digest_fund(place: Place, channel: ChannelId, amount: int, nonce: int) -> bytes:
+    """Return what a side that pays in signs (32 bytes)."""
+    return _digest(place, _FUND, channel, amount, nonce)
+
+
+def digest_exit(place: Place, owner: Address, amount: int, nonce: int) -> bytes:
+    """Return what an account's owner signs to take coins out (32 bytes)."""
+    return _digest(place, _EXIT, bytes(12) + owner, amount, nonce)
+
+
+def apply(state: StepState, step: Step, context: StepContext) -> Statements:
+    """Do a step to a state; return what must be signed for it. Raise WrongStep if the rules do not allow it.
+
+    After an error the state is of no use.
+    """
+    match step:
+        case NextEntry():
+            _next(state, context)
+            return ()
+        case RollupTransfer():
+            return _transfer(state, step, context.place)
+        case RollupOpen():
+            return _open(state, step, context.place)
+        case RollupFund():
+            return _fund(state, step, context.place)
+        case RollupClose():
+            return _close(state, step, context)
+        case RollupExit():
+            return _exit(state, step, context.place)
+
+
+def _account(state: StepState, index: int) -> RollupAccount:
+    found = state.account(index)
+    if found is None:
+        raise WrongStep(f"there is no account {index}")
+    return found
+
+
+def _charge(state: StepState, index: int, amount: int, nonce: int, exited: int = 0) -> RollupAccount:
+    """Take coins from an account for a step that its owner signed; return it as it was."""
+    account = _account(state, index)
+    if nonce != account.nonce:
+        raise WrongStep(f"account {index} signs number {account.nonce} next, not {nonce}")
+    if amount > account.balance:
+        raise WrongStep(f"account {index} has {account.balance}, not {amount}")
+    left, taken = account.balance - amount, account.exited + exited
+    state.put_account(index, replace(account, balance=left, nonce=nonce + 1, exited=taken))
+    return account
+
+
+def _credit(state: StepState, index: int, amount: int) -> RollupAccount:
+    account = _account(state, index)
+    state.put_account(index, replace(account, balance=account.balance + amount))
+    return account
+
+
+def _transfer(state: StepState, step: RollupTransfer, place: Place) -> Statements:
+    if step.payer == step.payee:
+        raise WrongStep("nobody pays oneself")
+    payer = _charge(state, step.payer, step.amount, step.nonce)
+    payee = _credit(state, step.payee, step.amount)
+    return (Statement(payer.owner, digest_transfer(place, payer.owner, payee.owner, step.amount, step.nonce)),)
+
+
+def _open(state: StepState, step: RollupOpen, place: Place) -> Statements:
+    if step.opener == step.other:
+        raise WrongStep("a channel has two sides")
+    opener = _charge(state, step.opener, step.deposit, step.nonce)
+    other = _account(state, step.other)
+    if state.channel(step.channel) is not None:
+        raise WrongStep(f"number {step.channel} is a channel's already")
+    state.put_channel(step.channel, RollupChannel(step.opener, step.other, step.deposit))
+    name = channel_name(place, opener.owner, other.owner, step.channel)
+    return (Statement(opener.owner, digest_open(place, name, step.deposit, step.nonce)),)
+
+
+def _standing(state: StepState, index: int) -> RollupChannel:
+    channel = state.channel(index)
+    if channel is None or channel.standing != LeafStanding.OPEN:
+        raise WrongStep(f"channel {index} is not open")
+    return channel
+
+
+def _fund(state: StepState, step: RollupFund, place: Place) -> Statements:
+    if step.side > 1:
+        raise WrongStep("a channel has two sides")
+    channel = _standing(state, step.channel)
+    state.put_channel(step.channel, replace(channel, total=channel.total + step.amount))
+    payer = _charge(state, (channel.first, channel.second)[step.side], step.amount, step.nonce)
+    other = _account(state, (channel.second, channel.first)[step.side])
+    sides = (other, payer) if step.side else (payer, other)
+    name = channel_name(place, sides[0].owner, sides[1].owner, step.channel)
+    return (Statement(payer.owner, digest_fund(place, name, step.amount, step.nonce)),)
+
+
+def _close(state: StepState, step: RollupClose, context: StepContext) -> Statements:
+    if context.time > step.valid_until:
+        raise WrongStep(f"this close was valid until {step.valid_until}")
+    channel = _standing(state, step.channel)
+    if step.balance0 > channel.total:
+        raise WrongStep(f"channel {step.channel} holds {channel.total}, not {step.balance0}")
+    state.put_channel(step.channel, replace(channel, total=0, standing=LeafStanding.CLOSED))
+    first = _credit(state, channel.first, step.balance0)
+    second = _credit(state, channel.second, channel.total - step.balance0)
+    name = channel_name(context.place, first.owner, second.owner, step.channel)
+    close = CooperativeClose(name, step.balance0, channel.total - step.balance0, step.valid_until)
+    digest = digest_cooperative_close(context.place.domain, close)
+    return (Statement(first.owner, digest), Statement(second.owner, digest))
+
+
+def _exit(state: StepState, step: RollupExit, place: Place) -> Statements:
+    account = _charge(state, step.account, step.amount, step.nonce, exited=step.amount)
+    return (Statement(account.owner, digest_exit(place, account.owner, step.amount, step.nonce)),)
+
+
+def _next(state: StepState, context: StepContext) -> None:
+    """Carry out the chain's next entry, or do nothing if nothing follows from it."""
+    if state.head >= context.queue_end:
+        raise WrongStep(f"the batch says that it does {context.queue_end} entries in all")
+    entry = context.entry
+    if entry is None:
+        raise WrongStep(f"there is no entry {state.head} in the chain's list")
+    state.head += 1
+    if entry.kind == EntryKind.CLOSE:
+        _ordered_close(state, entry)
+        return
+    account = state.account(entry.index)
+    if entry.kind == EntryKind.DEPOSIT:
+        held = account or RollupAccount(entry.first, 0)
+        state.put_account(entry.index, replace(held, balance=held.balance + entry.amount0))
+    elif account is not None:
+        state.put_account(entry.index, replace(account, balance=0, exited=account.exited + account.balance))
+
+
+def _ordered_close(state: StepState, entry: QueueEntry) -> None:
+    before = state.roots()
+    channel = state.channel(entry.index)
+    if channel is None or channel.standing != LeafStanding.OPEN or channel.total != entry.amount0 + entry.amount1:
+        return
+    state.put_channel(entry.index, replace(channel, total=0, standing=LeafStanding.CLOSED))
+    first = _credit(state, channel.first, entry.amount0)
+    second = _credit(state, channel.second, entry.amount1)
+    if (first.owner, second.owner) != (entry.first, entry.second):
+        state.back_to(before)

@@ -1,0 +1,203 @@
+"""The state of a rollup: a tree of accounts, a tree of channels, and how many entries of the chain's list are done.
+
+`RollupState` has all of it and never changes: a step gives another one, and old ones cost nothing. `OpenedState` has
+the few leaves that one step touches, each proved against the root: what a contract sees. The rules run on both.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from tallystick.channels.errors import TallystickError
+from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.settlement.rollup.trees import DEPTH, Siblings, Tree, climb
+
+ACCOUNT_TAG = keccak(b"tallystick: an account of a rollup")
+CHANNEL_TAG = keccak(b"tallystick: a channel of a rollup")
+STATE_TAG = keccak(b"tallystick: a state of a rollup")
+
+Words: TypeAlias = tuple[int, int, int, int]
+
+
+class LeafStanding(enum.IntEnum):
+    """What a channel's leaf says."""
+
+    OPEN = 1
+    CLOSED = 2
+    """Its number is never used again, so no signature of it counts twice."""
+
+
+class RollupAccount(msgspec.Struct, frozen=True):
+    """A leaf of the accounts' tree."""
+
+    owner: Address
+    balance: int
+    nonce: int = 0
+    """Of its next signed step."""
+    exited: int = 0
+    """What it took out in all: what the chain has not yet paid of that, it pays."""
+
+    @property
+    def words(self) -> Words:
+        """It as four numbers."""
+        return (int.from_bytes(self.owner, "big"), self.balance, self.nonce, self.exited)
+
+    @property
+    def hash(self) -> bytes:
+        """Its leaf."""
+        return _leaf(ACCOUNT_TAG, self.words)
+
+
+class RollupChannel(msgspec.Struct, frozen=True):
+    """A leaf of the channels' tree."""
+
+    first: int
+    """The number of its opener's account."""
+    second: int
+    total: int
+    """What both have paid in."""
+    standing: int = LeafStanding.OPEN
+
+    @property
+    def words(self) -> Words:
+        """It as four numbers."""
+        return (self.first, self.second, self.total, self.standing)
+
+    @property
+    def hash(self) -> bytes:
+        """Its leaf."""
+        return _leaf(CHANNEL_TAG, self.words)
+
+
+def _leaf(tag: bytes, words: Words) -> bytes:
+    return keccak(tag + b"".join(word.to_bytes(32, "big") for word in words))
+
+
+def state_root(accounts: bytes, channels: bytes, head: int) -> bytes:
+    """Return the hash of a whole state."""
+    return keccak(STATE_TAG + accounts + channels + head.to_bytes(32, "big"))
+
+
+class LeafOpening(NamedTuple):
+    """A leaf as a proof shows it: four numbers, all zero if it is empty, and the way to the root."""
+
+    words: Words = (0, 0, 0, 0)
+    siblings: Siblings = (ZERO32,) * DEPTH
+
+
+class BadOpening(TallystickError):
+    """A proof does not show what it says: nothing follows from it."""
+
+
+class RollupState:
+    """All of a state. `openings` are the leaves that were looked at since `begin`, as they were then."""
+
+    def __init__(
+        self,
+        accounts: Tree[RollupAccount] | None = None,
+        channels: Tree[RollupChannel] | None = None,
+        head: int = 0,
+    ) -> None:
+        self.accounts: Tree[RollupAccount] = accounts or Tree()
+        self.channels: Tree[RollupChannel] = channels or Tree()
+        self.head = head
+        self.openings: list[LeafOpening] | None = None
+
+    @property
+    def root(self) -> bytes:
+        """The hash of all of it."""
+        return state_root(self.accounts.root, self.channels.root, self.head)
+
+    def copy(self, *, note: bool = False) -> RollupState:
+        """Return the same state, to be changed; `note`: what is looked at is written down."""
+        copy = RollupState(self.accounts, self.channels, self.head)
+        copy.openings = [] if note else None
+        return copy
+
+    def account(self, index: int) -> RollupAccount | None:
+        """Look at an account."""
+        found = self.accounts.get(index)
+        if self.openings is not None:
+            self.openings.append(LeafOpening(found.words if found else (0, 0, 0, 0), self.accounts.siblings(index)))
+        return found
+
+    def put_account(self, index: int, account: RollupAccount) -> None:
+        """Change the account that was looked at last."""
+        self.accounts = self.accounts.with_leaf(index, account.hash, account)
+
+    def channel(self, index: int) -> RollupChannel | None:
+        """Look at a channel."""
+        found = self.channels.get(index)
+        if self.openings is not None:
+            self.openings.append(LeafOpening(found.words if found else (0, 0, 0, 0), self.channels.siblings(index)))
+        return found
+
+    def put_channel(self, index: int, channel: RollupChannel) -> None:
+        """Change the channel that was looked at last."""
+        self.channels = self.channels.with_leaf(index, channel.hash, channel)
+
+    def roots(self) -> tuple[object, object]:
+        """Return what `back_to` takes."""
+        return self.accounts, self.channels
+
+    def back_to(self, roots: tuple[object, object]) -> None:
+        """Undo what was changed since."""
+        self.accounts, self.channels = roots  # type: ignore[assignment]
+
+
+class OpenedState:
+    """A state of which only a root is known, and the leaves that a proof opens, in the order in which rules look."""
+
+    def __init__(self, accounts: bytes, channels: bytes, head: int, openings: Sequence[LeafOpening]) -> None:
+        self._accounts = accounts
+        self._channels = channels
+        self.head = head
+        self._openings = iter(openings)
+        self._siblings: Siblings = ()
+
+    @property
+    def root(self) -> bytes:
+        """The hash of all of it."""
+        return state_root(self._accounts, self._channels, self.head)
+
+    def account(self, index: int) -> RollupAccount | None:
+        """Look at an account; raise BadOpening unless the proof shows it."""
+        words = self._open(ACCOUNT_TAG, index, self._accounts)
+        if words is None:
+            return None
+        if words[0] == 0 or words[0] >> 160:
+            raise BadOpening("an account without an owner")
+        return RollupAccount(Address(words[0].to_bytes(20, "big")), *words[1:])
+
+    def put_account(self, index: int, account: RollupAccount) -> None:
+        """Change the account that was looked at last."""
+        self._accounts = climb(account.hash, index, self._siblings)
+
+    def channel(self, index: int) -> RollupChannel | None:
+        """Look at a channel; raise BadOpening unless the proof shows it."""
+        words = self._open(CHANNEL_TAG, index, self._channels)
+        return None if words is None else RollupChannel(*words)
+
+    def put_channel(self, index: int, channel: RollupChannel) -> None:
+        """Change the channel that was looked at last."""
+        self._channels = climb(channel.hash, index, self._siblings)
+
+    def roots(self) -> tuple[object, object]:
+        """Return what `back_to` takes."""
+        return self._accounts, self._channels
+
+    def back_to(self, roots: tuple[object, object]) -> None:
+        """Undo what was changed since."""
+        self._accounts, self._channels = roots  # type: ignore[assignment]
+
+    def _open(self, tag: bytes, index: int, root: bytes) -> Words | None:
+        words, self._siblings = next(self._openings, LeafOpening())
+        leaf = _leaf(tag, words) if any(words) else ZERO32
+        if climb(leaf, index, self._siblings) != root:
+            raise BadOpening(f"leaf {index} is not what the proof says")
+        return words if any(words) else None
