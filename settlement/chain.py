@@ -163,6 +163,18 @@ AccountEvent: TypeAlias = Owed | Claimed
 Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
 
+class ModuleEvent(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """What a rule module told, as a log has it. No block tells it to those who follow channels: ask for logs."""
+
+    module: Address
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+LedgerEvent: TypeAlias = Event | ModuleEvent
+"""What a transaction of the simulated ledger may tell."""
+
+
 class Block(msgspec.Struct, frozen=True, array_like=True):
     """A header and the events of the adjudicator and the registry in that block, in order."""
 
@@ -356,6 +368,15 @@ class ClaimCall(msgspec.Struct, frozen=True, array_like=True, tag=14):
     to: Address
 
 
+class ModuleCall(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """Call a function of a rule module of the simulated ledger, with its calldata."""
+
+    module: Address
+    data: bytes
+    value: int = 0
+    """The most native coin that may leave the caller by it."""
+
+
 RegistryCall: TypeAlias = RegisterSecretCall | RegisterLinkCall | RegisterProofCall
 
 SingleCall: TypeAlias = (
@@ -371,6 +392,7 @@ SingleCall: TypeAlias = (
     | ClaimCall
     | TransferCall
     | ApproveCall
+    | ModuleCall
 )
 
 
@@ -396,6 +418,8 @@ def moved_by(call: Call) -> tuple[Address, int]:
             return terms.asset, deposit
         case DepositCall(asset=asset, amount=amount) | TransferCall(asset=asset, amount=amount):
             return asset, amount
+        case ModuleCall(value=value):
+            return NATIVE, value
         case _:
             return getattr(call, "asset", NATIVE), 0
 

@@ -103,6 +103,12 @@ class Revert(enum.StrEnum):
     TRANSFER_FAILED = "transfer-failed"
     INEXACT_TRANSFER = "inexact-transfer"
     NOTHING_OWED = "nothing-owed"
+    UNKNOWN_ENTRY = "unknown-entry"
+    LIMIT_MISSED = "limit-missed"
+    NO_LIQUIDITY = "no-liquidity"
+    NOT_COVERED = "not-covered"
+    NOT_REPAID = "not-repaid"
+    NOT_ALLOWED = "not-allowed"
     OUT_OF_GAS = "out-of-gas"
     """The call used up all the gas that it was given, or left too little for a payout: nothing of it was done."""
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, ChannelId, Terms
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.settlement.chain import (
     BatchCall,
     Block,
@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     DepositCall,
     Header,
     History,
+    ModuleCall,
     OpenCall,
     SignedCall,
     TransactionReceipt,
@@ -75,6 +76,8 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
     """The most gas that each kind of call is charged for."""
     each: Mapping[type[Call], Each] = {}
     """What comes on top of it."""
+    functions: Mapping[bytes, tuple[int, int]] = {}
+    """Of rule modules, by address and selector: what a call is charged for, and what each byte of it adds."""
     most: int = 2**64
     """Gas of any call at most."""
     sizes: Mapping[type[Call], int] = {}
@@ -92,6 +95,9 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
             return min(self.calls[BatchCall] + sum(self.gas(member) - self.batched for member in call.calls), self.most)
         if isinstance(call, OpenCall | DepositCall) and call.permit:
             return min(self.calls[type(call)] + self.permit, self.most)
+        if isinstance(call, ModuleCall):
+            base, per_byte = self.functions.get(call.module + call.data[:4], (0, 0))
+            return min(base + per_byte * len(call.data), self.most)
         each = self.each.get(type(call))
         return min(self.calls[type(call)] + (each.gas * each.count(call) if each else 0), self.most)
 
@@ -250,3 +256,10 @@ class Chain(Protocol):
 
     async def secret_time(self, digest: bytes) -> int | None:
         """Block time at which the secret of this sha256 digest was registered."""
+
+
+class LedgerChain(Chain, Protocol):
+    """A chain node of the simulated ledger, which has rule modules."""
+
+    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
+        """What a module's function would return to that calldata now; raise Reverted as it would."""

@@ -14,6 +14,7 @@ from eth_utils.crypto import keccak as ethereum_keccak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulation.module_ledger import ASSETS, calldata
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -46,6 +47,7 @@ from tallystick.settlement.chain import (
     Deposited,
     Event,
     LinkRegistered,
+    ModuleCall,
     OpenCall,
     RedeemCall,
     Redeemed,
@@ -72,6 +74,7 @@ from tallystick.settlement.ethereum.transactions import (
     transaction_hash,
 )
 from tallystick.settlement.ethereum.views import BALANCE_OF
+from tallystick.settlement.modules.exchange import EXCHANGE
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
@@ -117,6 +120,13 @@ SINGLE: st.SearchStrategy[SingleCall] = st.one_of(
     st.builds(RegisterLinkCall, WORDS, UINT64, WORDS, AMOUNTS, UINT64, UINT64),
     st.builds(TransferCall, NAMED | st.just(NATIVE), NAMED, AMOUNTS),
     st.builds(ApproveCall, NAMED, AMOUNTS),
+    st.builds(
+        lambda amount, value: ModuleCall(
+            EXCHANGE.address, calldata("exchange", "swap", *ASSETS[:2], 0, amount, 0, 2**63), value
+        ),
+        AMOUNTS,
+        AMOUNTS,
+    ),
 )
 TOGETHER = st.one_of(
     st.builds(CooperativeCloseCall, st.builds(CooperativeClose, IDS, AMOUNTS, AMOUNTS, UINT64), SIGNATURES, SIGNATURES),

@@ -45,6 +45,7 @@ from tallystick.settlement.chain import (
     CloseCall,
     CooperativeCloseCall,
     DepositCall,
+    ModuleCall,
     OpenCall,
     RedeemCall,
     RegisterLinkCall,
@@ -57,6 +58,7 @@ from tallystick.settlement.chain import (
     value_of,
 )
 from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.modules.table import MODULES_AT, find_function
 
 
 class Envelope(NamedTuple):
@@ -237,6 +239,10 @@ def encode_call(call: Call, at: Deployment) -> Envelope:
         return _encode_asset_call(call, at)
     if isinstance(call, BatchCall):
         return encode_batch([encode_call(each, at) for each in call.calls], at)
+    if isinstance(call, ModuleCall):
+        if call.module not in MODULES_AT or not 0 <= call.value <= AMOUNT_MAX:
+            raise InvalidInput(f"there is no module at 0x{call.module.hex()}, or the value is no amount")
+        return Envelope(call.module, call.value, call.data)
     if isinstance(call, OpenCall | DepositCall) and call.permit:
         raise InvalidInput("no token of this ledger takes permits")
     form = FORMS[type(call)]
@@ -293,6 +299,8 @@ def decode_single(envelope: Envelope, at: Deployment) -> SingleCall:
     """Return the same of one that is no batch."""
     if envelope.to == at.contract:
         call: SingleCall = _decode_contract_call(envelope.data, at)
+    elif envelope.to in MODULES_AT:
+        call = _decode_module_call(envelope)
     elif not envelope.data:
         call = TransferCall(NATIVE, envelope.to, envelope.value)
     else:
@@ -313,6 +321,16 @@ def _decode_contract_call(data: bytes, at: Deployment) -> SingleCall:
         return form.call(at, *fields) if form.call else kind(*fields)
     except InvalidInput as error:
         raise Reverted(Revert.BAD_TERMS, str(error)) from error
+
+
+def _decode_module_call(envelope: Envelope) -> ModuleCall:
+    function = find_function(envelope.to, envelope.data)
+    if function is None or function.is_view:
+        name = MODULES_AT[envelope.to].name
+        raise Reverted(
+            Revert.UNKNOWN_CALL, f"the {name} has no function 0x{envelope.data[:4].hex()} that a transaction can call"
+        )
+    return ModuleCall(envelope.to, envelope.data, envelope.value)
 
 
 def _decode_token_call(envelope: Envelope, at: Deployment) -> SingleCall:
@@ -345,10 +363,14 @@ def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
         found = decode(types, data)
     except (DecodingError, OverflowError, ValueError, RecursionError) as error:
         raise InvalidInput(str(error)) from error
-    return tuple(
-        Address(bytes.fromhex(value[2:])) if kind == "address" else value
-        for kind, value in zip(types, found, strict=True)
-    )
+    return tuple(_bare(kind, value) for kind, value in zip(types, found, strict=True))
+
+
+def _bare(kind: str, value: Any) -> Any:
+    """Return a value as we have it: addresses as their 20 bytes."""
+    if kind == "address":
+        return Address(bytes.fromhex(value[2:]))
+    return tuple(_bare("address", each) for each in value) if kind == "address[]" else value
 
 
 @cache

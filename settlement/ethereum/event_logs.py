@@ -23,7 +23,9 @@ from tallystick.settlement.chain import (
     CooperativelyClosed,
     Deposited,
     Event,
+    LedgerEvent,
     LinkRegistered,
+    ModuleEvent,
     Owed,
     ProofRegistered,
     Redeemed,
@@ -73,6 +75,13 @@ def encode_event(event: Event) -> Log:
     else:
         values = msgspec.structs.astuple(event)
     return Log((form.hash, values[0].rjust(32, b"\0")), encode(form.arguments[1:], values[1:]))
+
+
+def write_event(event: LedgerEvent, contract: Address) -> tuple[Address, Log]:
+    """Return who tells of an event, the adjudicator at `contract` or a module, and the log."""
+    if isinstance(event, ModuleEvent):
+        return event.module, Log(event.topics, event.data)
+    return contract, encode_event(event)
 
 
 def decode_event(log: Log, at: Deployment) -> Event:

@@ -47,6 +47,7 @@ from tallystick.settlement.ethereum.views import (
     OWED,
     SECRET_TIME,
     decode_channel,
+    read_revert_data,
 )
 from tallystick.settlement.port import Chain, ChainFigures, Charge
 
@@ -215,6 +216,10 @@ class RpcChain(Chain):
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await self._number(CHANNEL_COUNT, self.contract, first, second, asset)
 
+    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
+        call = {"from": to_hex(caller), "to": to_hex(module), "data": to_hex(data)}
+        return _checked(read_bytes, await self._node.call("eth_call", call, "latest"))
+
     async def secret_time(self, digest: bytes) -> int | None:
         return await self._number(SECRET_TIME, self.contract, digest) or None
 
@@ -310,6 +315,9 @@ def _result(body: bytes) -> Any:
     refusal = answer.error.data.get("refusal") if isinstance(answer.error.data, dict) else None
     if refusal in set(Refusal):
         raise TransactionRefused(answer.error.message[:TEXT_MAX], Refusal(refusal))
+    reverted = read_revert_data(answer.error.data)
+    if reverted is not None:
+        raise reverted
     raise ChainError(f"the chain node refuses the request ({answer.error.code}): {answer.error.message[:TEXT_MAX]}")
 
 

@@ -20,6 +20,7 @@ from tallystick.settlement.chain import (
     ApproveCall,
     BatchCall,
     Call,
+    ModuleCall,
     RedeemCall,
     RegisterLinkCall,
     RegisterProofCall,
@@ -30,6 +31,7 @@ from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_single, encode_call, read_batch
 from tallystick.settlement.ethereum.fast_fields import TYPE, TransactionFields, read_fields
 from tallystick.settlement.ethereum.signatures import HALF_ORDER
+from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.port import ChainFigures, Each, Tariff
 
 TRANSACTION_MAX = 131_072
@@ -64,6 +66,7 @@ GAS: dict[type[Any], int] = {
     TransferCall: 55_000,
     ApproveCall: 48_000,
     BatchCall: BATCH_GAS,
+    ModuleCall: BASE_GAS,
 }
 """Gas of each call: fixed figures."""
 
@@ -75,6 +78,11 @@ TARIFF = Tariff(
         RedeemCall: Each("locks", LOCK_GAS),
         RegisterLinkCall: Each("depth", LINK_GAS, most=STREAM_LENGTH_MAX),  # a deeper one is refused before
         RegisterProofCall: Each("proof", PROOF_GAS),
+    },
+    functions={
+        module.address + function.selector: (function.gas, function.gas_per_byte)
+        for module in MODULES.values()
+        for function in module.functions.values()
     },
 )
 """What the simulated ledger charges."""

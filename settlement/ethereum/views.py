@@ -12,8 +12,11 @@
 
 from __future__ import annotations
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.chain import ContractChannel
+from tallystick.settlement.errors import Reverted, read_revert
 from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, read_terms, terms_values
+from tallystick.settlement.ethereum.rpc_shapes import read_bytes
 
 _PAIR = ("uint128", "uint128")
 CHANNEL = Signature(
@@ -30,6 +33,24 @@ SECRET_TIME = Signature("secretTime", ("bytes32",), ("uint64",))
 OWED = Signature("owed", ("address", "address"), ("uint256",))
 BALANCE_OF = Signature("balanceOf", ("address",), ("uint256",))
 ALLOWANCE = Signature("allowance", ("address", "address"), ("uint256",))
+
+
+_ERROR = Signature("Error", ("string",))
+
+
+def encode_revert(error: Reverted) -> bytes:
+    """Return why a call fails, as a contract says it."""
+    return _ERROR.encode_call(f"{error.code}: {error}")
+
+
+def read_revert_data(data: object) -> Reverted | None:
+    """Return what such data in a node's answer says, None if it is none, or of no rule that we know."""
+    try:
+        raw = read_bytes(data)
+        code, sentence = read_revert(_ERROR.decode_call(raw)[0]) if raw[:4] == _ERROR.selector else (None, "")
+    except InvalidInput:
+        return None
+    return None if code is None else Reverted(code, sentence)
 
 
 def encode_channel(view: ContractChannel | None) -> bytes:

@@ -31,6 +31,7 @@ from tallystick.settlement.ethereum.transactions import FIGURES, Transaction, ga
 from tallystick.settlement.port import Chain, ChainFigures, Charge
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
+from tallystick.settlement.simulated.module_calls import ask_module
 from tallystick.settlement.simulated.shard import OtherShard, Shard
 from tallystick.settlement.simulated.world import Layer, allowance_key, balance_key, count_key, owed_key
 
@@ -161,6 +162,10 @@ class SimulatedChain(Chain):
     async def secret_time(self, digest: bytes) -> int | None:
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(HashVerdict().slot(digest)) or None
+
+    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return ask_module(self._branch.state, module, data, caller, self.newest.header.time)
 
     # --- blocks -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ from tallystick.settlement.chain import (
     Event,
     FailedCall,
     Header,
+    LedgerEvent,
+    ModuleCall,
+    ModuleEvent,
     OpenCall,
     Owed,
     RegistryCall,
@@ -40,6 +43,7 @@ from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import OUTBOX, Reading, Transaction, read_envelope
 from tallystick.settlement.execution.prepared import Prepared, prepare
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.shards.receipts import hash_block, outbox_root
 from tallystick.settlement.simulated.crossing import (
     Crossing,
@@ -51,6 +55,7 @@ from tallystick.settlement.simulated.crossing import (
     minted,
     take_leave,
 )
+from tallystick.settlement.simulated.module_calls import run_module
 from tallystick.settlement.simulated.world import (
     Layer,
     allowance_key,
@@ -59,6 +64,7 @@ from tallystick.settlement.simulated.world import (
     check_conservation,
     count_key,
     deposits_key,
+    move,
     nonce_key,
     owed_key,
     refusal_key,
@@ -80,7 +86,7 @@ class Execution(msgspec.Struct, frozen=True, array_like=True):
     fee: int
     reason: str
     """Empty on success; else `<Revert code>: <sentence>`, as receipts say it on the wire."""
-    events: tuple[Event, ...]
+    events: tuple[LedgerEvent, ...]
     failures: tuple[FailedCall, ...] = ()
     """Of a batch: its calls that did nothing."""
 
@@ -114,9 +120,9 @@ class BlockRecord(msgspec.Struct, frozen=True, array_like=True, dict=True):
     @cached_property
     def block(self) -> Block:
         """The block as the chain interface shows it: one for all who follow the chain."""
-        return Block(self.header, tuple(event for _, _, event in self.logs()))
+        return Block(self.header, tuple(event for _, _, event in self.logs() if not isinstance(event, ModuleEvent)))
 
-    def logs(self) -> Iterator[tuple[int, bytes, Event]]:
+    def logs(self) -> Iterator[tuple[int, bytes, LedgerEvent]]:
         """Yield each event with the index and hash of its transaction."""
         for index, entry in enumerate(self.entries):
             for event in entry.execution.events:
@@ -165,7 +171,7 @@ def execute(
     fee = gas * transaction.price
     sender = transaction.sender
     state.add(nonce_key(sender), 1)
-    _move(state, NATIVE, sender, MINER, fee)
+    move(state, NATIVE, sender, MINER, fee)
     attempt = Layer(state) if type(reading.call) is not TransferCall else state  # that one writes once it cannot fail
     try:
         events, failures = _carry_out(attempt, rules, sender, reading, time, verify)
@@ -180,13 +186,13 @@ def mint(state: Layer, rules: Parameters, order: Mint) -> None:
     """Make new units of an asset; raise InvalidInput if there would be too many, or for the adjudicator."""
     if order.amount <= 0 or minted(state, order.asset) + order.amount > mint_limit(state):
         raise InvalidInput("what is minted must be positive, and all of an asset (on all shards) stay below 2**128")
-    if rules.contract in (order.account, order.asset):
-        raise InvalidInput("the adjudicator is no token, and takes coins through deposits only")
+    if {order.account, order.asset} & {rules.contract, *MODULES_AT}:
+        raise InvalidInput("the adjudicator and modules are no tokens, and take coins by their functions only")
     state.add(supply_key(order.asset), order.amount)
     state.add(balance_key(order.asset, order.account), order.amount)
 
 
-_Done: TypeAlias = tuple[tuple[Event, ...], tuple[FailedCall, ...]]
+_Done: TypeAlias = tuple[tuple[LedgerEvent, ...], tuple[FailedCall, ...]]
 """What was done: its events, and what failed of a batch."""
 
 
@@ -206,7 +212,7 @@ def _carry_out(state: Layer, rules: Parameters, caller: Address, reading: Readin
 
 def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done:
     """Do each by itself: one that fails does nothing, and stops none."""
-    events: list[Event] = []
+    events: list[LedgerEvent] = []
     failures: list[FailedCall] = []
     for index, run in enumerate(members):
         attempt = Layer(state)
@@ -223,18 +229,20 @@ def run_each(state: Layer, members: Iterable[Callable[[Layer], _Done]]) -> _Done
 
 def _run(
     state: Layer, rules: Parameters, caller: Address, call: SingleCall, time: int, verify: Verify = verify_signer
-) -> tuple[Event, ...]:
+) -> tuple[LedgerEvent, ...]:
     match call:
         case TransferCall(asset, to, amount):
             _check_token(state, asset)
-            if to == rules.contract:
-                raise Reverted(Revert.UNKNOWN_CALL, "the adjudicator takes coins through deposits only")
-            _move(state, asset, caller, to, amount)
+            if to == rules.contract or to in MODULES_AT:
+                raise Reverted(Revert.UNKNOWN_CALL, "the adjudicator and modules take coins by their functions only")
+            move(state, asset, caller, to, amount)
             return ()
         case ApproveCall(asset, amount):
             _check_token(state, asset)
             state.put(allowance_key(asset, caller), amount)
             return ()
+        case ModuleCall():
+            return run_module(state, caller, call, time)
         case ClaimCall():
             return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):
@@ -261,7 +269,7 @@ def _run_channel_call(
             state.add(owed_key(asset, payout.to), payout.amount)
             owed.append(Owed(payout.to, asset, payout.amount))
         else:
-            _move(state, asset, rules.contract, payout.to, payout.amount)
+            move(state, asset, rules.contract, payout.to, payout.amount)
     state.put(channel_key(id), outcome.channel)
     if outcome.outgrown is not None:
         state.put(deposits_key(id, sum(outcome.outgrown)), outcome.outgrown[0] + 1)
@@ -280,12 +288,12 @@ def _claim(state: Layer, contract: Address, caller: Address, call: ClaimCall) ->
     amount = state.number(key)
     if not amount:
         raise Reverted(Revert.NOTHING_OWED, f"nothing of asset 0x{call.asset.hex()} is owed to the caller")
-    lost = call.to in (contract, call.asset, NATIVE)  # there it would be nobody's
+    lost = call.to in (contract, call.asset, NATIVE, *MODULES_AT)  # there it would be nobody's
     if lost or refuses(state, call.asset, call.to):
         why = "nobody could take it out again" if lost else "it, or the token, refuses"
         raise Reverted(Revert.TRANSFER_FAILED, f"what is owed cannot be paid to 0x{call.to.hex()}: {why}")
     state.put(key, 0)
-    _move(state, call.asset, contract, call.to, amount)
+    move(state, call.asset, contract, call.to, amount)
     return Claimed(caller, call.asset, call.to, amount)
 
 
@@ -328,16 +336,7 @@ def _take(state: Layer, contract: Address, caller: Address, asset: Address, amou
                 Revert.INSUFFICIENT_ALLOWANCE, f"the caller allows the adjudicator {allowed} of the {amount} needed"
             )
         state.put(key, allowed - amount)
-    _move(state, asset, caller, contract, amount)
-
-
-def _move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
-    paying, paid = balance_key(asset, payer), balance_key(asset, payee)
-    held = state.number(paying)
-    if held < amount:
-        raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
-    state.put(paying, held - amount)
-    state.put(paid, state.number(paid) + amount)
+    move(state, asset, caller, contract, amount)
 
 
 def build_block(

@@ -25,7 +25,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.ethereum.event_logs import encode_event
+from tallystick.settlement.ethereum.event_logs import write_event
 from tallystick.settlement.ethereum.rpc_shapes import (
     FAILURES,
     REASON,
@@ -47,6 +47,7 @@ from tallystick.settlement.ethereum.views import (
     SECRET_TIME,
     encode_channel,
 )
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
 from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry, Mint
 from tallystick.settlement.simulated.rpc_shards import SHARD_METHODS
@@ -145,6 +146,9 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
     if not isinstance(call, dict):
         raise InvalidInput("eth_call takes a call object")
     to, data = read_address(call.get("to"), "to"), read_bytes(call.get("data", call.get("input")))
+    if to in MODULES_AT:
+        caller = read_address(call["from"], "from") if "from" in call else NATIVE
+        return to_hex(await chain.view(to, data, caller))
     if to == chain.contract and data[:4] == CHANNEL.selector:
         (id,) = CHANNEL.decode_call(data)
         return to_hex(encode_channel(await chain.channel(ChannelId(id))))
@@ -173,7 +177,7 @@ async def _blocks(chain: SimulatedChain, params: list[Any]) -> Any:
     answer: list[dict[str, Any]] = []
     room = LOGS_MAX
     for record in chain.slice(first, limit):
-        logs = _write_logs(record, chain.contract)
+        logs = [log for log in _write_logs(record, chain.contract) if log["address"] == to_hex(chain.contract)]
         room -= len(logs)
         if room < 0 and answer:
             break
@@ -241,10 +245,10 @@ def _write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
     """Return the logs of a block as `eth_getLogs` gives them."""
     logs = []
     for position, (index, transaction, event) in enumerate(record.logs()):
-        log = encode_event(event)
+        teller, log = write_event(event, contract)
         logs.append(
             {
-                "address": to_hex(contract),
+                "address": to_hex(teller),
                 "topics": [to_hex(topic) for topic in log.topics],
                 "data": to_hex(log.data),
                 "blockNumber": quantity(record.header.number),

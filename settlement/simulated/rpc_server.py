@@ -22,8 +22,10 @@ from starlette.routing import Route
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.errors import Reverted, TransactionRefused
+from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
+from tallystick.settlement.ethereum.views import encode_revert
 from tallystick.settlement.simulated.chain import SimulatedChain
 from tallystick.settlement.simulated.rpc_methods import METHODS
 
@@ -43,6 +45,8 @@ UNKNOWN_METHOD = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 REFUSED = -32000
+REVERTED = 3
+"""As Ethereum's nodes say it; the data is an `Error(string)` of Solidity's."""
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -156,6 +160,8 @@ async def _perform(chain: SimulatedChain, call: _Call) -> Any:
         return await method(chain, call.params)
     except TransactionRefused as error:
         raise _Fault(REFUSED, str(error), {"refusal": str(error.code)}) from error
+    except Reverted as error:
+        raise _Fault(REVERTED, f"execution reverted: {error}", to_hex(encode_revert(error))) from error
     except InvalidInput as error:
         raise _Fault(INVALID_PARAMS, str(error)) from error
     except Exception as error:  # a fault of the program: it is this request's alone

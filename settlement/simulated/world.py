@@ -16,6 +16,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
 | k      | kind, condition    | what the verdict of any other kind of lock keeps of it    |
+| m      | module, its key    | a word of a rule module's                                 |
 | h      | see `crossing`     | which shard it is, and what crossed to and from others    |
 
 A transaction runs in a `Layer` of its own, so that dropping the layer undoes it, and what it wrote is known exactly:
@@ -30,7 +31,7 @@ from typing import TypeAlias
 
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.contract.state import ChannelStorage
-from tallystick.settlement.errors import LedgerBroken
+from tallystick.settlement.errors import LedgerBroken, Revert, Reverted
 
 Value: TypeAlias = int | ChannelStorage
 World: TypeAlias = dict[bytes, Value]
@@ -84,6 +85,11 @@ def count_key(first: Address, second: Address, asset: Address) -> bytes:
     return b"p" + first + second + asset
 
 
+def module_key(module: Address, key: bytes) -> bytes:
+    """Key of a word that a rule module keeps."""
+    return b"m" + module + key
+
+
 class Layer:
     """Changes above a world or above another layer. Reading sees through; writing stays here."""
 
@@ -123,6 +129,16 @@ class Layer:
     def before(self) -> Changes:
         """Return the values below of all that is changed here: what takes the changes back."""
         return {key: self._below.get(key) for key in self.changes}
+
+
+def move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
+    """Move an amount from one account to another one; raise Reverted if the first holds less."""
+    paying, paid = balance_key(asset, payer), balance_key(asset, payee)
+    held = state.number(paying)
+    if held < amount:
+        raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
+    state.put(paying, held - amount)
+    state.put(paid, state.number(paid) + amount)
 
 
 def apply_changes(world: World, changes: Entries) -> None:

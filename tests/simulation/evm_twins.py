@@ -16,7 +16,7 @@ from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, Lock
 from simulation.evm_tokens import EvmToken, code_of
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.contracts import creation_code
-from tallystick.settlement.chain import BATCHED_SIZE, Event, FailedCall, SingleCall, value_of
+from tallystick.settlement.chain import BATCHED_SIZE, FailedCall, LedgerEvent, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.simulated import ledger
@@ -150,12 +150,14 @@ class Twins:
             return True
         return False
 
-    def _one(self, state: Layer, by: Address, call: SingleCall) -> tuple[tuple[Event, ...], tuple[FailedCall, ...]]:
+    def _one(
+        self, state: Layer, by: Address, call: SingleCall
+    ) -> tuple[tuple[LedgerEvent, ...], tuple[FailedCall, ...]]:
         if value_of(call):  # as whoever reads such a transaction says
             raise Reverted(Revert.BAD_AMOUNT, "a batch carries no coins")
         return ledger._run(state, self.rules, by, call, self.time), ()
 
-    def _simulated(self, call: SingleCall, by: Address) -> tuple[str, tuple[Event, ...]]:
+    def _simulated(self, call: SingleCall, by: Address) -> tuple[str, tuple[LedgerEvent, ...]]:
         attempt = Layer(self.state)
         try:
             events = ledger._run(attempt, self.rules, by, call, self.time)

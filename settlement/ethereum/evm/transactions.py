@@ -10,9 +10,19 @@ from typing import Any
 
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.chain import Call, DepositCall, Header, OpenCall, SignedCall, TransactionReceipt, moved_by
+from tallystick.settlement.chain import (
+    Call,
+    DepositCall,
+    Header,
+    ModuleCall,
+    OpenCall,
+    SignedCall,
+    TransactionReceipt,
+    moved_by,
+)
 from tallystick.settlement.errors import (
     ChainError,
     ChainUnavailable,
@@ -85,6 +95,8 @@ class TransactionDesk:
         return Charge(limit, data_fee(ENVELOPE + len(envelope.data), price), estimate is None, least)
 
     async def _context(self, call: Call) -> CallContext:
+        if isinstance(call, ModuleCall):
+            raise InvalidInput("rule modules are of the simulated ledger alone: a real chain has contracts of its own")
         if isinstance(call, OpenCall):
             self._heard.learn(call.terms)
         return await self._state.context(call)

@@ -1,0 +1,1 @@
+"""Rule modules of the simulated ledger, pure: exchange, and what stands beside it. `table` names them all."""

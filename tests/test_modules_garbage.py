@@ -1,0 +1,78 @@
+"""Whatever calldata says, a module does it or refuses it: nothing else ever leaves its rules, and no coin is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulation.module_ledger import ALICE, ASSETS, BOB, EVER, GOLD, PEOPLE, SILVER, ModuleLedger, calldata
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.errors import Reverted
+from tallystick.settlement.modules.interface import read_form
+from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.simulated.world import Layer
+
+FUNCTIONS = [(module.name, function) for module in MODULES.values() for function in module.functions.values()]
+NUMBERS = {bits: st.sampled_from([0, 1, 2, 1_000, 2**bits - 1]) | st.integers(0, 2**bits - 1) for bits in (64, 128)}
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "address": st.sampled_from([*ASSETS, *PEOPLE, MODULES["exchange"].address]) | st.binary(min_size=20, max_size=20),
+    "bool": st.booleans(),
+    "bytes32": st.binary(min_size=32, max_size=32),
+    "uint64": NUMBERS[64],
+    "uint128": NUMBERS[128],
+    "address[]": st.lists(st.sampled_from([module.address for module in MODULES.values()]), max_size=2),
+    "bytes[]": st.lists(
+        st.binary(max_size=40) | st.just(calldata("exchange", "swap", GOLD, SILVER, 0, 5, 0, EVER)), max_size=2
+    ),
+}
+BEGINNING: tuple[tuple[Address, str, str, tuple[Any, ...]], ...] = (
+    (ALICE, "exchange", "createPool", (GOLD, SILVER, 3_000)),
+    (ALICE, "exchange", "addLiquidity", (GOLD, SILVER, 0, 10**9, 10**9, 0, EVER)),
+    (ALICE, "lending", "createMarket", (GOLD, SILVER, 0, 800_000)),
+    (ALICE, "lending", "supply", (0, 10**9)),
+    (BOB, "lending", "addCollateral", (0, 10**6)),
+    (ALICE, "staking", "createPool", (GOLD, SILVER)),
+    (ALICE, "staking", "fund", (0, 10**6, 1_000)),
+    (BOB, "staking", "stake", (0, 10**3)),
+    (ALICE, "treasury", "createTreasury", (GOLD, 400_000, 1_000)),
+    (BOB, "treasury", "lock", (0, 10)),
+)
+
+
+def populated() -> ModuleLedger:
+    ledger = ModuleLedger()
+    for by, name, function, values in BEGINNING:
+        ledger.call(by, name, function, *values)
+        ledger.time += 400
+    return ledger
+
+
+START = populated()
+
+
+@given(st.data())
+@settings(max_examples=250, deadline=None)
+def test_any_arguments_are_done_or_refused(data: st.DataObject) -> None:
+    ledger = ModuleLedger()
+    ledger.state, ledger.time = Layer({}), START.time
+    ledger.state.changes.update(START.state.changes)
+    for _ in range(data.draw(st.integers(1, 3))):
+        name, function = data.draw(st.sampled_from(FUNCTIONS))
+        values = [data.draw(VALUES[kind]) for kind in function.form.types]
+        try:
+            if function.is_view:
+                ledger.read(name, function.form.name, *values)
+            else:
+                ledger.call(data.draw(st.sampled_from(PEOPLE)), name, function.form.name, *values)
+        except Reverted as error:
+            assert str(error)
+        ledger.time += data.draw(st.integers(0, 2_000))
+
+
+@pytest.mark.parametrize("text", ["swap", "swap(uint8 x)", "swap(uint128)", "swap(uint128 x,uint128 y)"])
+def test_a_form_that_is_none_is_not_declared(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no function|argument"):
+        read_form(text)
