@@ -145,7 +145,6 @@ bonded: public(uint256)
 owed: public(HashMap[address, uint256])
 demands: public(HashMap[bytes32, Demand])
 frozen: public(bool)
-escaped: public(HashMap[uint256, bool])
 
 @deploy
 def __init__(operator: address, bond: uint256, window: uint256, order_time: uint256, answer_time: uint256, demand_fee: uint256):
@@ -436,7 +435,7 @@ def bond():
 @external
 def unbond():
     """The operator takes its bond back, once all its batches are final."""
-    assert msg.sender == OPERATOR, "not-the-operator"
+    assert msg.sender == OPERATOR, "not-allowed"
     self._finalise()
     assert self.final == self.count, "window-open"
     amount: uint256 = self.bonded
@@ -446,11 +445,11 @@ def unbond():
 @external
 def post(time: uint256, queue_end: uint256, accounts: bytes32, channels: bytes32, data: Bytes[DATA_MAX]):
     """A batch: the root before, and of each step its word and the root after it."""
-    assert msg.sender == OPERATOR, "not-the-operator"
+    assert msg.sender == OPERATOR, "not-allowed"
     assert not self.frozen, "wrong-status"
     assert self.bonded >= BOND, "insufficient-balance"
-    steps: uint256 = (len(data) - 32) // 64
-    assert len(data) % 64 == 32 and steps > 0, "bad-batch"
+    assert len(data) % 64 == 32 and len(data) > 32, "bad-batch"
+    steps: uint256 = len(data) // 64
     number: uint256 = self.count
     before: bytes32 = keccak256(abi_encode(STATE_TAG, empty(bytes32), empty(bytes32), empty(uint256)))
     meta: uint256 = 0
@@ -497,7 +496,7 @@ def convict(number: uint256, proof: DynArray[uint256, PROOF]):
     self._finalise()
     batch: Posted = self._standing(number)
     found: Verdict = self._judge(proof, batch.meta, batch.steps)
-    assert found.wrong, "step-is-right"
+    assert found.wrong, "step-right"
     self._convicted(number, proof[0], msg.sender)
 
 @external
@@ -520,7 +519,7 @@ def answer(number: uint256, proof: DynArray[uint256, PROOF], by0: Signature, by1
     """Show what was demanded. Anybody may; the operator is paid."""
     batch: Posted = self._standing(number)
     found: Verdict = self._judge(proof, batch.meta, batch.steps)
-    assert not found.wrong, "step-is-wrong"
+    assert not found.wrong, "step-wrong"
     name: bytes32 = keccak256(abi_encode((batch.meta >> 160) & M48, proof[0]))
     assert self.demands[name].deadline != 0, "nothing-owed"
     if found.first != empty(address):
@@ -669,6 +668,7 @@ def _ended():
 def escape(proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account all that it held and took out by the last final batch."""
     self._ended()
+    assert self.count > 0, "wrong-status"
     words: uint256[4] = self._shown(self.count - 1, proof)
     self._pay_out(convert(convert(words[0], uint160), address), words[1] + words[3])
 
@@ -684,5 +684,6 @@ def reclaim(index: uint256, entry: uint256[6]):
     raw_call(convert(convert(entry[2], uint160), address), b"", value=entry[4])
 
 @external
+@view
 def domainSeparator() -> bytes32:
     return DOMAIN
