@@ -50,7 +50,7 @@ FUNCTIONS = (
 CHAIN_PORT = {
     *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance", "charge"),
     *("channel", "channels", "channel_count", "learn", "secret_time", "owed", "allowance", "takes_permits"),
-    *("evidence", "events", "record", "find", "slice"),
+    *("evidence", "events", "record", "find", "slice", "view"),
 }
 """What a `Chain` answers to nodes and to its JSON-RPC server, which looks at everything itself."""
 

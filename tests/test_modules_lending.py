@@ -166,6 +166,8 @@ def test_a_pushed_pool_lends_nobody_more_and_liquidates_nobody() -> None:
         push(pushed, permille)
         assert pushed.refused(CAROL, "lending", "liquidate", 0, BOB, 2**127, 0) == Revert.NOT_ALLOWED
         assert pushed.refused(BOB, "lending", "borrow", 0, 110_000) == Revert.NOT_COVERED
+        fallen = permille < 1_000  # then the mean is old
+        assert pushed.refused(BOB, "lending", "borrow", 0, 50_000) == (Revert.NOT_COVERED if fallen else None)
     push(ledger, 700)
     settle(ledger)
     for _ in range(3):

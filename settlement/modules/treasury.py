@@ -60,6 +60,8 @@ def _treasury(state: ModuleState, number: int) -> TreasuryPlace:
 
 
 class ProposalPlace(NamedTuple):
+    """Where a proposal's words are, and its times."""
+
     row: bytes
     created: int
     end: int
