@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from tallystick.settlement.ethereum.signatures import HALF_ORDER
+from tallystick.channels.protocol.keys import HALF_ORDER
 
 F = TypeVar("F", bound=Callable[..., Any])
 
