@@ -410,9 +410,7 @@ def ledger(
     only: Annotated[
         list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
     ] = None,
-    accounts: Annotated[str, Option(help="How many accounts there are, with commas between.")] = (
-        "2,10,100,1000,10000"
-    ),
+    accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
     blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
     against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "0a8092a",
     repository: Annotated[
@@ -446,7 +444,6 @@ def ledger(
         )
     )
     _print(result, as_json, ledger_table)
-    for name in result.broken:
-        say(f"not equal: {name}", err=True)
     if result.broken:
+        say(f"not equal: {', '.join(result.broken)}", err=True)
         raise Exit(1)
