@@ -19,6 +19,9 @@ from tallystick.channels.protocol.objects import Address
 
 _CONTEXT = coincurve.GLOBAL_CONTEXT.ctx
 
+HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
+"""Half the order of secp256k1's group: the largest low s."""
+
 
 def keccak(data: bytes) -> bytes:
     """Return keccak-256 of `data` (32 bytes), the pre-standard padding that Ethereum uses."""
@@ -211,6 +214,19 @@ def recover(digest: bytes, signature: bytes, recovery_id: int) -> Address:
 def _address_of(point: bytes) -> Address:
     """Return the address of an uncompressed point, without its first byte: the same few sign again and again."""
     return Address(keccak(point)[12:])
+
+
+def foreign_functions() -> tuple[int, int, int, int]:
+    """Return the addresses of what machine code needs to recover as `recover` does.
+
+    They are libsecp256k1's context, which is never changed, and its functions that parse a recoverable signature,
+    recover a key of it, and write a key.
+    """
+    names = ("recoverable_signature_parse_compact", "recover")
+    functions = [f"secp256k1_ecdsa_{name}" for name in names] + ["secp256k1_ec_pubkey_serialize"]
+    pointers = (_CONTEXT, *(ffi.addressof(lib, name) for name in functions))
+    first, second, third, fourth = (int(ffi.cast("uintptr_t", pointer)) for pointer in pointers)
+    return first, second, third, fourth
 
 
 def with_recovery_id(digest: bytes, signature: bytes, signer: Address) -> bytes:

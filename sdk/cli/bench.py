@@ -327,6 +327,26 @@ def payments(
 
 
 @app.command()
+def shards(
+    block: Annotated[int, Option(min=100, max=10_000, help="Transfers of one block.")] = 1_000,
+    blocks: Annotated[int, Option(min=1, max=60, help="Blocks of one shard in one run.")] = 15,
+    cross: Annotated[int, Option(min=1, max=100, help="Of the mix: percent that go to the other shard.")] = 20,
+    rounds: Annotated[int, Option(min=1, max=50, help="How often each is measured, in turn.")] = 5,
+    tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Two shards on two cores against one on one core: transfers, local and across.
+
+    Example: tally bench shards --json
+    """
+    from tallystick.sdk.bench.shards import run_shards, shards_table
+
+    result = _measure(partial(run_shards, block, blocks, cross, rounds, tries), directory)
+    _print(result, as_json, shards_table)
+
+
+@app.command()
 def follow(
     blocks: Annotated[int, Option(min=1_000, max=10_000_000, help="From the contract's deployment to the head.")] = (
         1_000_000
@@ -382,4 +402,48 @@ def gas(
     for call in result.dear:
         say(f"too dear: {call}", err=True)
     if result.dear:
+        raise Exit(1)
+
+
+@app.command()
+def ledger(
+    only: Annotated[
+        list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
+    ] = None,
+    accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
+    blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
+    against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "0a8092a",
+    repository: Annotated[
+        Path | None, Option(help="The git repository with that revision. Default: the current directory.")
+    ] = None,
+    tries: Annotated[int, Option(min=1, help="How often a row is repeated while the machine is busy.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """How many signed transactions the simulated ledger executes per second. Exit code 1 if a result is not equal.
+
+    Example: tally bench ledger --json
+    Example: tally bench ledger --workload transfer --accounts 2,1000 --block 1000
+    """
+    from tallystick.sdk.bench.ledger import ledger_table, run_ledger
+    from tallystick.sdk.bench.ledger_workloads import WORKLOADS
+
+    if unknown := set(only or ()) - set(WORKLOADS):
+        raise BadParameter(f"unknown workload {', '.join(sorted(unknown))}; known are {', '.join(WORKLOADS)}")
+    counts, sizes = _numbers("--accounts", accounts, 100_000), _numbers("--block", blocks, 100_000)
+    if min(counts) < 2:
+        raise BadParameter("--accounts takes at least 2: one pays the other one")
+    result = run_guarded(
+        lambda: run_ledger(
+            only or list(WORKLOADS),
+            counts,
+            sizes,
+            against=against,
+            repository=repository or Path.cwd(),
+            tries=tries,
+            say=_progress(),
+        )
+    )
+    _print(result, as_json, ledger_table)
+    if result.broken:
+        say(f"not equal: {', '.join(result.broken)}", err=True)
         raise Exit(1)

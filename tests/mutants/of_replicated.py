@@ -76,13 +76,6 @@ MUTANTS = (
         ("test_replicated_application.py",),
     ),
     Mutant(
-        "replicated: keep a pool's transaction that another one has replaced",
-        "settlement/replicated/application.py",
-        "if again and transaction.hash not in self.branch.pool:",
-        "if again and not self.branch.pool:",
-        ("test_replicated_application.py",),
-    ),
-    Mutant(
         "replicated: answer on after what was no ABCI",
         "settlement/replicated/server.py",
         'write_frame(write_response("exception", error=str(error))))\n                    return',
