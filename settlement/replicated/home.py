@@ -62,7 +62,7 @@ def make_keys(entropy: Entropy) -> ValidatorKeys:
     return ValidatorKeys(entropy(32), entropy(32))
 
 
-class Place(msgspec.Struct, frozen=True):
+class EngineAddress(msgspec.Struct, frozen=True):
     """Where a validator's engine is reached by the others."""
 
     host: str
@@ -70,7 +70,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def write_home(
-    number: int, keys: Sequence[ValidatorKeys], places: Sequence[Place], genesis: Genesis, interval: float
+    number: int, keys: Sequence[ValidatorKeys], places: Sequence[EngineAddress], genesis: Genesis, interval: float
 ) -> dict[str, str]:
     """Return the files of one validator's home, by name. `interval`: seconds between two blocks, besides the votes."""
     own = keys[number]
@@ -126,7 +126,7 @@ def _json(value: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _settings(number: int, place: Place, peers: Sequence[str], interval: float) -> str:
+def _settings(number: int, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
     return f"""\
 moniker = "validator{number}"
 log_level = "error"

@@ -23,7 +23,7 @@ from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.engine import VERSION, find_cometbft, run_engine
 from tallystick.settlement.replicated.engine_rpc import open_engine
 from tallystick.settlement.replicated.genesis import Genesis, read_genesis
-from tallystick.settlement.replicated.home import GENESIS, Place, make_keys, write_home
+from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, write_home
 from tallystick.settlement.replicated.server import serve_application
 from tallystick.settlement.simulated.rpc_server import serve_chain
 
@@ -96,9 +96,9 @@ async def run_validator(
             nursery.cancel_scope.cancel()
 
 
-def _free_places(count: int) -> Sequence[Place]:
+def _free_places(count: int) -> Sequence[EngineAddress]:
     with ExitStack() as stack:
         probes: list[Any] = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return [Place("127.0.0.1", probe.getsockname()[1]) for probe in probes]
+        return [EngineAddress("127.0.0.1", probe.getsockname()[1]) for probe in probes]
