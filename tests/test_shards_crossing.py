@@ -17,7 +17,7 @@ from tallystick.settlement.errors import LedgerBroken, Refusal, Revert, Transact
 from tallystick.settlement.ethereum.transactions import OUTBOX_GAS, sign_call
 from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.shards.outbox import Sending, sign_sending
-from tallystick.settlement.shards.receipts import PAGE_MAX, Parcel, ShardPage, ShardReceipt, read_parcel
+from tallystick.settlement.shards.receipts import PAGE_MAX, Parcel, ShardPage, ShardReceipt, outbox_root, read_parcel
 from tallystick.settlement.simulated import crossing
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint
 from tallystick.settlement.simulated.shard import WAITING_MAX
@@ -110,6 +110,15 @@ async def test_a_parcel_that_comes_before_its_turn_is_refused_and_taken_later() 
     assert await shards[1].balance(BOB.address, NATIVE) == 6
 
 
+def with_another_root(parcel: Parcel) -> Parcel:
+    """Prove a page of one's own by a root of one's own, under a header that is right in all else."""
+    page = msgspec.structs.replace(
+        parcel.page, receipts=(msgspec.structs.replace(parcel.page.receipts[0], amount=10**6),)
+    )
+    header = msgspec.structs.replace(parcel.header, outbox=outbox_root([page]))
+    return msgspec.structs.replace(parcel, page=page, steps=(), header=header)
+
+
 FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
     "another amount": (
         lambda p: msgspec.structs.replace(
@@ -141,6 +150,7 @@ FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
         lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, chain_id=1)),
         "of chain 1",
     ),
+    "another root": (with_another_root, "not signed by"),
     "no page": (
         lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, receipts=())),
         "out of range",
