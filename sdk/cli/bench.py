@@ -383,3 +383,26 @@ def gas(
         say(f"too dear: {call}", err=True)
     if result.dear:
         raise Exit(1)
+
+
+@app.command()
+def rollup(
+    rpc: Annotated[str | None, Option(help="URL of a development node. Default: one is started.")] = None,
+    client: Annotated[
+        str | None, Option(help="Which one: anvil, geth or pyevm. Default: the first of them that is there.")
+    ] = None,
+    fork: Annotated[str | None, Option(help="By whose rules, as of `bench gas`. Default: osaka.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a close costs as one of 1,000 in a rollup's batch. Exit code 1 if that is more than a tenth.
+
+    Example: tally bench rollup --json
+    """
+    from tallystick.sdk.bench.rollup import rollup_table, run_rollup
+
+    result = run_guarded(lambda: run_rollup(rpc, client, fork))
+    _print(result, as_json, rollup_table)
+    for what in result.dear:
+        say(f"too dear: {what}", err=True)
+    if result.dear:
+        raise Exit(1)
