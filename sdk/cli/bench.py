@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.bench_gas import gas, rollup
 from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import Result, make_group, print_result, run_guarded
@@ -327,6 +328,26 @@ def payments(
 
 
 @app.command()
+def shards(
+    block: Annotated[int, Option(min=100, max=10_000, help="Transfers of one block.")] = 1_000,
+    blocks: Annotated[int, Option(min=1, max=60, help="Blocks of one shard in one run.")] = 15,
+    cross: Annotated[int, Option(min=1, max=100, help="Of the mix: percent that go to the other shard.")] = 20,
+    rounds: Annotated[int, Option(min=1, max=50, help="How often each is measured, in turn.")] = 5,
+    tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Two shards on two cores against one on one core: transfers, local and across.
+
+    Example: tally bench shards --json
+    """
+    from tallystick.sdk.bench.shards import run_shards, shards_table
+
+    result = _measure(partial(run_shards, block, blocks, cross, rounds, tries), directory)
+    _print(result, as_json, shards_table)
+
+
+@app.command()
 def follow(
     blocks: Annotated[int, Option(min=1_000, max=10_000_000, help="From the contract's deployment to the head.")] = (
         1_000_000
@@ -359,50 +380,48 @@ def follow(
 
 
 @app.command()
-def gas(
-    rpc: Annotated[str | None, Option(help="URL of a development node. Default: one is started.")] = None,
-    client: Annotated[
-        str | None, Option(help="Which one: anvil, geth or pyevm. Default: the first of them that is there.")
+def ledger(
+    only: Annotated[
+        list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
     ] = None,
-    fork: Annotated[
-        str | None, Option(help="By whose rules: osaka, amsterdam (geth alone), prague or cancun. Default: osaka.")
+    accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
+    blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
+    against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "0a8092a",
+    repository: Annotated[
+        Path | None, Option(help="The git repository with that revision. Default: the current directory.")
     ] = None,
+    tries: Annotated[int, Option(min=1, help="How often a row is repeated while the machine is busy.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """What each call of the contract costs on a real node, by its receipts. Exit code 1 if one costs too much.
+    """How many signed transactions the simulated ledger executes per second. Exit code 1 if a result is not equal.
 
-    Example: tally bench gas --json
-    Example: tally bench gas --client geth --fork amsterdam
-    Example: tally bench gas --rpc http://127.0.0.1:8545
+    Example: tally bench ledger --json
+    Example: tally bench ledger --workload transfer --accounts 2,1000 --block 1000
     """
-    from tallystick.sdk.bench.gas import gas_table, run_gas
+    from tallystick.sdk.bench.ledger import ledger_table, run_ledger
+    from tallystick.sdk.bench.ledger_workloads import WORKLOADS
 
-    result = run_guarded(lambda: run_gas(rpc, client, fork))
-    _print(result, as_json, gas_table)
-    for call in result.dear:
-        say(f"too dear: {call}", err=True)
-    if result.dear:
+    if unknown := set(only or ()) - set(WORKLOADS):
+        raise BadParameter(f"unknown workload {', '.join(sorted(unknown))}; known are {', '.join(WORKLOADS)}")
+    counts, sizes = _numbers("--accounts", accounts, 100_000), _numbers("--block", blocks, 100_000)
+    if min(counts) < 2:
+        raise BadParameter("--accounts takes at least 2: one pays the other one")
+    result = run_guarded(
+        lambda: run_ledger(
+            only or list(WORKLOADS),
+            counts,
+            sizes,
+            against=against,
+            repository=repository or Path.cwd(),
+            tries=tries,
+            say=_progress(),
+        )
+    )
+    _print(result, as_json, ledger_table)
+    if result.broken:
+        say(f"not equal: {', '.join(result.broken)}", err=True)
         raise Exit(1)
 
 
-@app.command()
-def rollup(
-    rpc: Annotated[str | None, Option(help="URL of a development node. Default: one is started.")] = None,
-    client: Annotated[
-        str | None, Option(help="Which one: anvil, geth or pyevm. Default: the first of them that is there.")
-    ] = None,
-    fork: Annotated[str | None, Option(help="By whose rules, as of `bench gas`. Default: osaka.")] = None,
-    as_json: Json = False,
-) -> None:
-    """What a close costs as one of 1,000 in a rollup's batch. Exit code 1 if that is more than a tenth.
-
-    Example: tally bench rollup --json
-    """
-    from tallystick.sdk.bench.rollup import rollup_table, run_rollup
-
-    result = run_guarded(lambda: run_rollup(rpc, client, fork))
-    _print(result, as_json, rollup_table)
-    for what in result.dear:
-        say(f"too dear: {what}", err=True)
-    if result.dear:
-        raise Exit(1)
+app.command()(gas)
+app.command()(rollup)
