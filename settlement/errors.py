@@ -109,6 +109,10 @@ class Revert(enum.StrEnum):
     NOT_COVERED = "not-covered"
     NOT_REPAID = "not-repaid"
     NOT_ALLOWED = "not-allowed"
+    BAD_BATCH = "bad-batch"
+    OVERDUE = "overdue"
+    STEP_RIGHT = "step-right"
+    STEP_WRONG = "step-wrong"
     OUT_OF_GAS = "out-of-gas"
     """The call used up all the gas that it was given, or left too little for a payout: nothing of it was done."""
 

@@ -12,6 +12,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import locks_root
+from tallystick.channels.protocol.keys import HALF_ORDER
 from tallystick.channels.protocol.objects import ZERO32, Address, BalanceProof, Lock, SignedProof
 from tallystick.settlement.chain import (
     ChallengeCall,
@@ -31,7 +32,6 @@ from tallystick.settlement.contract.adjudicator import ChannelCall
 from tallystick.settlement.contract.state import ChannelStatus, Parameters, view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.ethereum.signatures import HALF_ORDER
 
 FIXTURE = ChannelFixture()
 TOWER = Address(b"\x77" * 20)

@@ -21,6 +21,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "address": st.sampled_from([*ASSETS, *PEOPLE, MODULES["exchange"].address]) | st.binary(min_size=20, max_size=20),
     "bool": st.booleans(),
     "bytes32": st.binary(min_size=32, max_size=32),
+    "bytes": st.binary(max_size=200),
+    "uint256[]": st.lists(st.integers(0, 2**256 - 1), max_size=8) | st.just([0] * 40) | st.just([0] * 131),
     "uint64": NUMBERS[64],
     "uint128": NUMBERS[128],
     "address[]": st.lists(st.sampled_from([module.address for module in MODULES.values()]), max_size=2),
@@ -39,6 +41,9 @@ BEGINNING: tuple[tuple[Address, str, str, tuple[Any, ...]], ...] = (
     (BOB, "staking", "stake", (0, 10**3)),
     (ALICE, "treasury", "createTreasury", (GOLD, 400_000, 1_000)),
     (BOB, "treasury", "lock", (0, 10)),
+    (ALICE, "rollups", "createRollup", (1337, 5, 100, 50, 50, 3)),
+    (ALICE, "rollups", "bond", (0, 5)),
+    (BOB, "rollups", "deposit", (0, BOB, 1_000)),
 )
 
 

@@ -178,3 +178,16 @@ async def test_what_waited_when_a_shard_crashed_is_brought_again(autojump_clock:
     assert await carry(gates, 0, 1) == 1
     gates[1].chain = LocalShards(2, funds={ALICE.address: START})[1]  # what it held in memory is gone
     assert await carry(gates, 0, 1) == 1 and await carry(gates, 0, 1) == 0
+
+
+async def test_a_shard_that_goes_on_from_an_old_copy_is_told_of(autojump_clock: MockClock) -> None:
+    """It would send under numbers that were executed: its new receipts would never be paid."""
+    shards = new_shards()
+    await send(shards, 0, 1, 500)
+    shards.finish(0)
+    shards.carry(0, 1)
+    shards[1].mine()
+    old = new_shards()[0]
+    async with over_rpc(old) as zero, over_rpc(shards[1]) as one:
+        with pytest.raises(ChainError, match="wants receipt 1, and shard 0 has sent 0: its data are an old copy"):
+            await carry((zero, one), 0, 1)

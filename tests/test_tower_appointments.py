@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from simulation.tower_office import ALICE, APPOINTMENT, BOB, CAROL, PAIR, TOWER, Office
 from tallystick.channels.errors import MalformedMessage
-from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.keys import HALF_ORDER, keccak
 from tallystick.channels.protocol.objects import BalanceProof, SignedProof
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.settlement.ethereum.signatures import HALF_ORDER
 from tallystick.watchtower.disputes import check
 from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.messages import (

@@ -19,6 +19,9 @@ from tallystick.channels.protocol.objects import Address
 
 _CONTEXT = coincurve.GLOBAL_CONTEXT.ctx
 
+HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
+"""Half the order of secp256k1's group: the largest low s."""
+
 
 def keccak(data: bytes) -> bytes:
     """Return keccak-256 of `data` (32 bytes), the pre-standard padding that Ethereum uses."""

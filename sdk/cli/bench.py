@@ -327,6 +327,26 @@ def payments(
 
 
 @app.command()
+def shards(
+    block: Annotated[int, Option(min=100, max=10_000, help="Transfers of one block.")] = 1_000,
+    blocks: Annotated[int, Option(min=1, max=60, help="Blocks of one shard in one run.")] = 15,
+    cross: Annotated[int, Option(min=1, max=100, help="Of the mix: percent that go to the other shard.")] = 20,
+    rounds: Annotated[int, Option(min=1, max=50, help="How often each is measured, in turn.")] = 5,
+    tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    directory: Directory = None,
+    as_json: Json = False,
+) -> None:
+    """Two shards on two cores against one on one core: transfers, local and across.
+
+    Example: tally bench shards --json
+    """
+    from tallystick.sdk.bench.shards import run_shards, shards_table
+
+    result = _measure(partial(run_shards, block, blocks, cross, rounds, tries), directory)
+    _print(result, as_json, shards_table)
+
+
+@app.command()
 def follow(
     blocks: Annotated[int, Option(min=1_000, max=10_000_000, help="From the contract's deployment to the head.")] = (
         1_000_000

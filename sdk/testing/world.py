@@ -45,6 +45,7 @@ from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.port import Chain
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.shard import Shard
 from tallystick.settlement.testing.local import LocalChain
 
 ROLES = ("alice", "bob", "carol", "mallory")
@@ -162,7 +163,13 @@ class World:
     with `open_world`."""
 
     def __init__(
-        self, seed: int, config: Config, chain: ChainSettings, delay: tuple[float, float], names: Sequence[str]
+        self,
+        seed: int,
+        config: Config,
+        chain: ChainSettings,
+        delay: tuple[float, float],
+        names: Sequence[str],
+        shard: Shard | None = None,
     ) -> None:
         self.seed = seed
         self.config = config
@@ -171,7 +178,7 @@ class World:
         self._nursery: trio.Nursery | None = None
         keys = {name: key_of(name) for name in names}
         self._names = {key.public: name for name, key in keys.items()}
-        self.chain = _NotedChain(self.trace, chain, {key.address: COINS for key in keys.values()})
+        self.chain = _NotedChain(self.trace, chain, {key.address: COINS for key in keys.values()}, shard)
         self.chain.mine()
         self.seats = {name: Seat(self, name, key) for name, key in keys.items()}
 
@@ -365,9 +372,11 @@ class AskedOperation:
 class _NotedChain(LocalChain):
     """A chain whose every new head goes into the trace."""
 
-    def __init__(self, trace: Trace, settings: ChainSettings, funds: Mapping[Address, int]) -> None:
+    def __init__(
+        self, trace: Trace, settings: ChainSettings, funds: Mapping[Address, int], shard: Shard | None
+    ) -> None:
         self._trace = trace
-        super().__init__(funds=funds, settings=settings)
+        super().__init__(funds=funds, settings=settings, shard=shard)
 
     def mine(self, count: int = 1) -> Header:
         """Mine, and note the new head."""
@@ -400,14 +409,19 @@ async def open_world(
     delay: tuple[float, float] = (0.001, 0.02),
     names: Sequence[str] = ROLES,
     gas_limit: int = GAS_LIMIT,
+    shard: Shard | None = None,
 ) -> AsyncIterator[World]:
     """Open a world in which nobody lives yet.
 
-    `interval` is the time between blocks, `gas_limit` what fits into one, `delay` the time of messages.
+    `interval` is the time between blocks, `gas_limit` what fits into one, `delay` the time of messages. Its chain may
+    be a `shard` of a group: another world, beside it, has the next one.
     """
     settings = ChainSettings(dev=True, interval=interval, gas_limit=gas_limit)
+    if shard is not None:
+        chain_id = shard.group.chain_of(shard.number)
+        settings = msgspec.structs.replace(settings, chain_id=chain_id, contract=shard.group.contract)
     async with trio.open_nursery() as nursery:
-        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), settings, delay, names)
+        world = World(seed, config or Config(challenge_period=600, duties=CLAIM_ALL), settings, delay, names, shard)
         world._nursery = nursery
         nursery.start_soon(world.chain.run)
         yield world

@@ -7,11 +7,8 @@ tried. High s is refused (BIP 62, EIP-2), so that every statement has one valid 
 from __future__ import annotations
 
 from tallystick.channels.errors import InvalidSignature
-from tallystick.channels.protocol.keys import with_recovery_id
+from tallystick.channels.protocol.keys import HALF_ORDER, with_recovery_id
 from tallystick.channels.protocol.objects import Address
-
-HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
-"""Half the order of secp256k1's group: the largest low s."""
 
 
 def verify_signer(digest: bytes, signature: bytes, signer: Address) -> None:

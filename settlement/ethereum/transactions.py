@@ -14,7 +14,7 @@ import rlp
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.keys import PrivateKey, keccak, recover
+from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import (
     ApproveCall,
@@ -30,7 +30,6 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import FORMS, Deployment, Envelope, decode_single, encode_call, read_batch
 from tallystick.settlement.ethereum.fast_fields import TYPE, TransactionFields, read_fields
-from tallystick.settlement.ethereum.signatures import HALF_ORDER
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.port import ChainFigures, Each, Tariff
 

@@ -13,9 +13,8 @@ from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidSignature, TallystickError
 from tallystick.channels.protocol.eip712 import digest_cooperative_close, domain_separator
-from tallystick.channels.protocol.keys import keccak
+from tallystick.channels.protocol.keys import HALF_ORDER, keccak, with_recovery_id
 from tallystick.channels.protocol.objects import Address, ChannelId, CooperativeClose
-from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.rollup.state import LeafStanding, RollupAccount, RollupChannel
 from tallystick.settlement.rollup.steps import (
     EntryKind,
@@ -70,9 +69,11 @@ class Statement(NamedTuple):
     digest: bytes
 
     def is_signed(self, signature: bytes) -> bool:
-        """Whether this signature (64 bytes) is the signer's."""
+        """Whether this signature (64 bytes, low s) is the signer's."""
+        if len(signature) != 64 or int.from_bytes(signature[32:], "big") > HALF_ORDER:
+            return False
         try:
-            verify_signer(self.digest, signature, self.signer)
+            with_recovery_id(self.digest, signature, self.signer)
         except InvalidSignature:
             return False
         return True

@@ -75,7 +75,10 @@ class RollupChannel(msgspec.Struct, frozen=True):
 
 
 def _leaf(tag: bytes, words: Words) -> bytes:
-    return keccak(tag + b"".join(word.to_bytes(32, "big") for word in words))
+    try:
+        return keccak(tag + b"".join(word.to_bytes(32, "big") for word in words))
+    except OverflowError as error:  # above a leaf that was wrong already
+        raise BadOpening("a number of a leaf is not within 256 bits") from error
 
 
 def state_root(accounts: bytes, channels: bytes, head: int) -> bytes:

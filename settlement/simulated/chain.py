@@ -241,7 +241,7 @@ class SimulatedChain(LedgerChain):
     @checked
     def parcels(self, destination: int, first: int) -> list[bytes]:
         """Return what carries final receipts from number `first` on to another shard, in order: as much as fits."""
-        return self.shard.parcels(self._branch.records, destination, first)
+        return self.shard.parcels(self._branch.records, destination, first, self._branch.state)
 
     @checked
     def offer(self, parcel: bytes) -> int:

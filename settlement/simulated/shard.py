@@ -158,8 +158,17 @@ class Shard:
 
     # --- what leaves ----------------------------------------------------------------------------------------------
 
-    def parcels(self, records: Sequence[BlockRecord], destination: int, first: int) -> list[bytes]:
-        """Return parcels for a shard from receipt number `first` on, of final blocks alone: as many as fit."""
+    def parcels(self, records: Sequence[BlockRecord], destination: int, first: int, state: Layer) -> list[bytes]:
+        """Return parcels for a shard from receipt number `first` on, of final blocks alone: as many as fit.
+
+        Raise InvalidInput if that shard is said to have executed more than was ever sent.
+        """
+        count = sent_to(state, destination)
+        if first > count:
+            raise InvalidInput(
+                f"shard {destination} wants receipt {first}, and shard {self.number} has sent {count}: "
+                "its data are an old copy"
+            )
         pages = self._sent.get(destination, [])
         start = bisect_right(pages, first, key=lambda sent: sent.first) - 1
         final = records[-1].header.number - self.group.final_blocks

@@ -51,8 +51,12 @@ def local_shard(
 ) -> LocalChain:
     """Return one shard of it, with these coins on it or with what is in its store."""
     settings = ChainSettings(chain_id=group.chain_of(number), contract=group.contract, dev=True)
-    shard = Shard(group, number, shard_key(number))
-    return LocalChain(funds=funds, settings=settings, clock=clock, store=store, shard=shard)
+    return LocalChain(funds=funds, settings=settings, clock=clock, store=store, shard=local_role(group, number))
+
+
+def local_role(group: ShardGroup, number: int) -> Shard:
+    """Return what makes a chain that shard of the group."""
+    return Shard(group, number, shard_key(number))
 
 
 class LocalShards:

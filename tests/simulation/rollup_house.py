@@ -245,10 +245,12 @@ def wrong_omission(house: RollupHouse, posted: Posted, at: int) -> Batch | None:
 
 def wrong_claim(house: RollupHouse, posted: Posted, at: int) -> Batch | None:
     """Say that the batch does more of the list than it does."""
+    word = list(posted.batch.steps())[at][1]
+    if not isinstance(decode_step(word), NextEntry):
+        return None
     house.deposit(0, 5)
     more = posted._replace(batch=replace(posted.batch, queue_end=len(house.queue)))
-    word = list(posted.batch.steps())[at][1]
-    return rebuilt(house, more, at, word, None) if isinstance(decode_step(word), NextEntry) else None
+    return rebuilt(house, more, at, word, None)
 
 
 def wrong_replay(house: RollupHouse, posted: Posted, at: int) -> Batch | None:

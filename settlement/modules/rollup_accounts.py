@@ -1,0 +1,204 @@
+"""Ways into a rollup and out of it, and what everybody does when its operator does not do what it must."""
+
+from __future__ import annotations
+
+from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.eip712 import digest_cooperative_close
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, CooperativeClose
+from tallystick.settlement.errors import Revert
+from tallystick.settlement.modules.interface import ModuleState, refuse
+from tallystick.settlement.modules.rollups import (
+    ROLLUPS,
+    Books,
+    due_key,
+    entry_hash,
+    entry_key,
+    open_books,
+    root_key,
+)
+from tallystick.settlement.rollup.rules import Statement, channel_name
+from tallystick.settlement.rollup.state import RollupAccount, state_root
+from tallystick.settlement.rollup.steps import AMOUNT_BITS, INDEX_MAX, EntryKind, QueueEntry, entry_of
+from tallystick.settlement.rollup.trees import DEPTH, climb
+
+__all__ = ("ROLLUPS",)
+
+WITHDRAWAL_WORDS = 8 + DEPTH
+"""Accounts, channels, head; the account's number and leaf; what leads to the root."""
+
+_AMOUNT_MAX = 2**AMOUNT_BITS - 1
+
+ENTRY_ORDERED = ROLLUPS.event(
+    "EntryOrdered(address first, uint64 rollup, uint64 index, uint64 kind, uint64 leaf, address second, "
+    "uint128 amount0, uint128 amount1, uint64 due)"
+)
+ROLLUP_WITHDRAWN = ROLLUPS.event("RollupWithdrawn(address account, uint64 rollup, uint128 amount)")
+ROLLUP_FROZEN = ROLLUPS.event("RollupFrozen(bytes32 root, uint64 rollup, uint64 count)")
+
+
+def _order(books: Books, entry: QueueEntry) -> tuple[()]:
+    refuse(bool(books.get(b"frozen")), Revert.WRONG_STATUS, "the rollup is frozen")
+    index, due = books.get(b"queue"), books.state.time + books.get(b"order")
+    books.put_hash(entry_key(index), entry.hash)
+    books.put(due_key(index), due)
+    books.put(b"queue", index + 1)
+    told = (entry.kind, entry.index, entry.second, entry.amount0, entry.amount1, due)
+    books.state.emit(ENTRY_ORDERED, entry.first, books.rollup, index, *told)
+    return ()
+
+
+@ROLLUPS.function("deposit(uint64 rollup, address owner, uint128 amount)", gas=120_000)
+def deposit(state: ModuleState, rollup: int, owner: Address, amount: int) -> tuple[()]:
+    """Move coins of the caller to an account in the rollup, which is made if it is new."""
+    books = open_books(state, rollup)
+    total = books.get(b"deposited") + amount
+    refuse(not 0 < amount <= total <= _AMOUNT_MAX, Revert.BAD_AMOUNT, "deposits are positive, and below 2**88 in all")
+    refuse(owner == NATIVE, Revert.BAD_TERMS, "the zero address has no account")
+    books.put(b"deposited", total)
+    number = books.get(b"a" + owner)
+    if not number:
+        number = books.get(b"accounts") + 1
+        refuse(number > INDEX_MAX, Revert.BAD_TERMS, "the rollup has no room for another account")
+        books.put(b"accounts", number)
+        books.put(b"a" + owner, number)
+    state.take(NATIVE, amount, books.vault)
+    return _order(books, QueueEntry(EntryKind.DEPOSIT, number - 1, owner, amount0=amount))
+
+
+@ROLLUPS.function("forceExit(uint64 rollup)", gas=100_000)
+def force_exit(state: ModuleState, rollup: int) -> tuple[()]:
+    """Order all that the caller's account holds out: the operator must do it, or everything stops."""
+    books = open_books(state, rollup)
+    number = books.get(b"a" + state.caller)
+    refuse(not number, Revert.NOT_A_PARTICIPANT, "the caller has no account in this rollup")
+    return _order(books, QueueEntry(EntryKind.EXIT, number - 1, state.caller))
+
+
+@ROLLUPS.function(
+    "forceClose(uint64 rollup, uint64 channel, address first, address second, uint128 balance0, uint128 balance1, "
+    "uint64 validUntil, bytes signatures)",
+    gas=250_000,
+)
+def force_close(
+    state: ModuleState,
+    rollup: int,
+    channel: int,
+    first: Address,
+    second: Address,
+    balance0: int,
+    balance1: int,
+    valid_until: int,
+    signatures: bytes,
+) -> tuple[()]:
+    """Order a close that both have signed (64 bytes each): the operator must do it, or everything stops."""
+    books = open_books(state, rollup)
+    large = channel > INDEX_MAX or max(balance0, balance1) > _AMOUNT_MAX
+    refuse(large, Revert.BAD_AMOUNT, "the channel's number or a balance is too large for a rollup")
+    refuse(state.time > valid_until, Revert.EXPIRED, f"this close was valid until {valid_until}")
+    name = channel_name(books.place, first, second, channel)
+    close = CooperativeClose(name, balance0, balance1, valid_until)
+    digest = digest_cooperative_close(books.place.domain, close)
+    for at, signer in enumerate((first, second)):
+        good = signer != NATIVE and Statement(signer, digest).is_signed(signatures[64 * at : 64 * at + 64])
+        refuse(not good, Revert.BAD_SIGNATURE, f"signature {at} is not that of 0x{signer.hex()}")
+    return _order(books, QueueEntry(EntryKind.CLOSE, channel, first, second, balance0, balance1))
+
+
+@ROLLUPS.view("accountOf(uint64 rollup, address owner)", "bool exists, uint64 number, uint128 withdrawn, uint128 owed")
+def account_of(state: ModuleState, rollup: int, owner: Address) -> tuple[bool, int, int, int]:
+    """Return the number of an account, what was paid out to it, and what it may claim."""
+    books = open_books(state, rollup)
+    number = books.get(b"a" + owner)
+    return (number > 0, max(number - 1, 0), books.get(b"w" + owner), books.get(b"o" + owner))
+
+
+def _shown(books: Books, number: int, words: list[int]) -> RollupAccount:
+    """Return an account as a final batch has it; raise Reverted if the proof does not show that."""
+    refuse(number >= books.get(b"final"), Revert.WINDOW_OPEN, f"batch {number} is not final")
+    refuse(len(words) != WITHDRAWAL_WORDS, Revert.BAD_PROOF, f"a proof has {WITHDRAWAL_WORDS} numbers")
+    raw = [word.to_bytes(32, "big") for word in words]
+    root = state_root(raw[0], raw[1], words[2])
+    refuse(root != books.hash(root_key(number)), Revert.BAD_PROOF, "the batch ends in another state")
+    refuse(not words[4] or words[4] >> 160 > 0, Revert.BAD_PROOF, "an account without an owner")
+    account = RollupAccount(Address(raw[4][12:]), *words[5:8])
+    refuse(climb(account.hash, words[3], raw[8:]) != raw[0], Revert.BAD_PROOF, "the account is another one")
+    return account
+
+
+def _pay_out(books: Books, owner: Address, total: int) -> tuple[()]:
+    """Pay what of a total was not paid yet."""
+    key = b"w" + owner
+    amount = total - books.get(key)
+    refuse(amount <= 0, Revert.NOTHING_OWED, f"all of this was paid to 0x{owner.hex()} already")
+    refuse(total > AMOUNT_MAX, Revert.BAD_AMOUNT, "no account holds so much")
+    books.put(key, total)
+    books.add(b"deposited", -amount)
+    books.state.give(NATIVE, amount, books.vault, owner)
+    books.state.emit(ROLLUP_WITHDRAWN, owner, books.rollup, amount)
+    return ()
+
+
+@ROLLUPS.function("withdraw(uint64 rollup, uint64 number, uint256[] proof)", gas=150_000, gas_per_byte=16)
+def withdraw(state: ModuleState, rollup: int, number: int, proof: list[int]) -> tuple[()]:
+    """Pay an account what it took out, as a final batch shows. Anybody may ask for it."""
+    books = open_books(state, rollup)
+    books.finalise()
+    account = _shown(books, number, proof)
+    return _pay_out(books, account.owner, account.exited)
+
+
+@ROLLUPS.function("claim(uint64 rollup)", gas=60_000)
+def claim(state: ModuleState, rollup: int) -> tuple[()]:
+    """Pay the caller what it is owed: rewards, fees, a bond."""
+    books = open_books(state, rollup)
+    amount = books.get(b"o" + state.caller)
+    refuse(not amount, Revert.NOTHING_OWED, "nothing is owed to the caller")
+    books.put(b"o" + state.caller, 0)
+    state.give(NATIVE, amount, books.vault, state.caller)
+    return ()
+
+
+@ROLLUPS.function("freeze(uint64 rollup)", gas=60_000)
+def freeze(state: ModuleState, rollup: int) -> tuple[()]:
+    """Stop a rollup of which an entry is overdue. What stands can still be convicted, and then everybody leaves."""
+    books = open_books(state, rollup)
+    refuse(bool(books.get(b"frozen")), Revert.WRONG_STATUS, "the rollup is frozen already")
+    end = books.queue_end
+    overdue = end < books.get(b"queue") and state.time > books.get(due_key(end))
+    refuse(not overdue, Revert.WINDOW_OPEN, "no entry of the list is overdue")
+    books.put(b"frozen", 1)
+    state.emit(ROLLUP_FROZEN, books.root, rollup, books.get(b"count"))
+    return ()
+
+
+def _check_ended(books: Books) -> None:
+    """Raise Reverted unless the rollup is frozen, and all that stands is final."""
+    books.finalise()
+    refuse(not books.get(b"frozen"), Revert.WRONG_STATUS, "the rollup is not frozen")
+    refuse(books.get(b"final") != books.get(b"count"), Revert.WINDOW_OPEN, "a batch can still be convicted")
+
+
+@ROLLUPS.function("escape(uint64 rollup, uint256[] proof)", gas=150_000, gas_per_byte=16)
+def escape(state: ModuleState, rollup: int, proof: list[int]) -> tuple[()]:
+    """Pay an account all that it held and took out by the last batch of a frozen rollup."""
+    books = open_books(state, rollup)
+    _check_ended(books)
+    count = books.get(b"count")
+    refuse(not count, Revert.WRONG_STATUS, "the rollup has no batch")
+    account = _shown(books, count - 1, proof)
+    return _pay_out(books, account.owner, account.balance + account.exited)
+
+
+@ROLLUPS.function("reclaim(uint64 rollup, uint64 index, uint256[] entry)", gas=100_000)
+def reclaim(state: ModuleState, rollup: int, index: int, entry: list[int]) -> tuple[()]:
+    """Give back a deposit that no batch of a frozen rollup has."""
+    books = open_books(state, rollup)
+    _check_ended(books)
+    refuse(index < books.queue_end, Revert.WRONG_STATUS, f"entry {index} was carried out")
+    fits = len(entry) == 6 and entry[0] == EntryKind.DEPOSIT and entry_hash(entry) == books.hash(entry_key(index))
+    refuse(not fits, Revert.BAD_PROOF, f"entry {index} is no such deposit")
+    books.put_hash(entry_key(index), ZERO32)
+    made = entry_of(tuple(entry))
+    books.add(b"deposited", -made.amount0)
+    state.give(NATIVE, made.amount0, books.vault, made.first)
+    return ()

@@ -1,0 +1,188 @@
+"""A rollup on the ledger and the same one on an EVM: whatever is done to one is done to the other, and compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth_abi.abi import decode
+
+from simulation.evm import Evm, EvmReverted, calldata
+from simulation.evm_adjudicator import SIGNATURE, compact
+from simulation.module_ledger import ModuleLedger
+from simulation.rollup_house import Posted, RollupHouse
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.contracts import artifact
+from tallystick.settlement.contract.state import Parameters
+from tallystick.settlement.errors import Reverted
+from tallystick.settlement.modules.rollups import BURNT, ROLLUPS, Books
+from tallystick.settlement.rollup.batches import Batch, StepProof, judge
+from tallystick.settlement.rollup.execution import prove
+from tallystick.settlement.rollup.rules import Place, Statements, StepContext
+from tallystick.settlement.rollup.state import RollupState
+from tallystick.settlement.rollup.steps import QueueEntry
+from tallystick.settlement.simulated.branch import ADJUDICATOR
+from tallystick.settlement.simulated.ledger import Mint, mint
+from tallystick.settlement.simulated.module_calls import ModuleRun
+
+OPERATOR = PrivateKey(keccak(b"the operator of a rollup")).address
+WATCHER = PrivateKey(keccak(b"a watcher of a rollup")).address
+BOND, WINDOW, ORDER_TIME, ANSWER_TIME, FEE = 10**9, 1_000, 500, 200, 10**6
+RICH = 10**24
+_BOTH = (SIGNATURE, SIGNATURE)
+FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bond": ("bond", ()),
+    "unbond": ("unbond", ()),
+    "post": ("post", ("uint256", "uint256", "bytes32", "bytes32", "bytes")),
+    "convict": ("convict", ("uint256", "uint256[]")),
+    "demand": ("demand", ("uint256", "uint256")),
+    "answer": ("answer", ("uint256", "uint256[]", *_BOTH)),
+    "silence": ("silence", ("uint256", "uint256")),
+    "refund": ("refund", ("uint256", "uint256")),
+    "deposit": ("deposit", ("address",)),
+    "forceExit": ("force_exit", ()),
+    "forceClose": (
+        "force_close",
+        ("uint256", "address", "address", "uint256", "uint256", "uint256", *_BOTH),
+    ),
+    "withdraw": ("withdraw", ("uint256", "uint256[]")),
+    "claim": ("claim", ()),
+    "freeze": ("freeze", ()),
+    "escape": ("escape", ("uint256[]",)),
+    "reclaim": ("reclaim", ("uint256", "uint256[6]")),
+}
+"""By the function's name on the ledger: its name and arguments on an EVM."""
+
+Answer = str | None
+"""Why a call was refused; None if it was done."""
+
+
+class Twins:
+    """Both, with the users of a house, an operator and a watcher."""
+
+    def __init__(self, house: RollupHouse) -> None:
+        self.house = house
+        self.ledger = ModuleLedger()
+        self.evm = Evm(time=house.time)
+        self.people = (OPERATOR, WATCHER, *house.by_address)
+        for person in self.people:
+            self.evm.fund(person, RICH)
+            mint(self.ledger.state, Parameters(1337, ADJUDICATOR, 1_000), Mint(person, NATIVE, RICH))
+        numbers = (int.from_bytes(OPERATOR, "big"), BOND, WINDOW, ORDER_TIME, ANSWER_TIME, FEE)
+        code = artifact("Rollup").code + b"".join(number.to_bytes(32, "big") for number in numbers)
+        self.at = self.evm.deploy(code, WATCHER)
+        self.set_time(house.time)
+        self.ledger.call(OPERATOR, "rollups", "createRollup", 1337, *numbers[1:])
+        self.vault: Address = self.ledger.read("rollups", "rollup", 0)[1]
+        self.vault = Address(bytes.fromhex(self.vault[2:]) if isinstance(self.vault, str) else self.vault)
+        self.places = {"ledger": Place(1337, self.vault), "evm": Place(1337, self.at)}
+
+    def set_time(self, time: int) -> None:
+        """Let it be this time on both."""
+        self.house.time = self.evm.time = self.ledger.time = time
+
+    def do(
+        self, by: Address, name: str, *values: Any, value: int = 0, statements: dict[str, Statements] | None = None
+    ) -> Answer:
+        """Make a call on both; return why it was refused, None if it was done. `statements`: what is signed with it."""
+        signed = statements or {}
+        on_ledger = list(values)
+        if name in ("deposit", "bond"):
+            on_ledger.append(value)
+        if name in ("answer", "forceClose"):
+            on_ledger.append(b"".join(self.house.sign(each) for each in signed.get("ledger", ())))
+        refused = self.ledger_call(by, name, *on_ledger)
+        on_evm = list(values)
+        if name in ("answer", "forceClose"):
+            made = [compact(each.digest, self.house.sign(each), each.signer) for each in signed.get("evm", ())]
+            on_evm += [*made, (bytes(32), 0), (bytes(32), 0)][:2]
+        there = self.evm_call(by, name, *on_evm, value=value)
+        assert refused == there, f"{name}: the ledger says {refused}, the contract {there}"
+        return refused
+
+    def ledger_call(self, by: Address, name: str, *values: Any) -> Answer:
+        """Make a call on the ledger alone."""
+        try:
+            self.ledger.call(by, "rollups", name, 0, *values)
+        except Reverted as error:
+            return str(error.code)
+        return None
+
+    def evm_call(self, by: Address, name: str, *values: Any, value: int = 0) -> Answer:
+        """Make a call on the EVM alone."""
+        function, types = FORMS[name]
+        try:
+            self.gas = self.evm.send(by, self.at, calldata(function, types, values), value, gas=30_000_000).gas
+        except EvmReverted as error:
+            return error.reason
+        return None
+
+    def statements(self, proof: StepProof, batch: Batch) -> dict[str, Statements]:
+        """Return what must be signed for a step, on each of both."""
+        entry = self.house.entry(proof.head)
+        stored = entry.hash if entry else bytes(32)
+        return {
+            where: judge(proof, batch.steps_root, self.context(batch, place), stored).statements
+            for where, place in self.places.items()
+        }
+
+    def context(self, batch: Batch, place: Place | None = None) -> StepContext:
+        """Return what is known of a batch's steps."""
+        return StepContext(place or self.places["ledger"], batch.time, batch.queue_end)
+
+    def proof(self, batch: Batch, at: int, state: RollupState) -> StepProof:
+        """Return the proof of a step; `state` is that before it."""
+        return prove(batch, at, state, self.context(batch), self.house.entry)
+
+    def post(self, batch: Batch, by: Address = OPERATOR) -> Answer:
+        """Post a batch."""
+        return self.do(by, "post", batch.time, batch.queue_end, batch.accounts, batch.channels, batch.data)
+
+    def order(self, by: Address, name: str, entry: QueueEntry, *values: Any, value: int = 0) -> Answer:
+        """Order something; the house's list follows."""
+        refused = self.do(by, name, *values, value=value)
+        if refused is None:
+            self.house.order(entry)
+        return refused
+
+    def check_equal(self) -> None:
+        """Raise AssertionError unless both keep the same."""
+        books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1), 0)
+        ledger = {name: books.get(name.encode()) for name in ("count", "final", "bonded")}
+        evm = {name: self.number(name) for name in ledger}
+        assert ledger == evm
+        assert books.get(b"queue") == self.number("queue_length") == len(self.house.queue)
+        assert books.get(b"frozen") == self.number("frozen")
+        for person in (*self.people, BURNT):
+            key = bytes(12) + person
+            assert books.get(b"o" + person) == self.number("owed", key)
+            assert books.get(b"w" + person) == self.number("paid", key)
+            assert books.get(b"a" + person) == self.number("numbers", key)
+        held = self.ledger.balance(self.vault, NATIVE)
+        assert held == self.evm.balance(self.at)
+        for person in self.people:
+            assert self.ledger.balance(person, NATIVE) == self.evm.balance(person)
+        if ledger["count"]:
+            data = self.evm.call(self.at, calldata("batches", ("uint256",), (ledger["count"] - 1,)))
+            steps, root, _ = decode(["bytes32", "bytes32", "uint256"], data)
+            assert (root, len(steps)) == (books.root, 32)
+
+    def number(self, name: str, key: bytes = b"") -> int:
+        """Return a public number of the contract."""
+        data = calldata(name, ("address",), (key[12:],)) if key else calldata(name, (), ())
+        return int.from_bytes(self.evm.call(self.at, data), "big")
+
+
+def withdrawal(state: RollupState, number: int) -> list[int]:
+    """Return the proof of an account in a state."""
+    account = state.accounts.get(number)
+    assert account is not None
+    hashes = [int.from_bytes(each, "big") for each in (state.accounts.root, state.channels.root)]
+    way = [int.from_bytes(each, "big") for each in state.accounts.siblings(number)]
+    return [*hashes, state.head, number, *account.words, *way]
+
+
+def remade(house: RollupHouse, posted: Posted) -> Posted:
+    """Return the same; the house goes on from the state before it."""
+    house.state = posted.before
+    return posted
