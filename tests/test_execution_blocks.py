@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,9 +34,10 @@ from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import decode_transaction, sign_call, sign_envelope
 from tallystick.settlement.execution import prepared
 from tallystick.settlement.execution.ahead import Ahead, Alone, Crew
+from tallystick.settlement.execution.native import Native, Plain, best_native
 from tallystick.settlement.execution.threads import open_crew
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint
-from tallystick.settlement.simulated.raw_blocks import RawBlock, build_raw_block
+from tallystick.settlement.simulated.raw_blocks import RawBlock, Workers, build_raw_block
 from tallystick.settlement.simulated.world import Layer, World, apply_changes
 
 FIXTURE = ChannelFixture()
@@ -43,6 +45,7 @@ RULES = Parameters(1337, FIXTURE.terms.contract)
 TOKEN = Address(b"\x70" * 20)
 CAROL = PrivateKey(keccak(b"carol"))
 ACCOUNTS = (*FIXTURE.keys, CAROL)
+PLAIN = Plain()
 PLAN = Plan(RULES, None, 1_000, 30_000_000)
 
 CALLS: tuple[Call, ...] = (
@@ -123,14 +126,14 @@ def one_by_one(found: World, raws: Sequence[bytes]) -> tuple[BlockRecord, Layer]
     return build_block(state, PLAN, (), candidates()), state  # type: ignore[arg-type]
 
 
-def by(crew: Crew, found: World, raws: Sequence[bytes]) -> tuple[RawBlock, Layer]:
+def by(crew: Crew, found: World, raws: Sequence[bytes], native: Native = PLAIN) -> tuple[RawBlock, Layer]:
     state = Layer(found)
-    return build_raw_block(state, PLAN, (), raws, crew), state
+    return build_raw_block(state, PLAN, (), raws, Workers(crew, native)), state
 
 
-def assert_same(found: World, raws: Sequence[bytes], crew: Crew) -> RawBlock:
+def assert_same(found: World, raws: Sequence[bytes], crew: Crew, native: Native = PLAIN) -> RawBlock:
     expected, left = one_by_one(found, raws)
-    block, state = by(crew, found, raws)
+    block, state = by(crew, found, raws, native)
     assert block.record == expected
     assert block.record.header.hash == expected.header.hash
     assert list(state.changes.items()) == list(left.changes.items())
@@ -149,7 +152,7 @@ class Interleaved:
 
     def __init__(self, seed: int, patch: pytest.MonkeyPatch) -> None:
         self._random = random.Random(seed)
-        self._ahead: Ahead[bytes, object] | None = None
+        self._ahead: Ahead[Any, Any] | None = None
         self._depth = 0
         decode, check = prepared.decode_transaction, prepared.verify_signer
 
@@ -161,6 +164,7 @@ class Interleaved:
             self._others()
             check(*asked)  # type: ignore[arg-type]
 
+        patch.setattr(prepared, "BUNDLE", 2)
         patch.setattr(prepared, "decode_transaction", decode_after)
         patch.setattr(prepared, "verify_signer", check_after)
 
@@ -183,15 +187,22 @@ class Failing:
     """Its helpers claim some, and fail."""
 
     def help(self, work: Callable[[], object]) -> None:
-        ahead: Ahead[bytes, object] = work.__self__  # type: ignore[attr-defined]
+        ahead: Ahead[Any, Any] = work.__self__  # type: ignore[attr-defined]
         for _ in range(3):
             ahead._claim()
 
 
+@pytest.fixture(name="monkeypatch_module", scope="module")
+def module_patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture(name="threads", scope="module")
-def two_threads() -> Iterator[Crew]:
+def two_threads(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[Crew]:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
+    monkeypatch_module.setattr(prepared, "BUNDLE", 2)
     with open_crew(2) as crew:
         yield crew
     sys.setswitchinterval(interval)
@@ -205,6 +216,8 @@ def test_a_block_is_what_it_is_one_by_one_whoever_helps(
     raws, found = signed(actions), world(opened=opened)
     for crew in (Alone(), Diligent(), Failing(), threads):
         assert_same(found, raws, crew)
+    for crew in (Alone(), threads):
+        assert_same(found, raws, crew, best_native())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -260,8 +273,8 @@ def test_an_invalid_signature_is_told_as_it_is_one_by_one(threads: Crew) -> None
     for wrong in (b"", bytes(64), proof.signature[:32] + b"\xff" * 32, proof.signature[::-1]):
         forged = replace(close, proof0=replace(proof, countersignature=wrong))
         raw = sign_call(FIXTURE.keys[0], RULES.chain_id, RULES.contract, forged, 0, 1)
-        for crew in (Diligent(), threads):
-            block = assert_same(world(opened=True), [raw], crew)
+        for crew, native in ((Diligent(), Plain()), (threads, Plain()), (threads, best_native())):
+            block = assert_same(world(opened=True), [raw], crew, native)
             assert block.record.entries[0].execution.reason.startswith("bad-signature: side 1 has not signed this")
 
 

@@ -7,17 +7,22 @@ import rlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.settlement.chain import RegisterSecretCall
 from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.ethereum import transactions
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.fast_fields import read_fields
-from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, sign_call
+from tallystick.settlement.ethereum.signatures import verify_signer
+from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, sign_call, sign_envelope
+from tallystick.settlement.execution.native import MachineCode, best_native
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 KEY = PrivateKey(keccak(b"decoding"))
+GOOD = sign_call(KEY, *AT, RegisterSecretCall(b"g" * 32), 3, 7)
+NATIVE = isinstance(best_native(), MachineCode)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -58,6 +63,13 @@ def slowly(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> Transaction | tuple[o
         return said(raw)
 
 
+def natively(raw: bytes) -> Transaction | None:
+    """Beside others: what is wrong with one must say nothing of the next."""
+    first, found, last = best_native().decode([GOOD, raw, GOOD], AT.chain_id)
+    assert first == last == (said(GOOD) if NATIVE else None)
+    return found
+
+
 @pytest.fixture(name="patch", scope="module")
 def module_patch() -> pytest.MonkeyPatch:
     return pytest.MonkeyPatch()
@@ -70,6 +82,7 @@ def test_any_fields_are_taken_or_refused_as_by_the_slow_way(
 ) -> None:
     raw = b"\x02" + rlp.encode(list(fields))
     assert said(raw) == slowly(raw, patch)
+    assert natively(raw) in (None, said(raw))
 
 
 @given(data=st.data())
@@ -92,6 +105,7 @@ def test_a_damaged_transaction_is_taken_or_refused_as_by_the_slow_way(
         if not raw:
             return
     assert said(bytes(raw)) == slowly(bytes(raw), patch)
+    assert natively(bytes(raw)) in (None, said(bytes(raw)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 255, 256, 65_535, 65_536])
@@ -108,3 +122,36 @@ def test_data_of_every_length_is_read_fast(size: int, first: int) -> None:
 
 def test_what_is_signed_here_goes_the_fast_way() -> None:
     assert read_fields(sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), 0, 7)) is not None
+
+
+@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
+def test_machine_code_takes_what_is_signed_here_and_data_of_every_length() -> None:
+    raws = [sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), nonce, 7) for nonce in (0, 1, 127, 128, 2**32)]
+    envelope = decode_transaction(raws[0], AT.chain_id).envelope
+    for size in (0, 1, 55, 56, 135, 136, 137, 255, 256, 5_000, 65_535, 65_536):
+        for first in (0, 0x7F, 0x80):
+            padded = envelope._replace(data=bytes([first]) * size, value=2**80 + size)
+            raws.append(sign_envelope(KEY, AT.chain_id, padded, size, 2**100, 2**70 + 1, 50_000))
+    assert best_native().decode(raws, AT.chain_id) == [decode_transaction(raw, AT.chain_id) for raw in raws]
+
+
+@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
+@given(st.integers(0, 95), st.integers(0, 255), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_machine_code_verifies_as_the_contract_does(at: int, change: int, high: bool) -> None:
+    digest = keccak(bytes([at, change]))
+    signature = KEY.sign(digest)
+    if high:
+        signature = signature[:32] + (ORDER - int.from_bytes(signature[32:])).to_bytes(32)
+    damaged = bytearray(digest + signature)
+    damaged[at] ^= change
+    asked = (bytes(damaged[:32]), bytes(damaged[32:]), KEY.address)
+    right = (digest, KEY.sign(digest), KEY.address)
+    try:
+        verify_signer(*asked)
+        holds = True
+    except InvalidSignature:
+        holds = False
+    assert holds == (not high and not change)
+    assert best_native().valid([right, asked, right]) == [True, holds, True]
+    assert best_native().valid([right, (digest, b"", KEY.address)]) == [False, False], "left to the plain way"

@@ -216,6 +216,19 @@ def _address_of(point: bytes) -> Address:
     return Address(keccak(point)[12:])
 
 
+def foreign_functions() -> tuple[int, int, int, int]:
+    """Return the addresses of what machine code needs to recover as `recover` does.
+
+    They are libsecp256k1's context, which is never changed, and its functions that parse a recoverable signature,
+    recover a key of it, and write a key.
+    """
+    names = ("recoverable_signature_parse_compact", "recover")
+    functions = [f"secp256k1_ecdsa_{name}" for name in names] + ["secp256k1_ec_pubkey_serialize"]
+    pointers = (_CONTEXT, *(ffi.addressof(lib, name) for name in functions))
+    first, second, third, fourth = (int(ffi.cast("uintptr_t", pointer)) for pointer in pointers)
+    return first, second, third, fourth
+
+
 def with_recovery_id(digest: bytes, signature: bytes, signer: Address) -> bytes:
     """Return `signature` as the 65 bytes r ‖ s ‖ v (v = 27 or 28) that a contract's `ecrecover` takes.
 

@@ -403,3 +403,47 @@ def gas(
         say(f"too dear: {call}", err=True)
     if result.dear:
         raise Exit(1)
+
+
+@app.command()
+def ledger(
+    only: Annotated[
+        list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
+    ] = None,
+    accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
+    blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
+    against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "0a8092a",
+    repository: Annotated[
+        Path | None, Option(help="The git repository with that revision. Default: the current directory.")
+    ] = None,
+    tries: Annotated[int, Option(min=1, help="How often a row is repeated while the machine is busy.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """How many signed transactions the simulated ledger executes per second. Exit code 1 if a result is not equal.
+
+    Example: tally bench ledger --json
+    Example: tally bench ledger --workload transfer --accounts 2,1000 --block 1000
+    """
+    from tallystick.sdk.bench.ledger import ledger_table, run_ledger
+    from tallystick.sdk.bench.ledger_workloads import WORKLOADS
+
+    if unknown := set(only or ()) - set(WORKLOADS):
+        raise BadParameter(f"unknown workload {', '.join(sorted(unknown))}; known are {', '.join(WORKLOADS)}")
+    counts, sizes = _numbers("--accounts", accounts, 100_000), _numbers("--block", blocks, 100_000)
+    if min(counts) < 2:
+        raise BadParameter("--accounts takes at least 2: one pays the other one")
+    result = run_guarded(
+        lambda: run_ledger(
+            only or list(WORKLOADS),
+            counts,
+            sizes,
+            against=against,
+            repository=repository or Path.cwd(),
+            tries=tries,
+            say=_progress(),
+        )
+    )
+    _print(result, as_json, ledger_table)
+    if result.broken:
+        say(f"not equal: {', '.join(result.broken)}", err=True)
+        raise Exit(1)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.execution.ahead import Crew
+from tallystick.settlement.execution.ahead import Alone, Crew
+from tallystick.settlement.execution.native import Native, Plain
 from tallystick.settlement.execution.prepared import Prepared, prepare_all
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, next_nonce
 from tallystick.settlement.simulated.world import Layer
+
+
+class Workers(NamedTuple):
+    """Who helps to build blocks, and how fast each is."""
+
+    crew: Crew = Alone()
+    native: Native = Plain()
 
 
 class RawBlock(msgspec.Struct, frozen=True):
@@ -19,18 +29,23 @@ class RawBlock(msgspec.Struct, frozen=True):
 
     record: BlockRecord
     refused: tuple[tuple[int, Refusal], ...]
+    again: int
+    """Bundles of transactions that were prepared twice, as a helper was not ready in time."""
 
 
-def build_raw_block(state: Layer, plan: Plan, mints: Sequence[Mint], raws: Sequence[bytes], crew: Crew) -> RawBlock:
+def build_raw_block(
+    state: Layer, plan: Plan, mints: Sequence[Mint], raws: Sequence[bytes], workers: Workers
+) -> RawBlock:
     """Return a block of these transactions in their order; its effects are in `state`, a fresh layer.
 
     What is refused, or left out (`build_block`), is not in the block and does nothing. Who helps changes no result.
     """
     refused: list[tuple[int, Refusal]] = []
     at = Deployment(plan.rules.chain_id, plan.rules.contract)
-    prepared = prepare_all(raws, at, state.channel, crew)
+    bundles = prepare_all(raws, at, state.channel, workers.crew, workers.native)
+    prepared = chain.from_iterable(bundles)
     record = build_block(state, plan, mints, _mineable(state, plan, prepared, refused))
-    return RawBlock(record, tuple(refused))
+    return RawBlock(record, tuple(refused), bundles.again)
 
 
 def _mineable(

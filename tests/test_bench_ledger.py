@@ -1,0 +1,87 @@
+"""`tally bench ledger` measures what it says: small blocks, all workloads, and blocks that differ are told."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from tallystick.sdk.bench import ledger
+from tallystick.sdk.bench.ledger import LedgerResult, ledger_table, open_rival, run_ledger
+from tallystick.sdk.bench.ledger_workloads import RULES, WORKLOADS, make_workload
+from tallystick.sdk.cli.bench import app
+from tallystick.settlement.ethereum.transactions import decode_transaction
+from tallystick.settlement.execution.native import Plain
+from tallystick.settlement.simulated.world import check_conservation
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No control of 0.8 s in each row, and no machine code, which takes ten seconds to be made."""
+    monkeypatch.setattr(ledger, "capacity_control", lambda: 2.0)
+    monkeypatch.setattr(ledger, "ROUNDS", {10**9: 1})
+    monkeypatch.setattr(ledger, "best_native", Plain)
+
+
+def measure(names: list[str], repository: Path) -> LedgerResult:
+    return run_ledger(names, [2, 10], [20], against="HEAD", repository=repository, tries=1, say=lambda text: None)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("accounts", [2, 10])
+def test_a_workload_is_valid_and_its_state_conserves_coins(name: str, accounts: int) -> None:
+    workload = make_workload(name, accounts, 31)
+    assert len(workload.raws) == 31 and len(set(workload.raws)) == 31
+    assert {decode_transaction(raw, RULES.chain_id).sender for raw in workload.raws} <= set(workload.accounts)
+    check_conservation({}, workload.world, RULES.contract)
+    record, _ = ledger._plainly(workload)
+    assert [entry.execution.success for entry in record.entries] == [True] * 31
+    assert make_workload(name, accounts, 31) == workload
+
+
+def test_all_workloads_are_measured_and_equal(tmp_path: Path) -> None:
+    result = measure(list(WORKLOADS), tmp_path)
+    assert set(result.workloads) == set(WORKLOADS) and not result.broken
+    for figures in result.workloads.values():
+        assert figures.equal and figures.executions_per_transaction == 1 and figures.aborts_per_transaction == 0
+        assert [row.accounts for row in figures.rows] == [2, 10]
+        assert min(figures.per_second, figures.sequential_per_second, figures.speedup) > 0
+    assert result.before.transfer_per_second is None, "there is no repository"
+    assert ledger_table(result).row_count == 2 * len(WORKLOADS)
+
+
+def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    workload = make_workload("transfer", 2, 3)
+    other = ledger._plainly(make_workload("transfer", 2, 3, seed=2))
+    monkeypatch.setattr(ledger, "_plainly", lambda workload: other)
+    monkeypatch.setattr(ledger, "make_workload", lambda name, accounts, count: workload)
+    assert measure(["transfer"], tmp_path).broken == ["transfer"]
+
+
+def test_another_revision_runs_beside(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for name in ("src", "channels", "settlement", "router", "watchtower", "sdk", "contracts"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(tmp_path)], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "all"], check=True)
+    assert (measure(["transfer"], tmp_path).before.transfer_per_second or 0) > 0
+    with open_rival(tmp_path, "no-such-revision") as rival:
+        assert rival is None
+
+
+def test_the_command_prints_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["ledger", "--workload", "transfer", "--accounts", "2", "--block", "10", "--json"]
+    done = CliRunner().invoke(app, options)
+    assert done.exit_code == 0, done.output
+    printed = msgspec.json.decode(done.stdout.splitlines()[-1])
+    assert printed["control"] == 2.0 and printed["before"] == {"revision": "0a8092a", "transfer_per_second": None}
+    assert printed["workloads"]["transfer"]["equal"] is True
+    for wrong in (["--workload", "none"], ["--accounts", "1"], ["--block", "x"]):
+        assert CliRunner().invoke(app, ["ledger", *wrong]).exit_code == 2
