@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from string import Template
 
 import pytest
 from test_chain_cli import running
@@ -32,7 +33,7 @@ def commands(me: Callable[[], str]) -> Iterator[list[str]]:
             names |= {name: text.replace("$gold", GOLD) for name, text in re.findall(r'(\w+)="([^"]*)"', line)}
         elif line.startswith("tally ") and not line.startswith(("tally chain run", "tally chain wait")):
             words = shlex.split(line, comments=True)[1:]
-            yield [re.sub(r"\$(\w+)", lambda name: names[name[1]], word) for word in words]
+            yield [Template(word).substitute(names) for word in words]
 
 
 @pytest.mark.processes
