@@ -1,7 +1,7 @@
 """A branch as one shard of a group: what it has signed for the others, and what waits to be executed of theirs.
 
 What waits is not kept on disk, nor through a reorganisation that executes less: whoever carries parcels brings them
-again, as the ledger says which one is next. Only the next ones are taken in, so that nobody can fill the room with others.
+again, as the ledger says which one is next. Only the next ones are taken in: nobody can fill the room with others.
 """
 
 from __future__ import annotations
