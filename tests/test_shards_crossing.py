@@ -15,13 +15,14 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import ClaimCall, TransferCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, Revert, TransactionRefused
 from tallystick.settlement.ethereum.transactions import OUTBOX_GAS, sign_call
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.shards.outbox import Sending, sign_sending
-from tallystick.settlement.shards.receipts import PAGE_MAX, Parcel, ShardPage, ShardReceipt, read_parcel
+from tallystick.settlement.shards.receipts import PAGE_MAX, Parcel, ShardPage, ShardReceipt, outbox_root, read_parcel
 from tallystick.settlement.simulated import crossing
-from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint
 from tallystick.settlement.simulated.shard import WAITING_MAX
 from tallystick.settlement.simulated.sqlite import SCHEMA
-from tallystick.settlement.simulated.world import Layer
+from tallystick.settlement.simulated.world import Layer, balance_key
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.settlement.testing.shards import LocalShards, local_group, local_shard, shard_key
 
@@ -109,6 +110,15 @@ async def test_a_parcel_that_comes_before_its_turn_is_refused_and_taken_later() 
     assert await shards[1].balance(BOB.address, NATIVE) == 6
 
 
+def with_another_root(parcel: Parcel) -> Parcel:
+    """Prove a page of one's own by a root of one's own, under a header that is right in all else."""
+    page = msgspec.structs.replace(
+        parcel.page, receipts=(msgspec.structs.replace(parcel.page.receipts[0], amount=10**6),)
+    )
+    header = msgspec.structs.replace(parcel.header, outbox=outbox_root([page]))
+    return msgspec.structs.replace(parcel, page=page, steps=(), header=header)
+
+
 FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
     "another amount": (
         lambda p: msgspec.structs.replace(
@@ -140,6 +150,7 @@ FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
         lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, chain_id=1)),
         "of chain 1",
     ),
+    "another root": (with_another_root, "not signed by"),
     "no page": (
         lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, receipts=())),
         "out of range",
@@ -309,6 +320,7 @@ async def test_what_comes_after_its_expiry_goes_back(late: int) -> None:
         (Sending(1, NATIVE, NATIVE, 5), Revert.TRANSFER_FAILED),
         (Sending(1, TOKEN, TOKEN, 5), Revert.TRANSFER_FAILED),
         (Sending(1, NATIVE, local_group(2).contract, 5), Revert.TRANSFER_FAILED),
+        (Sending(1, NATIVE, min(MODULES_AT), 5), Revert.TRANSFER_FAILED),
     ],
 )
 async def test_what_cannot_leave_stays(sending: Sending, revert: Revert) -> None:
@@ -391,3 +403,22 @@ async def test_no_more_than_some_parcels_wait() -> None:
         shards[1].offer(parcels[WAITING_MAX])
     shards.carry_all()
     shards.check_conservation(2 * START)
+
+
+@pytest.mark.parametrize("to", [Address(b"\x0c" * 20), min(MODULES_AT)])
+def test_what_is_for_the_contract_or_a_module_goes_back(to: Address) -> None:
+    """No shard of ours sends such; one that is faulty might, and nobody could take it out again."""
+    state = Layer({})
+    state.changes.update(crossing.begin_shard(local_group(2), 1))
+    page = ShardPage(0, 1, 0, (ShardReceipt(NATIVE, ALICE.address, to, 5),))
+    done = crossing.cross(state, Address(b"\x0c" * 20), 9, 0, [], [crossing.ParcelArrival(b"raw", page)])
+    assert done is not None
+    assert done.pages == (ShardPage(1, 0, 0, (ShardReceipt(NATIVE, to, ALICE.address, 5, refund_of=0),)),)
+    assert state.number(balance_key(NATIVE, to)) == 0
+
+
+async def test_a_block_that_was_stored_before_there_were_shards_is_read_as_it_was() -> None:
+    chain = LocalChain(funds={ALICE.address: START})
+    await chain.call(ALICE, TransferCall(NATIVE, BOB.address, 5))
+    fields = msgspec.msgpack.decode(msgspec.msgpack.encode(chain.newest))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(fields[:4]), type=BlockRecord) == chain.newest

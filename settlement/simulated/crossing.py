@@ -22,6 +22,7 @@ from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import LedgerBroken, Revert, Reverted
 from tallystick.settlement.ethereum.abi import Envelope
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.shards.group import ShardGroup
 from tallystick.settlement.shards.outbox import decode_sending
 from tallystick.settlement.shards.receipts import PAGE_MAX, ShardPage, ShardReceipt
@@ -118,7 +119,7 @@ def take_leave(state: Layer, contract: Address, caller: Address, envelope: Envel
         raise Reverted(Revert.UNKNOWN_CALL, f"this chain is {what}; nothing can be sent from it to {sending.shard}")
     if sending.amount == 0:
         raise Reverted(Revert.BAD_AMOUNT, "nothing is sent")
-    if sending.to in (contract, sending.asset, NATIVE):
+    if sending.to in (contract, sending.asset, NATIVE, *MODULES_AT):
         raise Reverted(Revert.TRANSFER_FAILED, f"nobody could take it out of 0x{sending.to.hex()} again")
     key = balance_key(sending.asset, caller)
     held = state.number(key)
@@ -191,7 +192,7 @@ def _pay(
     state: Layer, contract: Address, time: int, source: int, number: int, receipt: ShardReceipt, outgoing: _Outgoing
 ) -> None:
     asset, to, amount = receipt.asset, receipt.to, receipt.amount
-    refused = to == contract or state.number(refusal_key(asset, to)) > 0
+    refused = to in (contract, *MODULES_AT) or state.number(refusal_key(asset, to)) > 0
     if receipt.refund_of is None and (refused or 0 < receipt.expiry < time):
         outgoing.add(source, ShardReceipt(asset, to, receipt.sender, amount, refund_of=number))
     elif refused:  # by whom it came from: the contract keeps it until it is claimed

@@ -213,4 +213,25 @@ MUTANTS = (
         "            return\n",
         ("test_shards_relayer.py",),
     ),
+    Mutant(
+        "send coins to a module on another shard, where nobody takes them out",
+        CROSSING,
+        "    if sending.to in (contract, sending.asset, NATIVE, *MODULES_AT):\n",
+        "    if sending.to in (contract, sending.asset, NATIVE):\n",
+        TESTS,
+    ),
+    Mutant(
+        "pay a module what another shard sends it",
+        CROSSING,
+        "    refused = to in (contract, *MODULES_AT) or state",
+        "    refused = to == contract or state",
+        TESTS,
+    ),
+    Mutant(
+        "let a shard go on from an old copy without a word",
+        SHARD,
+        "        if first > count:\n",
+        "        if False:\n",
+        ("test_shards_relayer.py",),
+    ),
 )
