@@ -13,7 +13,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import RegisterSecretCall
 from tallystick.settlement.errors import Reverted, TransactionRefused
 from tallystick.settlement.ethereum import transactions
-from tallystick.settlement.ethereum.abi import MODULES_AT, Deployment, Envelope, decode_single
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single
 from tallystick.settlement.ethereum.fast_fields import read_fields
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import (
@@ -28,6 +28,7 @@ from tallystick.settlement.ethereum.transactions import (
     sign_envelope,
 )
 from tallystick.settlement.execution.native import MachineCode, best_native
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)

@@ -30,7 +30,6 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.errors import Refusal, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import (
     FORMS,
-    MODULES_AT,
     Deployment,
     Envelope,
     decode_single,
@@ -38,7 +37,7 @@ from tallystick.settlement.ethereum.abi import (
     read_batch,
 )
 from tallystick.settlement.ethereum.fast_fields import TYPE, TransactionFields, read_fields
-from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.modules.table import MODULES, MODULES_AT
 from tallystick.settlement.port import ChainFigures, Each, Tariff
 
 TRANSACTION_MAX = 131_072
