@@ -84,6 +84,7 @@ MUTANTS = (
         "if words[3] != OPEN or balance0 > words[2]:",
         "if balance0 > words[2]:",
     ),
+    _mutant("contract: close later than agreed", CONTRACT, "or (meta >> 40) & M40 > valid_until:", "or False:"),
     _mutant("contract: take any nonce", CONTRACT, "words[2] != nonce or words[1] < amount:", "words[1] < amount:"),
     _mutant(
         "contract: believe the leaves of a proof",
