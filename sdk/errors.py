@@ -3,6 +3,7 @@
 TallystickError
 ├── OpeningFailed       the channel was not opened; nothing is locked
 ├── ConfigurationError  the data directory, its configuration or its keystore cannot be used
+├── CallFailed          a rule of a module refuses a call
 ├── MeasurementVoid     a benchmark's payments do not add up, or something that it needs is missing
 └── ControlError        the node's control API refused (see `code`)
     └── NodeUnreachable no node is running there, or it stopped before it answered
@@ -11,6 +12,7 @@ TallystickError
 from __future__ import annotations
 
 from tallystick.channels.errors import TallystickError
+from tallystick.settlement.errors import Revert
 
 
 class OpeningFailed(TallystickError):
@@ -19,6 +21,14 @@ class OpeningFailed(TallystickError):
 
 class ConfigurationError(TallystickError):
     """The data directory or what is in it cannot be used; the text says what to do."""
+
+
+class CallFailed(TallystickError):
+    """A rule refuses a call of a module; nothing of it was done. `revert` says which, None if none that we know."""
+
+    def __init__(self, text: str, revert: Revert | None = None) -> None:
+        super().__init__(text)
+        self.revert = revert
 
 
 class MeasurementVoid(TallystickError):

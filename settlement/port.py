@@ -26,6 +26,7 @@ from tallystick.settlement.chain import (
     Header,
     History,
     ModuleCall,
+    ModuleEvent,
     OpenCall,
     SignedCall,
     TransactionReceipt,
@@ -261,5 +262,8 @@ class Chain(Protocol):
 class LedgerChain(Chain, Protocol):
     """A chain node of the simulated ledger, which has rule modules."""
 
-    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
-        """What a module's function would return to that calldata now; raise Reverted as it would."""
+    async def view(self, call: ModuleCall, caller: Address = NATIVE) -> bytes:
+        """What a call of a module, or a look at it, would return now; raise Reverted as it would."""
+
+    async def told(self, transaction: bytes) -> tuple[ModuleEvent, ...]:
+        """What modules told in a transaction of the best branch; nothing if it is in none."""

@@ -23,6 +23,7 @@ from tallystick.channels.protocol.objects import Address, AnyAddress, AnyMemo
 from tallystick.channels.values.argument_rules import ANYTHING, ArgumentRule
 from tallystick.channels.values.arguments import Options, checked, rule_of
 from tallystick.sdk.control.client import ControlClient
+from tallystick.sdk.ledger import LedgerAccount
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.rolling import RollingStream
@@ -30,11 +31,22 @@ from tallystick.sdk.node.streams import IncomingStream, OutgoingStream
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.tower import Tower
 
-CLASSES = (Node, ChannelHandle, OutgoingStream, IncomingStream, RollingStream, ControlClient, LocalChain, Tower)
-MADE_BY_USERS = (Node, LocalChain, Tower)
+CLASSES = (
+    Node,
+    ChannelHandle,
+    OutgoingStream,
+    IncomingStream,
+    RollingStream,
+    ControlClient,
+    LocalChain,
+    Tower,
+    LedgerAccount,
+)
+MADE_BY_USERS = (Node, LocalChain, Tower, LedgerAccount)
 """Whose constructors are public, too."""
 FUNCTIONS = (
     "sdk.node.running.open_node",
+    "sdk.ledger.module_call",
     "sdk.control.client.control_at",
     "sdk.control.client.connect_control",
     "sdk.control.server.serve_control",
@@ -50,7 +62,7 @@ FUNCTIONS = (
 CHAIN_PORT = {
     *("blocks", "header", "history", "wait", "sign", "submit", "receipt", "nonce", "balance", "charge"),
     *("channel", "channels", "channel_count", "learn", "secret_time", "owed", "allowance", "takes_permits"),
-    *("evidence", "events", "record", "find", "slice", "view"),
+    *("evidence", "events", "record", "find", "slice", "view", "told"),
 }
 """What a `Chain` answers to nodes and to its JSON-RPC server, which looks at everything itself."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from eth_abi.abi import decode
 from test_rpc_server import Remote
@@ -15,6 +16,7 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import ModuleCall, TransferCall
 from tallystick.settlement.errors import ChainError, Revert, Reverted
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
+from tallystick.settlement.ethereum.module_calls import read_told
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.ethereum.transactions import BASE_GAS, gas_of, read_envelope
@@ -48,7 +50,7 @@ async def test_a_call_is_quoted_sent_and_read_back_over_json_rpc() -> None:
     ):
         node = Remote(chain, http)
         swap = call("swap", *PAIR, 1_000, 0, EVER, value=1_000)
-        quoted = await rpc.view(EXCHANGE.address, swap.data, KEY.address)
+        quoted = await rpc.view(swap, KEY.address)
         (out,) = signature("exchange", "swap").decode_result(quoted)
         before = await rpc.balance(KEY.address, GOLD)
         done = await chain.send(KEY, swap)
@@ -59,6 +61,8 @@ async def test_a_call_is_quoted_sent_and_read_back_over_json_rpc() -> None:
         assert log["address"] == to_hex(EXCHANGE.address) and log["topics"][0] == to_hex(SWAPPED.hash)
         told = decode(SWAPPED.types[1:], bytes.fromhex(log["data"][2:]))
         assert told[-2:] == (1_000, out)
+        (event,) = await rpc.told(done)
+        assert (event,) == await chain.told(done) and read_told(event).fields["amountOut"] == out
         asked = {"blockHash": receipt["blockHash"], "address": to_hex(EXCHANGE.address)}
         assert await node.call("eth_getLogs", asked) == [log]
         (block,) = await rpc.blocks(int(receipt["blockNumber"], 16), 1)
@@ -67,10 +71,10 @@ async def test_a_call_is_quoted_sent_and_read_back_over_json_rpc() -> None:
         assert answer["error"]["code"] == 3 and answer["error"]["data"].startswith("0x08c379a0")
         assert "execution reverted: " in answer["error"]["message"]
         with pytest.raises(Reverted, match="holds 0 of the 1000 needed") as caught:
-            await rpc.view(EXCHANGE.address, swap.data)
+            await rpc.view(swap)
         assert caught.value.code == Revert.INSUFFICIENT_BALANCE
         with pytest.raises(ChainError, match="has no view"):
-            await rpc.view(GOLD, swap.data)
+            await rpc.view(msgspec.structs.replace(swap, module=GOLD))
 
 
 async def test_each_function_costs_what_the_tariff_says_and_nonsense_what_a_transfer_does() -> None:
@@ -94,13 +98,13 @@ async def test_coins_cannot_be_sent_to_a_module_by_mistake() -> None:
 
 async def test_what_a_module_did_is_undone_with_its_block_and_done_again() -> None:
     chain = await made()
-    before = await chain.view(EXCHANGE.address, call("pool", *PAIR).data)
+    before = await chain.view(call("pool", *PAIR))
     await chain.send(KEY, call("swap", *PAIR, 1_000, 0, EVER, value=1_000))
     chain.mine()
-    after = await chain.view(EXCHANGE.address, call("pool", *PAIR).data)
+    after = await chain.view(call("pool", *PAIR))
     assert after != before
     chain.reorganise(1, length=0, keep=lambda transaction: True)
-    assert await chain.view(EXCHANGE.address, call("pool", *PAIR).data) == before
+    assert await chain.view(call("pool", *PAIR)) == before
     chain.mine()
-    assert await chain.view(EXCHANGE.address, call("pool", *PAIR).data) == after
+    assert await chain.view(call("pool", *PAIR)) == after
     chain.check_conservation()

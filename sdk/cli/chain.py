@@ -16,6 +16,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.sdk.cli.options import LOCAL_CHAIN, ChainUrl
 from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shards import run_group, send, show_shards
@@ -44,9 +45,7 @@ app.command("shards", epilog=example("chain shards --chain http://127.0.0.1:8546
 app.command("owed", epilog=example("chain owed"))(show_owed)
 app.command(epilog=example("chain claim --to 0x2b762adcd8360d8a9f63cf729909279f768d7962"))(claim)
 
-Url = Annotated[str, Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
 Json = Annotated[bool, Option("--json", help="Print lines of JSON for programs.")]
-LOCAL = "http://127.0.0.1:8545"
 
 
 @app.command(epilog=example("chain run --data ./chain --dev"))
@@ -87,7 +86,7 @@ def run(
 @app.command(epilog=example("chain mine 5"))
 def mine(
     count: Annotated[int, Argument(min=1, help="How many blocks.")] = 1,
-    chain: Url = LOCAL,
+    chain: ChainUrl = LOCAL_CHAIN,
     as_json: Json = False,
 ) -> None:
     """Have blocks mined now (development chains only)."""
@@ -106,7 +105,7 @@ def mint_coins(
     amount: Annotated[int, Argument(min=1, help="In the asset's smallest unit.")],
     token: Annotated[str | None, Option(help="Address of the token; the chain's own coin if left out.")] = None,
     wait: Annotated[bool, Option("--wait/--no-wait", help="Return when they are there, or at once.")] = True,
-    chain: Url = LOCAL,
+    chain: ChainUrl = LOCAL_CHAIN,
     as_json: Json = False,
 ) -> None:
     """Make coins or tokens; returns when they are there, after the next block (development chains only)."""
@@ -127,7 +126,7 @@ def mint_coins(
 @app.command("wait", epilog=example("chain wait --timeout 30"))
 def wait_for_chain(
     timeout: Annotated[float, Option(min=0, help="Seconds to wait at most.")] = 60,
-    chain: Url = LOCAL,
+    chain: ChainUrl = LOCAL_CHAIN,
     as_json: Json = False,
 ) -> None:
     """Return once the chain node that was just started answers: `tally chain run … & tally chain wait`."""
@@ -150,7 +149,7 @@ def wait_for_chain(
 
 
 @app.command(epilog=example("chain status --json"))
-def status(chain: Url = LOCAL, as_json: Json = False) -> None:
+def status(chain: ChainUrl = LOCAL_CHAIN, as_json: Json = False) -> None:
     """Show which chain a node serves and how far it is."""
 
     async def act() -> None:

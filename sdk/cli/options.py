@@ -68,6 +68,9 @@ secret_option = partial(Option, parser=parse_secret, metavar="HEX")
 Data = Annotated[
     Path | None, Option("--data", envvar="TALLY_DATA", help="The node's data directory.", show_default="~/.tallystick")
 ]
+ChainUrl = Annotated[str, Option("--chain", envvar="TALLY_CHAIN", help="URL of the chain node.")]
+LOCAL_CHAIN = "http://127.0.0.1:8545"
+"""Where `tally chain run` serves, unless told otherwise."""
 Json = Annotated[bool, Option("--json", help="Print JSON, for programs.")]
 Wait = Annotated[bool, Option("--wait/--no-wait", help="Return when it is confirmed, or as soon as it is on its way.")]
 Asset = Annotated[

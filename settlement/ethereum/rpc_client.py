@@ -24,7 +24,16 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    Block,
+    Call,
+    ContractChannel,
+    Header,
+    ModuleCall,
+    ModuleEvent,
+    SignedCall,
+    TransactionReceipt,
+)
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment, Signature
 from tallystick.settlement.ethereum.http import NodeClient, make_client, post
@@ -34,6 +43,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_block,
     read_bytes,
     read_header,
+    read_module_events,
     read_quantity,
     read_receipt,
     to_hex,
@@ -49,7 +59,7 @@ from tallystick.settlement.ethereum.views import (
     decode_channel,
     read_revert_data,
 )
-from tallystick.settlement.port import Chain, ChainFigures, Charge
+from tallystick.settlement.port import ChainFigures, Charge, LedgerChain
 
 T = TypeVar("T")
 
@@ -114,7 +124,7 @@ async def open_rpc_chain(
         yield RpcChain(node, expected)
 
 
-class RpcChain(Chain):
+class RpcChain(LedgerChain):
     """The chain that a node serves. Make it with `open_rpc_chain`."""
 
     def __init__(self, node: _NodeRequests, at: Deployment) -> None:
@@ -216,9 +226,14 @@ class RpcChain(Chain):
     async def channel_count(self, first: Address, second: Address, asset: Address) -> int:
         return await self._number(CHANNEL_COUNT, self.contract, first, second, asset)
 
-    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
-        call = {"from": to_hex(caller), "to": to_hex(module), "data": to_hex(data)}
-        return _checked(read_bytes, await self._node.call("eth_call", call, "latest"))
+    async def view(self, call: ModuleCall, caller: Address = NATIVE) -> bytes:
+        what = {"from": caller, "to": call.module, "data": call.data}
+        asked = {**{name: to_hex(each) for name, each in what.items()}, "value": quantity(call.value)}
+        return _checked(read_bytes, await self._node.call("eth_call", asked, "latest"))
+
+    async def told(self, transaction: bytes) -> tuple[ModuleEvent, ...]:
+        answer = await self._node.call("eth_getTransactionReceipt", to_hex(transaction))
+        return () if answer is None else _checked(read_module_events, answer)
 
     async def secret_time(self, digest: bytes) -> int | None:
         return await self._number(SECRET_TIME, self.contract, digest) or None

@@ -9,10 +9,11 @@ from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import Block, Event, FailedCall, Header, TransactionReceipt
+from tallystick.settlement.chain import Block, Event, FailedCall, Header, ModuleEvent, TransactionReceipt
 from tallystick.settlement.errors import ChainError, read_revert
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
+from tallystick.settlement.modules.table import MODULES_AT
 
 HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
@@ -93,6 +94,15 @@ def _read_event(value: dict[str, Any], at: Deployment) -> Event:
         raise ChainError("the chain node sent a log of another contract than the one asked for")
     topics = tuple(read_bytes(topic, "topic", 32) for topic in value.get("topics", ()))
     return decode_event(Log(topics, read_bytes(value.get("data"))), at)
+
+
+def read_module_events(receipt: dict[str, Any]) -> tuple[ModuleEvent, ...]:
+    """Read what modules told, in a receipt; raise InvalidInput."""
+    events = []
+    for log in receipt.get("logs", ()):
+        topics = tuple(read_bytes(topic, "topic", 32) for topic in log.get("topics", ()))
+        events.append(ModuleEvent(read_address(log.get("address")), topics, read_bytes(log.get("data"))))
+    return tuple(event for event in events if event.module in MODULES_AT)
 
 
 def read_receipt(value: dict[str, Any], header: Header) -> TransactionReceipt:

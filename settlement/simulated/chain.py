@@ -24,11 +24,20 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.chain import Block, Call, ContractChannel, Header, SignedCall, TransactionReceipt
+from tallystick.settlement.chain import (
+    Block,
+    Call,
+    ContractChannel,
+    Header,
+    ModuleCall,
+    ModuleEvent,
+    SignedCall,
+    TransactionReceipt,
+)
 from tallystick.settlement.contract.state import view
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.ethereum.transactions import FIGURES, Transaction, gas_of, sign_call
-from tallystick.settlement.port import Chain, ChainFigures, Charge
+from tallystick.settlement.port import ChainFigures, Charge, LedgerChain
 from tallystick.settlement.simulated.branch import Branch, ChainSettings, Choice
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, next_nonce
 from tallystick.settlement.simulated.module_calls import ask_module
@@ -53,7 +62,7 @@ def _everything(transaction: Transaction) -> bool:
     return True
 
 
-class SimulatedChain(Chain):
+class SimulatedChain(LedgerChain):
     """A chain of its own, in process. `store` (with `journal.SCHEMA`) makes it durable; without, it is in memory."""
 
     @checked
@@ -163,9 +172,15 @@ class SimulatedChain(Chain):
         await trio.lowlevel.checkpoint()
         return self._branch.state.number(HashVerdict().slot(digest)) or None
 
-    async def view(self, module: Address, data: bytes, caller: Address = NATIVE) -> bytes:
+    async def view(self, call: ModuleCall, caller: Address = NATIVE) -> bytes:
         await trio.lowlevel.checkpoint()
-        return ask_module(self._branch.state, module, data, caller, self.newest.header.time)
+        return ask_module(self._branch.state, call, caller, self.newest.header.time)
+
+    async def told(self, transaction: bytes) -> tuple[ModuleEvent, ...]:
+        await trio.lowlevel.checkpoint()
+        receipt = self._branch.receipts.get(transaction)
+        logs = self._branch.records[receipt.block.number].logs() if receipt else ()
+        return tuple(event for _, hash, event in logs if hash == transaction and isinstance(event, ModuleEvent))
 
     # --- blocks -------------------------------------------------------------------------------------------------
 

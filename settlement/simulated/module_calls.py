@@ -26,15 +26,21 @@ def run_module(state: Layer, caller: Address, call: ModuleCall, time: int) -> tu
     purse = balance_key(NATIVE, caller)
     before = state.number(purse)
     _perform(state, caller, time, events, call.module, call.data, 1)
-    taken = before - state.number(purse)
-    if taken > call.value:
-        raise Reverted(Revert.BAD_AMOUNT, f"this takes {taken} of the native coin; the call may take {call.value}")
+    _check_taken(before - state.number(purse), call)
     return tuple(events)
 
 
-def ask_module(state: Layer, module: Address, data: bytes, caller: Address, time: int) -> bytes:
-    """Return what a function would return to that caller now, and change nothing; raise Reverted."""
-    function, results = _perform(Layer(state), caller, time, [], module, data, 1, look=True)
+def _check_taken(taken: int, call: ModuleCall) -> None:
+    if taken > call.value:
+        why = f"this takes {taken} of the chain's own coin, and the transaction's value is {call.value}: give that much"
+        raise Reverted(Revert.BAD_AMOUNT, why)
+
+
+def ask_module(state: Layer, call: ModuleCall, caller: Address, time: int) -> bytes:
+    """Return what a call, or a view, would return to that caller now, and change nothing; raise Reverted."""
+    trial, purse = Layer(state), balance_key(NATIVE, caller)
+    function, results = _perform(trial, caller, time, [], call.module, call.data, 1, look=True)
+    _check_taken(state.number(purse) - trial.number(purse), call)
     return encode([result.type for result in function.results], results)
 
 

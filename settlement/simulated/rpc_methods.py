@@ -25,6 +25,7 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.settlement.chain import ModuleCall
 from tallystick.settlement.ethereum.event_logs import write_event
 from tallystick.settlement.ethereum.rpc_shapes import (
     FAILURES,
@@ -148,7 +149,8 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
     to, data = read_address(call.get("to"), "to"), read_bytes(call.get("data", call.get("input")))
     if to in MODULES_AT:
         caller = read_address(call["from"], "from") if "from" in call else NATIVE
-        return to_hex(await chain.view(to, data, caller))
+        value = read_quantity(call["value"], "value") if "value" in call else 0
+        return to_hex(await chain.view(ModuleCall(to, data, value), caller))
     if to == chain.contract and data[:4] == CHANNEL.selector:
         (id,) = CHANNEL.decode_call(data)
         return to_hex(encode_channel(await chain.channel(ChannelId(id))))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from tallystick.router.invoices.invoice import Invoice, decode_invoice
     from tallystick.sdk.control.client import ControlClient, connect_control
     from tallystick.sdk.daemon.keystore import load_key
-    from tallystick.sdk.errors import ControlError, NodeUnreachable, OpeningFailed
+    from tallystick.sdk.errors import CallFailed, ControlError, NodeUnreachable, OpeningFailed
+    from tallystick.sdk.ledger import LedgerAccount, module_call
     from tallystick.sdk.node.handle import ChannelHandle
     from tallystick.sdk.node.incoming import IncomingPayment
     from tallystick.sdk.node.node import Config, Node
@@ -38,6 +39,7 @@ __all__ = [
     "NATIVE",
     "Alarm",
     "AlarmKind",
+    "CallFailed",
     "ChannelHandle",
     "ChannelNotReady",
     "Config",
@@ -47,6 +49,7 @@ __all__ = [
     "InsufficientFunds",
     "InvalidInput",
     "Invoice",
+    "LedgerAccount",
     "LocalChain",
     "NoRoute",
     "Node",
@@ -62,6 +65,7 @@ __all__ = [
     "decode_invoice",
     "keccak",
     "load_key",
+    "module_call",
     "open_evm_chain",
     "open_node",
     "open_rpc_chain",
@@ -76,7 +80,8 @@ _HOMES = {
     "router.errors": ("NoRoute", "PaymentFailed"),
     "router.invoices.invoice": ("Invoice", "decode_invoice"),
     "sdk.control.client": ("ControlClient", "connect_control"),
-    "sdk.errors": ("ControlError", "NodeUnreachable", "OpeningFailed"),
+    "sdk.errors": ("CallFailed", "ControlError", "NodeUnreachable", "OpeningFailed"),
+    "sdk.ledger": ("LedgerAccount", "module_call"),
     "sdk.node.handle": ("ChannelHandle",),
     "sdk.node.incoming": ("IncomingPayment",),
     "sdk.daemon.keystore": ("load_key",),

@@ -58,7 +58,8 @@ class ModuleLedger:
 
     def read(self, module: str, function: str, *values: Any, by: Address = NATIVE) -> tuple[Any, ...]:
         """Return what a function would return."""
-        data = ask_module(self.state, MODULES[module].address, calldata(module, function, *values), by, self.time)
+        call = ModuleCall(MODULES[module].address, calldata(module, function, *values), self.balance(by, NATIVE))
+        data = ask_module(self.state, call, by, self.time)
         return signature(module, function).decode_result(data)
 
     def balance(self, account: Address, asset: Address) -> int:
