@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import ZERO32
 from tallystick.settlement.rollup.batches import PROOF_WORDS, Batch, StepProof, judge, proof_of
 from tallystick.settlement.rollup.execution import prove, replay
+from tallystick.settlement.rollup.packing import pack_data, unpack_data
 from tallystick.settlement.rollup.rules import StepContext
 from tallystick.settlement.rollup.state import BadOpening, RollupState
 from tallystick.settlement.rollup.steps import EntryKind, RollupClose, RollupOpen, encode_step
@@ -134,6 +137,20 @@ def test_a_batch_that_does_not_hold_together_is_none() -> None:
         encode_step(RollupOpen(0, 0, 1, 2**88, 0))
     with pytest.raises(InvalidInput, match="131"):
         proof_of((1, 2))
+
+
+def test_a_batch_is_packed_and_unpacked_and_nothing_else_is() -> None:
+    _, posted = played(4, steps=30)
+    roots, words = pack_data(posted.batch.data)
+    assert unpack_data(roots, words) == posted.batch.data
+    assert len(words) < 16 * posted.batch.count
+    bomb = zlib.compress(bytes(10**7))
+    for bad in ((roots[:-1], words), (roots[:-32], words), (roots, words[:-1]), (roots, words + b"x"), (roots, bomb)):
+        with pytest.raises(InvalidInput):
+            unpack_data(*bad)
+    for bad in ((b"", b""), (bytes(32), zlib.compress(b"")), (roots, b"no"), (bytes(32 * 1_026), words)):
+        with pytest.raises(InvalidInput):
+            unpack_data(*bad)
 
 
 def test_bytes_of_a_close_and_of_a_root_do_not_change() -> None:

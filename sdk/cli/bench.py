@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.bench_gas import gas, rollup
 from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import Result, make_group, print_result, run_guarded
@@ -379,33 +380,6 @@ def follow(
 
 
 @app.command()
-def gas(
-    rpc: Annotated[str | None, Option(help="URL of a development node. Default: one is started.")] = None,
-    client: Annotated[
-        str | None, Option(help="Which one: anvil, geth or pyevm. Default: the first of them that is there.")
-    ] = None,
-    fork: Annotated[
-        str | None, Option(help="By whose rules: osaka, amsterdam (geth alone), prague or cancun. Default: osaka.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """What each call of the contract costs on a real node, by its receipts. Exit code 1 if one costs too much.
-
-    Example: tally bench gas --json
-    Example: tally bench gas --client geth --fork amsterdam
-    Example: tally bench gas --rpc http://127.0.0.1:8545
-    """
-    from tallystick.sdk.bench.gas import gas_table, run_gas
-
-    result = run_guarded(lambda: run_gas(rpc, client, fork))
-    _print(result, as_json, gas_table)
-    for call in result.dear:
-        say(f"too dear: {call}", err=True)
-    if result.dear:
-        raise Exit(1)
-
-
-@app.command()
 def ledger(
     only: Annotated[
         list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
@@ -447,3 +421,7 @@ def ledger(
     if result.broken:
         say(f"not equal: {', '.join(result.broken)}", err=True)
         raise Exit(1)
+
+
+app.command()(gas)
+app.command()(rollup)

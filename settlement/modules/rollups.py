@@ -10,7 +10,7 @@ from __future__ import annotations
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
-from tallystick.settlement.errors import Revert
+from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.modules.interface import (
     Module,
     ModuleState,
@@ -21,6 +21,7 @@ from tallystick.settlement.modules.interface import (
     refuse,
 )
 from tallystick.settlement.rollup.batches import Batch, Judgement, StepProof, judge, proof_of
+from tallystick.settlement.rollup.packing import unpack_data
 from tallystick.settlement.rollup.rules import Place, StepContext
 from tallystick.settlement.rollup.state import BadOpening, RollupState
 
@@ -132,8 +133,7 @@ class Books:
             entry = self.hash(_entry(proof.head)) if proof.head < context.queue_end else ZERO32
             return proof, judge(proof, self.hash(_batch(number, b"s")), context, entry)
         except (BadOpening, InvalidInput) as error:
-            refuse(True, Revert.BAD_PROOF, str(error))
-            raise
+            raise Reverted(Revert.BAD_PROOF, str(error)) from error
 
     def convict(self, number: int, position: int, by: Address) -> None:
         """Drop a batch and all after it; half of the bond is `by`'s, half is burnt."""
@@ -240,20 +240,26 @@ def unbond(state: ModuleState, rollup: int) -> tuple[()]:
 
 
 @ROLLUPS.function(
-    "post(uint64 rollup, uint64 time, uint64 queueEnd, bytes32 accounts, bytes32 channels, bytes data)",
+    "post(uint64 rollup, uint64 time, uint64 queueEnd, bytes32 accounts, bytes32 channels, bytes roots, bytes words)",
     "uint64 number",
     gas=200_000,
     gas_per_byte=16,
 )
 def post(
-    state: ModuleState, rollup: int, time: int, queue_end: int, accounts: bytes, channels: bytes, data: bytes
+    state: ModuleState,
+    rollup: int,
+    time: int,
+    queue_end: int,
+    accounts: bytes,
+    channels: bytes,
+    roots: bytes,
+    words: bytes,
 ) -> tuple[int]:
-    """Post a batch: the root before, and of each step its word and the root after it."""
+    """Post a batch: the root before and after each step, and the words of all, by columns and deflated."""
     books = open_books(state, rollup)
     refuse(state.caller != books.address(b"operator"), Revert.NOT_ALLOWED, "only the operator posts batches")
     refuse(bool(books.get(b"frozen")), Revert.WRONG_STATUS, "the rollup is frozen")
     refuse(books.get(b"bonded") < books.get(b"bond"), Revert.INSUFFICIENT_BALANCE, "the bond is not paid in")
-    batch = Batch(time, queue_end, accounts, channels, data)
     number, length = books.get(b"count"), books.get(b"queue")
     earlier = books.get(_batch(number - 1, b"t")) if number else 0
     late = not earlier <= time <= state.time <= time + LAG
@@ -262,10 +268,11 @@ def post(
     overdue = queue_end < length and state.time > books.get(due_key(queue_end))
     refuse(overdue, Revert.OVERDUE, f"entry {queue_end} of the list is overdue, and the batch leaves it out")
     try:
+        batch = Batch(time, queue_end, accounts, channels, unpack_data(roots, words))
         batch.check_form()
     except InvalidInput as error:
-        refuse(True, Revert.BAD_BATCH, str(error))
-    refuse(data[:32] != books.root, Revert.BAD_BATCH, "the batch does not begin where the last one ends")
+        raise Reverted(Revert.BAD_BATCH, str(error)) from error
+    refuse(batch.data[:32] != books.root, Revert.BAD_BATCH, "the batch does not begin where the last one ends")
     serial = books.get(b"serials") + 1
     books.put(b"serials", serial)
     facts = {b"p": state.time, b"t": time, b"e": queue_end, b"c": batch.count, b"n": serial, b"d": 0}

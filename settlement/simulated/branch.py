@@ -20,6 +20,7 @@ from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, read_envelope
+from tallystick.settlement.simulated.crossing import is_shard
 from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
@@ -100,6 +101,8 @@ class Branch:
         elif shard is not None:
             shard.check(self.state)
             shard.on_moved(0, self.records, self.state)
+        elif is_shard(self.state):
+            raise InvalidInput("the data is of a shard, which has signed blocks for others: run it with its group")
 
     @property
     def newest(self) -> BlockRecord:

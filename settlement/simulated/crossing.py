@@ -176,8 +176,13 @@ def cross(
 
 
 def _execute(state: Layer, contract: Address, time: int, page: ShardPage, outgoing: _Outgoing) -> bool:
-    """Execute the receipts of a page if it is the next of its source; return whether it is."""
+    """Execute the receipts of a page if it is the next of its source, and fits; return whether it was executed.
+
+    What does not fit was made by no honest group, and waits, with all that comes after it of its source.
+    """
     if page.first != executed_of(state, page.source):
+        return False
+    if any(state.number(supply_key(asset)) + amount > AMOUNT_MAX for asset, amount in _sums(page.receipts).items()):
         return False
     for number, receipt in enumerate(page.receipts, page.first):
         _pay(state, contract, time, page.source, number, receipt, outgoing)

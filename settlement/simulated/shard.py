@@ -1,7 +1,7 @@
 """A branch as one shard of a group: what it has signed for the others, and what waits to be executed of theirs.
 
-What waits is not kept on disk, nor through a reorganisation: whoever carries parcels brings them again, as the ledger
-says which one is next. Only the next ones are taken in, so that nobody can fill the room with others.
+What waits is not kept on disk, nor through a reorganisation that executes less: whoever carries parcels brings them
+again, as the ledger says which one is next. Only the next ones are taken in: nobody can fill the room with others.
 """
 
 from __future__ import annotations
@@ -199,9 +199,11 @@ class Shard:
             for index, page in enumerate(record.crossing.pages if record.crossing else ()):
                 self._remember(page, record.header.number, index)
         for source, waiting in self._waiting.items():
-            executed = executed_of(state, source)
-            for number in [number for number in waiting if number < executed]:
-                del waiting[number]
+            number, reached = executed_of(state, source), dict[int, ParcelArrival]()
+            while number in waiting:
+                reached[number] = waiting[number]
+                number = waiting[number].page.end
+            self._waiting[source] = reached
 
     def _remember(self, page: ShardPage, block: int, index: int) -> None:
         self._sent.setdefault(page.destination, []).append(_SentPage(page.first, block, index))

@@ -207,6 +207,27 @@ MUTANTS = (
         ("test_shards_relayer.py",),
     ),
     Mutant(
+        "keep what waits beyond what a reorganisation took out of a shard",
+        SHARD,
+        "            self._waiting[source] = reached\n",
+        "            pass\n",
+        ("test_shards_refusals.py",),
+    ),
+    Mutant(
+        "believe that more came to a shard than there are numbers",
+        CROSSING,
+        "state.number(supply_key(asset)) + amount > AMOUNT_MAX for",
+        "False for",
+        ("test_shards_refusals.py",),
+    ),
+    Mutant(
+        "run the data of a shard as a chain that may replace what it has signed",
+        "settlement/simulated/branch.py",
+        "        elif is_shard(self.state):\n",
+        "        elif False:\n",
+        ("test_shards_refusals.py",),
+    ),
+    Mutant(
         "give up on two shards after one fault",
         "settlement/shards/relayer.py",
         "            await retry.pause()\n",

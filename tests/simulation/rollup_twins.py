@@ -18,6 +18,7 @@ from tallystick.settlement.errors import Reverted
 from tallystick.settlement.modules.rollups import BURNT, ROLLUPS, Books
 from tallystick.settlement.rollup.batches import Batch, StepProof, judge
 from tallystick.settlement.rollup.execution import prove
+from tallystick.settlement.rollup.packing import pack_data
 from tallystick.settlement.rollup.rules import Place, Statements, StepContext
 from tallystick.settlement.rollup.state import RollupState
 from tallystick.settlement.rollup.steps import QueueEntry
@@ -91,6 +92,9 @@ class Twins:
             on_ledger.append(value)
         if name in ("answer", "forceClose"):
             on_ledger.append(b"".join(self.house.sign(each) for each in signed.get("ledger", ())))
+        if name == "post":
+            *on_ledger, data = on_ledger
+            on_ledger += pack_data(data) if len(data) % 64 == 32 else (data, b"")
         refused = self.ledger_call(by, name, *on_ledger)
         on_evm = list(values)
         if name in ("answer", "forceClose"):
