@@ -124,12 +124,3 @@ def test_a_measurement_whose_books_do_not_balance_is_void(change: list[int]) -> 
     check_line([-1_010, 5, 5, 1_000], 1_000, 10)
     with pytest.raises(MeasurementVoid):
         check_line(change, 1_000, 10)
-
-
-@pytest.mark.processes
-async def test_two_shards_are_measured_against_one_and_their_books_balance(tmp_path: Path) -> None:
-    few = ("--block", "100", "--blocks", "2", "--rounds", "1", "--tries", "1", "--cross", "30")
-    result = await bench("shards", *few, "--directory", str(tmp_path))
-    assert (result["rounds"], result["transfers"], result["cross_percent"]) == (1, 200, 30)
-    for figure in ("control", "one_per_second", "two_per_second", "speedup", "mixed_per_second", "cpu_speedup"):
-        assert isinstance(result[figure], float) and result[figure] > 0

@@ -9,14 +9,26 @@ from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import RegisterSecretCall
-from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.errors import Reverted, TransactionRefused
 from tallystick.settlement.ethereum import transactions
-from tallystick.settlement.ethereum.abi import Deployment
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single
 from tallystick.settlement.ethereum.fast_fields import read_fields
 from tallystick.settlement.ethereum.signatures import verify_signer
-from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, sign_call, sign_envelope
+from tallystick.settlement.ethereum.transactions import (
+    BASE_GAS,
+    OUTBOX,
+    OUTBOX_GAS,
+    Transaction,
+    decode_transaction,
+    gas_of,
+    read_envelope,
+    sign_call,
+    sign_envelope,
+)
 from tallystick.settlement.execution.native import MachineCode, best_native
+from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
@@ -155,3 +167,28 @@ def test_machine_code_verifies_as_the_contract_does(at: int, change: int, high: 
     assert holds == (not high and not change)
     assert best_native().valid([right, asked, right]) == [True, holds, True]
     assert best_native().valid([right, (digest, b"", KEY.address)]) == [False, False], "left to the plain way"
+
+
+@pytest.mark.parametrize("to", [ADJUDICATOR, OUTBOX, bytes(20), *MODULES_AT])
+@pytest.mark.parametrize("data", [b"", b"\1\2\3\4"])
+def test_an_envelope_is_read_as_the_call_it_decodes_to(to: bytes, data: bytes) -> None:
+    envelope = Envelope(Address(to), 5, data)
+    reading = read_envelope(envelope, AT)
+    try:
+        call = decode_single(envelope, AT)
+    except Reverted as error:
+        assert isinstance(reading.call, Reverted) or to == OUTBOX
+        assert reading.call is envelope or (str(reading.call), reading.gas) == (str(error), BASE_GAS)
+    else:
+        assert (reading.call, reading.gas) == ((envelope, OUTBOX_GAS) if to == OUTBOX else (call, gas_of(call)))
+
+
+def test_the_same_signature_with_a_high_s_is_refused_on_every_way() -> None:
+    fields = rlp.decode(GOOD[1:])
+    fields[9] = b"" if fields[9] else b"\1"
+    fields[11] = (ORDER - int.from_bytes(fields[11])).to_bytes(32)
+    high = b"\x02" + rlp.encode(fields)
+    assert read_fields(high) is not None
+    with pytest.raises(TransactionRefused, match="high s"):
+        decode_transaction(high, AT.chain_id)
+    assert natively(high) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.rollup_house import CHEATS, FAR, Posted, RollupHouse
+from simulation.rollup_house import CHEATS, FAR, Posted, RollupHouse, rebuilt
 from simulation.rollup_twins import (
     ANSWER_TIME,
     BOND,
@@ -27,7 +27,19 @@ from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import replay
 from tallystick.settlement.rollup.rules import Statement, Statements, channel_name
 from tallystick.settlement.rollup.state import LeafStanding, RollupState
-from tallystick.settlement.rollup.steps import EntryKind, NextEntry, QueueEntry, decode_step
+from tallystick.settlement.rollup.steps import (
+    EntryKind,
+    NextEntry,
+    QueueEntry,
+    RollupClose,
+    RollupExit,
+    RollupFund,
+    RollupOpen,
+    RollupTransfer,
+    Step,
+    decode_step,
+    encode_step,
+)
 
 SEEDS = st.integers(0, 2**32)
 
@@ -278,6 +290,46 @@ def test_what_is_no_batch_is_not_taken() -> None:
     assert twins.post(bent(time=batch.time + 1)) == "expired"
     twins.set_time(house.time + 3_601)
     assert twins.post(batch) == "expired"
+    twins.check_equal()
+
+
+def test_each_step_that_the_rules_refuse_is_convicted_on_both() -> None:
+    twins = begun(11)
+    house = twins.house
+    earlier = posted_on(twins, 25)
+    index = next(each for each in house.channels if _open(earlier.after, each))
+    gone = next((each for each in house.channels if not _open(earlier.after, each)), 77)
+    channel, account = earlier.after.channels.get(index), earlier.after.accounts.get(0)
+    assert channel is not None and account is not None
+    nonce, balance = account.nonce, account.balance
+    good = RollupClose(index, channel.total, house.time)
+    words = [encode_step(good), *(encode_step(each) for each in (NextEntry(), RollupExit(0, 0, nonce)))]
+    refused: list[Step | bytes] = [
+        RollupClose(index, channel.total, house.time - 1),
+        RollupClose(index, channel.total + 1, FAR),
+        RollupClose(gone, 0, FAR),
+        RollupTransfer(0, 1, balance + 1, nonce),
+        RollupTransfer(0, 1, 0, nonce + 1),
+        RollupTransfer(0, 0, 0, nonce),
+        RollupTransfer(0, 9, 0, nonce),
+        RollupOpen(index, 0, 1, 0, nonce),
+        RollupOpen(555, 0, 0, 0, nonce),
+        RollupOpen(555, 0, 9, 0, nonce),
+        RollupFund(gone, 0, 0, nonce),
+        RollupFund(index, 2, 0, nonce),
+        RollupExit(0, balance + 1, nonce),
+        RollupExit(9, 0, 0),
+        *(word[:31] + b"\x01" for word in words),
+        bytes(32),
+        b"\x07" + bytes(31),
+    ]
+    posted = remade(house, house.honest(1))
+    for step in refused:
+        made = rebuilt(house, posted, 0, step, None)
+        assert made is not None and twins.post(made) is None
+        proof = twins.proof(made, 0, posted.before)
+        assert twins.do(WATCHER, "convict", 1, list(proof.words)) is None, step
+        assert twins.do(OPERATOR, "bond", value=BOND) is None
     twins.check_equal()
 
 

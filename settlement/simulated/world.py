@@ -107,10 +107,12 @@ class Layer:
 
     def number(self, key: bytes) -> int:
         """Return a number, 0 if there is none."""
-        value = self.get(key)
-        if isinstance(value, ChannelStorage):
-            raise LedgerBroken(f"the ledger's entry {key.hex()} is a channel where a number must be")
-        return value or 0
+        value = self.changes[key] if key in self.changes else self._below.get(key)
+        if isinstance(value, int):
+            return value
+        if value is None:
+            return 0
+        raise LedgerBroken(f"the ledger's entry {key.hex()} is a channel where a number must be")
 
     def channel(self, channel: ChannelId) -> ChannelStorage | None:
         """Return a channel's state, None if it never existed."""

@@ -1,0 +1,149 @@
+"""Mutants of the rollup: its rules, its module on the ledger, its contract. How they are used is in `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+RULES = "settlement/rollup/rules.py"
+CONTRACT = "contracts/Rollup.vy"
+BOOKS = "settlement/modules/rollups.py"
+ACCOUNTS = "settlement/modules/rollup_accounts.py"
+TWINS = ("test_rollup_twins.py",)
+WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
+
+
+def _mutant(name: str, file: str, before: str, after: str, tests: tuple[str, ...] = TWINS) -> Mutant:
+    return Mutant(f"rollup: {name}", file, before, after, tests)
+
+
+MUTANTS = (
+    _mutant(
+        "pay out a closed channel again",
+        RULES,
+        "if channel is None or channel.standing != LeafStanding.OPEN:\n        raise",
+        "if channel is None:\n        raise",
+    ),
+    _mutant("take any nonce", RULES, "    if nonce != account.nonce:\n", "    if nonce < 0:\n"),
+    _mutant("pay more than there is", RULES, "    if amount > account.balance:\n", "    if amount < 0:\n"),
+    _mutant(
+        "close later than agreed", RULES, "    if context.time > step.valid_until:\n", "    if context.time < 0:\n"
+    ),
+    _mutant(
+        "take one side's word for a close",
+        RULES,
+        "return (Statement(first.owner, digest), Statement(second.owner, digest))",
+        "return (Statement(first.owner, digest),)",
+    ),
+    _mutant(
+        "believe the leaves of a proof",
+        "settlement/rollup/state.py",
+        "        if climb(leaf, index, self._siblings) != root:\n",
+        "        if climb(leaf, index, self._siblings) == bytes(1):\n",
+    ),
+    _mutant(
+        "believe the step of a proof",
+        "settlement/rollup/batches.py",
+        "or climb(leaf, proof.position, proof.siblings) != steps_root:",
+        "or False:",
+    ),
+    _mutant(
+        "believe the entry of a proof",
+        "settlement/rollup/batches.py",
+        "for word in proof.entry)) != entry_hash:",
+        "for word in proof.entry)) == bytes(1):",
+    ),
+    _mutant(
+        "take a batch without a bond",
+        BOOKS,
+        'refuse(books.get(b"bonded") < books.get(b"bond"),',
+        'refuse(books.get(b"bonded") < 0,',
+    ),
+    _mutant(
+        "leave out what is overdue",
+        BOOKS,
+        "    overdue = queue_end < length and",
+        "    overdue = queue_end > length and",
+    ),
+    _mutant(
+        "make a batch final that waits for signatures",
+        BOOKS,
+        'if final >= count or self.get(_batch(final, b"d")):',
+        "if final >= count:",
+    ),
+    _mutant("pay an exit twice", ACCOUNTS, "    books.put(key, total)\n", ""),
+    _mutant(
+        "pay from a batch that is not final",
+        ACCOUNTS,
+        'refuse(number >= books.get(b"final"), Revert.WINDOW_OPEN',
+        'refuse(number >= books.get(b"count"), Revert.WINDOW_OPEN',
+    ),
+    _mutant("give a deposit back twice", ACCOUNTS, "    books.put_hash(entry_key(index), ZERO32)\n", ""),
+    _mutant(
+        "contract: let a closed channel be closed",
+        CONTRACT,
+        "if words[3] != OPEN or balance0 > words[2]:",
+        "if balance0 > words[2]:",
+    ),
+    _mutant("contract: close later than agreed", CONTRACT, "or (meta >> 40) & M40 > valid_until:", "or False:"),
+    _mutant("contract: take any nonce", CONTRACT, "words[2] != nonce or words[1] < amount:", "words[1] < amount:"),
+    _mutant(
+        "contract: believe the leaves of a proof",
+        CONTRACT,
+        '    assert self._climb(leaf, index, p, at + 4, DEPTH) == root, "bad-proof"\n',
+        "",
+    ),
+    _mutant(
+        "contract: believe the step of a proof",
+        CONTRACT,
+        "    assert self._climb(keccak256(abi_encode(p[1], p[2], p[3])), p[0], p, 4, STEPS_DEPTH) == steps, "
+        '"bad-proof"\n',
+        "",
+    ),
+    _mutant("contract: convict whom nothing was proven", CONTRACT, '    assert found.wrong, "step-right"\n', ""),
+    _mutant(
+        "contract: pay the whole bond to the prover",
+        CONTRACT,
+        "reward: uint256 = bonded // 2",
+        "reward: uint256 = bonded",
+    ),
+    _mutant("contract: pay an exit twice", CONTRACT, "    self.paid[owner] = total\n", ""),
+    _mutant(
+        "contract: take the second side's word for the first's",
+        CONTRACT,
+        "        self._check(found.digest, by1, found.second)\n",
+        "        pass\n",
+    ),
+    _mutant(
+        "contract: leave the odd leaf out of the tree of steps",
+        CONTRACT,
+        "            nodes[width] = empty(bytes32)\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "contract: let a demand be made when the window is over",
+        CONTRACT,
+        '    assert block.timestamp <= (batch.meta & M40) + WINDOW, "window-over"\n',
+        "",
+    ),
+    _mutant(
+        "watcher: follow a wrong batch",
+        "settlement/rollup/watcher.py",
+        "        if found.wrong is not None:\n",
+        "        if found.wrong == -1:\n",
+        WATCHER,
+    ),
+    _mutant(
+        "watcher: take a signature for good",
+        "settlement/rollup/watcher.py",
+        "            if not good and",
+        "            if not given and",
+        WATCHER,
+    ),
+    _mutant(
+        "operator: take a step that nobody signed",
+        "settlement/rollup/operator.py",
+        "            if not statement.is_signed(signature):\n",
+        "            if not signature:\n",
+        WATCHER,
+    ),
+)
