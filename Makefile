@@ -39,8 +39,10 @@ demo: $(VENV)/ready          ## the main job, for real: about half a minute
 demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil by npm, else py-evm by pip): one to three minutes
 	$(BIN)/python examples/demo --evm
 
+# Pytest's workers, and processes that tests start, heed what -I hides from pytest itself: without bytecode that is kept,
+# each of them would compile the whole tree again.
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
-	$(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)
 
 fuzz: $(VENV)/ready-dev      ## every property and state machine with DEPTH times as many draws, new ones each time
 	DEPTH=$(DEPTH) $(BIN)/python -m pytest -n auto --dist worksteal -p simulation.deeper $(TESTS)
