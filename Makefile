@@ -39,8 +39,10 @@ demo: $(VENV)/ready          ## the main job, for real: about half a minute
 demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil by npm, else py-evm by pip): one to three minutes
 	$(BIN)/python examples/demo --evm
 
+# Pytest's workers, and processes that tests start, heed what -I hides from pytest itself: without bytecode that is kept,
+# each of them would compile the whole tree again.
 test: $(VENV)/ready-dev      ## all tests that are fast enough for every run, on all cores
-	$(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -Im pytest -n auto --dist worksteal --hypothesis-seed=0 $(TESTS)
 
 fuzz: $(VENV)/ready-dev      ## every property and state machine with DEPTH times as many draws, new ones each time
 	DEPTH=$(DEPTH) $(BIN)/python -m pytest -n auto --dist worksteal -p simulation.deeper $(TESTS)
@@ -90,6 +92,7 @@ lock:                        ## pin what pyproject.toml allows; what is pinned s
 	$(LOCK) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) pyproject.toml --extra pyevm --constraint requirements-dev.lock --output-file requirements-pyevm.lock
+	$(LOCK) pyproject.toml --extra bft --constraint requirements-dev.lock --output-file requirements-bft.lock
 	$(LOCK) $(UPGRADE) --group build --output-file requirements-build.lock
 
 clean:

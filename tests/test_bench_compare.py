@@ -81,21 +81,47 @@ async def test_a_command_that_fails_is_told_with_its_last_words() -> None:
         await ran([sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(3)"])
 
 
+async def test_both_builds_are_measured_in_turn(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here this build is one that prints figures as well: what is measured in turn need not be measured at length."""
+    theirs = built(repository, tmp_path / "builds")
+    ours = tmp_path / "ours" / "tally"
+    ours.parent.mkdir()
+    turns = tmp_path / "turns"
+    for build, name in ((theirs, "theirs"), (ours, "ours")):
+        build.write_text(OTHER + f"open({str(turns)!r}, 'a').write({name + chr(10)!r})\n")
+        build.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(ours.with_name("python")))
+    (found,) = await run_compare(
+        "HEAD",
+        ["alone"],
+        3,
+        0.1,
+        repository=repository,
+        builds=tmp_path / "builds",
+        directory=str(tmp_path),
+        say=lambda text: None,
+    )
+    assert found.pairs == [(100, 100)] * 3
+    assert turns.read_text().split() == ["theirs", "ours"] * 3
+    asked = [build.with_name("asked").read_text().splitlines() for build in (theirs, ours)]
+    assert asked == [[f"bench direct --class alone --tries 1 --seconds 0.1 --directory {tmp_path} --json"] * 3] * 2
+
+
 @pytest.mark.processes
-async def test_both_builds_are_measured_in_turn_with_the_same_options(repository: Path, tmp_path: Path) -> None:
-    other = built(repository, tmp_path / "builds")
+async def test_the_command_measures_this_build_for_real(repository: Path, tmp_path: Path) -> None:
+    built(repository, tmp_path / "builds")
     where = ("--repository", str(repository), "--builds", str(tmp_path / "builds"), "--directory", str(tmp_path))
-    options = ("--class", "alone", "--pairs", "2", "--seconds", "0.1", "--json")
+    options = ("--class", "alone", "--pairs", "1", "--seconds", "0.1", "--json")
     code, output, errors = await run([*TALLY, "bench", "compare", "--against", "HEAD", *where, *options])
     assert code == 0, errors
     (line,) = output.splitlines()
     found = msgspec.json.decode(line)
     assert (found["class"], found["against"]) == ("alone", git(repository, "rev-parse", "HEAD").strip())
-    assert [pair[0] for pair in found["pairs"]] == [100, 100]
-    assert all(pair[1] > 0 for pair in found["pairs"])
+    ((before, now),) = found["pairs"]
+    assert before == 100 and now > 0 and now != 100
     assert found["ratio_min"] <= found["ratio_median"] <= found["ratio_max"]
-    asked = other.with_name("asked").read_text().splitlines()
-    assert asked == [f"bench direct --class alone --tries 1 --seconds 0.1 --directory {tmp_path} --json"] * 2
 
 
 async def test_a_build_that_prints_no_figures_of_a_class_voids_the_comparison(repository: Path, tmp_path: Path) -> None:

@@ -181,3 +181,14 @@ def test_an_envelope_is_read_as_the_call_it_decodes_to(to: bytes, data: bytes) -
         assert reading.call is envelope or (str(reading.call), reading.gas) == (str(error), BASE_GAS)
     else:
         assert (reading.call, reading.gas) == ((envelope, OUTBOX_GAS) if to == OUTBOX else (call, gas_of(call)))
+
+
+def test_the_same_signature_with_a_high_s_is_refused_on_every_way() -> None:
+    fields = rlp.decode(GOOD[1:])
+    fields[9] = b"" if fields[9] else b"\1"
+    fields[11] = (ORDER - int.from_bytes(fields[11])).to_bytes(32)
+    high = b"\x02" + rlp.encode(fields)
+    assert read_fields(high) is not None
+    with pytest.raises(TransactionRefused, match="high s"):
+        decode_transaction(high, AT.chain_id)
+    assert natively(high) is None

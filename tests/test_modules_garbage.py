@@ -9,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulation.module_ledger import ALICE, ASSETS, BOB, EVER, GOLD, PEOPLE, SILVER, ModuleLedger, calldata
+from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
+from tallystick.sdk.cli.ledger import _read_values
+from tallystick.sdk.ledger import LedgerAccount
 from tallystick.settlement.errors import Reverted
+from tallystick.settlement.ethereum.module_calls import INNER, write_call
 from tallystick.settlement.modules.interface import read_form
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.simulated.world import Layer
+from tallystick.settlement.testing.local import LocalChain
 
 FUNCTIONS = [(module.name, function) for module in MODULES.values() for function in module.functions.values()]
 NUMBERS = {bits: st.sampled_from([0, 1, 2, 1_000, 2**bits - 1]) | st.integers(0, 2**bits - 1) for bits in (64, 128)}
@@ -81,3 +86,27 @@ def test_any_arguments_are_done_or_refused(data: st.DataObject) -> None:
 def test_a_form_that_is_none_is_not_declared(text: str) -> None:
     with pytest.raises(ValueError, match=r"no function|argument"):
         read_form(text)
+
+
+SAMPLES = {
+    "address": "me",
+    "address[]": "",
+    "bool": "yes",
+    "bytes": "0x00ff",
+    "bytes[]": "",
+    "bytes32": "tea",
+    "uint64": "+5",
+    "uint128": "7",
+    "uint256": "7",
+    "uint256[]": "1,2",
+}
+
+
+@pytest.mark.parametrize("name", [f"{name} {function.form.name}" for name, function in FUNCTIONS])
+def test_every_function_can_be_written_from_words(name: str) -> None:
+    module, function = name.split()
+    found = MODULES[module].functions[function]
+    arguments = found.form.arguments[:-2] if found.form.types[-2:] == INNER else found.form.arguments
+    account = LedgerAccount(LocalChain(), PrivateKey(keccak(b"me")))
+    values = _read_values(found, [SAMPLES[argument.type] for argument in arguments], account, 1, False)
+    assert write_call(module, function, values).data[:4] == found.selector

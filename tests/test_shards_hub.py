@@ -25,8 +25,8 @@ HERE_SECONDS = 4 * 3_600
 Story = Callable[[World, World], Awaitable[None]]
 
 
-def play(story: Story) -> None:
-    """Alice and a hub on shard 0, the hub and Bob on shard 1; two worlds in one time."""
+def play(story: Story, interval: float = 5.0) -> None:
+    """Alice and a hub on shard 0, the hub and Bob on shard 1; two worlds in one time, a block every so many seconds."""
 
     async def main() -> None:
         group = local_group(2)
@@ -34,8 +34,8 @@ def play(story: Story) -> None:
             challenge_period=600, duties=CLAIM_ALL, payments=PaymentOptions(patience=PayeeOptions(claim=HERE_SECONDS))
         )
         async with (
-            open_world(1, names=("alice", "hub"), shard=local_role(group, 0)) as zero,
-            open_world(2, names=("hub", "bob"), shard=local_role(group, 1)) as one,
+            open_world(1, names=("alice", "hub"), interval=interval, shard=local_role(group, 0)) as zero,
+            open_world(2, names=("hub", "bob"), interval=interval, shard=local_role(group, 1)) as one,
         ):
             zero.seats["hub"].config = here
             alice = await zero.start("alice")

@@ -26,6 +26,7 @@ LOCKS = {
     "requirements.lock": "",
     "requirements-bench.lock": "bench",
     "requirements-pyevm.lock": "pyevm",
+    "requirements-bft.lock": "bft",
     "requirements-dev.lock": "dev",
 }
 """For which optional dependencies each lock file is: of the package, or for `build`, of the installation itself."""
@@ -122,7 +123,7 @@ def versions(text: str) -> set[str]:
 def main() -> int:
     found = [f"{file}: {fault}" for file, group in LOCKS.items() for fault in faults((ROOT / file).read_text(), group)]
     whole = versions((ROOT / "requirements-dev.lock").read_text())
-    for file in ("requirements.lock", "requirements-bench.lock", "requirements-pyevm.lock"):
+    for file in ("requirements.lock", "requirements-bench.lock", "requirements-pyevm.lock", "requirements-bft.lock"):
         for other in sorted(versions((ROOT / file).read_text()) - whole):
             found.append(f"{file}: {other}: requirements-dev.lock has another version: run `make lock`")
     print(*found, f"{len(LOCKS)} lock files, {len(found)} faults", sep="\n")

@@ -21,6 +21,7 @@ from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shards import run_group, send, show_shards
 from tallystick.sdk.cli.shell import FAILED, MISUSED, UNREACHABLE, example, make_group, run_guarded
+from tallystick.sdk.cli.validators import found_homes, run_validators, validate
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
@@ -44,6 +45,8 @@ app.command(epilog=example("chain send 0x2b762adcd8360d8a9f63cf729909279f768d796
 app.command("shards", epilog=example("chain shards --chain http://127.0.0.1:8546"))(show_shards)
 app.command("owed", epilog=example("chain owed"))(show_owed)
 app.command(epilog=example("chain claim --to 0x2b762adcd8360d8a9f63cf729909279f768d7962"))(claim)
+
+app.command(epilog=example("chain validate --data ./net/validator0"))(validate)
 
 Json = Annotated[bool, Option("--json", help="Print lines of JSON for programs.")]
 
@@ -73,11 +76,18 @@ def run(
     final: Annotated[
         int, Option(min=1, max=1_000, help="With --shards: blocks after which a shard replaces none.")
     ] = FINAL_BLOCKS,
+    validators: Annotated[
+        int, Option(min=0, help="Run so many validators, each a process, from this port on; CometBFT must be here.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Run a chain node until it is told to stop (Ctrl-C or SIGTERM). What is in --data goes on where it ended."""
     settings = ChainSettings(chain_id=chain_id, interval=interval, dev=dev)
-    if shards > 1:
+    if validators and shards > 1:
+        _guarded(_refuse_both, as_json)
+    elif validators:
+        _guarded(lambda: _run_validators(data, settings, mint or (), validators, host, port, as_json), as_json)
+    elif shards > 1:
         _guarded(lambda: _run_shards(data, settings, mint or (), host, port, shards, final, as_json), as_json)
     else:
         _guarded(lambda: _run(data, settings, mint or (), host, port, as_json), as_json)
@@ -197,6 +207,17 @@ async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: s
         _say(as_json, f"stopped at block {number}", event="stopped", number=number)
     finally:
         store.close()
+
+
+async def _refuse_both() -> None:
+    raise InvalidInput("choose --validators or --shards: a shard has no validators of its own")
+
+
+async def _run_validators(
+    data: Path, settings: ChainSettings, mint: Sequence[str], count: int, host: str, port: int, as_json: bool
+) -> None:
+    homes = found_homes(data, count, settings, [_parse_mint(text) for text in mint])
+    await run_validators(homes, host, port, as_json)
 
 
 async def _run_shards(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 app = make_group("Call the modules of a simulated ledger (exchange, lending, staking, treasury), or look at them.")
 
-ModuleName = Annotated[str, Argument(metavar="MODULE", help="exchange, lending, staking or treasury.")]
+ModuleName = Annotated[str, Argument(metavar="MODULE", help="One of `tally ledger modules`.")]
 Values = Annotated[
     list[str] | None,
     Argument(metavar="VALUE", help="In order: numbers, addresses (0x…), native, me, yes, no, +SECONDS from now."),
@@ -255,6 +255,10 @@ def _read_value(text: str, argument: Declared, account: LedgerAccount | None, no
             return text
         case "bytes32" if len(text.encode()) <= 32:
             return text.encode().ljust(32, b"\0")
+        case "bytes" if re.fullmatch(r"0x([0-9a-fA-F]{2})*", text):
+            return text
+        case "uint256[]" if re.fullmatch(r"([0-9]{1,78}(,[0-9]{1,78})*)?", text):
+            return [int(each) for each in text.split(",")] if text else []
         case "uint64" if re.fullmatch(r"\+[0-9]{1,10}", text):
             return now + int(text)
         case "uint64" | "uint128" | "uint256" if re.fullmatch(r"[0-9][0-9_]{0,90}", text):

@@ -112,11 +112,20 @@ def _listed(value: Any, name: str) -> list[Any]:
     return list(value)
 
 
+def _data(value: Any, name: str) -> bytes:
+    try:
+        return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(memoryview(value))
+    except (ValueError, TypeError):
+        raise InvalidInput(f"{name} must be bytes, or hex digits") from None
+
+
 _TAKERS: dict[str, Callable[[Any, str], Any]] = {
     "address": to_address,
     "address[]": lambda value, name: [to_address(each, name) for each in _listed(value, name)],
     "bool": _flag,
+    "bytes": _data,
     "bytes32": to_hash,
+    "uint256[]": lambda value, name: [_number(each, name) for each in _listed(value, name)],
     "bytes[]": _listed,
     **{f"uint{bits}": _number for bits in (64, 128, 256)},
 }

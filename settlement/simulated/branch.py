@@ -26,6 +26,7 @@ from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, buil
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.shard import Shard
 from tallystick.settlement.simulated.world import (
+    Changes,
     Layer,
     World,
     apply_changes,
@@ -91,6 +92,7 @@ class Branch:
         self.records: list[BlockRecord] = []
         self.receipts: dict[bytes, TransactionReceipt] = {}
         self.reorganisations = 0
+        self._at = Deployment(settings.chain_id, settings.contract)
         self._clock = clock
         self._store = store
         self._world: World = {}
@@ -110,6 +112,11 @@ class Branch:
         return self.records[-1]
 
     @property
+    def world(self) -> World:
+        """All entries after the newest block, to read."""
+        return self._world
+
+    @property
     def state(self) -> Layer:
         """The state after the newest block, to read."""
         return Layer(self._world)
@@ -119,7 +126,10 @@ class Branch:
         transaction = decode_transaction(raw, self.rules.chain_id)
         if transaction.hash in self.pool or transaction.hash in self.receipts:
             return transaction.hash
-        needed = read_envelope(transaction.envelope, Deployment(self.rules.chain_id, self.rules.contract)).gas
+        return self.admit(transaction, read_envelope(transaction.envelope, self._at).gas)
+
+    def admit(self, transaction: Transaction, needed: int) -> bytes:
+        """Take a transaction, which needs so much gas, into the pool; return its hash. Raise TransactionRefused."""
         if not needed <= transaction.gas <= self.settings.gas_limit:
             raise TransactionRefused(
                 f"the transaction needs {needed} gas, and a block has {self.settings.gas_limit}; it allows "
@@ -176,6 +186,17 @@ class Branch:
         if self.shard is not None:
             self.shard.check_reorganisation(depth, length)
         self._move(depth, length, keep)
+
+    def append(self, record: BlockRecord, changes: Changes) -> None:
+        """Take a block on the newest one that others have agreed on, with its effects: durable first, then seen."""
+        if record.header.parent != self.newest.header.hash:
+            raise LedgerBroken(f"block {record.header.number} does not follow the newest one")
+        if self._store is not None:
+            self._store.commit([BranchChanged(record.header.number, (record,), changes, self.reorganisations)])
+        apply_changes(self._world, changes)
+        self.records.append(record)
+        self._remember([record])
+        self.pool.forget_used(lambda account: next_nonce(self.state, account))
 
     def check_conservation(self) -> None:
         """Raise LedgerBroken unless every unit of every asset is accounted for, counted from nothing."""

@@ -275,6 +275,12 @@ class SimulatedChain(LedgerChain):
         self._branch.mint(order)
 
     @checked
+    async def order_mint(self, order: Mint) -> None:
+        """Ask for coins, as `mint` does; where others make the blocks, they are asked."""
+        await trio.lowlevel.checkpoint()
+        self.mint(order)
+
+    @checked
     def refuse(self, account: Address, asset: Address = NATIVE, *, refuses: bool = True) -> None:
         """Let an account refuse to be paid in an asset, from the next block on: it is owed instead. For tests."""
         self._branch.refuse(account, asset, refuses=refuses)

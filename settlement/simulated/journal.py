@@ -65,6 +65,11 @@ def encode_value(value: Value) -> bytes:
     return _VALUES.encode(value)
 
 
+def encode_record(record: BlockRecord) -> bytes:
+    """Return a block as it is kept."""
+    return _RECORDS.encode(record)
+
+
 def read_fact(store: Store, name: str) -> Any:
     """Return a fact, None if the data is new: `identity` (which chain it is of), `salt` (how often it reorganised)."""
     row = find(store, _FACTS, name)

@@ -203,7 +203,8 @@ async def _mine(chain: SimulatedChain, params: list[Any]) -> Any:
 
 async def _mint(chain: SimulatedChain, params: list[Any]) -> Any:
     asset: Address = read_address(params[2], "asset") if len(params) > 2 else NATIVE
-    chain.mint(Mint(read_address(_at(params, 0), "account"), asset, read_quantity(_at(params, 1), "amount")))
+    order = Mint(read_address(_at(params, 0), "account"), asset, read_quantity(_at(params, 1), "amount"))
+    await chain.order_mint(order)
     return True
 
 

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.channels.values.arguments import checked
-from tallystick.settlement.errors import Reverted, TransactionRefused
+from tallystick.settlement.errors import ChainUnavailable, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.rpc_shapes import to_hex
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
 from tallystick.settlement.ethereum.views import encode_revert
@@ -120,6 +120,8 @@ async def _respond(chain: SimulatedChain, request: Request) -> Response:
         call = _parse(await _body(request))
         id = call.id
         answer: dict[str, Any] = {"result": await _perform(chain, call)}
+    except ChainUnavailable as error:  # where others make the blocks: it will pass
+        return Response(str(error), status_code=503, media_type="text/plain")
     except _Fault as fault:
         answer = {"error": {"code": fault.code, "message": str(fault)}}
         if fault.data is not None:
@@ -164,5 +166,7 @@ async def _perform(chain: SimulatedChain, call: _Call) -> Any:
         raise _Fault(REVERTED, f"execution reverted: {error}", to_hex(encode_revert(error))) from error
     except InvalidInput as error:
         raise _Fault(INVALID_PARAMS, str(error)) from error
+    except ChainUnavailable:
+        raise
     except Exception as error:  # a fault of the program: it is this request's alone
         raise _Fault(INTERNAL_ERROR, f"a fault of the chain node ({type(error).__name__}); please report it") from error

@@ -20,6 +20,7 @@ import of_channels
 import of_contracts
 import of_enforcement
 import of_ethereum
+import of_execution
 import of_modules
 import of_replicated
 import of_rollup
@@ -37,7 +38,7 @@ SECONDS = 300
 
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
-    *(of_enforcement, of_batches, of_watchtower, of_rollup, of_router, of_sdk, of_shards),
+    *(of_enforcement, of_batches, of_watchtower, of_rollup, of_router, of_sdk, of_shards, of_execution),
     *(of_modules, of_replicated),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)

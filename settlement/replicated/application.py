@@ -1,0 +1,184 @@
+"""The ledger as an application of the consensus: what it answers to each of ABCI's questions, without sockets.
+
+It holds the chain of this validator, at the newest block that is on its disk, and what blocks that are only proposed
+would do. A block is executed when it is proposed, while the votes on it are on their way; if it is the one that is
+decided, nothing is left to do. `commit` is the one moment at which the chain moves, and it is on disk before it is
+answered. So a validator that dies anywhere is asked again, by the engine's handshake, for what its disk lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.execution.prepared import Prepared
+from tallystick.settlement.replicated.decision import (
+    NO_HISTORY,
+    Base,
+    Decision,
+    MintOrder,
+    ProposedBlock,
+    Rules,
+    Work,
+    app_hash,
+    decide,
+    encode_order,
+    history_after,
+    read_work,
+)
+from tallystick.settlement.replicated.genesis import Genesis, read_genesis
+from tallystick.settlement.simulated.branch import Branch
+from tallystick.settlement.simulated.ledger import affordable, next_nonce
+from tallystick.settlement.simulated.mempool import Mempool
+from tallystick.settlement.simulated.roots import StateTree
+
+MEMO_MAX = 8
+"""Proposals of one height whose effects are kept until one is decided: a height seldom takes two rounds."""
+
+READ_MAX = 50_000
+"""Transactions that are kept decoded, from when they are first seen until their block."""
+
+FRAMING = 8
+"""Bytes that a transaction takes in a block besides its own, at most."""
+
+
+class Application:
+    """One validator's ledger. Everything here is synchronous; `server` is its trio shell."""
+
+    def __init__(self, branch: Branch, genesis: Genesis) -> None:
+        """`branch` has the block of `genesis` at least, which the consensus's own genesis must name, too."""
+        self.branch = branch
+        self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev)
+        self._genesis = genesis
+        self._tree = StateTree(branch.world)
+        self._history = NO_HISTORY
+        for record in branch.records:
+            self._history = history_after(self._history, record)
+        self._memo: dict[ProposedBlock, Decision] = {}
+        self._decided: Decision | None = None
+        self._read: dict[bytes, Work] = {}
+
+    def __repr__(self) -> str:
+        return f"<Application at block {self.height}>"
+
+    @property
+    def height(self) -> int:
+        """Number of the newest block on disk; 0: genesis."""
+        return self.branch.newest.header.number
+
+    @property
+    def app_hash(self) -> bytes:
+        """Of the ledger after that block."""
+        return app_hash(self._tree.root, self._history)
+
+    @property
+    def root(self) -> bytes:
+        """State root after that block."""
+        return self._tree.root
+
+    def begin(self, genesis: bytes, height: int) -> bytes:
+        """Begin at the consensus's genesis; return the app hash. It may be asked again until the first block."""
+        if read_genesis(genesis) != self._genesis or height != 1 or self.height:
+            raise InvalidInput("the consensus begins another chain than this ledger's")
+        return self.app_hash
+
+    def check(self, raw: bytes, *, again: bool = False) -> int:
+        """Return the gas of a transaction that may wait for a block; raise TransactionRefused.
+
+        `again`: it waits already, and a block came.
+        """
+        work = self._work(raw, self.rules)
+        if isinstance(work, MintOrder):
+            return 0
+        transaction, state = work.transaction, self.branch.state
+        if transaction.hash in self.branch.receipts or transaction.nonce < next_nonce(state, transaction.sender):
+            raise TransactionRefused("the nonce is used up", Refusal.NONCE_TOO_LOW)
+        if again and transaction.hash not in self.branch.pool:
+            raise TransactionRefused("another transaction took its place", Refusal.UNDERPRICED)
+        if again and not affordable(state, transaction):
+            raise TransactionRefused("its sender can no longer pay its fee", Refusal.INSUFFICIENT_FUNDS)
+        if transaction.hash not in self.branch.pool:
+            self.branch.admit(transaction, work.reading.gas)
+        return transaction.gas
+
+    def prepare(self, block: ProposedBlock, bytes_max: int) -> tuple[bytes, ...]:
+        """Return which of a block's transactions to propose, and in which order: those who pay best come first."""
+        works: list[Work] = []
+        for raw in block.transactions:
+            with suppress(TransactionRefused):
+                works.append(self._work(raw, self.rules))
+        pool = Mempool(len(works))
+        transactions = [work.transaction for work in works if isinstance(work, Prepared)]
+        for transaction in sorted(transactions, key=lambda transaction: -transaction.price):
+            pool.restore(transaction)  # of two with one nonce, the better one
+        nonces: dict[bytes, int] = {}
+        state = self.branch.state
+        chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)]
+        for transaction in pool.candidates(
+            lambda account: nonces.get(account, next_nonce(state, account)), lambda transaction: True
+        ):
+            nonces[transaction.sender] = transaction.nonce + 1
+            chosen.append(transaction.raw)
+        fitting = _fitting(chosen, bytes_max)
+        decision = self._decide(ProposedBlock(block.height, block.time, fitting))
+        done = [(raw, did) for raw, did in zip(fitting, decision.results, strict=True) if did is not None]
+        proposed = ProposedBlock(block.height, block.time, tuple(raw for raw, _ in done))
+        self._memo[proposed] = replace(decision, results=tuple(did for _, did in done))  # the others did nothing
+        return proposed.transactions
+
+    def accepts(self, block: ProposedBlock) -> bool:
+        """Whether a proposal is one that an honest validator makes: each of its transactions has its place there."""
+        return None not in self._decide(block).results
+
+    def finalize(self, block: ProposedBlock) -> Decision:
+        """Execute the block that is decided; what was executed when it was proposed, is not executed again."""
+        self._decided = self._decide(block)
+        return self._decided
+
+    def commit(self) -> None:
+        """Go on to the block that is decided, on disk."""
+        decision = self._decided
+        if decision is None:
+            raise LedgerBroken("a block is to be committed that was not decided")
+        self.branch.append(decision.record, decision.changes)
+        self._tree.apply(decision.tree)
+        self._history = decision.history
+        self._memo.clear()
+        self._decided = None
+        for entry in decision.record.entries:
+            self._read.pop(entry.raw, None)
+
+    def _decide(self, block: ProposedBlock) -> Decision:
+        found = self._memo.get(block)
+        if found is None:
+            if block.height != self.height + 1:
+                raise LedgerBroken(f"block {block.height} is to be executed on block {self.height}")
+            base = Base(self.branch.world, self._tree, self._history, self.branch.newest.header)
+            found = decide(base, self.rules, block, self._work)
+            while len(self._memo) >= MEMO_MAX:
+                del self._memo[next(iter(self._memo))]
+            self._memo[block] = found
+        return found
+
+    def _work(self, raw: bytes, rules: Rules) -> Work:
+        work = self._read.get(raw)
+        if work is None:
+            work = read_work(raw, rules)
+            while len(self._read) >= READ_MAX:
+                del self._read[next(iter(self._read))]
+            self._read[raw] = work
+        return work
+
+
+def _fitting(transactions: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:
+    """Return the first of them, as many as fit."""
+    taken = 0
+    for index, raw in enumerate(transactions):
+        taken += len(raw) + FRAMING
+        if taken > bytes_max:
+            return tuple(transactions[:index])
+    return tuple(transactions)

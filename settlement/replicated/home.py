@@ -1,0 +1,161 @@
+"""The files that a validator's engine runs on: keys, genesis, settings. Pure: names and what is in them.
+
+What is not set here is as CometBFT has it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from nacl.signing import SigningKey
+
+from tallystick.channels.ports import Entropy
+from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.replicated.genesis import Genesis
+
+GENESIS = "config/genesis.json"
+KEY = "config/priv_validator_key.json"
+NODE_KEY = "config/node_key.json"
+STATE = "data/priv_validator_state.json"
+"""The newest that it has voted on: with the key, what must never be there twice."""
+SETTINGS = "config/config.toml"
+
+POWER = 10
+"""Voting power of each validator at the beginning."""
+
+BLOCK_BYTES = 4_194_304
+"""Bytes of a block at most."""
+
+PROPOSE_SECONDS = 1.0
+"""How long the others wait for a validator whose turn it is, before it is the next one's."""
+
+
+class ValidatorKeys(Discreet, msgspec.Struct, frozen=True):
+    """Seeds of the two Ed25519 keys of a validator: with one it votes, by the other its engine is known to others."""
+
+    voting: bytes
+    node: bytes
+
+    @property
+    def public(self) -> bytes:
+        """The public key of its votes (32 bytes)."""
+        return bytes(SigningKey(self.voting).verify_key)
+
+    @property
+    def address(self) -> bytes:
+        """By what the consensus knows it (20 bytes)."""
+        return hashlib.sha256(self.public).digest()[:20]
+
+    @property
+    def node_id(self) -> str:
+        """By what other engines know its engine."""
+        return hashlib.sha256(bytes(SigningKey(self.node).verify_key)).digest()[:20].hex()
+
+
+def make_keys(entropy: Entropy) -> ValidatorKeys:
+    """Return new keys."""
+    return ValidatorKeys(entropy(32), entropy(32))
+
+
+class EngineAddress(msgspec.Struct, frozen=True):
+    """Where a validator's engine is reached by the others."""
+
+    host: str
+    port: int
+
+
+def write_home(
+    number: int, keys: Sequence[ValidatorKeys], places: Sequence[EngineAddress], genesis: Genesis, interval: float
+) -> dict[str, str]:
+    """Return the files of one validator's home, by name. `interval`: seconds between two blocks, besides the votes."""
+    own = keys[number]
+    peers = [
+        f"{other.node_id}@{place.host}:{place.port}"
+        for other, place in zip(keys, places, strict=True)
+        if other is not own
+    ]
+    return {
+        GENESIS: _json(_genesis(keys, genesis)),
+        KEY: _json({"address": own.address.hex().upper(), **_public(own.public), **_secret(own.voting)}),
+        NODE_KEY: _json(_secret(own.node)),
+        STATE: _json({"height": "0", "round": 0, "step": 0}),
+        SETTINGS: _settings(number, places[number], peers, interval),
+    }
+
+
+def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:
+    return {
+        "genesis_time": datetime.fromtimestamp(genesis.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "chain_id": f"tally-{genesis.chain_id}",
+        "initial_height": "1",
+        "consensus_params": {
+            "block": {"max_bytes": str(BLOCK_BYTES), "max_gas": "-1"},
+            "evidence": {
+                "max_age_num_blocks": "100000",
+                "max_age_duration": "172800000000000",
+                "max_bytes": "1048576",
+            },
+            "validator": {"pub_key_types": ["ed25519"]},
+            "version": {"app": "1"},
+            "abci": {"vote_extensions_enable_height": "0"},
+        },
+        "validators": [
+            {"address": own.address.hex().upper(), **_public(own.public), "power": str(POWER), "name": f"validator{at}"}
+            for at, own in enumerate(keys)
+        ],
+        "app_hash": "",
+        "app_state": genesis.written(),
+    }
+
+
+def _public(key: bytes) -> dict[str, Any]:
+    return {"pub_key": {"type": "tendermint/PubKeyEd25519", "value": base64.b64encode(key).decode()}}
+
+
+def _secret(seed: bytes) -> dict[str, Any]:
+    both = seed + bytes(SigningKey(seed).verify_key)
+    return {"priv_key": {"type": "tendermint/PrivKeyEd25519", "value": base64.b64encode(both).decode()}}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def _settings(number: int, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
+    return f"""\
+moniker = "validator{number}"
+log_level = "error"
+
+[p2p]
+laddr = "tcp://{place.host}:{place.port}"
+persistent_peers = "{",".join(peers)}"
+persistent_peers_max_dial_period = "1s"
+addr_book_strict = false
+allow_duplicate_ip = true
+pex = false
+flush_throttle_timeout = "10ms"
+send_rate = 51200000
+recv_rate = 51200000
+
+[mempool]
+size = 20000
+cache_size = 40000
+
+[consensus]
+timeout_propose = "{round(PROPOSE_SECONDS * 1000)}ms"
+timeout_prevote = "500ms"
+timeout_precommit = "500ms"
+timeout_commit = "{round(interval * 1000)}ms"
+peer_gossip_sleep_duration = "20ms"
+
+[storage]
+discard_abci_responses = true
+
+[tx_index]
+indexer = "null"
+"""

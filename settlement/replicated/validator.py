@@ -1,0 +1,104 @@
+"""A validator as one process: its ledger, the engine beside it, and the JSON-RPC node that wallets ask.
+
+`found_validators` makes the homes of a whole set; each can then be taken to its machine. `run_validator` runs one.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.ports import Entropy
+from tallystick.channels.storage.store import Store
+from tallystick.settlement.replicated.chain import ReplicatedChain
+from tallystick.settlement.replicated.engine import VERSION, find_cometbft, run_engine
+from tallystick.settlement.replicated.engine_rpc import open_engine
+from tallystick.settlement.replicated.genesis import Genesis, read_genesis
+from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, write_home
+from tallystick.settlement.replicated.server import serve_application
+from tallystick.settlement.simulated.rpc_server import serve_chain
+
+VALIDATORS_MAX = 16
+"""That one command founds."""
+
+
+def found_validators(folder: Path, count: int, genesis: Genesis, interval: float, entropy: Entropy) -> list[Path]:
+    """Make the homes of so many validators in a folder, for one machine; return them. What is there stays.
+
+    Raise InvalidInput if there are other ones. The engines' ports are free ones of now; `config/config.toml` has them.
+    """
+    homes = [folder / f"validator{number}" for number in range(count)]
+    if not 1 <= count <= VALIDATORS_MAX:
+        raise InvalidInput(f"from 1 to {VALIDATORS_MAX} validators can be founded, not {count}")
+    there = sorted(folder.glob("validator*"))
+    if there:
+        if there != homes:
+            raise InvalidInput(f"{folder} holds {len(there)} validators, not {count}")
+        return homes
+    keys = [make_keys(entropy) for _ in homes]
+    places = _free_places(count)
+    for number, home in enumerate(homes):
+        for name, text in write_home(number, keys, places, genesis, interval).items():
+            file = home / name
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+            file.chmod(0o600)
+    return homes
+
+
+def genesis_of(home: Path) -> Genesis:
+    """Return the genesis in a validator's home; raise InvalidInput if there is none."""
+    try:
+        whole = msgspec.json.decode((home / GENESIS).read_bytes())
+        return read_genesis(msgspec.json.encode(whole["app_state"]))
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{home} is no home of a validator: {error}") from error
+
+
+async def run_validator(
+    home: Path,
+    store: Store,
+    host: str,
+    port: int,
+    entropy: Entropy,
+    *,
+    started: Callable[[ReplicatedChain, str], None],
+    stop: Callable[[], Awaitable[None]] | None = None,
+    refused: Callable[[str], None] = lambda reason: None,
+    make: Callable[..., ReplicatedChain] = ReplicatedChain,
+) -> None:
+    """Run the validator of a home until `stop` returns; `started` is told the chain and the URL of its JSON-RPC node.
+
+    `store` has `simulated.sqlite.SCHEMA`. Raise InvalidInput if there is no engine here, ChainUnavailable if it ends.
+    """
+    program = find_cometbft()
+    if program is None:
+        raise InvalidInput(f"CometBFT {VERSION} is not here: python tools/cometbft.py builds it, where Go is")
+    genesis = genesis_of(home)
+    with ExitStack() as stack:
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-", ignore_cleanup_errors=True)))
+        application, rpc = sockets / "app", sockets / "rpc"
+        async with open_engine(rpc) as engine, trio.open_nursery() as nursery:
+            chain = make(genesis, engine, entropy, store=store)
+            serve = partial(serve_application, on_commit=chain.on_commit, on_refused=refused)
+            await nursery.start(serve, chain.application, application)
+            nursery.start_soon(run_engine, program, home, application, rpc)
+            await serve_chain(chain, host, port, started=lambda url: started(chain, url), stop=stop)
+            nursery.cancel_scope.cancel()
+
+
+def _free_places(count: int) -> Sequence[EngineAddress]:
+    with ExitStack() as stack:
+        probes: list[Any] = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [EngineAddress("127.0.0.1", probe.getsockname()[1]) for probe in probes]

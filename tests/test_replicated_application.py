@@ -1,0 +1,193 @@
+"""The ledger under a consensus: the same blocks make the same state, whatever was proposed, and wherever it crashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from simulation.replicas import GENESIS, KEYS, application, transfer
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.replicated.application import Application
+from tallystick.settlement.replicated.decision import MintOrder, ProposedBlock, app_hash, encode_order, history_after
+from tallystick.settlement.simulated.ledger import Mint
+from tallystick.settlement.simulated.roots import state_root
+from tallystick.settlement.simulated.sqlite import SCHEMA
+from tallystick.settlement.simulated.world import balance_key
+
+POOL = {(sender, nonce): transfer(sender, nonce, 1 + 40 * nonce) for sender in range(3) for nonce in range(5)}
+"""Signing takes longer than all else here."""
+ORDERS = [
+    encode_order(MintOrder(Mint(KEYS[0].address, NATIVE, amount), bytes(8))) for amount in (1, 2**127, 2**128 - 1)
+]
+WORKS = st.sampled_from([*POOL.values(), *ORDERS, b"", b"\xff", b"\xff\x00", b"\x02nothing"])
+BLOCKS = st.lists(st.lists(WORKS, max_size=9).map(tuple), max_size=5)
+
+
+def run(app: Application, blocks: Sequence[tuple[bytes, ...]]) -> list[bytes]:
+    hashes = []
+    for transactions in blocks:
+        decision = app.finalize(ProposedBlock(app.height + 1, 1_000 + app.height, transactions))
+        app.commit()
+        assert app.app_hash == decision.app_hash
+        hashes.append(app.app_hash)
+    return hashes
+
+
+@settings(max_examples=25)
+@given(BLOCKS, st.randoms(use_true_random=False))
+def test_the_same_blocks_make_the_same_state_whatever_else_was_proposed(
+    blocks: list[tuple[bytes, ...]], random: object
+) -> None:
+    one, two = application(), application()
+    for number, transactions in enumerate(blocks):
+        others = blocks[number - 1]
+        for raw in (*others, *transactions):
+            with suppress(TransactionRefused):
+                two.check(raw)
+        two.accepts(ProposedBlock(two.height + 1, 2_000, others))
+        two.prepare(ProposedBlock(two.height + 1, 3_000, (*others, *transactions)), 10**6)
+        two.accepts(ProposedBlock(two.height + 1, 1_000 + two.height, transactions))
+        assert run(one, [transactions]) == run(two, [transactions])
+    assert one.branch.records == two.branch.records
+    one.branch.check_conservation()
+    history = bytes(32)
+    for record in one.branch.records:
+        history = history_after(history, record)
+    assert one.app_hash == app_hash(state_root(one.branch.world), history)
+
+
+@settings(max_examples=10, deadline=None)
+@given(BLOCKS, st.lists(st.integers(0, 2), min_size=5, max_size=5))
+def test_a_crash_anywhere_is_made_good_by_being_asked_again(
+    tmp_path_factory: pytest.TempPathFactory, blocks: list[tuple[bytes, ...]], crashes: list[int]
+) -> None:
+    """0: none; 1: after it was executed, before it was committed; 2: committed, and nobody was told."""
+    folder = tmp_path_factory.mktemp("replica")
+    expected = run(application(), blocks)
+    reached: list[bytes] = []
+    for number, transactions in enumerate(blocks, 1):
+        for crash in {crashes[number - 1], 0} if crashes[number - 1] < 2 else (2,):
+            store = open_store(folder, [SCHEMA], owner="test")
+            app = application(store)
+            assert app.height == number - 1
+            app.finalize(ProposedBlock(number, 1_000 + number - 1, transactions))
+            if crash != 1:
+                app.commit()
+                reached.append(app.app_hash)
+            store.close()
+            if crash != 1:
+                break
+        else:
+            store = open_store(folder, [SCHEMA], owner="test")
+            run(app := application(store), [transactions])
+            reached.append(app.app_hash)
+            store.close()
+    assert reached == expected
+
+
+@given(st.lists(WORKS, max_size=12, unique=True), st.integers(0, 1_500))
+@settings(max_examples=25)
+def test_what_an_honest_validator_proposes_is_accepted_by_all(works: list[bytes], bytes_max: int) -> None:
+    proposer, other = application(), application()
+    proposed = proposer.prepare(ProposedBlock(1, 1_000, tuple(works)), bytes_max)
+    assert sum(map(len, proposed)) <= bytes_max
+    assert set(proposed) <= set(works)
+    block = ProposedBlock(1, 1_000, proposed)
+    assert other.accepts(block) and proposer.accepts(block)
+    assert other.finalize(block).app_hash == proposer.finalize(block).app_hash
+
+
+def test_a_proposal_that_holds_what_has_no_place_in_it_is_refused() -> None:
+    first, second = POOL[0, 0], POOL[0, 1]
+    app = application()
+    for lie in (
+        (second,),
+        (second, first),
+        (first, first),
+        (first, b""),
+        (b"\xff",),
+        (ORDERS[1], ORDERS[1], ORDERS[1]),
+    ):
+        assert not app.accepts(ProposedBlock(1, 1_000, lie))
+    assert not app.accepts(
+        ProposedBlock(1, 1_000, tuple(POOL[sender, nonce] for nonce in range(3) for sender in range(3)))
+    )
+    assert app.accepts(ProposedBlock(1, 1_000, (first, second)))
+
+
+def test_the_better_of_two_with_one_nonce_is_proposed() -> None:
+    dear = transfer(0, 0, 3, price=9)
+    assert application().prepare(ProposedBlock(1, 1_000, (POOL[0, 0], POOL[1, 0], dear)), 10**6) == (dear, POOL[1, 0])
+
+
+def test_a_block_that_was_executed_when_it_was_proposed_is_not_executed_again() -> None:
+    app = application()
+    block = ProposedBlock(1, 1_000, (POOL[0, 0],))
+    assert app.accepts(block)
+    first = app.finalize(block)
+    assert app.finalize(replace(block)) is first
+    assert app.finalize(ProposedBlock(1, 1_001, (POOL[0, 0],))) is not first
+
+
+def test_the_pool_takes_what_ethereum_nodes_take_and_forgets_what_is_done() -> None:
+    app = application()
+    app.check(POOL[0, 1])
+    app.check(POOL[0, 0])
+    app.check(POOL[0, 0], again=True)
+    with pytest.raises(TransactionRefused) as refused:
+        app.check(transfer(0, 0, 9))
+    assert refused.value.code == Refusal.UNDERPRICED
+    app.check(dear := transfer(0, 0, 9, price=4))
+    with pytest.raises(TransactionRefused):
+        app.check(POOL[0, 0], again=True)
+    run(app, [(dear,)])
+    assert [waiting.raw for waiting in app.branch.pool] == [POOL[0, 1]]
+    with pytest.raises(TransactionRefused) as refused:
+        app.check(dear)
+    assert refused.value.code == Refusal.NONCE_TOO_LOW
+
+
+def test_coins_come_on_demand_on_a_development_chain_only() -> None:
+    app = application()
+    before = app.branch.state.number(balance_key(NATIVE, KEYS[0].address))
+    run(app, [(ORDERS[0],)])
+    assert app.branch.state.number(balance_key(NATIVE, KEYS[0].address)) == before + 1
+    strict = application(genesis=replace(GENESIS, dev=False))
+    with pytest.raises(TransactionRefused):
+        strict.check(ORDERS[0])
+    assert strict.finalize(ProposedBlock(1, 1_000, (ORDERS[0],))).results == (None,)
+
+
+def test_another_genesis_is_refused_and_so_is_a_block_out_of_turn() -> None:
+    app = application()
+    written = msgspec.json.encode(GENESIS.written())
+    assert app.begin(written, 1) == app.begin(written, 1) == app.app_hash
+    for other, height in ((replace(GENESIS, time=1_001), 1), (GENESIS, 2)):
+        with pytest.raises(InvalidInput):
+            app.begin(msgspec.json.encode(other.written()), height)
+    with pytest.raises(InvalidInput):
+        app.begin(b"{}", 1)
+    with pytest.raises(LedgerBroken):
+        app.commit()
+    with pytest.raises(LedgerBroken):
+        app.finalize(ProposedBlock(2, 1_000, ()))
+    run(app, [()])
+    with pytest.raises(InvalidInput):
+        app.begin(written, 1)
+
+
+def test_the_hash_that_validators_agree_on_is_what_it_was() -> None:
+    assert [hash.hex()[:16] for hash in run(application(), [(POOL[0, 0], ORDERS[0]), (), (POOL[1, 0],)])] == [
+        "17bdae62a36ff4ac",
+        "8a531c2346776343",
+        "c7ca4f059434a087",
+    ]

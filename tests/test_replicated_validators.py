@@ -1,0 +1,37 @@
+"""Four validators on CometBFT itself: three of four go on, two stand still, and nobody is fooled by a liar's block."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import trio
+
+from simulation.validators import Payer, campaign, check_payments, open_validators, strike
+from tallystick.settlement.replicated.engine import VERSION, find_cometbft
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(find_cometbft() is None, reason=f"CometBFT {VERSION} is not here (python tools/cometbft.py)"),
+]
+
+
+async def test_three_of_four_go_on_without_one_that_is_killed_and_with_one_that_lies() -> None:
+
+    async with open_validators(liar=2) as validators, trio.open_nursery() as nursery:
+        payer = Payer(validators, random.Random(1))
+        nursery.start_soon(payer.run)
+        await validators.goes_on(range(4), blocks=4)  # each in its turn, the liar too
+        await strike(validators, "kill", 0)
+        payer.is_done = True
+        await payer.ended.wait()
+        await validators.goes_on(range(4))
+        await validators.check_agreement()
+        await check_payments(validators, payer.sent)
+        assert payer.sent > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 6))
+async def test_campaigns(seed: int) -> None:
+    await campaign(seed, faults=5)
