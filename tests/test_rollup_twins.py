@@ -94,6 +94,8 @@ def test_no_honest_batch_is_convicted_and_each_signature_can_be_shown(seed: int)
             assert twins.do(WATCHER, "demand", 1, at, value=FEE) is None
         signed = twins.statements(proof, posted.batch)
         if at % 2 and signed["ledger"]:
+            other = {where: (*each[:-1], each[-1]._replace(digest=bytes(32))) for where, each in signed.items()}
+            assert twins.do(OPERATOR, "answer", 1, list(proof.words), statements=other) == "bad-signature"
             other = {where: (each[0]._replace(digest=bytes(32)), *each[1:]) for where, each in signed.items()}
             assert twins.do(OPERATOR, "answer", 1, list(proof.words), statements=other) == "bad-signature"
         answered = twins.do(OPERATOR, "answer", 1, list(proof.words), statements=signed)
