@@ -51,6 +51,9 @@ class ShardsResult(msgspec.Struct, frozen=True):
     cpu_speedup: float
     """What two do against one by the CPU time of the busier process for each transfer, of all rounds."""
     mixed_cpu_speedup: float
+    durability: str = "full"
+    processes: int = 2
+    """Shards at most, each one process on one core."""
 
 
 class _Took(NamedTuple):
@@ -174,7 +177,9 @@ def shards_table(result: ShardsResult) -> Table:
     """Return the table of a `tally bench shards`."""
     caption = f"medians of {result.rounds} rounds; lowest capacity control {result.control:.2f} of 2"
     rows = Table(
-        title=f"transfers in blocks of {result.block:,}, each shard on one core", caption=caption, box=SIMPLE_HEAD
+        title=f"transfers in blocks of {result.block:,}, each shard one process on one core, synchronous=FULL",
+        caption=caption,
+        box=SIMPLE_HEAD,
     )
     rows.add_column("shards and load")
     rows.add_column("transfers/s", justify="right")
