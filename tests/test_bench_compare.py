@@ -109,6 +109,7 @@ async def test_both_builds_are_measured_in_turn(
     assert asked == [[f"bench direct --class alone --tries 1 --seconds 0.1 --directory {tmp_path} --json"] * 3] * 2
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 async def test_the_command_measures_this_build_for_real(repository: Path, tmp_path: Path) -> None:
     built(repository, tmp_path / "builds")

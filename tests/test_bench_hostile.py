@@ -17,6 +17,7 @@ from tallystick.sdk.bench.report import hostile_table
 from tallystick.sdk.errors import MeasurementVoid
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 async def test_a_flood_is_made_and_its_figures_are_told(tmp_path: Path) -> None:
     options = ("--seconds", "0.5", "--attack", "pings", "--directory", str(tmp_path), "--json")

@@ -63,6 +63,7 @@ def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
     assert measure(["transfer"], tmp_path).broken == ["transfer"]
 
 
+@pytest.mark.soak
 def test_another_revision_runs_beside(tmp_path: Path) -> None:
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
     subprocess.run([*git, "init", "-q"], check=True)

@@ -77,6 +77,7 @@ def test_a_network_without_two_connected_nodes_is_refused(tmp_path: Path) -> Non
         run_route(file, single=1, multi=1, pairs=1, seed=1, say=lambda text: None)
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 async def test_the_commands_print_json(network: Path) -> None:
     code, output, errors = await run(

@@ -66,16 +66,16 @@ async def test_people_ask_pay_carry_and_look_in_tokens(tmp_path: Path) -> None:
         assert NAME in await do("bob", "channel", "policy", channel["id"][:8], words=True)
         assert f"{DEPOSIT - 50_300} of {NAME[:10]}…" in await do("bob", "channel", "list", words=True)
 
-        bob = bytes(nodes[1].key.public).hex()
-        for asset, said in ((NAME, True), (COIN, False)):
-            again = await do(
-                "alice", "channel", "open", bob, "--deposit", "1000", "--asset", asset, "--no-wait", words=True
-            )
-            assert ("The deposit of this token is approved first: two transactions." in again) is said
-
         graph = await do("alice", "graph", "show")
         assert [(one["asset"], one["nodes"], one["directions"]) for one in graph["assets"]] == [
             (COIN, 3, 4),
             (NAME, 3, 4),
         ]
         assert f"{NAME}  3 nodes, 4 directions" in " ".join((await do("alice", "graph", "show", words=True)).split(" "))
+
+        bob = bytes(nodes[1].key.public).hex()
+        for asset, said in ((NAME, True), (COIN, False)):
+            again = await do(
+                "alice", "channel", "open", bob, "--deposit", "1000", "--asset", asset, "--no-wait", words=True
+            )
+            assert ("The deposit of this token is approved first: two transactions." in again) is said

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from simulation.evm import Evm, calldata
 from simulation.evm_gas import LIMITS, measure
 from simulation.evm_tokens import COMPILED, compile_all
@@ -23,6 +25,7 @@ CODE_MAX = 24_576
 """Bytes of code that a contract may have (EIP-170)."""
 
 
+@pytest.mark.soak  # `make contract`, which CI runs, does it, too
 def test_the_artifact_is_what_the_source_compiles_to() -> None:
     command = [sys.executable, "tools/contracts.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -85,8 +85,8 @@ def calls(fixture: ChannelFixture) -> dict[type[Any], st.SearchStrategy[Any]]:
     }
 
 
-ELSEWHERE = {chain.TransferCall, chain.ApproveCall, chain.RegisterProofCall}
-"""Calls of tokens, and one that the contract has not."""
+ELSEWHERE = {chain.TransferCall, chain.ApproveCall, chain.RegisterProofCall, chain.ModuleCall}
+"""Calls of tokens and of modules, and one that the contract has not."""
 
 
 def by_the_kit(fixture: ChannelFixture, call: Call, standing: tuple[HeldLocks, HeldLocks]) -> Envelope:

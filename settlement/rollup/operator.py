@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
+from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import STEPS_MAX, Batch, StepProof
 from tallystick.settlement.rollup.execution import make_batch, prove, run_step
 from tallystick.settlement.rollup.rules import Place, StepContext, WrongStep
@@ -34,7 +35,7 @@ class PostBatch(msgspec.Struct, frozen=True):
     signatures: tuple[tuple[bytes, ...], ...]
 
 
-class ShowSignatures(msgspec.Struct, frozen=True):
+class ShowSignatures(Discreet, msgspec.Struct, frozen=True):
     """Answer a demand with these signatures."""
 
     number: int

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import Batch, StepProof
 from tallystick.settlement.rollup.execution import BatchReplay, prove, replay
 from tallystick.settlement.rollup.rules import Place, StepContext
@@ -17,7 +18,7 @@ from tallystick.settlement.rollup.state import RollupState
 from tallystick.settlement.rollup.steps import QueueEntry
 
 
-class ConvictBatch(msgspec.Struct, frozen=True):
+class ConvictBatch(Discreet, msgspec.Struct, frozen=True):
     """Prove to the chain that a step of this batch is wrong."""
 
     number: int
