@@ -82,7 +82,7 @@ def test_the_command_prints_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
     printed = msgspec.json.decode(done.stdout.splitlines()[-1])
-    assert printed["control"] == 2.0 and printed["before"] == {"revision": "0a8092a", "transfer_per_second": None}
+    assert printed["control"] == 2.0 and printed["before"] == {"revision": "daa42bc", "transfer_per_second": None}
     assert printed["workloads"]["transfer"]["equal"] is True
     for wrong in (["--workload", "none"], ["--accounts", "1"], ["--block", "x"]):
         assert CliRunner().invoke(app, ["ledger", *wrong]).exit_code == 2

@@ -35,7 +35,7 @@ from tallystick.settlement.simulated.ledger import BlockRecord, Plan, build_bloc
 from tallystick.settlement.simulated.raw_blocks import Workers, build_raw_block
 from tallystick.settlement.simulated.world import Layer
 
-BEFORE = "0a8092a"
+BEFORE = "daa42bc"
 """The last revision that executed one by one."""
 
 GAS_LIMIT = 10**12

@@ -386,7 +386,7 @@ def ledger(
     ] = None,
     accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
     blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
-    against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "0a8092a",
+    against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "daa42bc",
     repository: Annotated[
         Path | None, Option(help="The git repository with that revision. Default: the current directory.")
     ] = None,
