@@ -112,7 +112,7 @@ async def test_both_builds_are_measured_in_turn(
 @pytest.mark.soak
 @pytest.mark.processes
 async def test_the_command_measures_this_build_for_real(repository: Path, tmp_path: Path) -> None:
-    built(repository, tmp_path / "builds")
+    other = built(repository, tmp_path / "builds")
     where = ("--repository", str(repository), "--builds", str(tmp_path / "builds"), "--directory", str(tmp_path))
     options = ("--class", "alone", "--pairs", "1", "--seconds", "0.1", "--json")
     code, output, errors = await run([*TALLY, "bench", "compare", "--against", "HEAD", *where, *options])
@@ -123,6 +123,8 @@ async def test_the_command_measures_this_build_for_real(repository: Path, tmp_pa
     ((before, now),) = found["pairs"]
     assert before == 100 and now > 0 and now != 100
     assert found["ratio_min"] <= found["ratio_median"] <= found["ratio_max"]
+    asked = other.with_name("asked").read_text().splitlines()
+    assert asked == [f"bench direct --class alone --tries 1 --seconds 0.1 --directory {tmp_path} --json"]
 
 
 async def test_a_build_that_prints_no_figures_of_a_class_voids_the_comparison(repository: Path, tmp_path: Path) -> None:
