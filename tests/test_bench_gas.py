@@ -22,9 +22,9 @@ from tallystick.settlement.ethereum.evm.deploy import deploy, gas_to_deploy
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX
 from tallystick.settlement.ethereum.http import make_client
-from tallystick.settlement.testing.geth import VERSION, find_geth
+from tallystick.settlement.go_programs import GETH
 
-on_geth = pytest.mark.skipif(find_geth() is None, reason=f"geth {VERSION} is not here")
+on_geth = pytest.mark.skipif(GETH.find() is None, reason=GETH.missing)
 
 CHEAP = CallGas(95_000, 80_000, 34_000, 58_000, 76_000, 48_000, 54_000, {"1": 54_400, "10": 94_000}, 40_000)
 TOKENS = TokenGas(*msgspec.structs.astuple(CHEAP), 44_000)

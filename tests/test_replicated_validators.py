@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from simulation.validators import Payer, campaign, check_payments, open_validators, strike
-from tallystick.settlement.replicated.engine import VERSION, find_cometbft
+from tallystick.settlement.go_programs import COMETBFT
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.skipif(find_cometbft() is None, reason=f"CometBFT {VERSION} is not here (python tools/cometbft.py)"),
+    pytest.mark.skipif(COMETBFT.find() is None, reason=COMETBFT.missing),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -119,46 +120,28 @@ def with_another_root(parcel: Parcel) -> Parcel:
     return msgspec.structs.replace(parcel, page=page, steps=(), header=header)
 
 
+def with_page(parcel: Parcel, **changes: Any) -> Parcel:
+    return msgspec.structs.replace(parcel, page=msgspec.structs.replace(parcel.page, **changes))
+
+
+def with_header(parcel: Parcel, **changes: Any) -> Parcel:
+    return msgspec.structs.replace(parcel, header=msgspec.structs.replace(parcel.header, **changes))
+
+
 FORGERIES: dict[str, tuple[Callable[[Parcel], Parcel], str]] = {
     "another amount": (
-        lambda p: msgspec.structs.replace(
-            p, page=msgspec.structs.replace(p.page, receipts=(msgspec.structs.replace(p.page.receipts[0], amount=501),))
-        ),
+        lambda p: with_page(p, receipts=(msgspec.structs.replace(p.page.receipts[0], amount=501),)),
         "none of the block's",
     ),
-    "another number": (
-        lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, first=1)),
-        "none of the block's",
-    ),
-    "another source": (
-        lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, source=2)),
-        "not its source's",
-    ),
-    "from itself": (
-        lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, source=1)),
-        "no parcels come from",
-    ),
-    "from nowhere": (
-        lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, source=9)),
-        "no parcels come from",
-    ),
-    "another block": (
-        lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, number=77)),
-        "not signed by",
-    ),
-    "another chain": (
-        lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, chain_id=1)),
-        "of chain 1",
-    ),
+    "another number": (lambda p: with_page(p, first=1), "none of the block's"),
+    "another source": (lambda p: with_page(p, source=2), "not its source's"),
+    "from itself": (lambda p: with_page(p, source=1), "no parcels come from"),
+    "from nowhere": (lambda p: with_page(p, source=9), "no parcels come from"),
+    "another block": (lambda p: with_header(p, number=77), "not signed by"),
+    "another chain": (lambda p: with_header(p, chain_id=1), "of chain 1"),
     "another root": (with_another_root, "not signed by"),
-    "no page": (
-        lambda p: msgspec.structs.replace(p, page=msgspec.structs.replace(p.page, receipts=())),
-        "out of range",
-    ),
-    "half a hash": (
-        lambda p: msgspec.structs.replace(p, header=msgspec.structs.replace(p.header, outbox=bytes(16))),
-        "too short",
-    ),
+    "no page": (lambda p: with_page(p, receipts=()), "out of range"),
+    "half a hash": (lambda p: with_header(p, outbox=bytes(16)), "too short"),
     "no signature": (lambda p: msgspec.structs.replace(p, signature=bytes(64)), "not signed by"),
     "the signature of another shard": (
         lambda p: msgspec.structs.replace(

@@ -22,8 +22,9 @@ from typing import NamedTuple
 from rich.console import Console
 from stage import Wrong
 
+from tallystick.settlement.go_programs import GETH
 from tallystick.settlement.testing.anvil import VERSION, find_anvil, start_anvil
-from tallystick.settlement.testing.geth import find_geth, start_geth
+from tallystick.settlement.testing.geth import start_geth
 from tallystick.settlement.testing.geth_miner import GethMiner
 from tallystick.settlement.testing.pyevm.node import has_pyevm, start_pyevm
 
@@ -121,7 +122,7 @@ def _fetch(console: Console, told: str, *command: str) -> None:
 
 KINDS = {
     "anvil": Kind(lambda: find_anvil() is not None, _fetch_anvil, _anvil),
-    "geth": Kind(lambda: find_geth() is not None, lambda console: None, _geth),
+    "geth": Kind(lambda: GETH.find() is not None, lambda console: None, _geth),
     "pyevm": Kind(has_pyevm, _fetch_pyevm, _pyevm),
 }
 """By name, in the order in which they are tried: the faster one first."""

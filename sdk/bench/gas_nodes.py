@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tallystick.sdk.bench.evm_node import EvmNode, open_evm_node
 from tallystick.sdk.bench.gas_meter import accounts
 from tallystick.sdk.errors import MeasurementVoid
+from tallystick.settlement.go_programs import GETH
 from tallystick.settlement.testing.anvil import VERSION, find_anvil, start_anvil
-from tallystick.settlement.testing.geth import VERSION as GETH
-from tallystick.settlement.testing.geth import find_geth, start_geth
+from tallystick.settlement.testing.geth import start_geth
 from tallystick.settlement.testing.geth_miner import GethMiner
 from tallystick.settlement.testing.pyevm.node import has_pyevm, start_pyevm
 
@@ -42,7 +42,7 @@ async def start_gas_node(client: str | None, fork: str | None) -> AsyncIterator[
     if here is None:
         raise MeasurementVoid(
             f"there is no node ({', '.join(able)}): name one with --rpc, or npm install --no-save "
-            f"@foundry-rs/anvil@{VERSION}, or put geth {GETH} on the PATH, or pip install 'tallystick[pyevm]'"
+            f"@foundry-rs/anvil@{VERSION}, or put geth {GETH.version} on the PATH, or pip install 'tallystick[pyevm]'"
         )
     async with here.start(fork or here.forks[0]) as node:
         yield node
@@ -75,7 +75,7 @@ async def _pyevm(fork: str) -> AsyncIterator[EvmNode]:
 
 CLIENTS = {
     "anvil": GasClient(("osaka", "prague", "cancun"), lambda: find_anvil() is not None, _anvil),
-    "geth": GasClient(("osaka", "amsterdam"), lambda: find_geth() is not None, _geth),
+    "geth": GasClient(("osaka", "amsterdam"), lambda: GETH.find() is not None, _geth),
     "pyevm": GasClient(("prague",), has_pyevm, _pyevm),
 }
 """By name, in the order in which they are tried."""

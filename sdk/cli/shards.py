@@ -15,6 +15,7 @@ from tallystick.sdk.cli.screen import say, say_json, show_table
 from tallystick.sdk.cli.shell import Result, fail, run_guarded
 
 if TYPE_CHECKING:
+    from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.channels.protocol.objects import Address
     from tallystick.settlement.chain import TransactionReceipt
     from tallystick.settlement.ethereum.rpc_client import RpcChain
@@ -132,30 +133,10 @@ def send(
     from tallystick.settlement.ethereum.rpc_shapes import read_address
 
     async def act() -> dict[str, Any]:
-        import trio
-
         account = read_address(to, "account")
         asset = read_address(token, "token") if token else NATIVE
         key = load_key(data_directory(data), None, password_file)
-        async with _open(chain) as node:
-            here, there = await _where(node, account, to_shard)
-            transaction = await _submit(
-                node.chain, key, account, amount, asset, there if there != here else None, expiry
-            )
-            found: dict[str, Any] = {"transaction": f"0x{transaction.hex()}"}
-            with trio.fail_after(timeout):
-                receipt = await _mined(node, transaction)
-            if not receipt.success:
-                fail(f"the transaction failed: {receipt.why}")
-            found |= {"block": receipt.block.number, "fee": receipt.fee}
-            crossed = await node.sent(transaction) if there != here else None
-        if crossed is not None:
-            found |= {"from_shard": here, "to_shard": crossed[0], "receipt": crossed[1]}
-            if arrival is not None:
-                async with _open(arrival) as other:
-                    with trio.fail_after(timeout):
-                        found["arrival"] = await _arrived(other, here or 0, crossed[1])
-        return found
+        return await _send(chain, key, account, amount, asset, to_shard, expiry, arrival, timeout)
 
     def work() -> dict[str, Any]:
         import trio
@@ -174,6 +155,39 @@ def send(
         say(f"receipt {found['receipt']} from shard {found['from_shard']} to shard {found['to_shard']}")
     if "arrival" in found:
         say(found["arrival"])
+
+
+async def _send(
+    url: str,
+    key: PrivateKey,
+    account: Address,
+    amount: int,
+    asset: Address,
+    to_shard: int | None,
+    expiry: int,
+    arrival: str | None,
+    timeout: float,
+) -> dict[str, Any]:
+    """Send, and wait until it is mined and, with `arrival`, paid there or sent back; return what is told."""
+    import trio
+
+    async with _open(url) as node:
+        here, there = await _where(node, account, to_shard)
+        other_shard = there if there != here else None
+        transaction = await _submit(node.chain, key, account, amount, asset, other_shard, expiry)
+        with trio.fail_after(timeout):
+            receipt = await _mined(node, transaction)
+        if not receipt.success:
+            fail(f"the transaction failed: {receipt.why}")
+        found = {"transaction": f"0x{transaction.hex()}", "block": receipt.block.number, "fee": receipt.fee}
+        crossed = await node.sent(transaction) if there != here else None
+    if crossed is not None:
+        found |= {"from_shard": here, "to_shard": crossed[0], "receipt": crossed[1]}
+        if arrival is not None:
+            async with _open(arrival) as other:
+                with trio.fail_after(timeout):
+                    found["arrival"] = await _arrived(other, here or 0, crossed[1])
+    return found
 
 
 async def _where(node: RpcShard, account: Address, to_shard: int | None) -> tuple[int | None, int | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -72,8 +73,6 @@ class Ahead(Generic[Item, Result]):
         index = self._claim()
         if index >= len(self._items):
             return False
-        try:
+        with suppress(Exception):  # whatever it is, the owner meets it in its turn
             self._results[index] = (self._work(self._items[index]),)
-        except Exception:
-            return True
         return True

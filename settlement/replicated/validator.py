@@ -19,8 +19,9 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
 from tallystick.channels.storage.store import Store
+from tallystick.settlement.go_programs import COMETBFT
 from tallystick.settlement.replicated.chain import ReplicatedChain
-from tallystick.settlement.replicated.engine import VERSION, find_cometbft, run_engine
+from tallystick.settlement.replicated.engine import run_engine
 from tallystick.settlement.replicated.engine_rpc import open_engine
 from tallystick.settlement.replicated.genesis import Genesis, read_genesis
 from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, write_home
@@ -80,9 +81,9 @@ async def run_validator(
 
     `store` has `simulated.sqlite.SCHEMA`. Raise InvalidInput if there is no engine here, ChainUnavailable if it ends.
     """
-    program = find_cometbft()
+    program = COMETBFT.find()
     if program is None:
-        raise InvalidInput(f"CometBFT {VERSION} is not here: python tools/cometbft.py builds it, where Go is")
+        raise InvalidInput(COMETBFT.missing)
     genesis = genesis_of(home)
     with ExitStack() as stack:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-", ignore_cleanup_errors=True)))

@@ -6,6 +6,7 @@ before the next one of its tree is looked at, so that each can be proved against
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -96,11 +97,8 @@ class StepState(Protocol):
     def put_channel(self, index: int, channel: RollupChannel) -> None:
         """Change the channel that was looked at last."""
 
-    def roots(self) -> tuple[object, object]:
-        """Return what `back_to` takes."""
-
-    def back_to(self, roots: tuple[object, object]) -> None:
-        """Undo what was changed since."""
+    def mark(self) -> Callable[[], None]:
+        """Return what undoes all that is changed from now on."""
 
 
 Statements: TypeAlias = tuple[Statement, ...]
@@ -263,7 +261,7 @@ def _next(state: StepState, context: StepContext) -> None:
 
 
 def _ordered_close(state: StepState, entry: QueueEntry) -> None:
-    before = state.roots()
+    undo = state.mark()
     channel = state.channel(entry.index)
     if channel is None or channel.standing != LeafStanding.OPEN or channel.total != entry.amount0 + entry.amount1:
         return
@@ -271,4 +269,4 @@ def _ordered_close(state: StepState, entry: QueueEntry) -> None:
     first = _credit(state, channel.first, entry.amount0)
     second = _credit(state, channel.second, entry.amount1)
     if (first.owner, second.owner) != (entry.first, entry.second):
-        state.back_to(before)
+        undo()

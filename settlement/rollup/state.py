@@ -7,7 +7,7 @@ the few leaves that one step touches, each proved against the root: what a contr
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -144,13 +144,14 @@ class RollupState:
         """Change the channel that was looked at last."""
         self.channels = self.channels.with_leaf(index, channel.hash, channel)
 
-    def roots(self) -> tuple[object, object]:
-        """Return what `back_to` takes."""
-        return self.accounts, self.channels
+    def mark(self) -> Callable[[], None]:
+        """Return what undoes all that is changed from now on."""
+        accounts, channels = self.accounts, self.channels
 
-    def back_to(self, roots: tuple[object, object]) -> None:
-        """Undo what was changed since."""
-        self.accounts, self.channels = roots  # type: ignore[assignment]
+        def undo() -> None:
+            self.accounts, self.channels = accounts, channels
+
+        return undo
 
 
 class OpenedState:
@@ -190,13 +191,14 @@ class OpenedState:
         """Change the channel that was looked at last."""
         self._channels = climb(channel.hash, index, self._siblings)
 
-    def roots(self) -> tuple[object, object]:
-        """Return what `back_to` takes."""
-        return self._accounts, self._channels
+    def mark(self) -> Callable[[], None]:
+        """Return what undoes all that is changed from now on."""
+        accounts, channels = self._accounts, self._channels
 
-    def back_to(self, roots: tuple[object, object]) -> None:
-        """Undo what was changed since."""
-        self._accounts, self._channels = roots  # type: ignore[assignment]
+        def undo() -> None:
+            self._accounts, self._channels = accounts, channels
+
+        return undo
 
     def _open(self, tag: bytes, index: int, root: bytes) -> Words | None:
         words, self._siblings = next(self._openings, LeafOpening())

@@ -4,8 +4,7 @@
 
 It makes no block by itself: `beacon.Beacon` says which there are, over the Engine API, as a consensus client does, so
 that a test has sibling blocks, reorganisations and finality at will; or `geth_miner` lets it make them of all that
-waits. `python tools/geth.py` builds the program if Go is there; TALLY_GETH may name it; else it is looked for in the
-cache and on the PATH.
+waits. `go_programs` says where the program is looked for.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -30,12 +27,7 @@ import trio
 from tallystick.channels.ports import system_clock
 from tallystick.settlement.errors import RpcError
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
-
-VARIABLE = "TALLY_GETH"
-"""Environment variable that may name the program."""
-
-VERSION = "1.17.10"
-"""That this was written for."""
+from tallystick.settlement.go_programs import GETH
 
 START_SECONDS = 60.0
 CHAIN_ID = 31_337
@@ -61,27 +53,6 @@ _SYSTEM = (
 )
 """Accounts that every block calls (EIP-4788, 2935, 7002, 7251; 8282, twice): here their code does nothing."""
 _BLOBS = {"target": 6, "max": 9, "baseFeeUpdateFraction": 5_007_716}
-
-
-def cache_folder() -> Path:
-    """Return where `tools/geth.py` puts the program."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "tallystick" / f"geth-v{VERSION}"
-
-
-def find_geth() -> str | None:
-    """Return where the program is, None if it is nowhere, or is another version where nobody named it."""
-    named = os.environ.get(VARIABLE)
-    if named:
-        return named if os.access(named, os.X_OK) else None
-    cached = cache_folder() / "geth"
-    if os.access(cached, os.X_OK):
-        return str(cached)
-    found = shutil.which("geth")
-    if found is None:
-        return None
-    said = subprocess.run((found, "version"), capture_output=True, text=True, check=False).stdout
-    return found if f"Version: {VERSION}-" in said else None
 
 
 def genesis(time: int, funds: Mapping[str, int], fork: str) -> dict[str, Any]:
@@ -168,9 +139,9 @@ async def start_geth(
     `time` is the genesis block's (None: now); it gives accounts `funds`, and has the rules of a `fork`. `flags` are its
     own. Raise FileNotFoundError if it is not there, RuntimeError if it ends at once.
     """
-    program = find_geth()
+    program = GETH.find()
     if program is None:
-        raise FileNotFoundError(f"geth {VERSION} is not here: python tools/geth.py builds it, where Go is")
+        raise FileNotFoundError(GETH.missing)
     with tempfile.TemporaryDirectory(prefix="tally-geth-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         first = genesis(int(system_clock()) if time is None else time, {RICH: RICHES, **(funds or {})}, fork)

@@ -32,14 +32,15 @@ from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.evm.profiles import ChainProfile, Depth
 from tallystick.settlement.ethereum.transactions import sign_creation
 from tallystick.settlement.following.follower import Follower
+from tallystick.settlement.go_programs import GETH
 from tallystick.settlement.sending.policy import SendingPolicy
 from tallystick.settlement.sending.sender import Sender
 from tallystick.settlement.testing.beacon import SLOT, Beacon, MadeBlock, WaitingTransaction, start_beacon
-from tallystick.settlement.testing.geth import CHAIN_ID, RICH_KEY, VERSION, find_geth
+from tallystick.settlement.testing.geth import CHAIN_ID, RICH_KEY
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 
-on_geth = pytest.mark.skipif(find_geth() is None, reason=f"geth {VERSION} is not here: python tools/geth.py")
+on_geth = pytest.mark.skipif(GETH.find() is None, reason=GETH.missing)
 """Marks a test that needs Ethereum's reference node."""
 
 COINS = 10**21

@@ -368,7 +368,7 @@ def campaign(seed: int, histories: int, *, steps: int = 40) -> Counter[str]:
         history = ShardHistory(seed * 1_000_000 + number)
         try:
             history.play(steps)
-        except Exception as error:
+        except Exception as error:  # of whatever kind: it is told in which history
             error.add_note(f"history {number} of seed {seed}")
             raise
         happened += history.happened
