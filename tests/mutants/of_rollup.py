@@ -146,4 +146,11 @@ MUTANTS = (
         "            if not signature:\n",
         WATCHER,
     ),
+    _mutant(
+        "operator: take a number that no word holds",
+        "settlement/rollup/operator.py",
+        "        encode_step(signed.step)  # what has no word would take the whole batch with it\n",
+        "",
+        WATCHER,
+    ),
 )

@@ -151,7 +151,7 @@ class Twins:
 
     def check_equal(self) -> None:
         """Raise AssertionError unless both keep the same."""
-        books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1), 0)
+        books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1, ADJUDICATOR), 0)
         ledger = {name: books.get(name.encode()) for name in ("count", "final", "bonded")}
         evm = {name: self.number(name) for name in ledger}
         assert ledger == evm
