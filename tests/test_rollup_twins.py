@@ -18,6 +18,7 @@ from simulation.rollup_twins import (
     WATCHER,
     WINDOW,
     Twins,
+    channel_shown,
     remade,
     withdrawal,
 )
@@ -183,6 +184,7 @@ def test_a_batch_waits_for_a_demand_and_does_not_outlast_its_window() -> None:
     assert twins.do(WATCHER, "demand", 0, 0, value=FEE) is None
     twins.set_time(twins.house.time + ANSWER_TIME)
     assert twins.do(OPERATOR, "unbond") == "window-open"
+    assert twins.do(WATCHER, "demand", 0, 1, value=FEE) == "window-over", "though it is not final yet"
     twins.set_time(twins.house.time + 1)
     assert twins.do(WATCHER, "silence", 0, 0) is None
     twins.check_equal()
@@ -271,6 +273,62 @@ def test_a_close_that_both_signed_cannot_be_kept_out() -> None:
     house.order(entry)
     after = posted_on(twins, 1).after.channels.get(index)
     assert after is not None and after.standing == LeafStanding.CLOSED
+    twins.check_equal()
+
+
+def test_a_close_that_both_signed_pays_once_when_everything_stopped() -> None:
+    twins = begun(11)
+    house = twins.house
+    posted = posted_on(twins, 25)
+    state = posted.after
+    channels = {index: channel for index in house.channels if (channel := state.channels.get(index)) and channel.total}
+    index, channel = next(iter(channels.items()))
+    first, second = (_owner(state, side) for side in (channel.first, channel.second))
+    stranger = next(key.address for key in house.keys if key.address not in (first, second))
+
+    def order(*wanted: Any) -> tuple[int, list[int]]:
+        """Order a close, which the operator leaves out; return its number, and its words."""
+        entry = QueueEntry(EntryKind.CLOSE, *wanted)
+        signed = close_statements(twins, entry, FAR)
+        assert twins.do(WATCHER, "forceClose", *wanted, FAR, statements=signed) is None
+        house.order(entry)
+        return len(house.queue) - 1, list(entry.words)
+
+    ordered = order(index, first, second, channel.total - 1, 1)
+    proof = channel_shown(state, index)
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) == "wrong-status"
+    twins.set_time(house.time + ORDER_TIME + 1)
+    assert twins.do(WATCHER, "freeze") is None
+    useless = [
+        order(index, first, second, channel.total, 1),
+        order(index, second, first, channel.total, 0),
+        order(index, first, stranger, channel.total, 0),
+        order(index + 1_000, first, second, channel.total, 0),
+    ]
+    again = order(index, first, second, 0, channel.total)
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) == "window-open"
+    twins.set_time(house.time + WINDOW + 1)
+    for each, refusal in zip(useless, [*["nothing-owed"] * 3, "bad-proof"], strict=True):
+        assert twins.do(WATCHER, "reclaimClose", *each, proof) == refusal
+    assert twins.do(WATCHER, "reclaimClose", 0, list(house.queue[0].words), proof) == "wrong-status"
+    assert twins.do(WATCHER, "reclaimClose", ordered[0], again[1], proof) == "bad-proof"
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof[:-1]) == "bad-proof"
+    for at in range(len(proof)):
+        bent = [*proof[:at], proof[at] + 1, *proof[at + 1 :]]
+        assert twins.do(WATCHER, "reclaimClose", *ordered, bent) == "bad-proof"
+    assert twins.do(WATCHER, "reclaim", *ordered) == "bad-proof"
+    owed = [twins.number("owed", bytes(12) + owner) for owner in (first, second)]
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) is None
+    for each in (ordered, again):
+        assert twins.do(WATCHER, "reclaimClose", *each, proof) == "nothing-owed", "only once, by whatever close"
+    paid = [twins.number("owed", bytes(12) + owner) for owner in (first, second)]
+    assert [after - before for before, after in zip(owed, paid, strict=True)] == [channel.total - 1, 1]
+    for user in range(3):
+        twins.do(WATCHER, "escape", withdrawal(state, user))
+    for owner in (first, second):
+        assert twins.do(owner, "claim") is None
+    left = sum(each.total for at, each in channels.items() if at != index)
+    assert twins.evm.balance(twins.at) == BOND + left
     twins.check_equal()
 
 

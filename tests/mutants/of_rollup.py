@@ -153,4 +153,29 @@ MUTANTS = (
         "",
         WATCHER,
     ),
+    _mutant("pay a channel out twice when everything stopped", ACCOUNTS, "    books.put(key, 1)\n", ""),
+    _mutant(
+        "take a close of others than a channel's sides",
+        ACCOUNTS,
+        "RollupChannel(sides[0] - 1, sides[1] - 1, total)",
+        "RollupChannel(channel.first, channel.second, total)",
+    ),
+    _mutant(
+        "contract: pay a channel out twice when everything stopped",
+        CONTRACT,
+        "    self.settled[entry[1]] = True\n",
+        "",
+    ),
+    _mutant(
+        "contract: pay a channel out for another one's close",
+        CONTRACT,
+        '    assert proof[3] == entry[1], "bad-proof"\n',
+        "",
+    ),
+    _mutant(
+        "contract: take a close of others than a channel's sides",
+        CONTRACT,
+        "assert self.numbers[first] == words[0] + 1 and self.numbers[second] == words[1] + 1,",
+        "assert words[0] != words[1],",
+    ),
 )
