@@ -415,6 +415,11 @@ def _finalise():
     if final != start:
         self.final = final
 
+@external
+def finalise():
+    """Count what is final, and keep it: a call that wants all to be final cannot, where more wait than one counts."""
+    self._finalise()
+
 @internal
 @view
 def _standing(number: uint256) -> Posted:

@@ -24,6 +24,7 @@ from simulation.rollup_twins import (
 )
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import Address, CooperativeClose
+from tallystick.settlement.modules.rollups import FINAL_MAX
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import replay
 from tallystick.settlement.rollup.rules import Statement, Statements, channel_name
@@ -276,6 +277,25 @@ def test_a_close_that_both_signed_cannot_be_kept_out() -> None:
     twins.check_equal()
 
 
+def test_however_many_batches_wait_when_everything_stops_everybody_can_leave() -> None:
+    twins = begun(13)
+    house = twins.house
+    posted_on(twins, 4)
+    for _ in range(FINAL_MAX + 1):
+        posted = posted_on(twins, 1)
+    deposit(twins, 0, 5)
+    twins.set_time(house.time + ORDER_TIME + 1)
+    assert twins.do(WATCHER, "freeze") is None
+    twins.set_time(house.time + WINDOW + 1)
+    proof = next(withdrawal(posted.after, user) for user in range(3) if _has_coins(posted.after, user))
+    assert twins.do(WATCHER, "escape", proof) == "window-open", "more wait than one call makes final"
+    assert twins.do(WATCHER, "finalise") is None
+    assert twins.number("final") == FINAL_MAX
+    assert twins.do(WATCHER, "escape", proof) is None
+    assert twins.do(OPERATOR, "unbond") is None
+    twins.check_equal()
+
+
 def test_a_close_that_both_signed_pays_once_when_everything_stopped() -> None:
     twins = begun(11)
     house = twins.house
@@ -396,6 +416,11 @@ def test_each_step_that_the_rules_refuse_is_convicted_on_both() -> None:
 def _open(state: RollupState, index: int) -> bool:
     channel = state.channels.get(index)
     return channel is not None and channel.standing == LeafStanding.OPEN
+
+
+def _has_coins(state: RollupState, number: int) -> bool:
+    account = state.accounts.get(number)
+    return account is not None and account.balance + account.exited > 0
 
 
 def _owner(state: RollupState, number: int) -> Address:

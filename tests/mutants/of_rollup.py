@@ -178,4 +178,16 @@ MUTANTS = (
         "assert self.numbers[first] == words[0] + 1 and self.numbers[second] == words[1] + 1,",
         "assert words[0] != words[1],",
     ),
+    _mutant(
+        "keep nothing of what was made final",
+        BOOKS,
+        "    open_books(state, rollup).finalise()\n",
+        "    open_books(state, rollup)\n",
+    ),
+    _mutant(
+        "contract: keep nothing of what was made final",
+        CONTRACT,
+        'cannot, where more wait than one counts."""\n    self._finalise()\n',
+        'cannot, where more wait than one counts."""\n',
+    ),
 )

@@ -49,6 +49,7 @@ FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "withdraw": ("withdraw", ("uint256", "uint256[]")),
     "claim": ("claim", ()),
+    "finalise": ("finalise", ()),
     "freeze": ("freeze", ()),
     "escape": ("escape", ("uint256[]",)),
     "reclaim": ("reclaim", ("uint256", "uint256[6]")),
