@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from simulation.rollup_house import CHEATS, Posted, RollupHouse
 from simulation.rollup_twins import ANSWER_TIME, BOND, FEE, OPERATOR, WATCHER, WINDOW, Twins
@@ -198,6 +199,19 @@ def test_a_step_with_a_number_that_no_word_holds_is_not_taken_and_takes_no_other
             operator.submit(_signed(watched, large), house.time)
     made = operator.next_batch(house.time)
     assert made is not None and made.signatures[-1] == opened.signatures
+
+
+def test_signatures_of_a_batch_that_is_wrong_ask_for_nothing_more() -> None:
+    watched = Watched(4)
+    batch = watched.house.honest(12).batch
+    wrong = replace(batch, data=batch.data[:64] + bytes(32) + batch.data[96:])
+    duties = watched.post(wrong, 0)
+    assert [type(each) for each in duties] == [ConvictBatch]
+    assert watched.watcher.on_signatures(0, ()) == []
+    assert watched.watcher.on_signatures(1, ()) == [], "what stands on it, too"
+    watched.watcher.on_convicted(0)
+    assert watched.watcher.on_batch(0, batch) == []
+    assert watched.watcher.on_signatures(0, ()), "the right one that took its place is asked about"
 
 
 def _signed(watched: Watched, step: Step) -> SignedStep:

@@ -188,6 +188,13 @@ MUTANTS = (
         "contract: keep nothing of what was made final",
         CONTRACT,
         'cannot, where more wait than one counts."""\n    self._finalise()\n',
-        'cannot, where more wait than one counts."""\n',
+        'cannot, where more wait than one counts."""\n    pass\n',
+    ),
+    _mutant(
+        "watcher: fall over signatures of a wrong batch",
+        "settlement/rollup/watcher.py",
+        "        if self._wrong is not None and number >= self._wrong:\n",
+        "        if number < 0:\n",
+        WATCHER,
     ),
 )
