@@ -145,6 +145,8 @@ bonded: public(uint256)
 owed: public(HashMap[address, uint256])
 demands: public(HashMap[bytes32, Demand])
 frozen: public(bool)
+# Channels that were paid out after everything stopped.
+settled: public(HashMap[uint256, bool])
 
 @deploy
 def __init__(operator: address, bond: uint256, window: uint256, order_time: uint256, answer_time: uint256, demand_fee: uint256):
@@ -413,6 +415,11 @@ def _finalise():
     if final != start:
         self.final = final
 
+@external
+def finalise():
+    """Count what is final, and keep it: a call that wants all to be final cannot, where more wait than one counts."""
+    self._finalise()
+
 @internal
 @view
 def _standing(number: uint256) -> Posted:
@@ -562,7 +569,8 @@ def demand_name(serial: uint256, position: uint256) -> bytes32:
 
 @internal
 def _order(kind: uint256, index: uint256, first: address, second: address, amount0: uint256, amount1: uint256):
-    assert not self.frozen, "wrong-status"
+    # A close is taken to the end: without it what is in a channel would be nobody's.
+    assert kind == CLOSE or not self.frozen, "wrong-status"
     at: uint256 = self.queue_length
     due: uint256 = block.timestamp + ORDER_TIME
     self.queue[at] = keccak256(abi_encode(kind, index, first, second, amount0, amount1))
@@ -595,7 +603,7 @@ def force_exit():
 
 @external
 def force_close(index: uint256, first: address, second: address, balance0: uint256, balance1: uint256, valid_until: uint256, by0: Signature, by1: Signature):
-    """Order a close that both signed: the operator must, or everything stops."""
+    """Order a close that both signed: the operator must, or everything stops, and `reclaim_close` pays it out."""
     assert index <= M32 and balance0 <= M88 and balance1 <= M88, "bad-amount"
     assert block.timestamp <= valid_until, "expired"
     digest: bytes32 = self._digest(keccak256(abi_encode(CLOSE_TYPE, self._name(first, second, index), balance0, balance1, valid_until)))
@@ -605,17 +613,18 @@ def force_close(index: uint256, first: address, second: address, balance0: uint2
 
 @internal
 @view
-def _shown(number: uint256, p: DynArray[uint256, WITHDRAWAL]) -> uint256[4]:
-    """An account in a final state: accounts, channels, head, the account's number, its leaf, and the way up."""
+def _shown(number: uint256, p: DynArray[uint256, WITHDRAWAL], tag: bytes32) -> uint256[4]:
+    """A leaf of a final state: accounts, channels, head, the leaf's number, the leaf, and the way up."""
     assert number < self.final, "window-open"
     assert len(p) == WITHDRAWAL, "bad-proof"
     assert self._state(p[0], p[1], p[2]) == self.batches[number].root, "bad-proof"
     words: uint256[4] = [p[4], p[5], p[6], p[7]]
-    assert words[0] != 0 and words[0] >> 160 == 0, "bad-proof"
+    assert tag == CHANNEL_TAG or (words[0] != 0 and words[0] >> 160 == 0), "bad-proof"
     wide: DynArray[uint256, PROOF] = []
     for i: uint256 in range(WITHDRAWAL):
         wide.append(p[i])
-    assert self._climb(self._leaf(ACCOUNT_TAG, words), p[3], wide, 8, DEPTH) == convert(p[0], bytes32), "bad-proof"
+    root: uint256 = p[0] if tag == ACCOUNT_TAG else p[1]
+    assert self._climb(self._leaf(tag, words), p[3], wide, 8, DEPTH) == convert(root, bytes32), "bad-proof"
     return words
 
 @internal
@@ -633,7 +642,7 @@ def _pay_out(owner: address, total: uint256):
 def withdraw(number: uint256, proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account what it took out, as a final batch shows. Anybody may ask for it."""
     self._finalise()
-    words: uint256[4] = self._shown(number, proof)
+    words: uint256[4] = self._shown(number, proof, ACCOUNT_TAG)
     self._pay_out(convert(convert(words[0], uint160), address), words[3])
 
 @external
@@ -669,7 +678,7 @@ def escape(proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account all that it held and took out by the last final batch."""
     self._ended()
     assert self.count > 0, "wrong-status"
-    words: uint256[4] = self._shown(self.count - 1, proof)
+    words: uint256[4] = self._shown(self.count - 1, proof, ACCOUNT_TAG)
     self._pay_out(convert(convert(words[0], uint160), address), words[1] + words[3])
 
 @external
@@ -682,6 +691,23 @@ def reclaim(index: uint256, entry: uint256[6]):
     self.queue[index] = empty(bytes32)
     self.deposited -= entry[4]
     raw_call(convert(convert(entry[2], uint160), address), b"", value=entry[4])
+
+@external
+def reclaim_close(index: uint256, entry: uint256[6], proof: DynArray[uint256, WITHDRAWAL]):
+    """Owe both sides of a channel what they signed, if the order to close it is in no final batch."""
+    self._ended()
+    assert self.count > 0 and index >= self._queue_end(), "wrong-status"
+    assert entry[0] == CLOSE and keccak256(abi_encode(entry)) == self.queue[index], "bad-proof"
+    words: uint256[4] = self._shown(self.count - 1, proof, CHANNEL_TAG)
+    assert proof[3] == entry[1], "bad-proof"
+    assert words[3] == OPEN and words[2] == entry[4] + entry[5] and not self.settled[entry[1]], "nothing-owed"
+    first: address = convert(convert(entry[2], uint160), address)
+    second: address = convert(convert(entry[3], uint160), address)
+    assert self.numbers[first] == words[0] + 1 and self.numbers[second] == words[1] + 1, "nothing-owed"
+    self.settled[entry[1]] = True
+    self.deposited -= words[2]
+    self.owed[first] += entry[4]
+    self.owed[second] += entry[5]
 
 @external
 @view

@@ -13,10 +13,11 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.cli.ledger import _read_values
 from tallystick.sdk.ledger import LedgerAccount
-from tallystick.settlement.errors import Reverted
+from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.module_calls import INNER, write_call
 from tallystick.settlement.modules.interface import read_form
 from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.world import Layer
 from tallystick.settlement.testing.local import LocalChain
 
@@ -110,3 +111,26 @@ def test_every_function_can_be_written_from_words(name: str) -> None:
     account = LedgerAccount(LocalChain(), PrivateKey(keccak(b"me")))
     values = _read_values(found, [SAMPLES[argument.type] for argument in arguments], account, 1, False)
     assert write_call(module, function, values).data[:4] == found.selector
+
+
+def test_a_module_pays_no_account_of_which_nobody_could_take_it_out_again() -> None:
+    ledger = populated()
+    ledger.call(ALICE, "treasury", "fund", 0, SILVER, 20)
+    lost = (ADJUDICATOR, MODULES["exchange"].address)
+    for to in lost:
+        ledger.call(BOB, "treasury", "propose", 0, SILVER, 10, to, bytes(32))
+    for number in range(len(lost)):
+        ledger.call(BOB, "treasury", "vote", 0, number, True)
+    ledger.time += 1_001
+    for number, to in enumerate(lost):
+        assert ledger.refused(BOB, "treasury", "execute", 0, number) == Revert.TRANSFER_FAILED
+        assert ledger.balance(to, SILVER) == 0
+
+
+async def test_a_number_for_which_an_event_has_no_room_is_refused_and_blocks_go_on() -> None:
+    key = PrivateKey(keccak(b"alice"))
+    chain = LocalChain(funds={key.address: 10**18})
+    made = write_call("rollups", "createRollup", [chain.chain_id, 5, 100, 2**64 - 1, 50, 3])
+    assert (await chain.call(key, made)).success
+    receipt = await chain.call(key, write_call("rollups", "deposit", [0, key.address, 1_000], value=1_000))
+    assert not receipt.success and receipt.revert == Revert.BAD_AMOUNT

@@ -18,11 +18,13 @@ from simulation.rollup_twins import (
     WATCHER,
     WINDOW,
     Twins,
+    channel_shown,
     remade,
     withdrawal,
 )
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import Address, CooperativeClose
+from tallystick.settlement.modules.rollups import FINAL_MAX
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import replay
 from tallystick.settlement.rollup.rules import Statement, Statements, channel_name
@@ -183,6 +185,7 @@ def test_a_batch_waits_for_a_demand_and_does_not_outlast_its_window() -> None:
     assert twins.do(WATCHER, "demand", 0, 0, value=FEE) is None
     twins.set_time(twins.house.time + ANSWER_TIME)
     assert twins.do(OPERATOR, "unbond") == "window-open"
+    assert twins.do(WATCHER, "demand", 0, 1, value=FEE) == "window-over", "though it is not final yet"
     twins.set_time(twins.house.time + 1)
     assert twins.do(WATCHER, "silence", 0, 0) is None
     twins.check_equal()
@@ -274,6 +277,81 @@ def test_a_close_that_both_signed_cannot_be_kept_out() -> None:
     twins.check_equal()
 
 
+def test_however_many_batches_wait_when_everything_stops_everybody_can_leave() -> None:
+    twins = begun(13)
+    house = twins.house
+    posted_on(twins, 4)
+    for _ in range(FINAL_MAX + 1):
+        posted = posted_on(twins, 1)
+    deposit(twins, 0, 5)
+    twins.set_time(house.time + ORDER_TIME + 1)
+    assert twins.do(WATCHER, "freeze") is None
+    twins.set_time(house.time + WINDOW + 1)
+    proof = next(withdrawal(posted.after, user) for user in range(3) if _has_coins(posted.after, user))
+    assert twins.do(WATCHER, "escape", proof) == "window-open", "more wait than one call makes final"
+    assert twins.do(WATCHER, "finalise") is None
+    assert twins.number("final") == FINAL_MAX
+    assert twins.do(WATCHER, "escape", proof) is None
+    assert twins.do(OPERATOR, "unbond") is None
+    twins.check_equal()
+
+
+def test_a_close_that_both_signed_pays_once_when_everything_stopped() -> None:
+    twins = begun(11)
+    house = twins.house
+    posted = posted_on(twins, 25)
+    state = posted.after
+    channels = {index: channel for index in house.channels if (channel := state.channels.get(index)) and channel.total}
+    index, channel = next(iter(channels.items()))
+    first, second = (_owner(state, side) for side in (channel.first, channel.second))
+    stranger = next(key.address for key in house.keys if key.address not in (first, second))
+
+    def order(*wanted: Any) -> tuple[int, list[int]]:
+        """Order a close, which the operator leaves out; return its number, and its words."""
+        entry = QueueEntry(EntryKind.CLOSE, *wanted)
+        signed = close_statements(twins, entry, FAR)
+        assert twins.do(WATCHER, "forceClose", *wanted, FAR, statements=signed) is None
+        house.order(entry)
+        return len(house.queue) - 1, list(entry.words)
+
+    ordered = order(index, first, second, channel.total - 1, 1)
+    proof = channel_shown(state, index)
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) == "wrong-status"
+    twins.set_time(house.time + ORDER_TIME + 1)
+    assert twins.do(WATCHER, "freeze") is None
+    useless = [
+        order(index, first, second, channel.total, 1),
+        order(index, second, first, channel.total, 0),
+        order(index, first, stranger, channel.total, 0),
+        order(index + 1_000, first, second, channel.total, 0),
+    ]
+    again = order(index, first, second, 0, channel.total)
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) == "window-open"
+    twins.set_time(house.time + WINDOW + 1)
+    for each, refusal in zip(useless, [*["nothing-owed"] * 3, "bad-proof"], strict=True):
+        assert twins.do(WATCHER, "reclaimClose", *each, proof) == refusal
+    assert twins.do(WATCHER, "reclaimClose", 0, list(house.queue[0].words), proof) == "wrong-status"
+    assert twins.do(WATCHER, "reclaimClose", ordered[0], again[1], proof) == "bad-proof"
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof[:-1]) == "bad-proof"
+    for at in range(len(proof)):
+        bent = [*proof[:at], proof[at] + 1, *proof[at + 1 :]]
+        assert twins.do(WATCHER, "reclaimClose", *ordered, bent) == "bad-proof"
+    assert twins.do(WATCHER, "reclaim", *ordered) == "bad-proof"
+    owed = [twins.number("owed", bytes(12) + owner) for owner in (first, second)]
+    assert twins.do(WATCHER, "reclaimClose", *ordered, proof) is None
+    for each in (ordered, again):
+        assert twins.do(WATCHER, "reclaimClose", *each, proof) == "nothing-owed", "only once, by whatever close"
+    paid = [twins.number("owed", bytes(12) + owner) for owner in (first, second)]
+    assert [after - before for before, after in zip(owed, paid, strict=True)] == [channel.total - 1, 1]
+    for user in range(3):
+        twins.do(WATCHER, "escape", withdrawal(state, user))
+    for owner in (first, second):
+        assert twins.do(owner, "claim") is None
+    left = sum(each.total for at, each in channels.items() if at != index)
+    assert twins.evm.balance(twins.at) == BOND + left
+    twins.check_equal()
+
+
 def test_what_is_no_batch_is_not_taken() -> None:
     twins = begun(12)
     house = twins.house
@@ -338,6 +416,11 @@ def test_each_step_that_the_rules_refuse_is_convicted_on_both() -> None:
 def _open(state: RollupState, index: int) -> bool:
     channel = state.channels.get(index)
     return channel is not None and channel.standing == LeafStanding.OPEN
+
+
+def _has_coins(state: RollupState, number: int) -> bool:
+    account = state.accounts.get(number)
+    return account is not None and account.balance + account.exited > 0
 
 
 def _owner(state: RollupState, number: int) -> Address:

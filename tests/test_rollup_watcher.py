@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from simulation.rollup_house import CHEATS, Posted, RollupHouse
 from simulation.rollup_twins import ANSWER_TIME, BOND, FEE, OPERATOR, WATCHER, WINDOW, Twins
-from tallystick.channels.errors import InvalidSignature
+from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import run_step
 from tallystick.settlement.rollup.operator import RollupOperator, SignedStep
 from tallystick.settlement.rollup.rules import StepContext, WrongStep
 from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import EntryKind, NextEntry, QueueEntry, RollupClose, RollupOpen
+from tallystick.settlement.rollup.steps import EntryKind, NextEntry, QueueEntry, RollupClose, RollupOpen, Step
 from tallystick.settlement.rollup.watcher import CallSilence, ConvictBatch, DemandSignatures, RollupDuty, RollupWatcher
 
 SEEDS = st.integers(0, 2**32)
@@ -186,3 +187,40 @@ def test_the_operator_takes_only_what_is_right_and_signed_and_drops_what_came_to
 def _is_open(state: RollupState, index: int) -> bool:
     channel = state.channels.get(index)
     return channel is not None and channel.standing == 1
+
+
+def test_a_step_with_a_number_that_no_word_holds_is_not_taken_and_takes_no_other_with_it() -> None:
+    watched = Watched(3)
+    house, operator = watched.house, watched.operator
+    opened = _signed(watched, RollupOpen(7, 0, 1, 1, 0))
+    operator.submit(opened, house.time)
+    for large in (RollupClose(7, 1, 2**40), RollupOpen(2**32 + 9, 1, 0, 0, 0)):
+        with pytest.raises(InvalidInput, match="in a rollup"):
+            operator.submit(_signed(watched, large), house.time)
+    made = operator.next_batch(house.time)
+    assert made is not None and made.signatures[-1] == opened.signatures
+
+
+def test_signatures_of_a_batch_that_is_wrong_ask_for_nothing_more() -> None:
+    watched = Watched(4)
+    batch = watched.house.honest(12).batch
+    wrong = replace(batch, data=batch.data[:64] + bytes(32) + batch.data[96:])
+    duties = watched.post(wrong, 0)
+    assert [type(each) for each in duties] == [ConvictBatch]
+    assert watched.watcher.on_signatures(0, ()) == []
+    assert watched.watcher.on_signatures(1, ()) == [], "what stands on it, too"
+    watched.watcher.on_convicted(0)
+    assert watched.watcher.on_batch(0, batch) == []
+    assert watched.watcher.on_signatures(0, ()), "the right one that took its place is asked about"
+
+
+def _signed(watched: Watched, step: Step) -> SignedStep:
+    """Return a step that follows all deposits, and an opened channel 7, signed by whoever must."""
+    house = watched.house
+    state, context = watched.operator.state, StepContext(house.place, house.time, len(house.queue))
+    while state.head < len(house.queue):
+        state, _ = run_step(state, NextEntry(), context, house.entry)
+    if not isinstance(step, RollupOpen):
+        state, _ = run_step(state, RollupOpen(7, 0, 1, 1, 0), context, house.entry)
+    _, statements = run_step(state, step, context, house.entry)
+    return SignedStep(step, tuple(house.sign(each) for each in statements))

@@ -83,7 +83,7 @@ def measure_ledger(closes: int) -> dict[str, float]:
         seconds_alone += meter.run(raw)
     meter.run(meter.module("createRollup", 1337, BOND, *TIMES, FEE))
     meter.run(meter.module("bond", 0, BOND, value=BOND))
-    place = Books(ModuleRun(meter.state, ROLLUPS, NATIVE, NOW, [], 1), 0).place
+    place = Books(ModuleRun(meter.state, ROLLUPS, NATIVE, NOW, [], 1, ADJUDICATOR), 0).place
     load = Load(place, closes)
     for owner, amount in load.deposits:
         meter.run(meter.module("deposit", 0, owner, amount, value=amount))

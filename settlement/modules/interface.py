@@ -108,10 +108,10 @@ class ModuleState(Protocol):
         """Move from the caller into an account of this module's (`account_of`). Raise Reverted if it has less."""
 
     def give(self, asset: Address, amount: int, out_of: Address, to: Address) -> None:
-        """Move out of an account of this module's. Raise Reverted if it has less."""
+        """Move out of an account of this module's. Raise Reverted if it has less, or if nobody could use it there."""
 
     def emit(self, event: Form, *values: Any) -> None:
-        """Tell whoever reads the chain's logs."""
+        """Tell whoever reads the chain's logs. Raise Reverted if a number is too large for its type."""
 
     def ask(self, module: Module, view: str, *values: Any) -> tuple[Any, ...]:
         """Return what a view of a module says now."""

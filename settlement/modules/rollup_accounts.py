@@ -17,7 +17,7 @@ from tallystick.settlement.modules.rollups import (
     root_key,
 )
 from tallystick.settlement.rollup.rules import Statement, channel_name
-from tallystick.settlement.rollup.state import RollupAccount, state_root
+from tallystick.settlement.rollup.state import RollupAccount, RollupChannel, state_root
 from tallystick.settlement.rollup.steps import AMOUNT_BITS, INDEX_MAX, EntryKind, QueueEntry, entry_of
 from tallystick.settlement.rollup.trees import DEPTH, climb
 
@@ -37,7 +37,9 @@ ROLLUP_FROZEN = ROLLUPS.event("RollupFrozen(bytes32 root, uint64 rollup, uint64 
 
 
 def _order(books: Books, entry: QueueEntry) -> tuple[()]:
-    refuse(bool(books.get(b"frozen")), Revert.WRONG_STATUS, "the rollup is frozen")
+    # a close is taken to the end: without it what is in a channel would be nobody's
+    stopped = bool(books.get(b"frozen")) and entry.kind != EntryKind.CLOSE
+    refuse(stopped, Revert.WRONG_STATUS, "the rollup is frozen")
     index, due = books.get(b"queue"), books.state.time + books.get(b"order")
     books.put_hash(entry_key(index), entry.hash)
     books.put(due_key(index), due)
@@ -90,7 +92,10 @@ def force_close(
     valid_until: int,
     signatures: bytes,
 ) -> tuple[()]:
-    """Order a close that both have signed (64 bytes each): the operator must do it, or everything stops."""
+    """Order a close that both have signed (64 bytes each): the operator must do it, or everything stops.
+
+    Then `reclaimClose` pays it out.
+    """
     books = open_books(state, rollup)
     large = channel > INDEX_MAX or max(balance0, balance1) > _AMOUNT_MAX
     refuse(large, Revert.BAD_AMOUNT, "the channel's number or a balance is too large for a rollup")
@@ -112,13 +117,19 @@ def account_of(state: ModuleState, rollup: int, owner: Address) -> tuple[bool, i
     return (number > 0, max(number - 1, 0), books.get(b"w" + owner), books.get(b"o" + owner))
 
 
-def _shown(books: Books, number: int, words: list[int]) -> RollupAccount:
-    """Return an account as a final batch has it; raise Reverted if the proof does not show that."""
+def _roots(books: Books, number: int, words: list[int]) -> list[bytes]:
+    """Return a proof's words as bytes; raise Reverted unless they begin with what a final batch ends in."""
     refuse(number >= books.get(b"final"), Revert.WINDOW_OPEN, f"batch {number} is not final")
     refuse(len(words) != WITHDRAWAL_WORDS, Revert.BAD_PROOF, f"a proof has {WITHDRAWAL_WORDS} numbers")
     raw = [word.to_bytes(32, "big") for word in words]
     root = state_root(raw[0], raw[1], words[2])
     refuse(root != books.hash(root_key(number)), Revert.BAD_PROOF, "the batch ends in another state")
+    return raw
+
+
+def _shown(books: Books, number: int, words: list[int]) -> RollupAccount:
+    """Return an account as a final batch has it; raise Reverted if the proof does not show that."""
+    raw = _roots(books, number, words)
     refuse(not words[4] or words[4] >> 160 > 0, Revert.BAD_PROOF, "an account without an owner")
     account = RollupAccount(Address(raw[4][12:]), *words[5:8])
     refuse(climb(account.hash, words[3], raw[8:]) != raw[0], Revert.BAD_PROOF, "the account is another one")
@@ -201,4 +212,30 @@ def reclaim(state: ModuleState, rollup: int, index: int, entry: list[int]) -> tu
     made = entry_of(tuple(entry))
     books.add(b"deposited", -made.amount0)
     state.give(NATIVE, made.amount0, books.vault, made.first)
+    return ()
+
+
+@ROLLUPS.function(
+    "reclaimClose(uint64 rollup, uint64 index, uint256[] entry, uint256[] proof)", gas=150_000, gas_per_byte=16
+)
+def reclaim_close(state: ModuleState, rollup: int, index: int, entry: list[int], proof: list[int]) -> tuple[()]:
+    """Owe both sides of a channel what they signed, if no batch of a frozen rollup has the order to close it."""
+    books = open_books(state, rollup)
+    _check_ended(books)
+    count = books.get(b"count")
+    refuse(not count or index < books.queue_end, Revert.WRONG_STATUS, f"entry {index} was carried out")
+    fits = len(entry) == 6 and entry[0] == EntryKind.CLOSE and entry_hash(entry) == books.hash(entry_key(index))
+    refuse(not fits, Revert.BAD_PROOF, f"entry {index} is no such close")
+    raw = _roots(books, count - 1, proof)
+    channel, made = RollupChannel(*proof[4:8]), entry_of(tuple(entry))
+    is_other = proof[3] != made.index or climb(channel.hash, proof[3], raw[8:]) != raw[1]
+    refuse(is_other, Revert.BAD_PROOF, "the channel is another one")
+    total, key = made.amount0 + made.amount1, b"x" + made.index.to_bytes(4, "big")
+    sides = (books.get(b"a" + made.first), books.get(b"a" + made.second))
+    stands = channel == RollupChannel(sides[0] - 1, sides[1] - 1, total) and not books.get(key)
+    refuse(not stands, Revert.NOTHING_OWED, "the channel was closed, or is not as the close says")
+    books.put(key, 1)
+    books.add(b"deposited", -total)
+    books.owe(made.first, made.amount0)
+    books.owe(made.second, made.amount1)
     return ()

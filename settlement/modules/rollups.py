@@ -287,6 +287,13 @@ def post(
     return (number,)
 
 
+@ROLLUPS.function("finalise(uint64 rollup)", gas=100_000)
+def finalise(state: ModuleState, rollup: int) -> tuple[()]:
+    """Count what is final, and keep it: a call that wants all to be final cannot, where more wait than one counts."""
+    open_books(state, rollup).finalise()
+    return ()
+
+
 @ROLLUPS.function("convict(uint64 rollup, uint64 number, uint256[] proof)", gas=150_000, gas_per_byte=16)
 def convict(state: ModuleState, rollup: int, number: int, proof: list[int]) -> tuple[()]:
     """Show a wrong step of a batch that is not final; half of the bond is the caller's."""

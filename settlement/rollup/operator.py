@@ -14,7 +14,7 @@ from tallystick.settlement.rollup.batches import STEPS_MAX, Batch, StepProof
 from tallystick.settlement.rollup.execution import make_batch, prove, run_step
 from tallystick.settlement.rollup.rules import Place, StepContext, WrongStep
 from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import NextEntry, QueueEntry, Step, decode_step
+from tallystick.settlement.rollup.steps import NextEntry, QueueEntry, Step, decode_step, encode_step
 
 PENDING_MAX = 16 * STEPS_MAX
 """Steps that may wait for a batch."""
@@ -61,9 +61,13 @@ class RollupOperator:
         self._queue.append(entry)
 
     def submit(self, signed: SignedStep, time: int) -> None:
-        """Take a step for the next batch; raise WrongStep, InvalidSignature, or InvalidInput if too many wait."""
+        """Take a step for the next batch; raise WrongStep, InvalidSignature, or InvalidInput.
+
+        Invalid is a number that is too large for a step, and any step while too many wait.
+        """
         if isinstance(signed.step, NextEntry):
             raise WrongStep("the chain alone orders what is in its list")
+        encode_step(signed.step)  # what has no word would take the whole batch with it
         if len(self._pending) >= PENDING_MAX:
             raise InvalidInput(f"{PENDING_MAX} steps wait for a batch already")
         ahead = self._ahead

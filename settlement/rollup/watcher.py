@@ -51,6 +51,8 @@ class RollupWatcher:
         self._queue: list[QueueEntry] = []
         self._replays: list[tuple[RollupState, BatchReplay]] = []
         """Of each batch that stands and is right: the state before it, and what it did."""
+        self._wrong: int | None = None
+        """The number of the first batch that stands and is wrong."""
         self._waiting: dict[tuple[int, int], int] = {}
         """Deadlines of demands, by batch and step."""
 
@@ -64,6 +66,7 @@ class RollupWatcher:
             return []
         found = replay(batch, self._state, self.place, self._entry)
         if found.wrong is not None:
+            self._wrong = number
             context = StepContext(self.place, batch.time, batch.queue_end)
             return [ConvictBatch(number, prove(batch, found.wrong, found.state, context, self._entry))]
         self._replays.append((self._state, found))
@@ -72,6 +75,8 @@ class RollupWatcher:
 
     def on_signatures(self, number: int, signatures: tuple[tuple[bytes, ...], ...]) -> list[RollupDuty]:
         """The operator gave the signatures of a batch, or none of them: return demands for all that are not good."""
+        if self._wrong is not None and number >= self._wrong:
+            return []  # it falls anyway
         duties: list[RollupDuty] = []
         for position, statements in enumerate(self._replays[number][1].statements):
             given = signatures[position] if position < len(signatures) else ()
@@ -92,6 +97,8 @@ class RollupWatcher:
 
     def on_convicted(self, number: int) -> None:
         """This batch and all after it are gone."""
+        if self._wrong is not None and number <= self._wrong:
+            self._wrong = None
         if number < len(self._replays):
             self._state = self._replays[number][0]
             del self._replays[number:]

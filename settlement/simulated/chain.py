@@ -174,7 +174,7 @@ class SimulatedChain(LedgerChain):
 
     async def view(self, call: ModuleCall, caller: Address = NATIVE) -> bytes:
         await trio.lowlevel.checkpoint()
-        return ask_module(self._branch.state, call, caller, self.newest.header.time)
+        return ask_module(self._branch.state, call, caller, self.newest.header.time, self.contract)
 
     async def told(self, transaction: bytes) -> tuple[ModuleEvent, ...]:
         await trio.lowlevel.checkpoint()

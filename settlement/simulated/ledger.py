@@ -242,7 +242,7 @@ def _run(
             state.put(allowance_key(asset, caller), amount)
             return ()
         case ModuleCall():
-            return run_module(state, caller, call, time)
+            return run_module(state, caller, call, time, rules.contract)
         case ClaimCall():
             return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):

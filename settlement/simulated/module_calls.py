@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eth_abi.abi import encode
+from eth_abi.exceptions import EncodingError
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
@@ -20,12 +21,17 @@ DEPTH_MAX = 2
 """How deep calls within calls go: one that is sent, and those that it makes."""
 
 
-def run_module(state: Layer, caller: Address, call: ModuleCall, time: int) -> tuple[ModuleEvent, ...]:
-    """Carry out a call that a transaction carries, and return what was told; raise Reverted."""
+def run_module(
+    state: Layer, caller: Address, call: ModuleCall, time: int, contract: Address
+) -> tuple[ModuleEvent, ...]:
+    """Carry out a call that a transaction carries, and return what was told; raise Reverted.
+
+    `contract` is the adjudicator, which no module pays.
+    """
     events: list[ModuleEvent] = []
     purse = balance_key(NATIVE, caller)
     before = state.number(purse)
-    _perform(state, caller, time, events, call.module, call.data, 1)
+    _perform(state, caller, time, events, call.module, call.data, 1, contract)
     _check_taken(before - state.number(purse), call)
     return tuple(events)
 
@@ -36,10 +42,10 @@ def _check_taken(taken: int, call: ModuleCall) -> None:
         raise Reverted(Revert.BAD_AMOUNT, why)
 
 
-def ask_module(state: Layer, call: ModuleCall, caller: Address, time: int) -> bytes:
+def ask_module(state: Layer, call: ModuleCall, caller: Address, time: int, contract: Address) -> bytes:
     """Return what a call, or a view, would return to that caller now, and change nothing; raise Reverted."""
     trial, purse = Layer(state), balance_key(NATIVE, caller)
-    function, results = _perform(trial, caller, time, [], call.module, call.data, 1, look=True)
+    function, results = _perform(trial, caller, time, [], call.module, call.data, 1, contract, look=True)
     _check_taken(state.number(purse) - trial.number(purse), call)
     return encode([result.type for result in function.results], results)
 
@@ -52,6 +58,7 @@ def _perform(
     to: Address,
     data: bytes,
     depth: int,
+    contract: Address,
     *,
     look: bool = False,
 ) -> tuple[Function, tuple[Any, ...]]:
@@ -63,17 +70,25 @@ def _perform(
         values = decode_values(function.form.types, data[4:])
     except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of {function.form.name} cannot be read: {error}") from error
-    return function, function.rule(ModuleRun(state, module, caller, time, events, depth), *values)
+    return function, function.rule(ModuleRun(state, module, caller, time, events, depth, contract), *values)
 
 
 class ModuleRun:
     """What a module's rules see of the ledger in one call: a `ModuleState`."""
 
-    __slots__ = ("_depth", "_events", "_module", "_state", "caller", "time")
+    __slots__ = ("_contract", "_depth", "_events", "_module", "_state", "caller", "time")
 
     def __init__(
-        self, state: Layer, module: Module, caller: Address, time: int, events: list[ModuleEvent], depth: int
+        self,
+        state: Layer,
+        module: Module,
+        caller: Address,
+        time: int,
+        events: list[ModuleEvent],
+        depth: int,
+        contract: Address,
     ) -> None:
+        self._contract = contract
         self._state = state
         self._module = module
         self._events = events
@@ -98,18 +113,25 @@ class ModuleRun:
         move(self._state, asset, self.caller, into, amount)
 
     def give(self, asset: Address, amount: int, out_of: Address, to: Address) -> None:
+        if to == self._contract or to in MODULES_AT:
+            raise Reverted(Revert.TRANSFER_FAILED, f"nobody could take it out of 0x{to.hex()} again")
         move(self._state, asset, out_of, to, amount)
 
     def emit(self, event: Form, *values: Any) -> None:
         first, *others = values
-        data = encode(event.types[1:], others)
+        try:
+            data = encode(event.types[1:], others)
+        except EncodingError as error:
+            raise Reverted(Revert.BAD_AMOUNT, f"{event.name} has no room for a number as large: {error}") from error
         self._events.append(ModuleEvent(self._module.address, (event.hash, first.rjust(32, b"\0")), data))
 
     def ask(self, module: Module, view: str, *values: Any) -> tuple[Any, ...]:
         function = module.functions[view]
-        return function.rule(ModuleRun(self._state, module, self.caller, self.time, [], self._depth), *values)
+        return function.rule(
+            ModuleRun(self._state, module, self.caller, self.time, [], self._depth, self._contract), *values
+        )
 
     def call(self, to: Address, data: bytes) -> None:
         if self._depth >= DEPTH_MAX:
             raise Reverted(Revert.NOT_ALLOWED, "a call within a call makes no further ones")
-        _perform(self._state, self.caller, self.time, self._events, to, data, self._depth + 1)
+        _perform(self._state, self.caller, self.time, self._events, to, data, self._depth + 1, self._contract)

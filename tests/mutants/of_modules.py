@@ -12,6 +12,8 @@ STAKING = "settlement/modules/staking.py"
 STAKING_TESTS = ("test_modules_staking.py",)
 TREASURY = "settlement/modules/treasury.py"
 TREASURY_TESTS = ("test_modules_treasury.py",)
+CALLS = "settlement/simulated/module_calls.py"
+CALLS_TESTS = ("test_modules_garbage.py",)
 
 MUTANTS = (
     Mutant(
@@ -251,5 +253,19 @@ MUTANTS = (
         "refuse(state.time <= found.end, Revert.WINDOW_OPEN",
         "refuse(False, Revert.WINDOW_OPEN",
         TREASURY_TESTS,
+    ),
+    Mutant(
+        "let a module pay the adjudicator",
+        CALLS,
+        "        if to == self._contract or to in MODULES_AT:\n",
+        "        if to in MODULES_AT:\n",
+        CALLS_TESTS,
+    ),
+    Mutant(
+        "let an event of a module stop the chain",
+        CALLS,
+        "        except EncodingError as error:\n",
+        "        except RecursionError as error:\n",
+        CALLS_TESTS,
     ),
 )

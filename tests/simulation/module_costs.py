@@ -15,6 +15,7 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import ModuleCall
 from tallystick.settlement.modules.exchange import EXCHANGE
 from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.module_calls import run_module
 from tallystick.settlement.simulated.world import Layer, Value
 
@@ -91,10 +92,10 @@ def main() -> int:
         for _ in range(ROUNDS):
             attempt = Layer(ledger.state)
             begun = time.perf_counter()
-            run_module(attempt, BOB, call, ledger.time)
+            run_module(attempt, BOB, call, ledger.time, ADJUDICATOR)
             took.append(time.perf_counter() - begun)
         counted = _Counted(ledger.state)
-        run_module(counted, BOB, call, ledger.time)
+        run_module(counted, BOB, call, ledger.time, ADJUDICATOR)
         figures = (round(statistics.median(took) * 1e6), len(counted.read), len(counted.changes))
         gas = function.gas + function.gas_per_byte * len(data)
         sys.stdout.write(f"{module + ' ' + name:<28}{figures[0]:>6}{figures[1]:>7}{figures[2]:>7}{gas:>9}\n")

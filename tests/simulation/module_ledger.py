@@ -43,7 +43,8 @@ class ModuleLedger:
         answer = self.read(module, function, *values, by=by)
         attempt = Layer(self.state)
         carried = self.balance(by, NATIVE) if value is None else value
-        self.told = run_module(attempt, by, ModuleCall(MODULES[module].address, data, carried), self.time)
+        made = ModuleCall(MODULES[module].address, data, carried)
+        self.told = run_module(attempt, by, made, self.time, ADJUDICATOR)
         check_conservation(attempt.before(), attempt.changes, ADJUDICATOR)
         self.state.changes.update(attempt.changes)
         return answer
@@ -59,7 +60,7 @@ class ModuleLedger:
     def read(self, module: str, function: str, *values: Any, by: Address = NATIVE) -> tuple[Any, ...]:
         """Return what a function would return."""
         call = ModuleCall(MODULES[module].address, calldata(module, function, *values), self.balance(by, NATIVE))
-        data = ask_module(self.state, call, by, self.time)
+        data = ask_module(self.state, call, by, self.time, ADJUDICATOR)
         return signature(module, function).decode_result(data)
 
     def balance(self, account: Address, asset: Address) -> int:

@@ -20,8 +20,9 @@ from tallystick.settlement.rollup.batches import Batch, StepProof, judge
 from tallystick.settlement.rollup.execution import prove
 from tallystick.settlement.rollup.packing import pack_data
 from tallystick.settlement.rollup.rules import Place, Statements, StepContext
-from tallystick.settlement.rollup.state import RollupState
+from tallystick.settlement.rollup.state import RollupState, Words
 from tallystick.settlement.rollup.steps import QueueEntry
+from tallystick.settlement.rollup.trees import Siblings
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.ledger import Mint, mint
 from tallystick.settlement.simulated.module_calls import ModuleRun
@@ -48,9 +49,11 @@ FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "withdraw": ("withdraw", ("uint256", "uint256[]")),
     "claim": ("claim", ()),
+    "finalise": ("finalise", ()),
     "freeze": ("freeze", ()),
     "escape": ("escape", ("uint256[]",)),
     "reclaim": ("reclaim", ("uint256", "uint256[6]")),
+    "reclaimClose": ("reclaim_close", ("uint256", "uint256[6]", "uint256[]")),
 }
 """By the function's name on the ledger: its name and arguments on an EVM."""
 
@@ -151,7 +154,7 @@ class Twins:
 
     def check_equal(self) -> None:
         """Raise AssertionError unless both keep the same."""
-        books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1), 0)
+        books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1, ADJUDICATOR), 0)
         ledger = {name: books.get(name.encode()) for name in ("count", "final", "bonded")}
         evm = {name: self.number(name) for name in ledger}
         assert ledger == evm
@@ -181,9 +184,19 @@ def withdrawal(state: RollupState, number: int) -> list[int]:
     """Return the proof of an account in a state."""
     account = state.accounts.get(number)
     assert account is not None
+    return _shown(state, number, account.words, state.accounts.siblings(number))
+
+
+def channel_shown(state: RollupState, index: int) -> list[int]:
+    """Return the proof of a channel in a state."""
+    channel = state.channels.get(index)
+    assert channel is not None
+    return _shown(state, index, channel.words, state.channels.siblings(index))
+
+
+def _shown(state: RollupState, number: int, words: Words, siblings: Siblings) -> list[int]:
     hashes = [int.from_bytes(each, "big") for each in (state.accounts.root, state.channels.root)]
-    way = [int.from_bytes(each, "big") for each in state.accounts.siblings(number)]
-    return [*hashes, state.head, number, *account.words, *way]
+    return [*hashes, state.head, number, *words, *(int.from_bytes(each, "big") for each in siblings)]
 
 
 def remade(house: RollupHouse, posted: Posted) -> Posted:
