@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import msgspec
 import pytest
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -15,9 +17,14 @@ from simulation.replicas import GENESIS, KEYS, application, transfer
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.ethereum import abi
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
+from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import MintOrder, ProposedBlock, app_hash, encode_order, history_after
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.roots import state_root
 from tallystick.settlement.simulated.sqlite import SCHEMA
@@ -191,3 +198,58 @@ def test_the_hash_that_validators_agree_on_is_what_it_was() -> None:
         "8a531c2346776343",
         "c7ca4f059434a087",
     ]
+
+
+def test_how_a_library_words_what_it_refuses_is_no_part_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validators with different releases of a library, or of Python, must not part over a sentence."""
+    junk = BATCH.selector + (32).to_bytes(32, "big") + bytes(31) + b"\1" + b"\xff" * 32
+    alone = Envelope(ADJUDICATOR, 0, junk)
+    within = encode_batch([Envelope(ADJUDICATOR, 0, junk)], Deployment(1337, ADJUDICATOR))
+    block = tuple(sign_envelope(KEYS[at], 1337, each, 0, 2, 2, 100_000) for at, each in enumerate((alone, within)))
+    one, two = application(), application()
+    hashes = run(one, [block])
+    monkeypatch.setattr(abi, "decode", _in_other_words)
+    assert run(two, [block]) == hashes
+    (failed, batch), (other, other_batch) = (app.branch.newest.entries for app in (one, two))
+    assert failed.execution.reason != other.execution.reason
+    assert batch.execution.failures[0].reason != other_batch.execution.failures[0].reason
+    assert failed.execution.reason[:12] == other.execution.reason[:12] == "unknown-call"
+
+
+def _in_other_words(types: Sequence[str], data: bytes) -> object:
+    try:
+        return decode(types, data)
+    except DecodingError as error:
+        raise DecodingError("in other words") from error
+
+
+def test_that_a_call_failed_and_by_which_rule_is_part_of_the_hash() -> None:
+    app = application()
+    run(app, [(sign_envelope(KEYS[0], 1337, Envelope(ADJUDICATOR, 0, b"none"), 0, 2, 2, 100_000),)])
+    record = app.branch.newest
+    (entry,) = record.entries
+    assert not entry.execution.success
+    for other in (
+        replace(entry.execution, reason="NOT_ALLOWED: so it is"),
+        replace(entry.execution, success=True, reason=""),
+        replace(entry.execution, failures=(FailedCall(0, "so it is"),)),
+    ):
+        changed = replace(record, entries=(replace(entry, execution=other),))
+        assert history_after(bytes(32), changed) != history_after(bytes(32), record)
+
+
+def test_what_is_kept_decoded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can pay for nothing can send much that is well formed, without end."""
+    monkeypatch.setattr("tallystick.settlement.replicated.application.READ_BYTES", 3_000)
+    app = application(genesis=replace(GENESIS, mints=()))
+    large = [
+        sign_envelope(KEYS[0], 1337, Envelope(ADJUDICATOR, 0, bytes(1_000)), nonce, 2, 2, 100_000) for nonce in range(6)
+    ]
+    for raw in large:
+        with pytest.raises(TransactionRefused):
+            app.check(raw)
+        assert app.kept_bytes <= 3_000
+    assert app.kept_bytes > 2_000
+    funded = application()
+    run(funded, [(POOL[0, 0],)])
+    assert funded.kept_bytes == 0

@@ -42,6 +42,9 @@ MEMO_MAX = 8
 READ_MAX = 50_000
 """Transactions that are kept decoded, from when they are first seen until their block."""
 
+READ_BYTES = 67_108_864
+"""Bytes of these, at most: who sends them need hold nothing."""
+
 FRAMING = 8
 """Bytes that a transaction takes in a block besides its own, at most."""
 
@@ -61,6 +64,8 @@ class Application:
         self._memo: dict[ProposedBlock, Decision] = {}
         self._decided: Decision | None = None
         self._read: dict[bytes, Work] = {}
+        self.kept_bytes = 0
+        """Of all transactions that are kept decoded."""
 
     def __repr__(self) -> str:
         return f"<Application at block {self.height}>"
@@ -150,7 +155,7 @@ class Application:
         self._memo.clear()
         self._decided = None
         for entry in decision.record.entries:
-            self._read.pop(entry.raw, None)
+            self._forget(entry.raw)
 
     def _decide(self, block: ProposedBlock) -> Decision:
         found = self._memo.get(block)
@@ -168,10 +173,15 @@ class Application:
         work = self._read.get(raw)
         if work is None:
             work = read_work(raw, rules)
-            while len(self._read) >= READ_MAX:
-                del self._read[next(iter(self._read))]
             self._read[raw] = work
+            self.kept_bytes += len(raw)
+            while len(self._read) > READ_MAX or self.kept_bytes > READ_BYTES:
+                self._forget(next(iter(self._read)))
         return work
+
+    def _forget(self, raw: bytes) -> None:
+        if self._read.pop(raw, None) is not None:
+            self.kept_bytes -= len(raw)
 
 
 def _fitting(transactions: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:

@@ -24,7 +24,16 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction
 from tallystick.settlement.execution.prepared import Prepared, prepare
 from tallystick.settlement.simulated.journal import encode_record
-from tallystick.settlement.simulated.ledger import BlockRecord, Execution, Mint, Plan, build_block, mint, next_nonce
+from tallystick.settlement.simulated.ledger import (
+    BlockRecord,
+    Entry,
+    Execution,
+    Mint,
+    Plan,
+    build_block,
+    mint,
+    next_nonce,
+)
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE
 from tallystick.settlement.simulated.roots import StateTree, TreeChange
 from tallystick.settlement.simulated.world import Changes, Layer, World
@@ -101,8 +110,21 @@ def app_hash(root: bytes, history: bytes) -> bytes:
 
 
 def history_after(history: bytes, record: BlockRecord) -> bytes:
-    """Return the hash of all blocks up to this one."""
+    """Return the hash of all blocks up to this one.
+
+    By which rule a call failed is part of it. The sentence that says so is not: a part of it may be in the words of a
+    library, which are others in its next release, or on another machine.
+    """
+    record = replace(record, entries=tuple(map(_without_words, record.entries)))
     return hashlib.sha256(history + hashlib.sha256(encode_record(record)).digest()).digest()
+
+
+def _without_words(entry: Entry) -> Entry:
+    done = entry.execution
+    if not done.reason and not done.failures:
+        return entry
+    failures = tuple(replace(failure, reason="") for failure in done.failures)
+    return replace(entry, execution=replace(done, reason=done.reason.partition(":")[0], failures=failures))
 
 
 def encode_order(order: MintOrder) -> bytes:

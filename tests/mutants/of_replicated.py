@@ -89,4 +89,32 @@ MUTANTS = (
         "status=ACCEPT",
         ("test_replicated_abci.py",),
     ),
+    Mutant(
+        "replicated: agree on how a library words what it refuses",
+        "settlement/replicated/decision.py",
+        'reason=done.reason.partition(":")[0], failures=failures',
+        "reason=done.reason, failures=failures",
+        ("test_replicated_application.py",),
+    ),
+    Mutant(
+        "replicated: agree on how a library words what it refuses of a batch",
+        "settlement/replicated/decision.py",
+        'replace(failure, reason="") for failure',
+        "failure for failure",
+        ("test_replicated_application.py",),
+    ),
+    Mutant(
+        "replicated: leave out of the history by which rule a call failed",
+        "settlement/replicated/decision.py",
+        'reason=done.reason.partition(":")[0], failures',
+        'reason="", failures',
+        ("test_replicated_application.py",),
+    ),
+    Mutant(
+        "replicated: keep all that anybody sends decoded, however large",
+        "settlement/replicated/application.py",
+        " or self.kept_bytes > READ_BYTES:",
+        ":",
+        ("test_replicated_application.py",),
+    ),
 )
