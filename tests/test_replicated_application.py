@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from simulation.replicas import GENESIS, KEYS, application, transfer
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
@@ -23,7 +24,9 @@ from tallystick.settlement.ethereum import abi
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.replicated.application import Application
+from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.decision import MintOrder, ProposedBlock, app_hash, encode_order, history_after
+from tallystick.settlement.replicated.engine_rpc import open_engine
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.roots import state_root
@@ -134,6 +137,38 @@ def test_a_proposal_that_holds_what_has_no_place_in_it_is_refused() -> None:
 def test_the_better_of_two_with_one_nonce_is_proposed() -> None:
     dear = transfer(0, 0, 3, price=9)
     assert application().prepare(ProposedBlock(1, 1_000, (POOL[0, 0], POOL[1, 0], dear)), 10**6) == (dear, POOL[1, 0])
+
+
+def test_what_waits_for_ever_at_no_cost_keeps_nobody_out_of_the_blocks() -> None:
+    """The engine reaps its oldest transactions, up to the bytes of a block: here such as have no nonce before them."""
+    app = application()
+    large = Envelope(ADJUDICATOR, 0, bytes(9_000))
+    stuck = tuple(sign_envelope(KEYS[0], 1337, large, nonce, 2, 2, 100_000) for nonce in range(1, 10))
+    for raw in (*stuck, POOL[1, 0]):
+        app.check(raw)
+    proposed = app.prepare(ProposedBlock(1, 1_000, stuck), 90_000)
+    assert proposed == (POOL[1, 0],)
+    assert application().accepts(ProposedBlock(1, 1_000, proposed))
+
+
+@pytest.mark.parametrize("value", [0, 999_000_000])
+def test_what_its_sender_cannot_pay_for_keeps_nobody_out_of_the_blocks(value: int) -> None:
+    """The first of these takes what the others need: else each block would hold one of them, and room for no other."""
+    app = application()
+    price, gas = (10, 55_000) if value else (30_000, 21_000)
+    large = Envelope(ADJUDICATOR, 0, bytes(9_000))
+    first = Envelope(Address(bytes([7]) * 20), value, b"") if value else large
+    rich = [sign_envelope(KEYS[0], 1337, first, 0, price, price, gas)]
+    rich += [sign_envelope(KEYS[0], 1337, large, n, price, price, gas) for n in range(1, 11)]
+    for raw in (*rich, POOL[1, 0]):
+        app.check(raw)
+    proposed = app.prepare(ProposedBlock(1, 1_000, (*rich, POOL[1, 0])), 90_000)
+    assert POOL[1, 0] in proposed and rich[0] in proposed
+    run(app, [proposed])
+    for raw in rich[1:]:
+        with pytest.raises(TransactionRefused):
+            app.check(raw, again=True)
+    assert not len(app.branch.pool)
 
 
 def test_a_block_that_was_executed_when_it_was_proposed_is_not_executed_again() -> None:
@@ -253,3 +288,18 @@ def test_what_is_kept_decoded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatc
     funded = application()
     run(funded, [(POOL[0, 0],)])
     assert funded.kept_bytes == 0
+
+
+async def test_no_validator_can_be_told_what_the_others_do_not_know() -> None:
+    async with open_engine(Path("nowhere")) as engine:
+        chain = ReplicatedChain(GENESIS, engine, bytes)
+        root = state_root(chain.application.branch.world)
+        for tell in (
+            lambda: chain.refuse(KEYS[0].address),
+            lambda: chain.mint(Mint(KEYS[0].address, NATIVE, 1)),
+            chain.mine,
+            lambda: chain.reorganise(1),
+        ):
+            with pytest.raises(InvalidInput):
+                tell()
+        assert state_root(chain.application.branch.world) == root == chain.application.root

@@ -14,7 +14,9 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.execution.prepared import Prepared
 from tallystick.settlement.replicated.decision import (
     NO_HISTORY,
@@ -35,6 +37,7 @@ from tallystick.settlement.simulated.branch import Branch
 from tallystick.settlement.simulated.ledger import affordable, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
 from tallystick.settlement.simulated.roots import StateTree
+from tallystick.settlement.simulated.world import balance_key
 
 MEMO_MAX = 8
 """Proposals of one height whose effects are kept until one is decided: a height seldom takes two rounds."""
@@ -105,27 +108,40 @@ class Application:
         if again and transaction.hash not in self.branch.pool:
             raise TransactionRefused("another transaction took its place", Refusal.UNDERPRICED)
         if again and not affordable(state, transaction):
+            self.branch.pool.drop(transaction)
             raise TransactionRefused("its sender can no longer pay its fee", Refusal.INSUFFICIENT_FUNDS)
         if transaction.hash not in self.branch.pool:
             self.branch.admit(transaction, work.reading.gas)
         return transaction.gas
 
     def prepare(self, block: ProposedBlock, bytes_max: int) -> tuple[bytes, ...]:
-        """Return which of a block's transactions to propose, and in which order: those who pay best come first."""
+        """Return what to propose as a block, and in which order: those who pay best come first.
+
+        To the block's transactions come all that wait here: the engine names the oldest alone, as many as fit into a
+        block, and these may be such as wait for ever, behind a nonce that never comes, of somebody who pays nothing.
+        """
         works: list[Work] = []
         for raw in block.transactions:
             with suppress(TransactionRefused):
                 works.append(self._work(raw, self.rules))
         pool = Mempool(len(works))
         transactions = [work.transaction for work in works if isinstance(work, Prepared)]
+        transactions += self.branch.pool
         for transaction in sorted(transactions, key=lambda transaction: -transaction.price):
             pool.restore(transaction)  # of two with one nonce, the better one
         nonces: dict[bytes, int] = {}
         state = self.branch.state
         chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)]
-        for transaction in pool.candidates(
-            lambda account: nonces.get(account, next_nonce(state, account)), lambda transaction: True
-        ):
+        purses: dict[bytes, int] = {}
+
+        def willing(transaction: Transaction) -> bool:
+            """Whether the sender can pay this after all before it: what could not is left out, and takes no room."""
+            key = balance_key(NATIVE, transaction.sender)
+            left = purses.get(key, state.number(key)) - transaction.gas * transaction.price
+            purses[key] = left - transaction.envelope.value if transaction.envelope.value <= left else left
+            return left >= 0
+
+        for transaction in pool.candidates(lambda account: nonces.get(account, next_nonce(state, account)), willing):
             nonces[transaction.sender] = transaction.nonce + 1
             chosen.append(transaction.raw)
         fitting = _fitting(chosen, bytes_max)
