@@ -209,6 +209,20 @@ def test_coins_come_on_demand_on_a_development_chain_only() -> None:
     assert strict.finalize(ProposedBlock(1, 1_000, (ORDERS[0],))).results == (None,)
 
 
+def test_coins_that_cannot_be_made_wait_for_no_block() -> None:
+    app = application()
+    for order in (
+        MintOrder(Mint(KEYS[0].address, NATIVE, 0), bytes(8)),
+        MintOrder(Mint(KEYS[0].address, NATIVE, 2**128 - 1), bytes(8)),
+        MintOrder(Mint(ADJUDICATOR, NATIVE, 1), bytes(8)),
+        MintOrder(Mint(KEYS[0].address, NATIVE, 1), bytes(9)),
+    ):
+        for again in (False, True):
+            with pytest.raises(TransactionRefused):
+                app.check(encode_order(order), again=again)
+    assert app.branch.state.number(balance_key(NATIVE, KEYS[0].address)) == 10**9
+
+
 def test_another_genesis_is_refused_and_so_is_a_block_out_of_turn() -> None:
     app = application()
     written = msgspec.json.encode(GENESIS.written())

@@ -34,10 +34,10 @@ from tallystick.settlement.replicated.decision import (
 )
 from tallystick.settlement.replicated.genesis import Genesis, read_genesis
 from tallystick.settlement.simulated.branch import Branch
-from tallystick.settlement.simulated.ledger import affordable, next_nonce
+from tallystick.settlement.simulated.ledger import affordable, mint, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
 from tallystick.settlement.simulated.roots import StateTree
-from tallystick.settlement.simulated.world import balance_key
+from tallystick.settlement.simulated.world import Layer, balance_key
 
 MEMO_MAX = 8
 """Proposals of one height whose effects are kept until one is decided: a height seldom takes two rounds."""
@@ -101,6 +101,10 @@ class Application:
         """
         work = self._work(raw, self.rules)
         if isinstance(work, MintOrder):
+            try:
+                mint(Layer(self.branch.world), self.rules.parameters, work.mint)
+            except InvalidInput as error:
+                raise TransactionRefused(str(error), Refusal.MALFORMED) from error
             return 0
         transaction, state = work.transaction, self.branch.state
         if transaction.hash in self.branch.receipts or transaction.nonce < next_nonce(state, transaction.sender):

@@ -16,7 +16,7 @@ from tallystick.channels.storage.store import Store
 from tallystick.settlement.chain import Header
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.replicated.application import Application
-from tallystick.settlement.replicated.decision import MintOrder, encode_order
+from tallystick.settlement.replicated.decision import SALT_SIZE, MintOrder, encode_order
 from tallystick.settlement.replicated.engine_rpc import EngineClient
 from tallystick.settlement.replicated.genesis import Genesis
 from tallystick.settlement.simulated.branch import Choice
@@ -47,7 +47,7 @@ class ReplicatedChain(SimulatedChain):
 
     async def order_mint(self, order: Mint) -> None:
         """See `SimulatedChain`."""
-        await self._engine.broadcast(encode_order(MintOrder(order, self._entropy(8))))
+        await self._engine.broadcast(encode_order(MintOrder(order, self._entropy(SALT_SIZE))))
 
     def mint(self, order: Mint) -> None:
         """Refuse: the validators are asked, by `order_mint`."""

@@ -45,6 +45,10 @@ MINT_MARK = b"\xff"
 """How a mint begins that travels as a transaction; Ethereum's begin with their type."""
 
 
+SALT_SIZE = 8
+"""Bytes of a mint's salt."""
+
+
 class MintOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Coins that somebody asks for on a development chain; `salt` tells equal orders apart."""
 
@@ -152,8 +156,10 @@ def read_work(raw: bytes, rules: Rules) -> Work:
         order = _ORDERS.decode(raw[1:])
     except (InvalidInput, MalformedMessage) as error:
         raise TransactionRefused(f"this is no mint: {error}", Refusal.MALFORMED) from error
-    if len(order.mint.account) != 20 or len(order.mint.asset) != 20:
-        raise TransactionRefused("a mint names an account and an asset, of 20 bytes each", Refusal.MALFORMED)
+    if len(order.mint.account) != 20 or len(order.mint.asset) != 20 or len(order.salt) != SALT_SIZE:
+        raise TransactionRefused(
+            f"a mint names an account and an asset, of 20 bytes each, and has a salt of {SALT_SIZE}", Refusal.MALFORMED
+        )
     return order
 
 

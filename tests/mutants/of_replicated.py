@@ -152,4 +152,11 @@ MUTANTS = (
         "    def refuse_not(self",
         ("test_replicated_application.py",),
     ),
+    Mutant(
+        "replicated: let a mint be of any size",
+        "settlement/replicated/decision.py",
+        " or len(order.salt) != SALT_SIZE:",
+        ":",
+        ("test_replicated_application.py",),
+    ),
 )
