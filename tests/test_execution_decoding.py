@@ -11,9 +11,9 @@ from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import RegisterSecretCall
-from tallystick.settlement.errors import Reverted, TransactionRefused
-from tallystick.settlement.ethereum import transactions
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_single
+from tallystick.settlement.errors import Revert, Reverted, TransactionRefused
+from tallystick.settlement.ethereum import abi, transactions
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_single, read_batch
 from tallystick.settlement.ethereum.fast_fields import read_fields
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import (
@@ -192,3 +192,20 @@ def test_the_same_signature_with_a_high_s_is_refused_on_every_way() -> None:
     with pytest.raises(TransactionRefused, match="high s"):
         decode_transaction(high, AT.chain_id)
     assert natively(high) is None
+
+
+@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
+def test_a_chain_id_that_machine_code_does_not_know_is_left_to_the_plain_way() -> None:
+    for chain_id, known in ((2**63 - 1, True), (2**63, False), (2**64 - 1, False)):
+        raw = sign_call(KEY, chain_id, ADJUDICATOR, RegisterSecretCall(b"s" * 32), 0, 7)
+        assert best_native().decode([raw], chain_id) == [decode_transaction(raw, chain_id) if known else None]
+
+
+def test_a_batch_of_more_calls_than_may_be_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of thousands of them may be said to be the same large one, which would be copied as often."""
+    words = [32, 2_000, *[32 * 2_000] * 2_000, 60_000]
+    data = BATCH.selector + b"".join(word.to_bytes(32, "big") for word in words) + bytes(60_000)
+    monkeypatch.setattr(abi, "decode", lambda types, data: pytest.fail("it was read"))
+    with pytest.raises(Reverted) as refused:
+        read_batch(Envelope(AT.contract, 0, data), AT)
+    assert refused.value.code == Revert.UNKNOWN_CALL

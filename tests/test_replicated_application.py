@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from simulation.replicas import GENESIS, KEYS, application, transfer
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.ethereum import abi
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
+from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.replicated.application import Application
+from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.decision import MintOrder, ProposedBlock, app_hash, encode_order, history_after
+from tallystick.settlement.replicated.engine_rpc import open_engine
+from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.roots import state_root
 from tallystick.settlement.simulated.sqlite import SCHEMA
@@ -129,6 +139,38 @@ def test_the_better_of_two_with_one_nonce_is_proposed() -> None:
     assert application().prepare(ProposedBlock(1, 1_000, (POOL[0, 0], POOL[1, 0], dear)), 10**6) == (dear, POOL[1, 0])
 
 
+def test_what_waits_for_ever_at_no_cost_keeps_nobody_out_of_the_blocks() -> None:
+    """The engine reaps its oldest transactions, up to the bytes of a block: here such as have no nonce before them."""
+    app = application()
+    large = Envelope(ADJUDICATOR, 0, bytes(9_000))
+    stuck = tuple(sign_envelope(KEYS[0], 1337, large, nonce, 2, 2, 100_000) for nonce in range(1, 10))
+    for raw in (*stuck, POOL[1, 0]):
+        app.check(raw)
+    proposed = app.prepare(ProposedBlock(1, 1_000, stuck), 90_000)
+    assert proposed == (POOL[1, 0],)
+    assert application().accepts(ProposedBlock(1, 1_000, proposed))
+
+
+@pytest.mark.parametrize("value", [0, 999_000_000])
+def test_what_its_sender_cannot_pay_for_keeps_nobody_out_of_the_blocks(value: int) -> None:
+    """The first of these takes what the others need: else each block would hold one of them, and room for no other."""
+    app = application()
+    price, gas = (10, 55_000) if value else (30_000, 21_000)
+    large = Envelope(ADJUDICATOR, 0, bytes(9_000))
+    first = Envelope(Address(bytes([7]) * 20), value, b"") if value else large
+    rich = [sign_envelope(KEYS[0], 1337, first, 0, price, price, gas)]
+    rich += [sign_envelope(KEYS[0], 1337, large, n, price, price, gas) for n in range(1, 11)]
+    for raw in (*rich, POOL[1, 0]):
+        app.check(raw)
+    proposed = app.prepare(ProposedBlock(1, 1_000, (*rich, POOL[1, 0])), 90_000)
+    assert POOL[1, 0] in proposed and rich[0] in proposed
+    run(app, [proposed])
+    for raw in rich[1:]:
+        with pytest.raises(TransactionRefused):
+            app.check(raw, again=True)
+    assert not len(app.branch.pool)
+
+
 def test_a_block_that_was_executed_when_it_was_proposed_is_not_executed_again() -> None:
     app = application()
     block = ProposedBlock(1, 1_000, (POOL[0, 0],))
@@ -167,6 +209,20 @@ def test_coins_come_on_demand_on_a_development_chain_only() -> None:
     assert strict.finalize(ProposedBlock(1, 1_000, (ORDERS[0],))).results == (None,)
 
 
+def test_coins_that_cannot_be_made_wait_for_no_block() -> None:
+    app = application()
+    for order in (
+        MintOrder(Mint(KEYS[0].address, NATIVE, 0), bytes(8)),
+        MintOrder(Mint(KEYS[0].address, NATIVE, 2**128 - 1), bytes(8)),
+        MintOrder(Mint(ADJUDICATOR, NATIVE, 1), bytes(8)),
+        MintOrder(Mint(KEYS[0].address, NATIVE, 1), bytes(9)),
+    ):
+        for again in (False, True):
+            with pytest.raises(TransactionRefused):
+                app.check(encode_order(order), again=again)
+    assert app.branch.state.number(balance_key(NATIVE, KEYS[0].address)) == 10**9
+
+
 def test_another_genesis_is_refused_and_so_is_a_block_out_of_turn() -> None:
     app = application()
     written = msgspec.json.encode(GENESIS.written())
@@ -191,3 +247,73 @@ def test_the_hash_that_validators_agree_on_is_what_it_was() -> None:
         "8a531c2346776343",
         "c7ca4f059434a087",
     ]
+
+
+def test_how_a_library_words_what_it_refuses_is_no_part_of_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validators with different releases of a library, or of Python, must not part over a sentence."""
+    junk = BATCH.selector + (32).to_bytes(32, "big") + bytes(31) + b"\1" + b"\xff" * 32
+    alone = Envelope(ADJUDICATOR, 0, junk)
+    within = encode_batch([Envelope(ADJUDICATOR, 0, junk)], Deployment(1337, ADJUDICATOR))
+    block = tuple(sign_envelope(KEYS[at], 1337, each, 0, 2, 2, 100_000) for at, each in enumerate((alone, within)))
+    one, two = application(), application()
+    hashes = run(one, [block])
+    monkeypatch.setattr(abi, "decode", _in_other_words)
+    assert run(two, [block]) == hashes
+    (failed, batch), (other, other_batch) = (app.branch.newest.entries for app in (one, two))
+    assert failed.execution.reason != other.execution.reason
+    assert batch.execution.failures[0].reason != other_batch.execution.failures[0].reason
+    assert failed.execution.reason[:12] == other.execution.reason[:12] == "unknown-call"
+
+
+def _in_other_words(types: Sequence[str], data: bytes) -> object:
+    try:
+        return decode(types, data)
+    except DecodingError as error:
+        raise DecodingError("in other words") from error
+
+
+def test_that_a_call_failed_and_by_which_rule_is_part_of_the_hash() -> None:
+    app = application()
+    run(app, [(sign_envelope(KEYS[0], 1337, Envelope(ADJUDICATOR, 0, b"none"), 0, 2, 2, 100_000),)])
+    record = app.branch.newest
+    (entry,) = record.entries
+    assert not entry.execution.success
+    for other in (
+        replace(entry.execution, reason="NOT_ALLOWED: so it is"),
+        replace(entry.execution, success=True, reason=""),
+        replace(entry.execution, failures=(FailedCall(0, "so it is"),)),
+    ):
+        changed = replace(record, entries=(replace(entry, execution=other),))
+        assert history_after(bytes(32), changed) != history_after(bytes(32), record)
+
+
+def test_what_is_kept_decoded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can pay for nothing can send much that is well formed, without end."""
+    monkeypatch.setattr("tallystick.settlement.replicated.application.READ_BYTES", 3_000)
+    app = application(genesis=replace(GENESIS, mints=()))
+    large = [
+        sign_envelope(KEYS[0], 1337, Envelope(ADJUDICATOR, 0, bytes(1_000)), nonce, 2, 2, 100_000) for nonce in range(6)
+    ]
+    for raw in large:
+        with pytest.raises(TransactionRefused):
+            app.check(raw)
+        assert app.kept_bytes <= 3_000
+    assert app.kept_bytes > 2_000
+    funded = application()
+    run(funded, [(POOL[0, 0],)])
+    assert funded.kept_bytes == 0
+
+
+async def test_no_validator_can_be_told_what_the_others_do_not_know() -> None:
+    async with open_engine(Path("nowhere")) as engine:
+        chain = ReplicatedChain(GENESIS, engine, bytes)
+        root = state_root(chain.application.branch.world)
+        for tell in (
+            lambda: chain.refuse(KEYS[0].address),
+            lambda: chain.mint(Mint(KEYS[0].address, NATIVE, 1)),
+            chain.mine,
+            lambda: chain.reorganise(1),
+        ):
+            with pytest.raises(InvalidInput):
+                tell()
+        assert state_root(chain.application.branch.world) == root == chain.application.root

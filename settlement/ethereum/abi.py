@@ -271,10 +271,18 @@ def read_batch(envelope: Envelope, at: Deployment) -> tuple[Envelope, ...] | Non
         return None
     if envelope.value:
         raise Reverted(Revert.BAD_AMOUNT, "a batch must carry no coins")
+    if _count(envelope.data[4:]) > BATCH_MAX:  # before they are read: many may be said to be the same large one
+        raise Reverted(Revert.UNKNOWN_CALL, f"a batch holds up to {BATCH_MAX} calls")
     (calls,) = _decode(BATCH, envelope.data)
-    if len(calls) > BATCH_MAX or any(len(data) > BATCHED_SIZE for data in calls):
-        raise Reverted(Revert.UNKNOWN_CALL, f"a batch holds up to {BATCH_MAX} calls of up to {BATCHED_SIZE} bytes each")
+    if any(len(data) > BATCHED_SIZE for data in calls):
+        raise Reverted(Revert.UNKNOWN_CALL, f"a batch holds calls of up to {BATCHED_SIZE} bytes each")
     return tuple(Envelope(at.contract, 0, data) for data in calls)
+
+
+def _count(arguments: bytes) -> int:
+    """Return how many entries the only argument, an array, is said to have."""
+    at = int.from_bytes(arguments[:32], "big")
+    return int.from_bytes(arguments[at : at + 32], "big")
 
 
 def _encode_asset_call(call: TransferCall | ApproveCall, at: Deployment) -> Envelope:

@@ -13,6 +13,9 @@ from tallystick.settlement.contract.signed import Statement
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, Transaction
 
+_CHAIN_MAX = 2**63 - 1
+"""Chain ids that machine code knows, at most."""
+
 
 class Native(Protocol):
     """Does much of the work on many transactions at once. What it says nothing of, is done in the plain way."""
@@ -50,7 +53,7 @@ class MachineCode:
 
     def decode(self, raws: Sequence[bytes], chain_id: int) -> list[Transaction | None]:
         """Return the transactions that are as most are, and valid; None for others."""
-        if any(len(raw) > TRANSACTION_MAX for raw in raws):
+        if chain_id > _CHAIN_MAX or any(len(raw) > TRANSACTION_MAX for raw in raws):
             return [None] * len(raws)
         np, count = self._numpy, len(raws)
         joined = b"".join(raws)

@@ -14,7 +14,9 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.execution.prepared import Prepared
 from tallystick.settlement.replicated.decision import (
     NO_HISTORY,
@@ -32,15 +34,19 @@ from tallystick.settlement.replicated.decision import (
 )
 from tallystick.settlement.replicated.genesis import Genesis, read_genesis
 from tallystick.settlement.simulated.branch import Branch
-from tallystick.settlement.simulated.ledger import affordable, next_nonce
+from tallystick.settlement.simulated.ledger import affordable, mint, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
 from tallystick.settlement.simulated.roots import StateTree
+from tallystick.settlement.simulated.world import Layer, balance_key
 
 MEMO_MAX = 8
 """Proposals of one height whose effects are kept until one is decided: a height seldom takes two rounds."""
 
 READ_MAX = 50_000
 """Transactions that are kept decoded, from when they are first seen until their block."""
+
+READ_BYTES = 67_108_864
+"""Bytes of these, at most: who sends them need hold nothing."""
 
 FRAMING = 8
 """Bytes that a transaction takes in a block besides its own, at most."""
@@ -61,6 +67,8 @@ class Application:
         self._memo: dict[ProposedBlock, Decision] = {}
         self._decided: Decision | None = None
         self._read: dict[bytes, Work] = {}
+        self.kept_bytes = 0
+        """Of all transactions that are kept decoded."""
 
     def __repr__(self) -> str:
         return f"<Application at block {self.height}>"
@@ -93,6 +101,10 @@ class Application:
         """
         work = self._work(raw, self.rules)
         if isinstance(work, MintOrder):
+            try:
+                mint(Layer(self.branch.world), self.rules.parameters, work.mint)
+            except InvalidInput as error:
+                raise TransactionRefused(str(error), Refusal.MALFORMED) from error
             return 0
         transaction, state = work.transaction, self.branch.state
         if transaction.hash in self.branch.receipts or transaction.nonce < next_nonce(state, transaction.sender):
@@ -100,27 +112,40 @@ class Application:
         if again and transaction.hash not in self.branch.pool:
             raise TransactionRefused("another transaction took its place", Refusal.UNDERPRICED)
         if again and not affordable(state, transaction):
+            self.branch.pool.drop(transaction)
             raise TransactionRefused("its sender can no longer pay its fee", Refusal.INSUFFICIENT_FUNDS)
         if transaction.hash not in self.branch.pool:
             self.branch.admit(transaction, work.reading.gas)
         return transaction.gas
 
     def prepare(self, block: ProposedBlock, bytes_max: int) -> tuple[bytes, ...]:
-        """Return which of a block's transactions to propose, and in which order: those who pay best come first."""
+        """Return what to propose as a block, and in which order: those who pay best come first.
+
+        To the block's transactions come all that wait here: the engine names the oldest alone, as many as fit into a
+        block, and these may be such as wait for ever, behind a nonce that never comes, of somebody who pays nothing.
+        """
         works: list[Work] = []
         for raw in block.transactions:
             with suppress(TransactionRefused):
                 works.append(self._work(raw, self.rules))
         pool = Mempool(len(works))
         transactions = [work.transaction for work in works if isinstance(work, Prepared)]
+        transactions += self.branch.pool
         for transaction in sorted(transactions, key=lambda transaction: -transaction.price):
             pool.restore(transaction)  # of two with one nonce, the better one
         nonces: dict[bytes, int] = {}
         state = self.branch.state
         chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)]
-        for transaction in pool.candidates(
-            lambda account: nonces.get(account, next_nonce(state, account)), lambda transaction: True
-        ):
+        purses: dict[bytes, int] = {}
+
+        def willing(transaction: Transaction) -> bool:
+            """Whether the sender can pay this after all before it: what could not is left out, and takes no room."""
+            key = balance_key(NATIVE, transaction.sender)
+            left = purses.get(key, state.number(key)) - transaction.gas * transaction.price
+            purses[key] = left - transaction.envelope.value if transaction.envelope.value <= left else left
+            return left >= 0
+
+        for transaction in pool.candidates(lambda account: nonces.get(account, next_nonce(state, account)), willing):
             nonces[transaction.sender] = transaction.nonce + 1
             chosen.append(transaction.raw)
         fitting = _fitting(chosen, bytes_max)
@@ -150,7 +175,7 @@ class Application:
         self._memo.clear()
         self._decided = None
         for entry in decision.record.entries:
-            self._read.pop(entry.raw, None)
+            self._forget(entry.raw)
 
     def _decide(self, block: ProposedBlock) -> Decision:
         found = self._memo.get(block)
@@ -168,10 +193,15 @@ class Application:
         work = self._read.get(raw)
         if work is None:
             work = read_work(raw, rules)
-            while len(self._read) >= READ_MAX:
-                del self._read[next(iter(self._read))]
             self._read[raw] = work
+            self.kept_bytes += len(raw)
+            while len(self._read) > READ_MAX or self.kept_bytes > READ_BYTES:
+                self._forget(next(iter(self._read)))
         return work
+
+    def _forget(self, raw: bytes) -> None:
+        if self._read.pop(raw, None) is not None:
+            self.kept_bytes -= len(raw)
 
 
 def _fitting(transactions: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:

@@ -11,11 +11,12 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Store
 from tallystick.settlement.chain import Header
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.replicated.application import Application
-from tallystick.settlement.replicated.decision import MintOrder, encode_order
+from tallystick.settlement.replicated.decision import SALT_SIZE, MintOrder, encode_order
 from tallystick.settlement.replicated.engine_rpc import EngineClient
 from tallystick.settlement.replicated.genesis import Genesis
 from tallystick.settlement.simulated.branch import Choice
@@ -46,7 +47,15 @@ class ReplicatedChain(SimulatedChain):
 
     async def order_mint(self, order: Mint) -> None:
         """See `SimulatedChain`."""
-        await self._engine.broadcast(encode_order(MintOrder(order, self._entropy(8))))
+        await self._engine.broadcast(encode_order(MintOrder(order, self._entropy(SALT_SIZE))))
+
+    def mint(self, order: Mint) -> None:
+        """Refuse: the validators are asked, by `order_mint`."""
+        raise InvalidInput("the validators make the coins of this chain: order them")
+
+    def refuse(self, account: Address, asset: Address = NATIVE, *, refuses: bool = True) -> None:
+        """Refuse: this validator alone would know of it, and could agree with no other any more."""
+        raise InvalidInput("who refuses what is nothing that one validator can decide")
 
     def mine(self, count: int = 1) -> Header:
         """Refuse: the validators make blocks."""

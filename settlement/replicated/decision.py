@@ -24,7 +24,16 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction
 from tallystick.settlement.execution.prepared import Prepared, prepare
 from tallystick.settlement.simulated.journal import encode_record
-from tallystick.settlement.simulated.ledger import BlockRecord, Execution, Mint, Plan, build_block, mint, next_nonce
+from tallystick.settlement.simulated.ledger import (
+    BlockRecord,
+    Entry,
+    Execution,
+    Mint,
+    Plan,
+    build_block,
+    mint,
+    next_nonce,
+)
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE
 from tallystick.settlement.simulated.roots import StateTree, TreeChange
 from tallystick.settlement.simulated.world import Changes, Layer, World
@@ -34,6 +43,10 @@ NO_HISTORY = bytes(32)
 
 MINT_MARK = b"\xff"
 """How a mint begins that travels as a transaction; Ethereum's begin with their type."""
+
+
+SALT_SIZE = 8
+"""Bytes of a mint's salt."""
 
 
 class MintOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -101,8 +114,21 @@ def app_hash(root: bytes, history: bytes) -> bytes:
 
 
 def history_after(history: bytes, record: BlockRecord) -> bytes:
-    """Return the hash of all blocks up to this one."""
+    """Return the hash of all blocks up to this one.
+
+    By which rule a call failed is part of it. The sentence that says so is not: a part of it may be in the words of a
+    library, which are others in its next release, or on another machine.
+    """
+    record = replace(record, entries=tuple(map(_without_words, record.entries)))
     return hashlib.sha256(history + hashlib.sha256(encode_record(record)).digest()).digest()
+
+
+def _without_words(entry: Entry) -> Entry:
+    done = entry.execution
+    if not done.reason and not done.failures:
+        return entry
+    failures = tuple(replace(failure, reason="") for failure in done.failures)
+    return replace(entry, execution=replace(done, reason=done.reason.partition(":")[0], failures=failures))
 
 
 def encode_order(order: MintOrder) -> bytes:
@@ -130,8 +156,10 @@ def read_work(raw: bytes, rules: Rules) -> Work:
         order = _ORDERS.decode(raw[1:])
     except (InvalidInput, MalformedMessage) as error:
         raise TransactionRefused(f"this is no mint: {error}", Refusal.MALFORMED) from error
-    if len(order.mint.account) != 20 or len(order.mint.asset) != 20:
-        raise TransactionRefused("a mint names an account and an asset, of 20 bytes each", Refusal.MALFORMED)
+    if len(order.mint.account) != 20 or len(order.mint.asset) != 20 or len(order.salt) != SALT_SIZE:
+        raise TransactionRefused(
+            f"a mint names an account and an asset, of 20 bytes each, and has a salt of {SALT_SIZE}", Refusal.MALFORMED
+        )
     return order
 
 

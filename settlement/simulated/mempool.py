@@ -87,6 +87,11 @@ class Mempool:
         if transaction.nonce not in self._accounts.get(transaction.sender, {}):
             self._insert(transaction)
 
+    def drop(self, transaction: Transaction) -> None:
+        """Let one wait no longer, if it does."""
+        if transaction.hash in self:
+            self._remove(transaction)
+
     def forget_used(self, next_nonce: Callable[[Address], int]) -> None:
         """Drop what the transactions in blocks have made void."""
         for transaction in list(self):

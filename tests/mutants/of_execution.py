@@ -54,4 +54,18 @@ MUTANTS = (
         ":",
         ("test_execution_decoding.py",),
     ),
+    Mutant(
+        "ahead: give machine code a chain id that it does not know",
+        "settlement/execution/native.py",
+        "if chain_id > _CHAIN_MAX or any(",
+        "if any(",
+        ("test_execution_decoding.py",),
+    ),
+    Mutant(
+        "read a batch of any number of calls before they are counted",
+        "settlement/ethereum/abi.py",
+        "if _count(envelope.data[4:]) > BATCH_MAX:",
+        "if _count(envelope.data[4:]) < 0:",
+        ("test_execution_decoding.py",),
+    ),
 )
