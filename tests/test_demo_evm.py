@@ -16,7 +16,8 @@ from rich.console import Console
 
 from simulation.local_evm import on_a_node, open_local_evm
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.settlement.testing import anvil, geth
+from tallystick.settlement.go_programs import GETH
+from tallystick.settlement.testing import anvil
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo"
 
@@ -53,7 +54,7 @@ def test_the_first_node_that_is_here_or_can_be_fetched_is_taken(
     console, said = Console(file=io.StringIO(), soft_wrap=True), list[tuple[str, ...]]()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(anvil.VARIABLE, str(tmp_path / "anvil"))
-    monkeypatch.setenv(geth.VARIABLE, str(tmp_path / "geth"))
+    monkeypatch.setenv(GETH.variable, str(tmp_path / "geth"))
 
     def run(command: tuple[str, ...], **how: object) -> None:
         said.append(command)
