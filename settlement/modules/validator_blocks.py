@@ -7,8 +7,8 @@ is in the ledger's state, and comes out the same wherever it is computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -80,17 +80,15 @@ class PowerUpdate(NamedTuple):
     """0: it is no validator any more."""
 
 
-class Caller(Protocol):
-    """How a module's rules are run for an account."""
-
-    def __call__(self, caller: Address) -> ModuleState: ...
+RunFor: TypeAlias = Callable[[Address], ModuleState]
+"""How the module's rules are run for an account."""
 
 
-def found_stakes(caller: Caller, founding: StakeFounding) -> None:
+def found_stakes(run: RunFor, founding: StakeFounding) -> None:
     """Take the genesis stakes from their operators, in the first block, before all else."""
-    put_rules(caller(NATIVE), founding.rules, founding.chain_id)
+    put_rules(run(NATIVE), founding.rules, founding.chain_id)
     for index, each in enumerate(founding.stakes):
-        state = caller(each.operator)
+        state = run(each.operator)
         validator = add_validator(state, address_of(each.public), each.public, each.operator, each.commission)
         begin_delegation(state, validator, each.operator, each.amount)
         validator.put(state, b"p", each.amount // founding.rules.unit)
