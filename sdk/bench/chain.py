@@ -212,8 +212,8 @@ async def _load(
             await stack.enter_async_context(open_raw(subject.doors[task % len(subject.doors)]))
             for task in range(len(sources))
         ]
-        watcher = await stack.enter_async_context(open_raw(subject.doors[-1]))
-        before = await subject.count(watcher)
+        async with open_raw(subject.doors[-1]) as watcher:
+            before = await subject.count(watcher)
         used: list[Callable[[], float]]
         used = [partial(cpu_seconds, subject.ledgers), partial(cpu_seconds, subject.engines), time.process_time]
         began, cpu = time.perf_counter(), [read() for read in used]
@@ -221,6 +221,7 @@ async def _load(
         async with trio.open_nursery() as nursery:
             for client, source in zip(clients, sources, strict=True):
                 nursery.start_soon(_send, subject, client, source, end, taken)
+        watcher = await stack.enter_async_context(open_raw(subject.doors[-1]))  # idle connections are ended
         with trio.move_on_after(DRAIN_SECONDS):
             while (done := await subject.count(watcher) - before) < taken[0]:  # noqa: ASYNC110  # it is a question
                 await trio.sleep(interval / 10)
