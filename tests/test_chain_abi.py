@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulation.module_ledger import ASSETS, calldata
+from simulation.wallets import Account
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -62,8 +65,8 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
-from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, decode_values, encode_call
-from tallystick.settlement.ethereum.accounts import Account
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, encode_call
+from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
@@ -311,6 +314,38 @@ def test_values_of_a_word_each_are_read_as_eth_abi_reads_them(kinds: list[str], 
         told = zip(kinds, found, strict=True)
         expected = tuple(bytes.fromhex(value[2:]) if kind == "address" else value for kind, value in told)
         assert decode_values(tuple(kinds), data) == expected
+
+
+@given(st.lists(st.tuples(WORDS, VALUES | st.booleans() | st.binary(max_size=33) | st.none()), max_size=4))
+@settings(deadline=None)
+def test_values_of_a_word_each_are_written_as_eth_abi_writes_them(pairs: list[tuple[str, Any]]) -> None:
+    kinds, values = [kind for kind, _ in pairs], [value for _, value in pairs]
+    try:
+        expected = eth_abi.encode(kinds, values)
+    except eth_abi.exceptions.EncodingError:
+        with pytest.raises(InvalidInput):
+            encode_values(kinds, values)
+    else:
+        assert encode_values(kinds, values) == expected
+
+
+ONE_OF_EACH = {
+    **{f"uint{bits}": 2**bits - 1 for bits in (8, 64, 128, 256)},
+    "bool": True,
+    "address": Address(b"\xad" * 20),
+    "bytes32": b"\xfe" * 32,
+}
+
+
+def test_words_are_written_and_read_without_eth_abi() -> None:
+    program = (
+        "import sys; from tallystick.settlement.ethereum.abi_values import decode_values, encode_values\n"
+        f"one = {ONE_OF_EACH!r}; data = encode_values(list(one), list(one.values()))\n"
+        "assert decode_values(tuple(one), data) == tuple(one.values()), data\n"
+        "print(*(name for name in ('eth_abi', 'eth_utils', 'pydantic', 'rlp') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-Ic", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("\n", "")
 
 
 def test_a_view_names_itself_when_an_answer_or_a_question_cannot_be_read() -> None:
