@@ -84,6 +84,37 @@ def test_no_unit_votes_twice_nor_one_that_came_with_or_after_the_proposal() -> N
     assert ledger.read("treasury", "lockedBy", 0, BOB) == (30, ledger.time - 5 + VOTE)
 
 
+def test_units_that_were_locked_for_a_moment_before_a_proposal_raise_no_quorum() -> None:
+    ledger = with_treasury()
+    ledger.call(DAVE, "treasury", "lock", 0, 10**6)
+    ledger.time += 1
+    first, second = proposed(ledger, 300), proposed(ledger, 200)
+    ledger.time += 1
+    ledger.call(BOB, "treasury", "vote", 0, first, True)
+    ledger.call(CAROL, "treasury", "vote", 0, first, True)
+    ledger.call(BOB, "treasury", "vote", 0, second, True)
+    ledger.call(DAVE, "treasury", "unlock", 0, 10**6)
+    assert ledger.call(ALICE, "treasury", "vote", 0, second, True) == (50,), "who votes counts again"
+    assert ledger.read("treasury", "proposal", 0, second)[6] == 100
+    assert ledger.call(DAVE, "treasury", "recount", 0, first) == (100,)
+    ledger.call(DAVE, "treasury", "lock", 0, 10**6)
+    assert ledger.call(DAVE, "treasury", "recount", 0, first) == (100,), "what comes later counts for nothing"
+    ledger.time += VOTE
+    assert [ledger.refused(DAVE, "treasury", "execute", 0, each) for each in (first, second)] == [None, None]
+    assert ledger.balance(PAYEE, SILVER) == 500
+
+
+def test_a_quorum_falls_by_nothing_that_is_unlocked_after_the_vote() -> None:
+    ledger = with_treasury()
+    number = proposed(ledger)
+    ledger.call(BOB, "treasury", "vote", 0, number, True)
+    ledger.time += VOTE + 1
+    for account, votes in ((ALICE, 50), (BOB, 30)):
+        ledger.call(account, "treasury", "unlock", 0, votes)
+    assert ledger.refused(BOB, "treasury", "recount", 0, number) == Revert.EXPIRED
+    assert ledger.refused(BOB, "treasury", "execute", 0, number) == Revert.NOT_ALLOWED
+
+
 class Votes(RuleBasedStateMachine):
     """A treasury beside a model of who may vote for what."""
 
@@ -120,6 +151,16 @@ class Votes(RuleBasedStateMachine):
         if self.ledger.refused(by, "treasury", "vote", 0, which, approves) is None:
             assert by not in self.proposals[which], "somebody voted twice"
             self.proposals[which][by] = (held, approves)
+            self._count(which)
+
+    @rule(by=st.sampled_from(PEOPLE), which=st.integers(0, 3))
+    def recount(self, by: Address, which: int) -> None:
+        if self.ledger.refused(by, "treasury", "recount", 0, which) is None:
+            self._count(which)
+
+    def _count(self, which: int) -> None:
+        least, created = self.made[which]
+        self.made[which] = (min(least, self.ledger.read("treasury", "treasury", 0)[3]), created)
 
     @rule(which=st.integers(0, 3), seconds=st.integers(0, 2 * VOTE))
     def execute(self, which: int, seconds: int) -> None:
@@ -132,7 +173,7 @@ class Votes(RuleBasedStateMachine):
             )
             total, created = self.made.pop(which)  # once
             assert for_it > against and (for_it + against) * 10**6 >= QUORUM * total
-            assert self.ledger.time > created + VOTE
+            assert self.ledger.time > created + VOTE and for_it + against <= total
             self.out += self.ledger.balance(PAYEE, SILVER) - before
 
     @invariant()

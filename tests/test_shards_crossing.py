@@ -262,7 +262,7 @@ async def test_what_its_receiver_refuses_goes_back_to_whom_it_came_from() -> Non
     shards.carry_all()
     assert await shards[1].balance(BOB.address, NATIVE) == 0
     assert await shards[0].balance(ALICE.address, NATIVE) == before + 500
-    assert shards[1].shard.is_refunded(0, 0) and not shards[1].shard.is_refunded(0, 1)
+    assert shards[1].is_refunded(0, 0) and not shards[1].is_refunded(0, 1)
     shards.check_conservation(2 * START)
 
 
@@ -289,7 +289,7 @@ async def test_what_comes_after_its_expiry_goes_back(late: int) -> None:
     assert shards[1].newest.header.time == expiry + late
     assert await shards[1].balance(BOB.address, NATIVE) == (0 if late else 500)
     shards.carry_all()
-    assert shards[1].shard.is_refunded(0, 0) is bool(late)
+    assert shards[1].is_refunded(0, 0) is bool(late)
     shards.check_conservation(2 * START)
 
 

@@ -9,7 +9,7 @@ from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.settlement.shards.outbox import Sending
+from tallystick.settlement.shards.outbox import Sending, sign_sending
 from tallystick.settlement.shards.receipts import ShardPage, ShardReceipt
 from tallystick.settlement.simulated import crossing
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -45,6 +45,32 @@ async def test_a_reorganisation_under_a_full_queue_stops_nothing() -> None:
     shards[1].mine(WAITING_MAX // EXECUTED_MAX)
     shards.carry_all()
     assert await shards[1].balance(BOB.address, NATIVE) == count
+    shards.check_conservation(2 * START)
+
+
+async def test_what_a_shard_knows_of_its_blocks_grows_by_pages_and_not_by_receipts() -> None:
+    """What it remembered of each refund was rewritten at every block, for ever."""
+    shards = LocalShards(2, funds={ALICE.address: START})
+    rounds, each = 6, 5
+    for begun in range(0, rounds * each, each):
+        for number in range(begun, begun + each):
+            sending = Sending(1, NATIVE, BOB.address, 3, expiry=number % each % 2)  # 1 is long over
+            await shards[0].submit(sign_sending(ALICE, shards[0].chain_id, sending, number, 1))
+        shards[0].mine()
+        shards.finish(0)
+        shards.carry(0, 1)
+        shards[1].mine()
+        await shards.send(1, ALICE, Sending(0, NATIVE, BOB.address, 1))  # a page on which nothing goes back
+    expected = [bool(number % each % 2) for number in range(rounds * each)]
+    assert [shards[1].is_refunded(0, number) for number in range(rounds * each)] == expected
+    assert not shards[1].is_refunded(0, rounds * each) and not shards[0].is_refunded(1, 0)
+    for shard, pages in zip(shards, (rounds, 2 * rounds), strict=True):
+        assert sum(map(len, vars(shard.shard)["_sent"].values())) == pages
+        assert sum(len(value) for value in vars(shard.shard).values() if isinstance(value, dict)) <= 2, "by shard alone"
+    shards[1].reorganise(2)  # the block of the newest parcel falls back, and what went back with it
+    assert [shards[1].is_refunded(0, number) for number in range(rounds * each)] == expected[:-each] + [False] * each
+    shards.carry_all()
+    assert [shards[1].is_refunded(0, number) for number in range(rounds * each)] == expected
     shards.check_conservation(2 * START)
 
 

@@ -169,6 +169,7 @@ def vote(state: ModuleState, number: int, proposal: int, approves: bool) -> tupl
     refuse(state.time > found.end, Revert.EXPIRED, f"the vote ended at {found.end}")
     refuse(bool(state.get(found.key(b"pv", state.caller))), Revert.NOT_ALLOWED, "the caller has voted on this")
     votes = _votes(state, treasury, found.created)
+    _count(state, treasury, found)
     state.put(found.key(b"pv", state.caller), 1)
     until = treasury.key(b"u", state.caller)
     state.put(until, max(state.get(until), found.end))
@@ -176,6 +177,22 @@ def vote(state: ModuleState, number: int, proposal: int, approves: bool) -> tupl
     state.put(tally, state.get(tally) + votes)
     state.emit(VOTED, state.caller, number, proposal, approves, votes)
     return (votes,)
+
+
+@TREASURY.function("recount(uint64 treasury, uint64 proposal)", "uint128 allVotes", gas=60_000)
+def recount(state: ModuleState, number: int, proposal: int) -> tuple[int]:
+    """Count again what is locked while a vote runs: if it is less by now, less is a quorum; anybody may."""
+    treasury = _treasury(state, number)
+    found = _proposal(state, treasury, proposal)
+    refuse(state.time > found.end, Revert.EXPIRED, f"the vote ended at {found.end}")
+    return (_count(state, treasury, found),)
+
+
+def _count(state: ModuleState, treasury: TreasuryPlace, found: ProposalPlace) -> int:
+    """Note and return the least that was locked, of what was counted since a proposal. Its vote has not ended."""
+    least = min(state.get(found.key(b"pT")), state.get(treasury.key(b"T")))
+    state.put(found.key(b"pT"), least)
+    return least
 
 
 @TREASURY.function("execute(uint64 treasury, uint64 proposal)", gas=110_000)

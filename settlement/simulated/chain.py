@@ -244,6 +244,11 @@ class SimulatedChain(LedgerChain):
         return self.shard.parcels(self._branch.records, destination, first, self._branch.state)
 
     @checked
+    def is_refunded(self, source: int, receipt: int) -> bool:
+        """Whether another shard's receipt was sent back instead of paid."""
+        return self.shard.is_refunded(self._branch.records, source, receipt)
+
+    @checked
     def offer(self, parcel: bytes) -> int:
         """Take in a parcel; return the number from which on more are wanted of its source. Raise TransactionRefused."""
         return self.shard.offer(parcel, self._branch.state)

@@ -46,7 +46,7 @@ async def _received(chain: SimulatedChain, params: list[Any]) -> Any:
         raise InvalidInput(f"there is no other shard {source}")
     if number >= other.executed:
         return "pending"
-    return "refunded" if chain.shard.is_refunded(source, number) else "paid"
+    return "refunded" if chain.is_refunded(source, number) else "paid"
 
 
 async def _sent(chain: SimulatedChain, params: list[Any]) -> Any:

@@ -6,7 +6,7 @@ again, as the ledger says which one is next. Only the next ones are taken in: no
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,6 +39,8 @@ class _SentPage(NamedTuple):
     block: int
     page: int
     """Which of the block's pages it is."""
+    refunded: int
+    """The highest number of the destination's receipts that went back on this page or an earlier one; -1: none did."""
 
 
 class OtherShard(NamedTuple):
@@ -66,7 +68,7 @@ class Shard:
         self._key = key
         self._waiting: dict[int, dict[int, ParcelArrival]] = {}
         self._sent: dict[int, list[_SentPage]] = {}
-        self._refunds: dict[tuple[int, int], int] = {}
+        """By destination: an entry for each page of the blocks, and nothing for each receipt."""
 
     def __repr__(self) -> str:
         return f"<Shard {self.number} of {len(self.group)}>"
@@ -99,9 +101,15 @@ class Shard:
             if other != self.number
         )
 
-    def is_refunded(self, source: int, receipt: int) -> bool:
-        """Whether a receipt of a source was sent back instead of paid."""
-        return (source, receipt) in self._refunds
+    def is_refunded(self, records: Sequence[BlockRecord], source: int, receipt: int) -> bool:
+        """Whether a receipt of a source was sent back instead of paid. Receipts go back in order, as they come."""
+        pages = self._sent.get(source, [])
+        at = bisect_left(pages, receipt, key=lambda sent: sent.refunded)
+        if at == len(pages):
+            return False
+        crossing = records[pages[at].block].crossing
+        assert crossing is not None
+        return any(sent.refund_of == receipt for sent in crossing.pages[pages[at].page].receipts)
 
     def number_of(self, record: BlockRecord, transaction: bytes) -> tuple[int, int] | None:
         """Return to which shard a transaction of a block sent coins, and its receipt's number; None if it did not."""
@@ -194,7 +202,6 @@ class Shard:
         for pages in self._sent.values():
             while pages and pages[-1].block >= kept:
                 pages.pop()
-        self._refunds = {refund: block for refund, block in self._refunds.items() if block < kept}
         for record in added:
             for index, page in enumerate(record.crossing.pages if record.crossing else ()):
                 self._remember(page, record.header.number, index)
@@ -206,7 +213,7 @@ class Shard:
             self._waiting[source] = reached
 
     def _remember(self, page: ShardPage, block: int, index: int) -> None:
-        self._sent.setdefault(page.destination, []).append(_SentPage(page.first, block, index))
-        for receipt in page.receipts:
-            if receipt.refund_of is not None:
-                self._refunds[page.destination, receipt.refund_of] = block
+        pages = self._sent.setdefault(page.destination, [])
+        before = pages[-1].refunded if pages else -1
+        numbers = (receipt.refund_of for receipt in page.receipts if receipt.refund_of is not None)
+        pages.append(_SentPage(page.first, block, index, max(numbers, default=before)))

@@ -255,4 +255,18 @@ MUTANTS = (
         "        if False:\n",
         ("test_shards_relayer.py",),
     ),
+    Mutant(
+        "forget what went back on an earlier page",
+        SHARD,
+        "max(numbers, default=before)",
+        "max(numbers, default=-1)",
+        ("test_shards_refusals.py",),
+    ),
+    Mutant(
+        "say that a receipt went back because a later one did",
+        SHARD,
+        "any(sent.refund_of == receipt for",
+        "any(sent.refund_of is not None for",
+        ("test_shards_refusals.py",),
+    ),
 )
