@@ -197,7 +197,7 @@ MUTANTS = (
         "settlement/ethereum/abi_values.py",
         " or isinstance(value, bool) or value >> bits:",
         " or isinstance(value, bool):",
-        ("test_chain_abi.py",),
+        ("test_abi_values.py",),
     ),
     Mutant(
         "sign a transaction for whoever recovers",
