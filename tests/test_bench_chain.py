@@ -10,7 +10,7 @@ import trio
 from rich.console import Console
 
 from tallystick.sdk.bench.chain import ChainResult, ChainRow, Transfers, chain_table, run_chain
-from tallystick.sdk.bench.chain_subjects import CHAIN_ID, Ledger, cpu_seconds
+from tallystick.sdk.bench.chain_subjects import CHAIN_ID, LedgerSubject, cpu_seconds
 from tallystick.sdk.bench.raw_rpc import RawClient, RpcRefused, open_raw
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.errors import TransactionRefused
@@ -36,7 +36,7 @@ async def test_a_chain_of_ours_is_counted_and_looked_at_over_the_raw_client() ->
 
         nursery.start_soon(lambda: serve_chain(chain, "127.0.0.1", 0, started=started))
         await up.wait()
-        subject = Ledger("one node", urls, [], [])
+        subject = LedgerSubject("one node", urls, [], [])
         async with open_raw(urls[0]) as door, open_raw(urls[0]) as other:
             assert await subject.count(other) == 0
             source = transfers.of_task(0)

@@ -15,7 +15,7 @@ from tallystick.settlement.errors import ChainUnavailable, Refusal, TransactionR
 from tallystick.settlement.replicated.engine_rpc import BATCH_BYTES, BATCH_MAX, EngineClient
 
 
-class Engine:
+class AnsweringEngine:
     """Takes requests, one at a time, and answers each transaction by itself."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Engine:
 
 
 async def test_what_comes_while_a_request_is_on_its_way_goes_with_the_next_in_order() -> None:
-    engine = Engine()
+    engine = AnsweringEngine()
     client = engine.client()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.broadcast, b"first")
@@ -51,7 +51,7 @@ async def test_what_comes_while_a_request_is_on_its_way_goes_with_the_next_in_or
 
 
 async def test_each_is_answered_for_itself() -> None:
-    engine = Engine()
+    engine = AnsweringEngine()
     client = engine.client()
     said: dict[bytes, dict[str, Any]] = {
         b"taken": {"result": {"code": 0}},
@@ -86,7 +86,7 @@ async def test_each_is_answered_for_itself() -> None:
 
 
 async def test_who_goes_away_takes_nobody_else_with_him() -> None:
-    engine = Engine()
+    engine = AnsweringEngine()
     client = engine.client()
     async with trio.open_nursery() as nursery, trio.open_nursery() as leaving:
         leaving.start_soon(client.broadcast, b"sender who goes")
@@ -101,7 +101,7 @@ async def test_who_goes_away_takes_nobody_else_with_him() -> None:
 
 
 async def test_an_engine_that_does_not_answer_is_told_to_all_who_wait() -> None:
-    engine = Engine()
+    engine = AnsweringEngine()
     engine.gate.set()
     client = engine.client()
     engine.answer = lambda raw: {"id": "another"}
@@ -125,7 +125,7 @@ async def _expect_unavailable(client: EngineClient, raw: bytes) -> None:
 
 
 async def test_a_request_is_no_larger_than_the_engine_takes() -> None:
-    engine = Engine()
+    engine = AnsweringEngine()
     client = engine.client()
     large = [bytes([number]) * (BATCH_BYTES // 2) for number in range(3)]
     async with trio.open_nursery() as nursery:

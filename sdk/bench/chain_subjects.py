@@ -66,7 +66,7 @@ class Subject(Protocol):
         ...
 
 
-class Ledger:
+class LedgerSubject:
     """Our chain, of one node or several."""
 
     def __init__(self, name: str, doors: Sequence[str], ledgers: Sequence[int], engines: Sequence[int]) -> None:
@@ -147,7 +147,7 @@ def genesis_for(accounts: Sequence[Address], coins: int) -> Genesis:
 @asynccontextmanager
 async def open_ours(
     folder: Path, processes: DriverProcesses, count: int, genesis: Genesis, interval: float
-) -> AsyncIterator[Ledger]:
+) -> AsyncIterator[LedgerSubject]:
     """Give our validators."""
     homes = found_validators(folder, count, genesis, interval, system_entropy)
     started: dict[int, Any] = {}
@@ -164,7 +164,7 @@ async def open_ours(
     doors = [actor.first["url"] for actor in actors]
     try:
         await _wait_blocks(doors)
-        yield Ledger("validators", doors, pids, [child for pid in pids for child in _children(pid)])
+        yield LedgerSubject("validators", doors, pids, [child for pid in pids for child in _children(pid)])
     finally:
         with trio.CancelScope(shield=True):
             for actor in actors:
@@ -174,12 +174,12 @@ async def open_ours(
 @asynccontextmanager
 async def open_single(
     folder: Path, processes: DriverProcesses, genesis: Genesis, interval: float
-) -> AsyncIterator[Ledger]:
+) -> AsyncIterator[LedgerSubject]:
     """Give one node alone."""
     coins = {order.account: order.amount for order in genesis.mints}
     actor = await processes.start("chain", chain_run(str(folder), coins, interval=interval))
     try:
-        yield Ledger("one node", [actor.first["url"]], [actor.process.pid], [])
+        yield LedgerSubject("one node", [actor.first["url"]], [actor.process.pid], [])
     finally:
         with trio.CancelScope(shield=True):
             await actor.kill()

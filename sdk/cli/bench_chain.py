@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import BadParameter, Option
 
 from tallystick.sdk.cli.options import Json
+from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import print_result, run_guarded
 
 
@@ -37,6 +38,6 @@ def chain(
     if not intervals or not all(0.01 <= each <= 60 for each in intervals):
         raise BadParameter(f"--interval takes seconds from 0.01 to 60 with commas between, not {interval!r}")
     place = str(directory or Path.cwd())
-    run = partial(run_chain, validators, intervals, seconds, place, Console(stderr=True).print)
+    run = partial(run_chain, validators, intervals, seconds, place, partial(say, err=True))
     result = run_guarded(lambda: trio.run(run))
     print_result(result, as_json, lambda found: Console().print(chain_table(found)))
