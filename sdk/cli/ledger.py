@@ -36,7 +36,9 @@ app = make_group("Call the modules of a simulated ledger (exchange, lending, sta
 ModuleName = Annotated[str, Argument(metavar="MODULE", help="One of `tally ledger modules`.")]
 Values = Annotated[
     list[str] | None,
-    Argument(metavar="VALUE", help="In order: numbers, addresses (0x…), native, me, yes, no, +SECONDS from now."),
+    Argument(
+        metavar="VALUE", help="In order: numbers, addresses (0x…), native, me, yes, no, +SECONDS from now; lists: 0,1,2."
+    ),
 ]
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -249,6 +251,9 @@ def _read_value(text: str, argument: Declared, account: LedgerAccount | None, no
             return text
         case "address":
             raise BadParameter(f"{wrong}; give 0x and 40 hex digits, native, or a module's name; in calls also me")
+        case "address[]":
+            single = argument._replace(type="address")
+            return [_read_value(each, single, account, now) for each in text.split(",")] if text else []
         case "bool" if text.lower() in WORDS:
             return WORDS[text.lower()]
         case "bytes32" if re.fullmatch(r"0x[0-9a-fA-F]{64}", text):
@@ -257,7 +262,7 @@ def _read_value(text: str, argument: Declared, account: LedgerAccount | None, no
             return text.encode().ljust(32, b"\0")
         case "bytes" if re.fullmatch(r"0x([0-9a-fA-F]{2})*", text):
             return text
-        case "uint256[]" if re.fullmatch(r"([0-9]{1,78}(,[0-9]{1,78})*)?", text):
+        case "uint64[]" | "uint256[]" if re.fullmatch(r"([0-9]{1,78}(,[0-9]{1,78})*)?", text):
             return [int(each) for each in text.split(",")] if text else []
         case "uint64" if re.fullmatch(r"\+[0-9]{1,10}", text):
             return now + int(text)

@@ -125,7 +125,9 @@ _TAKERS: dict[str, Callable[[Any, str], Any]] = {
     "bool": _flag,
     "bytes": _data,
     "bytes32": to_hash,
-    "uint256[]": lambda value, name: [_number(each, name) for each in _listed(value, name)],
+    **{
+        f"uint{bits}[]": lambda value, name: [_number(each, name) for each in _listed(value, name)] for bits in (64, 256)
+    },
     "bytes[]": _listed,
     **{f"uint{bits}": _number for bits in (64, 128, 256)},
 }
