@@ -90,6 +90,10 @@ LEAVES: constant(uint256) = 23
 LEAF: constant(uint256) = 36
 WITHDRAWAL: constant(uint256) = 40
 FINAL_MAX: constant(uint256) = 64
+# How many windows after everything stopped the operator gets what is left of its bond, whoever has not left yet.
+LEAVE_WINDOWS: constant(uint256) = 10
+# Demands that may fall due within the time of one answer: of more, each is due that much later.
+DEMANDS_AT_ONCE: constant(uint256) = 64
 
 M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
@@ -133,18 +137,25 @@ batches: public(HashMap[uint256, Posted])
 count: public(uint256)
 final: public(uint256)
 serials: uint256
+# By the number of its last entry: the running hash of the list.
 queue: public(HashMap[uint256, bytes32])
 dues: public(HashMap[uint256, uint256])
 queue_length: public(uint256)
+# Deposits that were given back after everything stopped.
+reclaimed: HashMap[uint256, bool]
 # Numbers of accounts, plus 1.
 numbers: public(HashMap[address, uint256])
 accounts: public(uint256)
-deposited: uint256
+# What accounts and channels hold in all, and what is on its way to them.
+deposited: public(uint256)
 paid: public(HashMap[address, uint256])
 bonded: public(uint256)
 owed: public(HashMap[address, uint256])
 demands: public(HashMap[bytes32, Demand])
-frozen: public(bool)
+# The latest deadline of a demand.
+last_due: uint256
+# When everything stopped; zero while it runs.
+frozen: public(uint256)
 # Channels that were paid out after everything stopped.
 settled: public(HashMap[uint256, bool])
 
@@ -166,8 +177,14 @@ def __init__(operator: address, bond: uint256, window: uint256, order_time: uint
 
 @internal
 @pure
-def _state(accounts: uint256, channels: uint256, head: uint256) -> bytes32:
-    return keccak256(abi_encode(STATE_TAG, accounts, channels, head))
+def _state(accounts: uint256, channels: uint256, head: uint256, done: bytes32) -> bytes32:
+    return keccak256(abi_encode(STATE_TAG, accounts, channels, head, done))
+
+@internal
+@view
+def _done(count: uint256) -> bytes32:
+    """The running hash of the list up to so many entries: what is made for another list fits no root of this one."""
+    return empty(bytes32) if count == 0 else self.queue[count - 1]
 
 @internal
 @pure
@@ -243,7 +260,8 @@ def _next(p: DynArray[uint256, PROOF], queue_end: uint256) -> Verdict:
     head: uint256 = p[16]
     if head >= queue_end:
         return Verdict(wrong=True, digest=empty(bytes32), first=empty(address), second=empty(address))
-    assert keccak256(abi_encode(p[17], p[18], p[19], p[20], p[21], p[22])) == self.queue[head], "bad-proof"
+    done: bytes32 = self.queue[head]
+    assert keccak256(abi_encode(self._done(head), p[17], p[18], p[19], p[20], p[21], p[22])) == done, "bad-proof"
     accounts: bytes32 = convert(p[14], bytes32)
     channels: bytes32 = convert(p[15], bytes32)
     index: uint256 = p[18]
@@ -268,7 +286,7 @@ def _next(p: DynArray[uint256, PROOF], queue_end: uint256) -> Verdict:
             accounts = self._put(ACCOUNT_TAG, words, index, p, 0)
         elif words[0] != 0:
             accounts = self._put(ACCOUNT_TAG, [words[0], 0, words[2], words[3] + words[1]], index, p, 0)
-    after: bytes32 = self._state(convert(accounts, uint256), convert(channels, uint256), head + 1)
+    after: bytes32 = self._state(convert(accounts, uint256), convert(channels, uint256), head + 1, done)
     return Verdict(wrong=after != convert(p[3], bytes32), digest=empty(bytes32), first=empty(address), second=empty(address))
 
 @internal
@@ -278,7 +296,8 @@ def _judge(p: DynArray[uint256, PROOF], meta: uint256, steps: bytes32) -> Verdic
     assert len(p) == PROOF, "bad-proof"
     assert p[0] < STEPS_MAX, "bad-proof"
     assert self._climb(keccak256(abi_encode(p[1], p[2], p[3])), p[0], p, 4, STEPS_DEPTH) == steps, "bad-proof"
-    assert self._state(p[14], p[15], p[16]) == convert(p[1], bytes32), "bad-proof"
+    done: bytes32 = self._done(p[16])
+    assert self._state(p[14], p[15], p[16], done) == convert(p[1], bytes32), "bad-proof"
     wrong: Verdict = Verdict(wrong=True, digest=empty(bytes32), first=empty(address), second=empty(address))
     accounts: bytes32 = convert(p[14], bytes32)
     channels: bytes32 = convert(p[15], bytes32)
@@ -387,7 +406,7 @@ def _judge(p: DynArray[uint256, PROOF], meta: uint256, steps: bytes32) -> Verdic
         digest = keccak256(abi_encode(EXIT_TYPE, signer, amount, nonce))
     else:
         return wrong
-    if self._state(convert(accounts, uint256), convert(channels, uint256), p[16]) != convert(p[3], bytes32):
+    if self._state(convert(accounts, uint256), convert(channels, uint256), p[16], done) != convert(p[3], bytes32):
         return wrong
     return Verdict(wrong=False, digest=self._digest(digest), first=signer, second=other)
 
@@ -441,10 +460,13 @@ def bond():
 
 @external
 def unbond():
-    """The operator takes its bond back, once all its batches are final."""
+    """The operator takes its bond back, once all its batches are final and nobody's coins are left in the rollup.
+    Ten windows after everything stopped it gets what is left of it all the same."""
     assert msg.sender == OPERATOR, "not-allowed"
     self._finalise()
     assert self.final == self.count, "window-open"
+    frozen: uint256 = self.frozen
+    assert self.deposited == 0 or (frozen != 0 and block.timestamp > frozen + LEAVE_WINDOWS * WINDOW), "wrong-status"
     amount: uint256 = self.bonded
     self.bonded = 0
     self.owed[msg.sender] += amount
@@ -453,12 +475,12 @@ def unbond():
 def post(time: uint256, queue_end: uint256, accounts: bytes32, channels: bytes32, data: Bytes[DATA_MAX]):
     """A batch: the root before, and of each step its word and the root after it."""
     assert msg.sender == OPERATOR, "not-allowed"
-    assert not self.frozen, "wrong-status"
+    assert self.frozen == 0, "wrong-status"
     assert self.bonded >= BOND, "insufficient-balance"
     assert len(data) % 64 == 32 and len(data) > 32, "bad-batch"
     steps: uint256 = len(data) // 64
     number: uint256 = self.count
-    before: bytes32 = keccak256(abi_encode(STATE_TAG, empty(bytes32), empty(bytes32), empty(uint256)))
+    before: bytes32 = keccak256(abi_encode(STATE_TAG, empty(bytes32), empty(bytes32), empty(uint256), empty(bytes32)))
     meta: uint256 = 0
     if number > 0:
         before = self.batches[number - 1].root
@@ -467,7 +489,7 @@ def post(time: uint256, queue_end: uint256, accounts: bytes32, channels: bytes32
     assert queue_end >= (meta >> 80) & M64 and queue_end <= self.queue_length, "bad-batch"
     # What is overdue must be in this batch.
     assert queue_end == self.queue_length or block.timestamp <= self.dues[queue_end], "overdue"
-    root: bytes32 = keccak256(abi_encode(STATE_TAG, accounts, channels, queue_end))
+    root: bytes32 = keccak256(abi_encode(STATE_TAG, accounts, channels, queue_end, self._done(queue_end)))
     assert extract32(data, 0) == before and extract32(data, len(data) - 32) == root, "bad-batch"
     nodes: bytes32[STEPS_MAX] = empty(bytes32[STEPS_MAX])
     for i: uint256 in range(steps, bound=STEPS_MAX):
@@ -517,9 +539,11 @@ def demand(number: uint256, position: uint256):
     assert position < (batch.meta >> 144) & 65_535, "bad-proof"
     name: bytes32 = keccak256(abi_encode((batch.meta >> 160) & M48, position))
     assert self.demands[name].by == empty(address), "already-registered"
-    self.demands[name] = Demand(by=msg.sender, number=number, deadline=block.timestamp + ANSWER_TIME)
+    deadline: uint256 = max(block.timestamp + ANSWER_TIME, self.last_due + ANSWER_TIME // DEMANDS_AT_ONCE)
+    self.last_due = deadline
+    self.demands[name] = Demand(by=msg.sender, number=number, deadline=deadline)
     self.batches[number].meta = batch.meta + (1 << DEMANDS)
-    log SignatureDemanded(number=number, position=position, by=msg.sender, deadline=block.timestamp + ANSWER_TIME)
+    log SignatureDemanded(number=number, position=position, by=msg.sender, deadline=deadline)
 
 @external
 def answer(number: uint256, proof: DynArray[uint256, PROOF], by0: Signature, by1: Signature):
@@ -570,10 +594,10 @@ def demand_name(serial: uint256, position: uint256) -> bytes32:
 @internal
 def _order(kind: uint256, index: uint256, first: address, second: address, amount0: uint256, amount1: uint256):
     # A close is taken to the end: without it what is in a channel would be nobody's.
-    assert kind == CLOSE or not self.frozen, "wrong-status"
+    assert kind == CLOSE or self.frozen == 0, "wrong-status"
     at: uint256 = self.queue_length
     due: uint256 = block.timestamp + ORDER_TIME
-    self.queue[at] = keccak256(abi_encode(kind, index, first, second, amount0, amount1))
+    self.queue[at] = keccak256(abi_encode(self._done(at), kind, index, first, second, amount0, amount1))
     self.dues[at] = due
     self.queue_length = at + 1
     log EntryOrdered(index=at, kind=kind, leaf=index, first=first, second=second, amount0=amount0, amount1=amount1, due=due)
@@ -617,7 +641,7 @@ def _shown(number: uint256, p: DynArray[uint256, WITHDRAWAL], tag: bytes32) -> u
     """A leaf of a final state: accounts, channels, head, the leaf's number, the leaf, and the way up."""
     assert number < self.final, "window-open"
     assert len(p) == WITHDRAWAL, "bad-proof"
-    assert self._state(p[0], p[1], p[2]) == self.batches[number].root, "bad-proof"
+    assert self._state(p[0], p[1], p[2], self._done(p[2])) == self.batches[number].root, "bad-proof"
     words: uint256[4] = [p[4], p[5], p[6], p[7]]
     assert tag == CHANNEL_TAG or (words[0] != 0 and words[0] >> 160 == 0), "bad-proof"
     wide: DynArray[uint256, PROOF] = []
@@ -658,28 +682,47 @@ def claim():
 
 @external
 def freeze():
-    """Stop everything, as an entry is overdue. What stands can still be convicted, and then everybody leaves."""
-    assert not self.frozen, "wrong-status"
+    """Stop everything, as an entry is overdue. What stands can still be convicted, and then everybody leaves.
+    It costs the operator half of its bond; whoever calls gets what a demand costs of it, the rest is burnt. The
+    operator itself may stop at any time, and loses nothing if nothing is overdue."""
+    assert self.frozen == 0, "wrong-status"
     end: uint256 = self._queue_end()
-    assert end < self.queue_length and block.timestamp > self.dues[end], "window-open"
-    self.frozen = True
+    self.frozen = block.timestamp
+    if end < self.queue_length and block.timestamp > self.dues[end]:
+        lost: uint256 = self.bonded // 2
+        reward: uint256 = min(DEMAND_FEE, lost)
+        self.bonded -= lost
+        self.owed[msg.sender] += reward
+        self.owed[BURNT] += lost - reward
+    else:
+        assert msg.sender == OPERATOR, "window-open"
     log RollupFrozen(batches=self.count)
 
 @internal
 def _ended():
     """Frozen, and all that stands is final."""
     self._finalise()
-    assert self.frozen, "wrong-status"
+    assert self.frozen != 0, "wrong-status"
     assert self.final == self.count, "window-open"
 
 @external
 @nonreentrant
 def escape(proof: DynArray[uint256, WITHDRAWAL]):
-    """Pay an account all that it held and took out by the last final batch."""
+    """Pay an account all that it held and took out by the last final batch.
+    The operator's bond pays what a demand costs to who brings the proof, for each account."""
     self._ended()
     assert self.count > 0, "wrong-status"
     words: uint256[4] = self._shown(self.count - 1, proof, ACCOUNT_TAG)
+    reward: uint256 = min(DEMAND_FEE, self.bonded)
+    self.bonded -= reward
+    self.owed[msg.sender] += reward
     self._pay_out(convert(convert(words[0], uint160), address), words[1] + words[3])
+
+@internal
+@view
+def _ordered(kind: uint256, index: uint256, entry: uint256[6]):
+    """These are the words of that entry of the list."""
+    assert entry[0] == kind and keccak256(abi_encode(self._done(index), entry)) == self.queue[index], "bad-proof"
 
 @external
 @nonreentrant
@@ -687,8 +730,9 @@ def reclaim(index: uint256, entry: uint256[6]):
     """Give back a deposit that no final batch has."""
     self._ended()
     assert index >= self._queue_end(), "wrong-status"
-    assert entry[0] == DEPOSIT and keccak256(abi_encode(entry)) == self.queue[index], "bad-proof"
-    self.queue[index] = empty(bytes32)
+    self._ordered(DEPOSIT, index, entry)
+    assert not self.reclaimed[index], "nothing-owed"
+    self.reclaimed[index] = True
     self.deposited -= entry[4]
     raw_call(convert(convert(entry[2], uint160), address), b"", value=entry[4])
 
@@ -697,7 +741,7 @@ def reclaim_close(index: uint256, entry: uint256[6], proof: DynArray[uint256, WI
     """Owe both sides of a channel what they signed, if the order to close it is in no final batch."""
     self._ended()
     assert self.count > 0 and index >= self._queue_end(), "wrong-status"
-    assert entry[0] == CLOSE and keccak256(abi_encode(entry)) == self.queue[index], "bad-proof"
+    self._ordered(CLOSE, index, entry)
     words: uint256[4] = self._shown(self.count - 1, proof, CHANNEL_TAG)
     assert proof[3] == entry[1], "bad-proof"
     assert words[3] == OPEN and words[2] == entry[4] + entry[5] and not self.settled[entry[1]], "nothing-owed"

@@ -16,7 +16,7 @@ from tallystick.settlement.rollup.execution import prove, replay
 from tallystick.settlement.rollup.packing import pack_data, unpack_data
 from tallystick.settlement.rollup.rules import StepContext
 from tallystick.settlement.rollup.state import BadOpening, RollupState
-from tallystick.settlement.rollup.steps import EntryKind, RollupClose, RollupOpen, encode_step
+from tallystick.settlement.rollup.steps import EntryKind, RollupClose, RollupOpen, encode_step, list_hash
 from tallystick.settlement.rollup.trees import DEPTH, Tree, climb, list_root, list_siblings
 
 SEEDS = st.integers(0, 2**32)
@@ -28,10 +28,9 @@ def context_of(batch: Batch) -> StepContext:
     return StepContext(PLACE, batch.time, batch.queue_end)
 
 
-def entry_hash(house: RollupHouse, proof: StepProof) -> bytes:
-    """Return what the chain keeps of the entry that is next."""
-    entry = house.entry(proof.head)
-    return entry.hash if entry else ZERO32
+def done_by(house: RollupHouse, proof: StepProof) -> tuple[bytes, bytes]:
+    """Return what the chain keeps of the list before the next entry and after it."""
+    return house.done(proof.head), house.done(proof.head + 1)
 
 
 def played(seed: int, rounds: int = 2, steps: int = 10) -> tuple[RollupHouse, Posted]:
@@ -51,13 +50,11 @@ def test_no_step_of_an_honest_batch_is_wrong_and_all_of_it_is_signed(seed: int) 
     house, posted = played(seed)
     again = replay(posted.batch, posted.before, PLACE, house.entry)
     assert again.wrong is None and again.state.root == posted.after.root == posted.batch.root
-    posted.batch.check_form()
+    posted.batch.check_form(house.done(posted.batch.queue_end))
     for index, state in enumerate(again.states):
         proof = prove(posted.batch, index, state, context_of(posted.batch), house.entry)
         assert proof_of(proof.words).words == proof.words and len(proof.words) == PROOF_WORDS
-        found = judge(
-            proof_of(proof.words), posted.batch.steps_root, context_of(posted.batch), entry_hash(house, proof)
-        )
+        found = judge(proof_of(proof.words), posted.batch.steps_root, context_of(posted.batch), *done_by(house, proof))
         assert (found.fault, found.statements) == ("", again.statements[index])
         for statement, signature in zip(found.statements, posted.signatures[index], strict=True):
             assert statement.is_signed(signature) and not statement.is_signed(bytes(32) + signature[32:])
@@ -77,11 +74,11 @@ def test_each_kind_of_wrong_batch_is_convicted_by_one_step(kind: str, seed: int)
             break
     if made is None:
         return
-    made.check_form()  # the chain takes it
+    made.check_form(house.done(made.queue_end))  # the chain takes it
     again = replay(made, posted.before, PLACE, house.entry)
     assert again.wrong is not None
     proof = prove(made, again.wrong, again.state, context_of(made), house.entry)
-    found = judge(proof_of(proof.words), made.steps_root, context_of(made), entry_hash(house, proof))
+    found = judge(proof_of(proof.words), made.steps_root, context_of(made), *done_by(house, proof))
     assert found.fault
 
 
@@ -102,9 +99,7 @@ def test_nothing_follows_from_a_proof_that_was_changed(seed: int) -> None:
     at = house.random.randrange(PROOF_WORDS)
     words[at] = house.random.choice((words[at] ^ 1, words[at] + 2**64, 2**256 - 1 - words[at])) % 2**256
     try:
-        found = judge(
-            proof_of(tuple(words)), posted.batch.steps_root, context_of(posted.batch), entry_hash(house, proof)
-        )
+        found = judge(proof_of(tuple(words)), posted.batch.steps_root, context_of(posted.batch), *done_by(house, proof))
     except BadOpening:
         return
     assert not found.fault, "what no step looks at may be anything"
@@ -126,13 +121,16 @@ def test_a_tree_shows_each_of_its_leaves_and_each_that_it_has_not(leaves: dict[i
 
 
 def test_a_batch_that_does_not_hold_together_is_none() -> None:
-    _, posted = played(1)
+    house, posted = played(1)
     batch = posted.batch
+    done = house.done(batch.queue_end)
     for data in (batch.data[:-1], batch.data[:32], batch.data + bytes(64)):
         with pytest.raises(InvalidInput):
-            Batch(batch.time, batch.queue_end, batch.accounts, batch.channels, data).check_form()
+            Batch(batch.time, batch.queue_end, batch.accounts, batch.channels, data).check_form(done)
     with pytest.raises(InvalidInput):
-        Batch(batch.time, batch.queue_end + 1, batch.accounts, batch.channels, batch.data).check_form()
+        Batch(batch.time, batch.queue_end + 1, batch.accounts, batch.channels, batch.data).check_form(done)
+    with pytest.raises(InvalidInput):
+        batch.check_form(list_hash(reversed(house.queue[: batch.queue_end])))
     with pytest.raises(InvalidInput, match="deposit must be from 0"):
         encode_step(RollupOpen(0, 0, 1, 2**88, 0))
     with pytest.raises(InvalidInput, match="131"):
@@ -156,4 +154,4 @@ def test_a_batch_is_packed_and_unpacked_and_nothing_else_is() -> None:
 def test_bytes_of_a_close_and_of_a_root_do_not_change() -> None:
     word = encode_step(RollupClose(0x01020304, 10**18, 1_800_000_000))
     assert word.hex() == "0501020304" + "0000000de0b6b3a7640000" + "006b49d200" + "00" * 11
-    assert RollupState().root.hex() == "2a1b02328b78a187d5a6a7f1c45118f20c94b8e1fb8c25a38f905dba6426cc3b"
+    assert RollupState().root.hex() == "82945ba93f88d39f047da1b2324ace6f0c74ad53778e6ced724053dfb12fe962"

@@ -105,7 +105,7 @@ def test_no_honest_batch_is_convicted_and_each_signature_can_be_shown(seed: int)
     twins.set_time(twins.house.time + WINDOW + 1)
     last = len(again.states) - 1
     assert twins.do(WATCHER, "demand", 1, last, value=FEE) in ("wrong-status", "window-over")
-    assert twins.do(OPERATOR, "unbond") is None
+    assert twins.do(OPERATOR, "unbond") == "wrong-status", "not everybody has left"
     assert twins.do(WATCHER, "convict", 1, list(proof.words)) == "wrong-status"
     twins.check_equal()
 
@@ -251,7 +251,7 @@ def test_an_operator_that_leaves_an_order_out_is_stopped_and_everybody_leaves() 
     assert twins.do(WATCHER, "reclaim", 4, entries[3]) == "bad-proof"
     for at in (3, 4):
         assert twins.do(WATCHER, "reclaim", at, entries[at]) is None
-        assert twins.do(WATCHER, "reclaim", at, entries[at]) == "bad-proof"
+        assert twins.do(WATCHER, "reclaim", at, entries[at]) == "nothing-owed"
     twins.check_equal()
 
 
@@ -292,7 +292,7 @@ def test_however_many_batches_wait_when_everything_stops_everybody_can_leave() -
     assert twins.do(WATCHER, "finalise") is None
     assert twins.number("final") == FINAL_MAX
     assert twins.do(WATCHER, "escape", proof) is None
-    assert twins.do(OPERATOR, "unbond") is None
+    assert twins.do(OPERATOR, "unbond") == "wrong-status", "all is final, but not everybody has left"
     twins.check_equal()
 
 

@@ -93,7 +93,7 @@ def test_an_honest_operator_is_left_alone_and_answers_each_demand(seed: int) -> 
         assert world.watcher.on_signatures(number, made.signatures) == []
     twins.set_time(house.time + WINDOW + 1)
     assert world.watcher.on_time(house.time) == []
-    assert twins.do(OPERATOR, "unbond") is None
+    assert twins.do(OPERATOR, "unbond") == "wrong-status", "all is final, but not everybody has left"
     twins.check_equal()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak, with_recovery_id
-from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.rollup.batches import Batch, StepProof, judge
 from tallystick.settlement.rollup.execution import make_batch, prove, replay
 from tallystick.settlement.rollup.rules import Place, StepContext
@@ -22,6 +22,7 @@ from tallystick.settlement.rollup.steps import (
     RollupFund,
     RollupOpen,
     Step,
+    list_hash,
 )
 
 ACCOUNTS = 50
@@ -111,7 +112,7 @@ class Load:
 
     def signatures(self, proof: StepProof, batch: Batch) -> list[tuple[bytes, int]]:
         """Return both signatures of a close, as a contract takes them."""
-        found = judge(proof, batch.steps_root, self._context(batch), ZERO32)
+        found = judge(proof, batch.steps_root, self._context(batch), list_hash(self._queue[: proof.head]))
         by = {key.address: key for key in self.keys}
         made = []
         for statement in found.statements:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
-from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, CooperativeClose
-from tallystick.settlement.errors import Revert
+from tallystick.channels.protocol.objects import NATIVE, Address, CooperativeClose
+from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.modules.interface import ModuleState, refuse
 from tallystick.settlement.modules.rollups import (
+    BURNT,
     ROLLUPS,
     Books,
     due_key,
-    entry_hash,
     entry_key,
     open_books,
     root_key,
 )
 from tallystick.settlement.rollup.rules import Statement, channel_name
 from tallystick.settlement.rollup.state import RollupAccount, RollupChannel, state_root
-from tallystick.settlement.rollup.steps import AMOUNT_BITS, INDEX_MAX, EntryKind, QueueEntry, entry_of
+from tallystick.settlement.rollup.steps import AMOUNT_BITS, ENTRY_WORDS, INDEX_MAX, EntryKind, QueueEntry, entry_of
 from tallystick.settlement.rollup.trees import DEPTH, climb
 
 __all__ = ("ROLLUPS",)
@@ -41,7 +41,7 @@ def _order(books: Books, entry: QueueEntry) -> tuple[()]:
     stopped = bool(books.get(b"frozen")) and entry.kind != EntryKind.CLOSE
     refuse(stopped, Revert.WRONG_STATUS, "the rollup is frozen")
     index, due = books.get(b"queue"), books.state.time + books.get(b"order")
-    books.put_hash(entry_key(index), entry.hash)
+    books.put_hash(entry_key(index), entry.follow(books.done(index)))
     books.put(due_key(index), due)
     books.put(b"queue", index + 1)
     told = (entry.kind, entry.index, entry.second, entry.amount0, entry.amount1, due)
@@ -122,7 +122,7 @@ def _roots(books: Books, number: int, words: list[int]) -> list[bytes]:
     refuse(number >= books.get(b"final"), Revert.WINDOW_OPEN, f"batch {number} is not final")
     refuse(len(words) != WITHDRAWAL_WORDS, Revert.BAD_PROOF, f"a proof has {WITHDRAWAL_WORDS} numbers")
     raw = [word.to_bytes(32, "big") for word in words]
-    root = state_root(raw[0], raw[1], words[2])
+    root = state_root(raw[0], raw[1], words[2], books.done(words[2]))
     refuse(root != books.hash(root_key(number)), Revert.BAD_PROOF, "the batch ends in another state")
     return raw
 
@@ -171,13 +171,22 @@ def claim(state: ModuleState, rollup: int) -> tuple[()]:
 
 @ROLLUPS.function("freeze(uint64 rollup)", gas=60_000)
 def freeze(state: ModuleState, rollup: int) -> tuple[()]:
-    """Stop a rollup of which an entry is overdue. What stands can still be convicted, and then everybody leaves."""
+    """Stop a rollup of which an entry is overdue. What stands can still be convicted, and then everybody leaves.
+
+    It costs the operator half of its bond; whoever calls gets what a demand costs of it, the rest is burnt. The
+    operator itself may stop at any time, and loses nothing if nothing is overdue.
+    """
     books = open_books(state, rollup)
     refuse(bool(books.get(b"frozen")), Revert.WRONG_STATUS, "the rollup is frozen already")
-    end = books.queue_end
-    overdue = end < books.get(b"queue") and state.time > books.get(due_key(end))
-    refuse(not overdue, Revert.WINDOW_OPEN, "no entry of the list is overdue")
-    books.put(b"frozen", 1)
+    overdue, is_operator = books.is_overdue, state.caller == books.address(b"operator")
+    refuse(not overdue and not is_operator, Revert.WINDOW_OPEN, "no entry of the list is overdue")
+    books.put(b"frozen", state.time)
+    if overdue:
+        lost = books.get(b"bonded") // 2
+        reward = min(books.get(b"fee"), lost)
+        books.add(b"bonded", -lost)
+        books.owe(state.caller, reward)
+        books.owe(BURNT, lost - reward)
     state.emit(ROLLUP_FROZEN, books.root, rollup, books.get(b"count"))
     return ()
 
@@ -191,13 +200,29 @@ def _check_ended(books: Books) -> None:
 
 @ROLLUPS.function("escape(uint64 rollup, uint256[] proof)", gas=150_000, gas_per_byte=16)
 def escape(state: ModuleState, rollup: int, proof: list[int]) -> tuple[()]:
-    """Pay an account all that it held and took out by the last batch of a frozen rollup."""
+    """Pay an account all that it held and took out by the last batch of a frozen rollup.
+
+    The operator's bond pays what a demand costs to who brings the proof, for each account.
+    """
     books = open_books(state, rollup)
     _check_ended(books)
     count = books.get(b"count")
     refuse(not count, Revert.WRONG_STATUS, "the rollup has no batch")
     account = _shown(books, count - 1, proof)
+    reward = min(books.get(b"fee"), books.get(b"bonded"))
+    books.add(b"bonded", -reward)
+    books.owe(state.caller, reward)
     return _pay_out(books, account.owner, account.balance + account.exited)
+
+
+def _ordered(books: Books, index: int, words: list[int], kind: EntryKind) -> QueueEntry:
+    """Return an entry of the list by its words; raise Reverted unless they are those of one of this kind."""
+    fits = len(words) == ENTRY_WORDS and words[0] == kind and index < books.get(b"queue")
+    made = entry_of(tuple(words)) if fits else None
+    is_it = made is not None and made.words == tuple(words) and made.follow(books.done(index)) == books.done(index + 1)
+    if made is None or not is_it:
+        raise Reverted(Revert.BAD_PROOF, f"entry {index} is another one")
+    return made
 
 
 @ROLLUPS.function("reclaim(uint64 rollup, uint64 index, uint256[] entry)", gas=100_000)
@@ -206,10 +231,9 @@ def reclaim(state: ModuleState, rollup: int, index: int, entry: list[int]) -> tu
     books = open_books(state, rollup)
     _check_ended(books)
     refuse(index < books.queue_end, Revert.WRONG_STATUS, f"entry {index} was carried out")
-    fits = len(entry) == 6 and entry[0] == EntryKind.DEPOSIT and entry_hash(entry) == books.hash(entry_key(index))
-    refuse(not fits, Revert.BAD_PROOF, f"entry {index} is no such deposit")
-    books.put_hash(entry_key(index), ZERO32)
-    made = entry_of(tuple(entry))
+    made, key = _ordered(books, index, entry, EntryKind.DEPOSIT), b"z" + index.to_bytes(8, "big")
+    refuse(bool(books.get(key)), Revert.NOTHING_OWED, f"deposit {index} was given back already")
+    books.put(key, 1)
     books.add(b"deposited", -made.amount0)
     state.give(NATIVE, made.amount0, books.vault, made.first)
     return ()
@@ -224,10 +248,9 @@ def reclaim_close(state: ModuleState, rollup: int, index: int, entry: list[int],
     _check_ended(books)
     count = books.get(b"count")
     refuse(not count or index < books.queue_end, Revert.WRONG_STATUS, f"entry {index} was carried out")
-    fits = len(entry) == 6 and entry[0] == EntryKind.CLOSE and entry_hash(entry) == books.hash(entry_key(index))
-    refuse(not fits, Revert.BAD_PROOF, f"entry {index} is no such close")
+    made = _ordered(books, index, entry, EntryKind.CLOSE)
     raw = _roots(books, count - 1, proof)
-    channel, made = RollupChannel(*proof[4:8]), entry_of(tuple(entry))
+    channel = RollupChannel(*proof[4:8])
     is_other = proof[3] != made.index or climb(channel.hash, proof[3], raw[8:]) != raw[1]
     refuse(is_other, Revert.BAD_PROOF, "the channel is another one")
     total, key = made.amount0 + made.amount1, b"x" + made.index.to_bytes(4, "big")

@@ -8,7 +8,6 @@ signatures count in it: look at it before you deposit. Ways in and out are in `r
 from __future__ import annotations
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.modules.interface import (
@@ -30,6 +29,12 @@ LAG = 3_600
 
 FINAL_MAX = 64
 """Batches that one call makes final."""
+
+LEAVE_WINDOWS = 10
+"""How many windows after everything stopped the operator gets what is left of its bond, whoever has not left yet."""
+
+DEMANDS_AT_ONCE = 64
+"""Demands that may fall due within the time of one answer: of more, each is due that much later."""
 
 BURNT = Address(bytes(18) + b"\xde\xad")
 """Is owed what nobody shall have."""
@@ -99,6 +104,16 @@ class Books:
         count = self.get(b"count")
         return self.get(_batch(count - 1, b"e")) if count else 0
 
+    def done(self, count: int) -> bytes:
+        """Return the running hash of the list up to so many entries; zero if it has not so many."""
+        return self.hash(entry_key(count - 1)) if 0 < count <= self.get(b"queue") else ZERO32
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether an entry should have been carried out, and was not."""
+        end = self.queue_end
+        return end < self.get(b"queue") and self.state.time > self.get(due_key(end))
+
     @property
     def root(self) -> bytes:
         """After all batches that stand."""
@@ -130,8 +145,8 @@ class Books:
         try:
             proof = proof_of(words)
             context = StepContext(self.place, self.get(_batch(number, b"t")), self.get(_batch(number, b"e")))
-            entry = self.hash(_entry(proof.head)) if proof.head < context.queue_end else ZERO32
-            return proof, judge(proof, self.hash(_batch(number, b"s")), context, entry)
+            then = self.done(proof.head + 1) if proof.head < context.queue_end else ZERO32
+            return proof, judge(proof, self.hash(_batch(number, b"s")), context, self.done(proof.head), then)
         except (BadOpening, InvalidInput) as error:
             raise Reverted(Revert.BAD_PROOF, str(error)) from error
 
@@ -153,18 +168,14 @@ def _batch(number: int, name: bytes) -> bytes:
     return b"b" + number.to_bytes(8, "big") + name
 
 
-def _entry(index: int) -> bytes:
-    return b"q" + index.to_bytes(32, "big")
-
-
 def due_key(index: int) -> bytes:
     """Return where is kept until when an entry must be done."""
     return b"u" + index.to_bytes(32, "big")
 
 
 def entry_key(index: int) -> bytes:
-    """Return where an entry's hash is kept."""
-    return _entry(index)
+    """Return where the running hash of the list up to an entry is kept, the entry included."""
+    return b"q" + index.to_bytes(32, "big")
 
 
 def root_key(number: int) -> bytes:
@@ -208,14 +219,14 @@ def create_rollup(
     "rollup(uint64 rollup)",
     "address operator, address vault, uint64 chainId, uint128 bond, uint64 window, uint64 orderTime, "
     "uint64 answerTime, uint128 demandFee, uint128 bonded, uint64 count, uint64 finalCount, uint64 queueLength, "
-    "bytes32 root, bool frozen",
+    "bytes32 root, uint64 frozen",
 )
 def rollup(state: ModuleState, rollup: int) -> tuple[object, ...]:
-    """Return what a rollup is, and where it stands."""
+    """Return what a rollup is, and where it stands; `frozen` is when everything stopped, zero while it runs."""
     books = open_books(state, rollup)
     names = (b"chain", b"bond", b"window", b"order", b"answer", b"fee", b"bonded", b"count", b"final", b"queue")
     numbers = [books.get(name) for name in names]
-    return (books.address(b"operator"), books.vault, *numbers, books.root, bool(books.get(b"frozen")))
+    return (books.address(b"operator"), books.vault, *numbers, books.root, books.get(b"frozen"))
 
 
 @ROLLUPS.function("bond(uint64 rollup, uint128 amount)", gas=40_000)
@@ -229,11 +240,17 @@ def bond(state: ModuleState, rollup: int, amount: int) -> tuple[()]:
 
 @ROLLUPS.function("unbond(uint64 rollup)", gas=60_000)
 def unbond(state: ModuleState, rollup: int) -> tuple[()]:
-    """The operator takes its bond back, once all its batches are final."""
+    """The operator takes its bond back, once all its batches are final and nobody's coins are left in the rollup.
+
+    Ten windows after everything stopped it gets what is left of it all the same.
+    """
     books = open_books(state, rollup)
     refuse(state.caller != books.address(b"operator"), Revert.NOT_ALLOWED, "the bond is the operator's")
     books.finalise()
     refuse(books.get(b"final") != books.get(b"count"), Revert.WINDOW_OPEN, "a batch can still be convicted")
+    frozen, window = books.get(b"frozen"), books.get(b"window")
+    over = frozen > 0 and state.time > frozen + LEAVE_WINDOWS * window
+    refuse(books.get(b"deposited") > 0 and not over, Revert.WRONG_STATUS, "not everybody has left the rollup")
     books.owe(state.caller, books.get(b"bonded"))
     books.put(b"bonded", 0)
     return ()
@@ -269,7 +286,7 @@ def post(
     refuse(overdue, Revert.OVERDUE, f"entry {queue_end} of the list is overdue, and the batch leaves it out")
     try:
         batch = Batch(time, queue_end, accounts, channels, unpack_data(roots, words))
-        batch.check_form()
+        batch.check_form(books.done(queue_end))
     except InvalidInput as error:
         raise Reverted(Revert.BAD_BATCH, str(error)) from error
     refuse(batch.data[:32] != books.root, Revert.BAD_BATCH, "the batch does not begin where the last one ends")
@@ -318,7 +335,9 @@ def demand(state: ModuleState, rollup: int, number: int, position: int) -> tuple
     key = books.demand(number, position)
     refuse(books.address(key + b"a") != NATIVE, Revert.ALREADY_REGISTERED, "these signatures were demanded before")
     state.take(NATIVE, books.get(b"fee"), books.vault)
-    deadline = state.time + books.get(b"answer")
+    wait = books.get(b"answer")
+    deadline = max(state.time + wait, books.get(b"due") + wait // DEMANDS_AT_ONCE)
+    books.put(b"due", deadline)
     books.put_address(key + b"a", state.caller)
     books.put(key + b"n", number)
     books.put(key + b"t", deadline)
@@ -375,8 +394,3 @@ def refund(state: ModuleState, rollup: int, serial: int, position: int) -> tuple
     books.put(key + b"t", 0)
     books.owe(books.address(key + b"a"), books.get(b"fee"))
     return ()
-
-
-def entry_hash(words: list[int]) -> bytes:
-    """Return the hash of an entry of six numbers."""
-    return keccak(b"".join(word.to_bytes(32, "big") for word in words))

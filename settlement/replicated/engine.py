@@ -1,20 +1,14 @@
 """CometBFT as a process beside its application (`go_programs` says where it is): starting it, ending it.
 
-It ends by itself when its application does.
+It ends by itself when its application does, if it has found it by then; and it is a child that ends with its parent.
 """
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from pathlib import Path
 
-import trio
-
 from tallystick.settlement.errors import ChainUnavailable
-
-STOP_SECONDS = 5.0
-"""How long the engine may take to end by itself."""
+from tallystick.settlement.replicated.child import open_child
 
 
 async def run_engine(program: str, home: Path, application: Path, rpc: Path) -> None:
@@ -28,22 +22,7 @@ async def run_engine(program: str, home: Path, application: Path, rpc: Path) -> 
     )
     log = home / "engine.log"
     with log.open("ab") as output:
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        await process.wait()
-    finally:
-        await _end(process)
+        async with open_child(command, output) as engine:
+            code = await engine.wait()
     tail = log.read_text("utf-8", "replace")[-300:].strip()
-    raise ChainUnavailable(f"the validator's engine ended ({process.returncode}); the end of {log}: {tail}")
-
-
-async def _end(process: trio.Process) -> None:
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    with trio.CancelScope(shield=True):
-        with trio.move_on_after(STOP_SECONDS):
-            await process.wait()
-        if process.poll() is None:
-            process.kill()
-            await process.wait()
+    raise ChainUnavailable(f"the validator's engine ended ({code}); the end of {log}: {tail}")

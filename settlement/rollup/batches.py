@@ -56,12 +56,16 @@ class Batch(msgspec.Struct, frozen=True):
         """Of the state after it, as it claims."""
         return self.data[-WORD:]
 
-    def check_form(self) -> None:
-        """Raise InvalidInput unless its parts belong together: the chain takes no other."""
+    def check_form(self, done: bytes) -> None:
+        """Raise InvalidInput unless its parts belong together: the chain takes no other.
+
+        `done` is the running hash of the chain's list up to `queue_end`: a batch that was made for another list, in
+        which a reorganisation has changed the order, is none for this one.
+        """
         if len(self.data) % _RECORD != WORD or not 1 <= self.count <= STEPS_MAX:
             raise InvalidInput(f"a batch has from 1 to {STEPS_MAX} steps of {_RECORD} bytes, after the root before it")
-        if state_root(self.accounts, self.channels, self.queue_end) != self.root:
-            raise InvalidInput("the batch's last root is not that of its trees and its place in the list")
+        if state_root(self.accounts, self.channels, self.queue_end, done) != self.root:
+            raise InvalidInput("the batch's last root is not that of its trees and of the list up to its place")
 
     def steps(self) -> Iterator[tuple[bytes, bytes, bytes]]:
         """Yield of each step the root before it, its word, and the root after it."""
@@ -152,26 +156,28 @@ def show(batch: Batch, index: int) -> tuple[bytes, bytes, bytes, tuple[bytes, ..
     return before, word, after, list_siblings(batch.leaves, STEPS_DEPTH, index)
 
 
-def judge(proof: StepProof, steps_root: bytes, context: StepContext, entry_hash: bytes = ZERO32) -> Judgement:
+def judge(
+    proof: StepProof, steps_root: bytes, context: StepContext, done: bytes = ZERO32, then: bytes = ZERO32
+) -> Judgement:
     """Judge the step that a proof shows, of the batch with this tree of steps; raise BadOpening if it shows none.
 
-    `context.entry` is not looked at: the proof names the entry, whose hash must be `entry_hash`, which the chain keeps
-    under the number `proof.head`.
+    `done` is the running hash of the chain's list up to `proof.head`, `then` that with one entry more. `context.entry`
+    is not looked at: the proof names the entry, which must lead from one hash to the other.
     """
     leaf = keccak(proof.before + proof.word + proof.after)
     if proof.position >> STEPS_DEPTH or climb(leaf, proof.position, proof.siblings) != steps_root:
         raise BadOpening("there is no such step in the batch")
-    if state_root(proof.accounts, proof.channels, proof.head) != proof.before:
+    if state_root(proof.accounts, proof.channels, proof.head, done) != proof.before:
         raise BadOpening("the state before the step is another one")
     step = decode_step(proof.word)
     if step is None:
         return Judgement("it is no step")
     entry = None
     if proof.word[0] == Op.NEXT and proof.head < context.queue_end:
-        if keccak(b"".join(word.to_bytes(32, "big") for word in proof.entry)) != entry_hash:
+        if keccak(done + b"".join(word.to_bytes(32, "big") for word in proof.entry)) != then:
             raise BadOpening(f"entry {proof.head} of the chain's list is another one")
         entry = entry_of(proof.entry)
-    state = OpenedState(proof.accounts, proof.channels, proof.head, proof.openings)
+    state = OpenedState(proof.accounts, proof.channels, proof.head, done, proof.openings)
     try:
         statements = apply(state, step, msgspec.structs.replace(context, entry=entry))
     except WrongStep as error:

@@ -84,6 +84,7 @@ class StepState(Protocol):
     """The state as rules see it."""
 
     head: int
+    done: bytes
 
     def account(self, index: int) -> RollupAccount | None:
         """Look at an account."""
@@ -249,6 +250,7 @@ def _next(state: StepState, context: StepContext) -> None:
     if entry is None:
         raise WrongStep(f"there is no entry {state.head} in the chain's list")
     state.head += 1
+    state.done = entry.follow(state.done)
     if entry.kind == EntryKind.CLOSE:
         _ordered_close(state, entry)
         return

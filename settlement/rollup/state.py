@@ -1,4 +1,7 @@
-"""The state of a rollup: a tree of accounts, a tree of channels, and how many entries of the chain's list are done.
+"""The state of a rollup: a tree of accounts, a tree of channels, and which entries of the chain's list are done.
+
+Of the list it has how many there are and the running hash of them all: what was made for one list fits no other, in
+which the chain has them in another order.
 
 `RollupState` has all of it and never changes: a step gives another one, and old ones cost nothing. `OpenedState` has
 the few leaves that one step touches, each proved against the root: what a contract sees. The rules run on both.
@@ -81,9 +84,9 @@ def _leaf(tag: bytes, words: Words) -> bytes:
         raise BadOpening("a number of a leaf is not within 256 bits") from error
 
 
-def state_root(accounts: bytes, channels: bytes, head: int) -> bytes:
+def state_root(accounts: bytes, channels: bytes, head: int, done: bytes) -> bytes:
     """Return the hash of a whole state."""
-    return keccak(STATE_TAG + accounts + channels + head.to_bytes(32, "big"))
+    return keccak(STATE_TAG + accounts + channels + head.to_bytes(32, "big") + done)
 
 
 class LeafOpening(NamedTuple):
@@ -105,20 +108,24 @@ class RollupState:
         accounts: Tree[RollupAccount] | None = None,
         channels: Tree[RollupChannel] | None = None,
         head: int = 0,
+        done: bytes = ZERO32,
     ) -> None:
         self.accounts: Tree[RollupAccount] = accounts or Tree()
         self.channels: Tree[RollupChannel] = channels or Tree()
         self.head = head
+        """How many entries of the chain's list are done."""
+        self.done = done
+        """The running hash of these."""
         self.openings: list[LeafOpening] | None = None
 
     @property
     def root(self) -> bytes:
         """The hash of all of it."""
-        return state_root(self.accounts.root, self.channels.root, self.head)
+        return state_root(self.accounts.root, self.channels.root, self.head, self.done)
 
     def copy(self, *, note: bool = False) -> RollupState:
         """Return the same state, to be changed; `note`: what is looked at is written down."""
-        copy = RollupState(self.accounts, self.channels, self.head)
+        copy = RollupState(self.accounts, self.channels, self.head, self.done)
         copy.openings = [] if note else None
         return copy
 
@@ -157,17 +164,20 @@ class RollupState:
 class OpenedState:
     """A state of which only a root is known, and the leaves that a proof opens, in the order in which rules look."""
 
-    def __init__(self, accounts: bytes, channels: bytes, head: int, openings: Sequence[LeafOpening]) -> None:
+    def __init__(
+        self, accounts: bytes, channels: bytes, head: int, done: bytes, openings: Sequence[LeafOpening]
+    ) -> None:
         self._accounts = accounts
         self._channels = channels
         self.head = head
+        self.done = done
         self._openings = iter(openings)
         self._siblings: Siblings = ()
 
     @property
     def root(self) -> bytes:
         """The hash of all of it."""
-        return state_root(self._accounts, self._channels, self.head)
+        return state_root(self._accounts, self._channels, self.head, self.done)
 
     def account(self, index: int) -> RollupAccount | None:
         """Look at an account; raise BadOpening unless the proof shows it."""

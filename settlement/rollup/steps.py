@@ -16,13 +16,14 @@ posts it must show them when asked (`docs/rollup.md`). Amounts stay below 2**88.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 
 WORD = 32
 AMOUNT_BITS = 88
@@ -152,10 +153,9 @@ class QueueEntry(msgspec.Struct, frozen=True):
     """What is deposited, or the first side's balance."""
     amount1: int = 0
 
-    @property
-    def hash(self) -> bytes:
-        """What the chain keeps of it."""
-        return keccak(b"".join(word.to_bytes(32, "big") for word in self.words))
+    def follow(self, before: bytes) -> bytes:
+        """Return the running hash of the list up to this entry, from that of all before it: what the chain keeps."""
+        return keccak(before + b"".join(word.to_bytes(32, "big") for word in self.words))
 
     @property
     def words(self) -> tuple[int, ...]:
@@ -165,6 +165,14 @@ class QueueEntry(msgspec.Struct, frozen=True):
 
 
 ENTRY_WORDS = 6
+
+
+def list_hash(entries: Iterable[QueueEntry]) -> bytes:
+    """Return the running hash of these entries, from the first one on."""
+    done = ZERO32
+    for entry in entries:
+        done = entry.follow(done)
+    return done
 
 
 def entry_of(words: tuple[int, ...]) -> QueueEntry:

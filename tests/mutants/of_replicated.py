@@ -159,4 +159,11 @@ MUTANTS = (
         ":",
         ("test_replicated_application.py",),
     ),
+    Mutant(
+        "replicated: let the engine outlive a validator that is killed",
+        "settlement/replicated/child.py",
+        "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n",
+        "",
+        ("test_replicated_child.py",),
+    ),
 )

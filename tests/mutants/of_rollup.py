@@ -9,6 +9,7 @@ CONTRACT = "contracts/Rollup.vy"
 BOOKS = "settlement/modules/rollups.py"
 ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
+LEAVING = ("test_rollup_leaving.py", "test_rollup_twins.py")
 WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
 
 
@@ -49,7 +50,7 @@ MUTANTS = (
     _mutant(
         "believe the entry of a proof",
         "settlement/rollup/batches.py",
-        "for word in proof.entry)) != entry_hash:",
+        "for word in proof.entry)) != then:",
         "for word in proof.entry)) == bytes(1):",
     ),
     _mutant(
@@ -77,7 +78,58 @@ MUTANTS = (
         'refuse(number >= books.get(b"final"), Revert.WINDOW_OPEN',
         'refuse(number >= books.get(b"count"), Revert.WINDOW_OPEN',
     ),
-    _mutant("give a deposit back twice", ACCOUNTS, "    books.put_hash(entry_key(index), ZERO32)\n", ""),
+    _mutant(
+        "give a deposit back twice",
+        ACCOUNTS,
+        '    books.put(key, 1)\n    books.add(b"deposited", -made.amount0)\n',
+        '    books.add(b"deposited", -made.amount0)\n',
+        LEAVING,
+    ),
+    _mutant("take a batch made for another list", BOOKS, "batch.check_form(books.done(queue_end))", "0", LEAVING),
+    _mutant(
+        "give the bond back before everybody has left",
+        BOOKS,
+        'refuse(books.get(b"deposited") > 0 and not over,',
+        'refuse(books.get(b"deposited") < 0,',
+        LEAVING,
+    ),
+    _mutant(
+        "let an operator stop for nothing",
+        ACCOUNTS,
+        'lost = books.get(b"bonded") // 2',
+        "lost = 0",
+        LEAVING,
+    ),
+    _mutant(
+        "let a flood of demands fall due at once",
+        BOOKS,
+        "deadline = max(state.time + wait,",
+        "deadline = min(state.time + wait,",
+        LEAVING,
+    ),
+    _mutant("pay for a way out from nothing", ACCOUNTS, '    books.add(b"bonded", -reward)\n', "", LEAVING),
+    _mutant(
+        "contract: take a batch made for another list",
+        CONTRACT,
+        "accounts, channels, queue_end, self._done(queue_end)))",
+        "accounts, channels, queue_end, extract32(data, 0)))",
+        LEAVING,
+    ),
+    _mutant(
+        "contract: give the bond back before everybody has left",
+        CONTRACT,
+        "    assert self.deposited == 0 or (frozen",
+        "    assert True or (frozen",
+        LEAVING,
+    ),
+    _mutant("contract: give a deposit back twice", CONTRACT, "    self.reclaimed[index] = True\n", "", LEAVING),
+    _mutant(
+        "contract: let everybody stop everything",
+        CONTRACT,
+        '        assert msg.sender == OPERATOR, "window-open"\n',
+        "        pass\n",
+        LEAVING,
+    ),
     _mutant(
         "contract: let a closed channel be closed",
         CONTRACT,
@@ -153,7 +205,12 @@ MUTANTS = (
         "",
         WATCHER,
     ),
-    _mutant("pay a channel out twice when everything stopped", ACCOUNTS, "    books.put(key, 1)\n", ""),
+    _mutant(
+        "pay a channel out twice when everything stopped",
+        ACCOUNTS,
+        '    books.put(key, 1)\n    books.add(b"deposited", -total)\n',
+        '    books.add(b"deposited", -total)\n',
+    ),
     _mutant(
         "take a close of others than a channel's sides",
         ACCOUNTS,

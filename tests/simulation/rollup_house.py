@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import ZERO32, Address
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import make_batch, run_step
 from tallystick.settlement.rollup.rules import Place, Statement, StepContext, WrongStep
@@ -26,6 +26,7 @@ from tallystick.settlement.rollup.steps import (
     Step,
     decode_step,
     encode_step,
+    list_hash,
 )
 
 PLACE = Place(1337, Address(keccak(b"a rollup of tests")[12:]))
@@ -60,6 +61,10 @@ class RollupHouse:
     def entry(self, index: int) -> QueueEntry | None:
         """Return an entry of the list."""
         return self.queue[index] if index < len(self.queue) else None
+
+    def done(self, count: int) -> bytes:
+        """Return the running hash of so many entries; zero if there are not so many."""
+        return list_hash(self.queue[:count]) if count <= len(self.queue) else ZERO32
 
     def sign(self, statement: Statement) -> bytes:
         """Return the signer's signature."""
@@ -170,7 +175,7 @@ def rebuilt(house: RollupHouse, posted: Posted, at: int, step: Step | bytes, sta
         now = state if index == at and state is not None else after
         parts += (mine if isinstance(mine, bytes) else encode_step(mine) if mine else word, now.root)
     # The chain takes a batch only if its last root fits what it says of the list: so the operator must claim that.
-    last = RollupState(now.accounts, now.channels, batch.queue_end)
+    last = RollupState(now.accounts, now.channels, batch.queue_end, list_hash(house.queue[: batch.queue_end]))
     parts[-1] = last.root
     made = Batch(batch.time, batch.queue_end, last.accounts.root, last.channels.root, b"".join(parts))
     return made if made.data != batch.data else None
@@ -240,7 +245,7 @@ def wrong_omission(house: RollupHouse, posted: Posted, at: int) -> Batch | None:
     before, step, after = _before_and_after(house, posted, at)
     if not isinstance(step, NextEntry):
         return None
-    return rebuilt(house, posted, at, step, RollupState(before.accounts, before.channels, after.head))
+    return rebuilt(house, posted, at, step, RollupState(before.accounts, before.channels, after.head, after.done))
 
 
 def wrong_claim(house: RollupHouse, posted: Posted, at: int) -> Batch | None:

@@ -126,10 +126,9 @@ class Twins:
 
     def statements(self, proof: StepProof, batch: Batch) -> dict[str, Statements]:
         """Return what must be signed for a step, on each of both."""
-        entry = self.house.entry(proof.head)
-        stored = entry.hash if entry else bytes(32)
+        done = self.house.done(proof.head), self.house.done(proof.head + 1)
         return {
-            where: judge(proof, batch.steps_root, self.context(batch, place), stored).statements
+            where: judge(proof, batch.steps_root, self.context(batch, place), *done).statements
             for where, place in self.places.items()
         }
 
@@ -155,7 +154,7 @@ class Twins:
     def check_equal(self) -> None:
         """Raise AssertionError unless both keep the same."""
         books = Books(ModuleRun(self.ledger.state, ROLLUPS, NATIVE, self.ledger.time, [], 1, ADJUDICATOR), 0)
-        ledger = {name: books.get(name.encode()) for name in ("count", "final", "bonded")}
+        ledger = {name: books.get(name.encode()) for name in ("count", "final", "bonded", "deposited")}
         evm = {name: self.number(name) for name in ledger}
         assert ledger == evm
         assert books.get(b"queue") == self.number("queue_length") == len(self.house.queue)

@@ -76,9 +76,10 @@ class Validator:
         port = self.url.rpartition(":")[2] or "0"
         program = [str(LIAR)] if self.lies else ["-m", "tallystick.sdk.cli"]
         command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json"]
+        command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
             self.process = await trio.lowlevel.open_process(
-                [*command, "--port", port], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+                [*command, "--port", port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
         assert self.process.stdout is not None
         with trio.fail_after(START_SECONDS):
@@ -96,8 +97,9 @@ class Validator:
             engines = _children(self.process.pid)
             self.process.kill()
             await self.process.wait()
-            if self.process.stdout is not None:
-                await self.process.stdout.aclose()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    await pipe.aclose()
             self.process = None
             with trio.move_on_after(START_SECONDS):
                 while any(map(_runs, engines)):  # noqa: ASYNC110 - they are not our children
