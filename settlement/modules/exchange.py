@@ -5,8 +5,8 @@ that swaps in two of them run in parallel, where those in one have to wait for e
 or one that falls with a trade's share of the pool (`curves`). Nobody can keep others from making more pools; which of
 them are looked through for the best one is in `exchange_routes`.
 
-Whoever adds liquidity gets shares of the pool, worth no more than was added; the first `LOCKED` of them are nobody's, so
-that a share stays cheap. Everybody says the least that they want for what they give, and until when.
+Whoever adds liquidity gets shares of the pool, worth no more than was added; the first `LOCKED` of them are nobody's,
+so that a share stays cheap. Everybody says the least that they want for what they give, and until when.
 
 Each pool keeps the sum of its price over time (Uniswap v2's cumulative prices), and two marks of it. `average` says the
 mean price since a mark that is at least `PERIOD` old: to move it, one has to hold the pool off its price for as long.
@@ -52,8 +52,7 @@ _WIDE = 2**256
 EXCHANGE = Module("exchange", "Swap one asset for another one, and earn fees for lending a pool what it swaps.")
 
 POOL_CREATED = EXCHANGE.event(
-    "PoolCreated(address pool, address asset0, address asset1, uint64 number, uint64 fee, "
-    "uint64 feeLeast)"
+    "PoolCreated(address pool, address asset0, address asset1, uint64 number, uint64 fee, uint64 feeLeast)"
 )
 LIQUIDITY_ADDED = EXCHANGE.event(
     "LiquidityAdded(address account, address pool, uint128 amount0, uint128 amount1, uint128 shares)"
@@ -360,7 +359,7 @@ def quote_exact_out(state: ModuleState, asset_in: Address, asset_out: Address, n
     "address account, uint128 reserveA, uint128 reserveB, uint128 shares, uint64 fee, uint64 feeLeast",
 )
 def pool(state: ModuleState, first: Address, second: Address, number: int) -> tuple[Address, int, int, int, int, int]:
-    """Say what a pool holds, how many shares of it there are, and its fee in millionths; to what it falls, if it does."""
+    """Say what a pool holds, how many shares of it there are, and its fee in millionths, and to what it falls."""
     found = find_pool(state, first, second, number)
     return found.id, *found.sides(first), state.get(found.key(b"s")), *found.fee
 
