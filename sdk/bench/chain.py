@@ -26,7 +26,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.sdk.bench.chain_subjects import (
     CHAIN_ID,
-    Subject,
+    MeasuredChain,
     cpu_seconds,
     genesis_for,
     open_kvstore,
@@ -56,7 +56,7 @@ FULL_SECONDS = 0.05
 GOLDEN = 0.618034
 
 Say = Callable[..., None]
-Opener = Callable[[Path, DriverProcesses, float], AbstractAsyncContextManager[Subject]]
+Opener = Callable[[Path, DriverProcesses, float], AbstractAsyncContextManager[MeasuredChain]]
 
 
 class ChainRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,17 +142,17 @@ async def run_chain(
             next(source)
 
     @asynccontextmanager
-    async def floor(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[Subject]:
+    async def floor(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[MeasuredChain]:
         async with open_kvstore(folder, validators, genesis, interval) as subject:
             yield subject
 
     @asynccontextmanager
-    async def ours(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[Subject]:
+    async def ours(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[MeasuredChain]:
         async with open_ours(folder, processes, validators, genesis, interval) as subject:
             yield subject
 
     @asynccontextmanager
-    async def single(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[Subject]:
+    async def single(folder: Path, processes: DriverProcesses, interval: float) -> AsyncIterator[MeasuredChain]:
         async with open_single(folder, processes, genesis, interval) as subject:
             yield subject
 
@@ -188,7 +188,7 @@ def _pairs(prefix: str) -> Iterator[bytes]:
         yield f"{prefix}{number}=".encode().ljust(112, b"x")
 
 
-async def _finality(subject: Subject, interval: float, seconds: float, source: Iterator[bytes]) -> Latencies:
+async def _finality(subject: MeasuredChain, interval: float, seconds: float, source: Iterator[bytes]) -> Latencies:
     latencies = Latencies()
     async with open_raw(subject.doors[0]) as first, open_raw(subject.doors[-1]) as last:
         end = time.perf_counter() + seconds
@@ -204,7 +204,7 @@ async def _finality(subject: Subject, interval: float, seconds: float, source: I
 
 
 async def _load(
-    subject: Subject, seconds: float, sources: Sequence[Iterator[bytes]], latencies: Latencies, interval: float
+    subject: MeasuredChain, seconds: float, sources: Sequence[Iterator[bytes]], latencies: Latencies, interval: float
 ) -> ChainRow:
     taken = [0]
     async with AsyncExitStack() as stack:
@@ -244,7 +244,7 @@ async def _load(
     )
 
 
-async def _send(subject: Subject, door: RawClient, source: Iterator[bytes], end: float, taken: list[int]) -> None:
+async def _send(subject: MeasuredChain, door: RawClient, source: Iterator[bytes], end: float, taken: list[int]) -> None:
     """Send one after the other until the end."""
     transaction = next(source)
     while time.perf_counter() < end:

@@ -38,7 +38,7 @@ FIRST_SECONDS = 90.0
 """How long a chain may take until its first block."""
 
 
-class Subject(Protocol):
+class MeasuredChain(Protocol):
     """A chain under measurement."""
 
     @property
@@ -78,11 +78,11 @@ class LedgerSubject:
         self._next = 1
 
     async def hand_in(self, door: RawClient, transaction: bytes) -> None:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         await door.ask("eth_sendRawTransaction", ["0x" + transaction.hex()])
 
     async def wait_shown(self, door: RawClient, transaction: bytes, hash: bytes) -> None:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         while True:
             known = (await door.ask("eth_getBlockByNumber", ["latest", False]))["hash"]
             if await door.ask("eth_getTransactionReceipt", ["0x" + hash.hex()]) is not None:
@@ -90,7 +90,7 @@ class LedgerSubject:
             await door.ask("tally_waitHead", [known, hex(WAIT_SECONDS)])
 
     async def count(self, door: RawClient) -> int:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         head = int(await door.ask("eth_blockNumber", []), 16)
         while self._next <= head:
             block = await door.ask("eth_getBlockByNumber", [hex(self._next), False])
@@ -110,13 +110,13 @@ class KvStore:
         self.ledgers: Sequence[int] = ()
 
     async def hand_in(self, door: RawClient, transaction: bytes) -> None:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         answer = await door.ask("broadcast_tx_sync", {"tx": base64.b64encode(transaction).decode()})
         if answer["code"]:
             raise RpcRefused(f"kvstore refuses {transaction!r}: {answer}")
 
     async def wait_shown(self, door: RawClient, transaction: bytes, hash: bytes) -> None:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         key = transaction.partition(b"=")[0].hex()
         while not await self._has(door, key):  # noqa: ASYNC110  # it is a question
             await trio.sleep(LOOK_SECONDS)
@@ -125,7 +125,7 @@ class KvStore:
         return bool((await door.ask("abci_query", {"path": "", "data": key}))["response"]["value"])
 
     async def count(self, door: RawClient) -> int:
-        """See `Subject`."""
+        """See `MeasuredChain`."""
         told = (await door.ask("abci_info", {}))["response"].get("data", '{"size":0}')
         return int(msgspec.json.decode(told)["size"])
 
