@@ -191,10 +191,6 @@ class Stakes(RuleBasedStateMachine):
             assert seen["ownStake"] == sum(part["amount"] for part in bonded if part["by"] == who)
 
 
-TestStakes = Stakes.TestCase
-TestStakes.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
-
-
 def test_powers_follow_stake_two_blocks_later_in_whole_units() -> None:
     ledger = StakeLedger()
     ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 5_099)
@@ -347,3 +343,7 @@ def test_on_a_chain_without_validators_all_of_it_is_refused() -> None:
     assert ledger.refused(ALICE, "validators", "register", PUBLIC[0], bytes(64), 5, 0) == Revert.NOT_ALLOWED
     assert ledger.refused(ALICE, "validators", "withdraw", 0) == Revert.NOT_ALLOWED
     assert ledger.read("validators", "validators") == (0,)
+
+
+TestStakes = Stakes.TestCase
+TestStakes.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
