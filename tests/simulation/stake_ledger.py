@@ -54,7 +54,7 @@ class StakeLedger(ModuleLedger):
         self.times: list[int] = [self.clock]
         stakes = tuple(GenesisStake(PEOPLE[at], PUBLIC[at], OWN, commission) for at in range(count))
         self._founding: StakeFounding | None = StakeFounding(1337, rules, stakes)
-        self._now: dict[bytes, int] = {ADDRESSES[at]: OWN // rules.unit for at in range(count)}
+        self._now: dict[bytes, int] = dict.fromkeys(ADDRESSES[:count], OWN // rules.unit)
         self._next = dict(self._now)
         self.block()
 
