@@ -68,7 +68,7 @@ class StakeLedger(ModuleLedger):
         updates: tuple[PowerUpdate, ...] = ()
         if self.height:
             updates = end_block(self.run(MINER))
-            changed = {address_of(update.public): update.power for update in updates}
+            changed: dict[bytes, int] = {address_of(update.public): update.power for update in updates}
             assert list(changed) == sorted(changed)
             for address, power in changed.items():
                 assert self._next.get(address, 0) != power, "the consensus is told of no change"
