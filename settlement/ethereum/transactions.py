@@ -189,19 +189,24 @@ def transaction_hash(raw: bytes) -> bytes:
 
 def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
     """Return the transaction of its raw bytes; raise TransactionRefused if they are not a valid one for this chain."""
-    found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None
-    if found is None:
-        found = _read_any_fields(raw, chain_id)
-    else:
-        _check_chain(found.chain, chain_id)
-        _check_fees(found.priority, found.fee_max)
-        _low(found.signature[32:])
+    found = read_transaction(raw, chain_id)
     try:
         sender = recover(found.digest, found.signature, found.parity)
     except InvalidSignature as error:
         raise TransactionRefused(f"the transaction's signer is unknown: {error}", Refusal.BAD_SIGNATURE) from error
     envelope = Envelope(Address(found.to), found.value, found.data)
     return Transaction(raw, keccak(raw), sender, found.nonce, found.priority, found.gas, envelope)
+
+
+def read_transaction(raw: bytes, chain_id: int) -> TransactionFields:
+    """Return what a transaction's raw bytes say, whoever signed it; raise TransactionRefused."""
+    found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None
+    if found is None:
+        return _read_any_fields(raw, chain_id)
+    _check_chain(found.chain, chain_id)
+    _check_fees(found.priority, found.fee_max)
+    _low(found.signature[32:])
+    return found
 
 
 def _read_any_fields(raw: bytes, chain_id: int) -> TransactionFields:
@@ -237,7 +242,7 @@ def _split(raw: bytes) -> list[Any]:
     if len(raw) > TRANSACTION_MAX:
         raise _malformed(f"it is longer than {TRANSACTION_MAX} bytes")
     if raw[:1] != TYPE:
-        raise _malformed("it is not of EIP-1559's type 2")
+        raise _malformed("it is not of EIP-1559's type 2 (ethers: pass type: 2 and both fees)")
     try:
         fields = rlp.decode(raw[1:])
     except (rlp.exceptions.RLPException, RecursionError, ValueError, IndexError) as error:
