@@ -292,7 +292,7 @@ MUTANTS = (
     Mutant(
         "let an event of a module stop the chain",
         CALLS,
-        "        except EncodingError as error:\n",
+        "        except InvalidInput as error:\n",
         "        except RecursionError as error:\n",
         CALLS_TESTS,
     ),
