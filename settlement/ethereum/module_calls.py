@@ -119,13 +119,17 @@ def _data(value: Any, name: str) -> bytes:
         raise InvalidInput(f"{name} must be bytes, or hex digits") from None
 
 
+def _numbers(value: Any, name: str) -> list[int]:
+    return [_number(each, name) for each in _listed(value, name)]
+
+
 _TAKERS: dict[str, Callable[[Any, str], Any]] = {
     "address": to_address,
     "address[]": lambda value, name: [to_address(each, name) for each in _listed(value, name)],
     "bool": _flag,
     "bytes": _data,
     "bytes32": to_hash,
-    "uint256[]": lambda value, name: [_number(each, name) for each in _listed(value, name)],
+    **{f"uint{bits}[]": _numbers for bits in (64, 256)},
     "bytes[]": _listed,
     **{f"uint{bits}": _number for bits in (64, 128, 256)},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.modules.exchange import EXCHANGE
+from tallystick.settlement.modules.exchange_routes import EXCHANGE
 from tallystick.settlement.modules.interface import Function, Module
 from tallystick.settlement.modules.lending import LENDING
 from tallystick.settlement.modules.rollup_accounts import ROLLUPS
