@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import pytest
 from test_execution_blocks import ACCOUNTS, CALLS, RULES, assert_same, by, one_by_one, signed, world
 
@@ -156,6 +157,7 @@ def test_helpers_that_always_die_are_replaced_some_times_and_no_more(monkeypatch
     monkeypatch.setattr(processes, "REPLACED_MAX", 2)
     raws, found = signed(MANY), world(opened=False)
     with open_processes(1) as crew:
+        crew.wait_ready(60)
         seen = set()
         for _ in range(5):
             seen.add(crew.helpers[0].process.pid)
@@ -184,8 +186,20 @@ def framed(name: bytes, answer: bytes) -> bytes:
 
 
 OTHER = write_question(AT, lambda id: None, signed([(2, 11, 0, None)])) or b""
+
+
+def answered(question: bytes) -> bytes:
+    return framed(name_of(question), write_answer(question))
+
+
+def turned(question: bytes) -> bytes:
+    """The same transactions, in another order: as many, and all valid."""
+    asked = msgspec.msgpack.decode(question)
+    return msgspec.msgpack.encode([*asked[:-1], asked[-1][::-1]])
+
+
 LIES: dict[str, Callable[[bytes], bytes]] = {
-    "the answer to another question": lambda question: framed(name_of(OTHER), write_answer(OTHER)),
+    "the answer to another question": lambda question: answered(turned(question)),
     "about another number of them": lambda question: framed(name_of(question), write_answer(OTHER)),
     "no answer": lambda question: framed(name_of(question), b"\xff\x00"),
     "nothing": lambda question: framed(name_of(question), b""),
@@ -197,11 +211,13 @@ LIES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_an_answer_that_is_none_to_the_question_is_never_taken(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Liar, "say", staticmethod(LIES[lie]), raising=False)
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **kinds: start(["cat"], **kinds))  # a quicker start
     monkeypatch.setattr(processes, "Helper", Liar)
     raws, found = signed(MANY), world(opened=True)
     with open_processes(1) as crew:
-        first = crew.helpers[0]
         assert_same(found, raws, crew)
+        first = crew.helpers[0]
         assert first.ended == (lie != "nothing")
         assert_same(found, raws, crew)
 

@@ -200,10 +200,9 @@ def pin(core: int, process: int = 0) -> None:
 def warm_up(crew: Crew) -> None:
     """Pin the helpers to the second core, and let them be there."""
     if isinstance(crew, ProcessCrew):
-        for helper in crew.helpers:
-            if hasattr(os, "sched_setaffinity"):
-                pin(1, helper.process.pid)
         crew.wait_ready(HELPERS_SECONDS)
+        for helper in crew.helpers:
+            pin(1, helper.process.pid)
 
 
 def run_ledger(

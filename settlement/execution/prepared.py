@@ -78,6 +78,11 @@ def prepare(transaction: Transaction, at: Deployment) -> Prepared:
     return Prepared(transaction, read_envelope(transaction.envelope, at))
 
 
+def carries_signatures(reading: Reading) -> bool:
+    """Whether there may be signatures in its calls."""
+    return bool(reading.members) or isinstance(reading.call, SIGNED)
+
+
 class Preparation:
     """Prepares the transactions of one block, some at a time."""
 
@@ -98,7 +103,7 @@ class Preparation:
                 found.append(error.with_traceback(None))
                 continue
             reading = read_envelope(transaction.envelope, at)
-            if reading.members or isinstance(reading.call, SIGNED):
+            if carries_signatures(reading):
                 for statement in self._statements(reading):
                     verify.check(statement)
                 found.append(Prepared(transaction, reading, verify))

@@ -150,24 +150,35 @@ class ProcessCrew:
     """Processes that help, one block at a time."""
 
     def __init__(self, count: int) -> None:
+        """They are started by the first block that is worth it."""
+        self._count = count
         self._replaced = 0
-        self.helpers = [Helper() for _ in range(count)]
+        self.helpers: list[Helper] = []
 
     def share(self, preparation: Preparation, bundles: Sequence[Sequence[bytes]]) -> Shared:
         """Return the bundles prepared, in order: iterate it once."""
+        if sum(map(len, bundles)) < SHARED_MIN:
+            return Shared(preparation, bundles, ())
+        self._man()
+        return Shared(preparation, bundles, self.helpers)
+
+    def _man(self) -> None:
+        """Start those who are not there."""
+        while len(self.helpers) < self._count:
+            self.helpers.append(Helper())
         for number, helper in enumerate(self.helpers):
             helper.exchange()
             if helper.ended and self._replaced < REPLACED_MAX:
                 helper.process.wait()
                 self._replaced += 1
                 self.helpers[number] = Helper()
-        return Shared(preparation, bundles, self.helpers if sum(map(len, bundles)) >= SHARED_MIN else ())
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until all helpers answer, for measurements; no longer than that."""
         nothing = Preparation(Deployment(0, NATIVE), lambda id: None)
         question = write_question(nothing.at, nothing.find, ()) or b""
         end = time.monotonic() + seconds
+        self._man()
         for helper in self.helpers:
             helper.ask(question, _AskedBundle(name_of(question), Shared(nothing, (), ()), 0))
             helper.exchange()

@@ -82,6 +82,11 @@ class Rules(msgspec.Struct, frozen=True):
     dev: bool
     """Whether coins can be minted on demand."""
 
+    @property
+    def at(self) -> Deployment:
+        """Which adjudicator on which chain."""
+        return Deployment(self.parameters.chain_id, self.parameters.contract)
+
 
 class Base(msgspec.Struct, frozen=True):
     """What a block stands on. The world and the tree are read only."""
@@ -140,16 +145,7 @@ def read_work(raw: bytes, rules: Rules) -> Work:
     """Return what a transaction of the consensus's is; raise TransactionRefused if it is nothing for this chain."""
     if raw[:1] != MINT_MARK:
         transaction = decode_transaction(raw, rules.parameters.chain_id)
-        work = prepare(transaction, Deployment(rules.parameters.chain_id, rules.parameters.contract))
-        needed = work.reading.gas
-        if not needed <= transaction.gas <= rules.gas_limit:
-            raise TransactionRefused(
-                f"the transaction needs {needed} gas, and a block has {rules.gas_limit}; it allows {transaction.gas}",
-                Refusal.MALFORMED,
-            )
-        if transaction.price < MINIMUM_PRICE:
-            raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
-        return work
+        return check_limits(prepare(transaction, rules.at), rules)
     if not rules.dev:
         raise TransactionRefused("coins can only be minted on a development chain (--dev)", Refusal.MALFORMED)
     try:
@@ -161,6 +157,19 @@ def read_work(raw: bytes, rules: Rules) -> Work:
             f"a mint names an account and an asset, of 20 bytes each, and has a salt of {SALT_SIZE}", Refusal.MALFORMED
         )
     return order
+
+
+def check_limits(work: Prepared, rules: Rules) -> Prepared:
+    """Return it; raise TransactionRefused if it allows too little or too much gas, or pays too little for it."""
+    transaction, needed = work.transaction, work.reading.gas
+    if not needed <= transaction.gas <= rules.gas_limit:
+        raise TransactionRefused(
+            f"the transaction needs {needed} gas, and a block has {rules.gas_limit}; it allows {transaction.gas}",
+            Refusal.MALFORMED,
+        )
+    if transaction.price < MINIMUM_PRICE:
+        raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
+    return work
 
 
 def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_work) -> Decision:

@@ -19,6 +19,7 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
 from tallystick.channels.storage.store import Store
+from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.go_programs import COMETBFT
 from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.engine import run_engine
@@ -85,11 +86,11 @@ async def run_validator(
     if program is None:
         raise InvalidInput(COMETBFT.missing)
     genesis = genesis_of(home)
-    with ExitStack() as stack:
+    with open_crew() as crew, ExitStack() as stack:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-", ignore_cleanup_errors=True)))
         application, rpc = sockets / "app", sockets / "rpc"
         async with open_engine(rpc) as engine, trio.open_nursery() as nursery:
-            chain = make(genesis, engine, entropy, store=store)
+            chain = make(genesis, engine, entropy, store=store, crew=crew)
             serve = partial(serve_application, on_commit=chain.on_commit, on_refused=refused)
             await nursery.start(serve, chain.application, application)
             nursery.start_soon(run_engine, program, home, application, rpc)

@@ -90,11 +90,11 @@ MUTANTS = (
         ("test_execution_processes.py",),
     ),
     Mutant(
-        "helpers: let them go on without their owner",
-        "settlement/execution/helper.py",
-        "            if len(question) < size:\n                return\n",
-        "",
-        ("test_execution_processes.py",),
+        "helpers: let a validator take what is too cheap, or of too little gas, from them",
+        "settlement/replicated/application.py",
+        "read_work(raw, rules) if ready is None else check_limits(ready, rules)",
+        "read_work(raw, rules) if ready is None else ready",
+        ("test_replicated_helpers.py",),
     ),
     Mutant(
         "take a signature whose r began anew, by a known key",
