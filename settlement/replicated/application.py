@@ -36,7 +36,7 @@ from tallystick.settlement.replicated.decision import (
     history_after,
     read_work,
 )
-from tallystick.settlement.replicated.genesis import Genesis, read_genesis
+from tallystick.settlement.replicated.genesis import EvidenceAge, Genesis, Powers, read_genesis
 from tallystick.settlement.simulated.branch import Branch
 from tallystick.settlement.simulated.ledger import affordable, mint, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
@@ -63,7 +63,7 @@ class Application:
         """`branch` has the block of `genesis` at least, which the consensus's own genesis must name, too."""
         self._crew = crew
         self.branch = branch
-        self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev)
+        self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev, genesis.founding())
         self._genesis = genesis
         self._tree = StateTree(branch.world)
         self._history = NO_HISTORY
@@ -93,10 +93,20 @@ class Application:
         """State root after that block."""
         return self._tree.root
 
-    def begin(self, genesis: bytes, height: int) -> bytes:
-        """Begin at the consensus's genesis; return the app hash. It may be asked again until the first block."""
+    def begin(
+        self, genesis: bytes, height: int, powers: Powers | None = None, evidence: EvidenceAge | None = None
+    ) -> bytes:
+        """Begin at the consensus's genesis; return the app hash. It may be asked again until the first block.
+
+        `powers` are the validators that it names, and `evidence` is how old evidence may be there.
+        """
         if read_genesis(genesis) != self._genesis or height != 1 or self.height:
             raise InvalidInput("the consensus begins another chain than this ledger's")
+        rules = self._genesis.staking
+        if rules is not None and (
+            powers != self._genesis.powers() or evidence != (rules.evidence_blocks, rules.evidence_seconds)
+        ):
+            raise InvalidInput("the consensus begins with other powers, or rules of evidence, than the ledger's")
         return self.app_hash
 
     def check(self, raw: bytes, *, again: bool = False) -> int:
@@ -154,9 +164,9 @@ class Application:
             nonces[transaction.sender] = transaction.nonce + 1
             chosen.append(transaction.raw)
         fitting = _fitting(chosen, bytes_max)
-        decision = self._decide(ProposedBlock(block.height, block.time, fitting))
+        decision = self._decide(replace(block, transactions=fitting))
         done = [(raw, did) for raw, did in zip(fitting, decision.results, strict=True) if did is not None]
-        proposed = ProposedBlock(block.height, block.time, tuple(raw for raw, _ in done))
+        proposed = replace(block, transactions=tuple(raw for raw, _ in done))
         self._memo[proposed] = replace(decision, results=tuple(did for _, did in done))  # the others did nothing
         return proposed.transactions
 
