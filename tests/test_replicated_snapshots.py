@@ -28,7 +28,7 @@ from tallystick.settlement.replicated.snapshot_files import KEPT, SnapshotFolder
 from tallystick.settlement.replicated.snapshots import (
     FORMAT,
     FrozenLedger,
-    Snapshot,
+    LedgerSnapshot,
     chunks_of,
     digest_of,
     read_snapshot,
@@ -53,12 +53,12 @@ def advanced(store: Any = None) -> Application:
     return app
 
 
-def cut(app: Application) -> tuple[Snapshot, list[bytes]]:
+def cut(app: Application) -> tuple[LedgerSnapshot, list[bytes]]:
     chunks = list(chunks_of(app.freeze()))
-    return Snapshot(app.height, tuple(map(digest_of, chunks))), chunks
+    return LedgerSnapshot(app.height, tuple(map(digest_of, chunks))), chunks
 
 
-def restored(app: Application, snapshot: Snapshot, chunks: list[bytes], app_hash: bytes) -> Application:
+def restored(app: Application, snapshot: LedgerSnapshot, chunks: list[bytes], app_hash: bytes) -> Application:
     assert app.offer(snapshot, app_hash)
     for index, chunk in enumerate(chunks):
         assert app.restore(index, chunk)
@@ -118,11 +118,11 @@ def test_a_wrong_chunk_is_asked_for_again_of_others_than_who_sent_it() -> None:
     assert apply(0, chunks[0]).result == 1 and new.app_hash == app.app_hash
 
 
-def forged(app: Application, **changes: Any) -> tuple[Snapshot, list[bytes]]:
+def forged(app: Application, **changes: Any) -> tuple[LedgerSnapshot, list[bytes]]:
     frozen = app.freeze()
     head = replace(frozen.head, **{name: value for name, value in changes.items() if name != "world"})
     chunks = list(chunks_of(FrozenLedger(head, changes.get("world", frozen.world))))
-    return Snapshot(app.height, tuple(map(digest_of, chunks))), chunks
+    return LedgerSnapshot(app.height, tuple(map(digest_of, chunks))), chunks
 
 
 def test_a_snapshot_that_is_not_what_was_agreed_on_is_refused_whole() -> None:
@@ -138,9 +138,9 @@ def test_a_snapshot_that_is_not_what_was_agreed_on_is_refused_whole() -> None:
         forged(app, history=bytes(32)),
         forged(app, record=app.branch.records[1]),
         forged(app, record=words),
-        (Snapshot(7, cut(app)[0].digests), cut(app)[1]),
-        (Snapshot(2, (digest_of(b"junk"),)), [b"junk"]),
-        (Snapshot(2, (cut(app)[0].digests[0], digest_of(b"junk"))), [cut(app)[1][0], b"junk"]),
+        (LedgerSnapshot(7, cut(app)[0].digests), cut(app)[1]),
+        (LedgerSnapshot(2, (digest_of(b"junk"),)), [b"junk"]),
+        (LedgerSnapshot(2, (cut(app)[0].digests[0], digest_of(b"junk"))), [cut(app)[1][0], b"junk"]),
     ):
         new = application()
         root = new.root
@@ -154,7 +154,7 @@ def test_a_snapshot_that_is_not_what_was_agreed_on_is_refused_whole() -> None:
 
 
 def test_what_is_no_offer_is_refused_before_anything_is_fetched() -> None:
-    snapshot = Snapshot(5, (bytes(32), bytes(32)))
+    snapshot = LedgerSnapshot(5, (bytes(32), bytes(32)))
     right = (5, FORMAT, 2, snapshot.hash, snapshot.metadata)
     assert read_snapshot(*right) == snapshot
     for at, wrong in ((0, 6), (0, 0), (1, 2), (2, 1), (2, 2**31), (3, bytes(32)), (4, bytes(65))):
@@ -241,7 +241,7 @@ def test_snapshots_are_listed_and_given_out_as_the_engine_asks() -> None:
     snapshot, chunks = cut(app)
 
     class Shelf:
-        def snapshots(self) -> tuple[Snapshot, ...]:
+        def snapshots(self) -> tuple[LedgerSnapshot, ...]:
             return (snapshot,)
 
         def load(self, height: int, index: int) -> bytes:

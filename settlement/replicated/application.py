@@ -40,8 +40,8 @@ from tallystick.settlement.replicated.genesis import EvidenceAge, Genesis, Power
 from tallystick.settlement.replicated.snapshots import (
     EMPTY_SHELF,
     FrozenLedger,
+    LedgerSnapshot,
     Restoration,
-    Snapshot,
     SnapshotShelf,
     freeze,
 )
@@ -211,7 +211,7 @@ class Application:
         """Return the ledger as it is after the newest block, for a snapshot."""
         return freeze(self._before, self.branch.newest, self.branch.world)
 
-    def offer(self, snapshot: Snapshot, app_hash: bytes) -> bool:
+    def offer(self, snapshot: LedgerSnapshot, app_hash: bytes) -> bool:
         """Whether a snapshot can be taken: it can as long as no block was executed here.
 
         `app_hash` is the consensus's, after the snapshot's block.

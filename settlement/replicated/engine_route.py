@@ -25,7 +25,7 @@ QUESTION_MAX = 4_096
 """Bytes of one."""
 
 
-class _Question(msgspec.Struct):
+class _EngineQuestion(msgspec.Struct):
     method: str
     params: dict[str, Any] = {}
 
@@ -40,7 +40,7 @@ def engine_routes(engine: EngineClient) -> list[BaseRoute]:
                 body += part
                 if len(body) > QUESTION_MAX:
                     return Response(f"a question has at most {QUESTION_MAX} bytes", status_code=413)
-            asked = msgspec.json.decode(bytes(body), type=_Question)
+            asked = msgspec.json.decode(bytes(body), type=_EngineQuestion)
         except (ClientDisconnect, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return Response("this is no question to an engine", status_code=400)
         if asked.method not in QUESTIONS:

@@ -12,7 +12,7 @@ import trio
 from tallystick.settlement.replicated.snapshots import (
     CHUNKS_MAX,
     FrozenLedger,
-    Snapshot,
+    LedgerSnapshot,
     chunks_of,
     digest_of,
 )
@@ -37,7 +37,7 @@ class SnapshotFolder:
             each.height: each for each in sorted((one for one in found if one), key=lambda one: one.height)
         }
 
-    def snapshots(self) -> Sequence[Snapshot]:
+    def snapshots(self) -> Sequence[LedgerSnapshot]:
         """Return what there is, the oldest first."""
         return tuple(self._snapshots.values())
 
@@ -52,7 +52,7 @@ class SnapshotFolder:
             return b""
         return chunk if digest_of(chunk) == snapshot.digests[index] else b""
 
-    async def keep(self, frozen: FrozenLedger) -> Snapshot | None:
+    async def keep(self, frozen: FrozenLedger) -> LedgerSnapshot | None:
         """Write a snapshot, chunk by chunk, with room for others in between; return None if it is too large."""
         height = frozen.head.record.header.number
         unfinished = self._folder / f"{_TEMPORARY}{height}"
@@ -71,7 +71,7 @@ class SnapshotFolder:
             unfinished.rename(self._folder / str(height))
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        made = self._snapshots[height] = Snapshot(height, tuple(digests))
+        made = self._snapshots[height] = LedgerSnapshot(height, tuple(digests))
         for old in sorted(self._snapshots)[:-KEPT]:
             del self._snapshots[old]
             shutil.rmtree(self._folder / str(old), ignore_errors=True)
@@ -85,10 +85,10 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read(path: Path) -> Snapshot | None:
+def _read(path: Path) -> LedgerSnapshot | None:
     try:
         digests = (path / _DIGESTS).read_bytes()
         height = int(path.name)
     except (OSError, ValueError):
         return None
-    return Snapshot(height, tuple(digests[at : at + 32] for at in range(0, len(digests), 32)))
+    return LedgerSnapshot(height, tuple(digests[at : at + 32] for at in range(0, len(digests), 32)))

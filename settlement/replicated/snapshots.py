@@ -51,7 +51,7 @@ class FrozenLedger(msgspec.Struct, frozen=True):
     world: World
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class LedgerSnapshot(msgspec.Struct, frozen=True):
     """What is known of a snapshot besides its chunks."""
 
     height: int
@@ -72,7 +72,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 class SnapshotShelf(Protocol):
     """Where the snapshots of a validator are."""
 
-    def snapshots(self) -> Sequence[Snapshot]:
+    def snapshots(self) -> Sequence[LedgerSnapshot]:
         """Return what there is, the oldest first."""
 
     def load(self, height: int, index: int) -> bytes:
@@ -80,7 +80,7 @@ class SnapshotShelf(Protocol):
 
 
 class _NoSnapshots:
-    def snapshots(self) -> Sequence[Snapshot]:
+    def snapshots(self) -> Sequence[LedgerSnapshot]:
         return ()
 
     def load(self, height: int, index: int) -> bytes:
@@ -119,12 +119,12 @@ def digest_of(chunk: bytes) -> bytes:
     return hashlib.sha256(chunk).digest()
 
 
-def read_snapshot(height: int, form: int, chunks: int, hash: bytes, metadata: bytes) -> Snapshot:
+def read_snapshot(height: int, form: int, chunks: int, hash: bytes, metadata: bytes) -> LedgerSnapshot:
     """Return what somebody offers; raise InvalidInput if it is no snapshot of this form."""
     if form != FORMAT or not 1 <= chunks <= CHUNKS_MAX or len(metadata) != chunks * _DIGEST or height < 1:
         raise InvalidInput("this is no snapshot that can be read here")
     digests = tuple(metadata[at : at + _DIGEST] for at in range(0, len(metadata), _DIGEST))
-    snapshot = Snapshot(height, digests)
+    snapshot = LedgerSnapshot(height, digests)
     if snapshot.hash != hash:
         raise InvalidInput("a snapshot's hash is not over its digests")
     return snapshot
@@ -133,7 +133,7 @@ def read_snapshot(height: int, form: int, chunks: int, hash: bytes, metadata: by
 class Restoration:
     """A snapshot on its way in. Nothing of it counts before it is whole, and is what was asked for."""
 
-    def __init__(self, snapshot: Snapshot, app_hash: bytes) -> None:
+    def __init__(self, snapshot: LedgerSnapshot, app_hash: bytes) -> None:
         """`app_hash` is that after the snapshot's block, from a source that is trusted."""
         self.snapshot = snapshot
         self._app_hash = app_hash
