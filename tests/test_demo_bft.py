@@ -1,4 +1,4 @@
-"""`make demo-bft`: what it says without the engine, and (in `make soak`) that its story ends well on four validators."""
+"""`make demo-bft`: what it says without the engine, and (in `make soak`) that its story ends well on four of them."""
 
 from __future__ import annotations
 
