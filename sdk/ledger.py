@@ -21,8 +21,11 @@ from tallystick.settlement.errors import Reverted
 from tallystick.settlement.ethereum.module_calls import ToldByModule, read_answer, read_told, write_call
 from tallystick.settlement.port import LedgerChain
 
-ModuleValue: TypeAlias = str | bytes | int | bool
-"""What an argument of a module's function may be: an address or 32 bytes, also as hex; a number; True or False."""
+ModuleWord: TypeAlias = str | bytes | int | bool
+"""One value: an address or 32 bytes, also as hex; a number; True or False."""
+
+ModuleValue: TypeAlias = ModuleWord | list[ModuleWord] | tuple[ModuleWord, ...]
+"""What an argument of a module's function may be: a value, or a list of them."""
 
 TIMEOUT = 60.0
 """Seconds for a transaction to be in a block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ from tallystick.sdk.bench.ledger import LedgerResult, ledger_table, open_rival, 
 from tallystick.sdk.bench.ledger_workloads import RULES, WORKLOADS, make_workload
 from tallystick.sdk.cli.bench import app
 from tallystick.settlement.ethereum.transactions import decode_transaction
-from tallystick.settlement.execution.native import Plain
+from tallystick.settlement.execution.crew import open_crew
+from tallystick.settlement.execution.prepared import ALONE
 from tallystick.settlement.simulated.world import check_conservation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No control of 0.8 s in each row, and no machine code, which takes ten seconds to be made."""
+    """No control of 0.8 s in each row, and no processes."""
     monkeypatch.setattr(ledger, "capacity_control", lambda: 2.0)
     monkeypatch.setattr(ledger, "ROUNDS", {10**9: 1})
-    monkeypatch.setattr(ledger, "best_native", Plain)
+    monkeypatch.setattr(ledger, "open_crew", lambda helpers: nullcontext(ALONE))
 
 
 def measure(names: list[str], repository: Path) -> LedgerResult:
@@ -53,6 +55,12 @@ def test_all_workloads_are_measured_and_equal(tmp_path: Path) -> None:
         assert min(figures.per_second, figures.sequential_per_second, figures.speedup) > 0
     assert result.before.transfer_per_second is None, "there is no repository"
     assert ledger_table(result).row_count == 2 * len(WORKLOADS)
+
+
+def test_helpers_are_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ledger, "open_crew", open_crew)
+    result = run_ledger(["transfer"], [2], [40], against="HEAD", repository=tmp_path, tries=1, say=lambda text: None)
+    assert result.helpers == "processes" and not result.broken
 
 
 def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

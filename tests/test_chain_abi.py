@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import eth_abi
 import msgspec
 import pytest
 import rlp
@@ -15,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulation.module_ledger import ASSETS, calldata
+from simulation.wallets import Account
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -62,8 +62,7 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
-from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, decode_values, encode_call
-from tallystick.settlement.ethereum.accounts import Account
+from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, encode_call
 from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,
@@ -290,27 +289,6 @@ def test_terms_in_the_wrong_order_and_foreign_approvals_are_refused() -> None:
 def test_a_log_that_is_no_event_is_a_chain_error(log: Log) -> None:
     with pytest.raises(ChainError):
         decode_event(log, AT)
-
-
-WORDS = st.sampled_from(("uint8", "uint64", "uint128", "uint256", "bool", "address", "bytes32"))
-VALUES = (
-    st.integers(0, 300) | st.sampled_from([1 << bits for bits in (8, 64, 128, 160, 255)]) | st.integers(0, 2**256 - 1)
-)
-
-
-@given(st.lists(WORDS, max_size=6), st.lists(VALUES, max_size=7), st.binary(max_size=3))
-@settings(deadline=None)
-def test_values_of_a_word_each_are_read_as_eth_abi_reads_them(kinds: list[str], values: list[int], rest: bytes) -> None:
-    data = b"".join(value.to_bytes(32, "big") for value in values) + rest
-    try:
-        found = eth_abi.decode(kinds, data)
-    except eth_abi.exceptions.DecodingError:
-        with pytest.raises(InvalidInput):
-            decode_values(tuple(kinds), data)
-    else:
-        told = zip(kinds, found, strict=True)
-        expected = tuple(bytes.fromhex(value[2:]) if kind == "address" else value for kind, value in told)
-        assert decode_values(tuple(kinds), data) == expected
 
 
 def test_a_view_names_itself_when_an_answer_or_a_question_cannot_be_read() -> None:

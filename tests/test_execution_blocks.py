@@ -33,11 +33,12 @@ from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import decode_transaction, sign_call, sign_envelope
 from tallystick.settlement.execution import prepared
-from tallystick.settlement.execution.ahead import Ahead, Alone, Crew
-from tallystick.settlement.execution.native import Native, Plain, best_native
-from tallystick.settlement.execution.threads import open_crew
+from tallystick.settlement.execution.ahead import Ahead, nobody
+from tallystick.settlement.execution.crew import open_crew
+from tallystick.settlement.execution.prepared import Alone, Bundles, Crew, Preparation
+from tallystick.settlement.execution.threads import open_threads
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint
-from tallystick.settlement.simulated.raw_blocks import RawBlock, Workers, build_raw_block
+from tallystick.settlement.simulated.raw_blocks import RawBlock, build_raw_block
 from tallystick.settlement.simulated.world import Layer, World, apply_changes
 
 FIXTURE = ChannelFixture()
@@ -45,7 +46,6 @@ RULES = Parameters(1337, FIXTURE.terms.contract)
 TOKEN = Address(b"\x70" * 20)
 CAROL = PrivateKey(keccak(b"carol"))
 ACCOUNTS = (*FIXTURE.keys, CAROL)
-PLAIN = Plain()
 PLAN = Plan(RULES, None, 1_000, 30_000_000)
 
 CALLS: tuple[Call, ...] = (
@@ -126,28 +126,38 @@ def one_by_one(found: World, raws: Sequence[bytes]) -> tuple[BlockRecord, Layer]
     return build_block(state, PLAN, (), candidates()), state  # type: ignore[arg-type]
 
 
-def by(crew: Crew, found: World, raws: Sequence[bytes], native: Native = PLAIN) -> tuple[RawBlock, Layer]:
+def by(crew: Crew, found: World, raws: Sequence[bytes]) -> tuple[RawBlock, Layer]:
     state = Layer(found)
-    return build_raw_block(state, PLAN, (), raws, Workers(crew, native)), state
+    return build_raw_block(state, PLAN, (), raws, crew), state
 
 
-def assert_same(found: World, raws: Sequence[bytes], crew: Crew, native: Native = PLAIN) -> RawBlock:
+def assert_same(found: World, raws: Sequence[bytes], crew: Crew) -> RawBlock:
     expected, left = one_by_one(found, raws)
-    block, state = by(crew, found, raws, native)
+    block, state = by(crew, found, raws)
     assert block.record == expected
     assert block.record.header.hash == expected.header.hash
     assert list(state.changes.items()) == list(left.changes.items())
     return block
 
 
-class Diligent:
+class Helping:
+    """Helpers that run in the owner's thread, when `help` says so."""
+
+    def share(self, preparation: Preparation, bundles: Sequence[Sequence[bytes]]) -> Bundles:
+        return Ahead(preparation.prepare, bundles, self.help)
+
+    def help(self, work: Callable[[], object]) -> None:
+        raise NotImplementedError
+
+
+class Diligent(Helping):
     """Does all the work before its owner has begun."""
 
     def help(self, work: Callable[[], object]) -> None:
         work()
 
 
-class Interleaved:
+class Interleaved(Helping):
     """Helpers whose steps come in a seeded order: before the owner begins, and within the work of the others."""
 
     def __init__(self, seed: int, patch: pytest.MonkeyPatch) -> None:
@@ -164,7 +174,7 @@ class Interleaved:
             self._others()
             check(*asked)  # type: ignore[arg-type]
 
-        patch.setattr(prepared, "BUNDLE", 2)
+        patch.setattr(prepared, "BUNDLE_MIN", 2)
         patch.setattr(prepared, "decode_transaction", decode_after)
         patch.setattr(prepared, "verify_signer", check_after)
 
@@ -183,7 +193,7 @@ class Interleaved:
                 self._depth -= 1
 
 
-class Failing:
+class Failing(Helping):
     """Its helpers claim some, and fail."""
 
     def help(self, work: Callable[[], object]) -> None:
@@ -202,8 +212,8 @@ def module_patch() -> Iterator[pytest.MonkeyPatch]:
 def two_threads(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[Crew]:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    monkeypatch_module.setattr(prepared, "BUNDLE", 2)
-    with open_crew(2) as crew:
+    monkeypatch_module.setattr(prepared, "BUNDLE_MIN", 2)
+    with open_threads(2) as crew:
         yield crew
     sys.setswitchinterval(interval)
 
@@ -216,8 +226,6 @@ def test_a_block_is_what_it_is_one_by_one_whoever_helps(
     raws, found = signed(actions), world(opened=opened)
     for crew in (Alone(), Diligent(), Failing(), threads):
         assert_same(found, raws, crew)
-    for crew in (Alone(), threads):
-        assert_same(found, raws, crew, best_native())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -273,8 +281,8 @@ def test_an_invalid_signature_is_told_as_it_is_one_by_one(threads: Crew) -> None
     for wrong in (b"", bytes(64), proof.signature[:32] + b"\xff" * 32, proof.signature[::-1]):
         forged = replace(close, proof0=replace(proof, countersignature=wrong))
         raw = sign_call(FIXTURE.keys[0], RULES.chain_id, RULES.contract, forged, 0, 1)
-        for crew, native in ((Diligent(), Plain()), (threads, Plain()), (threads, best_native())):
-            block = assert_same(world(opened=True), [raw], crew, native)
+        for crew in (Diligent(), threads):
+            block = assert_same(world(opened=True), [raw], crew)
             assert block.record.entries[0].execution.reason.startswith("bad-signature: side 1 has not signed this")
 
 
@@ -287,10 +295,10 @@ def test_an_error_of_the_work_is_raised_in_its_turn_whoever_met_it_first() -> No
             raise ValueError("three")
         return item * item
 
-    for crew in (Alone(), Diligent(), Failing()):
+    for help in (nobody, Diligent().help, Failing().help):
         taken = []
         with pytest.raises(ValueError, match="three"):
-            for each in Ahead(work, range(9), crew):
+            for each in Ahead(work, range(9), help):
                 taken.append(each)
         assert taken == [0, 1, 4]
 
@@ -307,10 +315,10 @@ def test_a_helper_that_stands_still_is_not_waited_for() -> None:
         return item
 
     owner = threading.current_thread()
-    with open_crew(1) as crew:
-        ahead = Ahead(work, range(50), crew)
+    with open_threads(1) as crew:
+        ahead = Ahead(work, range(50), crew._help)
         assert list(ahead) == list(range(50))
-        assert ahead.again == 1, "what the helper claimed was made by the owner, once it had nothing else to do"
+        assert len(ahead.again) == 1, "what the helper claimed was made by the owner, once it had nothing else to do"
         stand.set()
 
 
@@ -318,11 +326,7 @@ def test_an_owner_that_gives_up_stops_its_helpers() -> None:
     made: list[int] = []
     helpers: list[Callable[[], object]] = []
 
-    class Later:
-        def help(self, work: Callable[[], object]) -> None:
-            helpers.append(work)
-
-    results = iter(Ahead(made.append, range(50), Later()))
+    results = iter(Ahead(made.append, range(50), helpers.append))
     next(results)
     results.close()  # type: ignore[attr-defined]
     helpers[0]()

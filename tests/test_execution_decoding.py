@@ -7,7 +7,6 @@ import rlp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import RegisterSecretCall
@@ -15,7 +14,6 @@ from tallystick.settlement.errors import Revert, Reverted, TransactionRefused
 from tallystick.settlement.ethereum import abi, transactions
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_single, read_batch
 from tallystick.settlement.ethereum.fast_fields import read_fields
-from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import (
     BASE_GAS,
     OUTBOX,
@@ -25,16 +23,13 @@ from tallystick.settlement.ethereum.transactions import (
     gas_of,
     read_envelope,
     sign_call,
-    sign_envelope,
 )
-from tallystick.settlement.execution.native import MachineCode, best_native
 from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 
 AT = Deployment(1337, ADJUDICATOR)
 KEY = PrivateKey(keccak(b"decoding"))
 GOOD = sign_call(KEY, *AT, RegisterSecretCall(b"g" * 32), 3, 7)
-NATIVE = isinstance(best_native(), MachineCode)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -75,13 +70,6 @@ def slowly(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> Transaction | tuple[o
         return said(raw)
 
 
-def natively(raw: bytes) -> Transaction | None:
-    """Beside others: what is wrong with one must say nothing of the next."""
-    first, found, last = best_native().decode([GOOD, raw, GOOD], AT.chain_id)
-    assert first == last == (said(GOOD) if NATIVE else None)
-    return found
-
-
 @pytest.fixture(name="patch", scope="module")
 def module_patch() -> pytest.MonkeyPatch:
     return pytest.MonkeyPatch()
@@ -94,7 +82,6 @@ def test_any_fields_are_taken_or_refused_as_by_the_slow_way(
 ) -> None:
     raw = b"\x02" + rlp.encode(list(fields))
     assert said(raw) == slowly(raw, patch)
-    assert natively(raw) in (None, said(raw))
 
 
 @given(data=st.data())
@@ -117,7 +104,6 @@ def test_a_damaged_transaction_is_taken_or_refused_as_by_the_slow_way(
         if not raw:
             return
     assert said(bytes(raw)) == slowly(bytes(raw), patch)
-    assert natively(bytes(raw)) in (None, said(bytes(raw)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 255, 256, 65_535, 65_536])
@@ -134,39 +120,6 @@ def test_data_of_every_length_is_read_fast(size: int, first: int) -> None:
 
 def test_what_is_signed_here_goes_the_fast_way() -> None:
     assert read_fields(sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), 0, 7)) is not None
-
-
-@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
-def test_machine_code_takes_what_is_signed_here_and_data_of_every_length() -> None:
-    raws = [sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), nonce, 7) for nonce in (0, 1, 127, 128, 2**32)]
-    envelope = decode_transaction(raws[0], AT.chain_id).envelope
-    for size in (0, 1, 55, 56, 135, 136, 137, 255, 256, 5_000, 65_535, 65_536):
-        for first in (0, 0x7F, 0x80):
-            padded = envelope._replace(data=bytes([first]) * size, value=2**80 + size)
-            raws.append(sign_envelope(KEY, AT.chain_id, padded, size, 2**100, 2**70 + 1, 50_000))
-    assert best_native().decode(raws, AT.chain_id) == [decode_transaction(raw, AT.chain_id) for raw in raws]
-
-
-@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
-@given(st.integers(0, 95), st.integers(0, 255), st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_machine_code_verifies_as_the_contract_does(at: int, change: int, high: bool) -> None:
-    digest = keccak(bytes([at, change]))
-    signature = KEY.sign(digest)
-    if high:
-        signature = signature[:32] + (ORDER - int.from_bytes(signature[32:])).to_bytes(32)
-    damaged = bytearray(digest + signature)
-    damaged[at] ^= change
-    asked = (bytes(damaged[:32]), bytes(damaged[32:]), KEY.address)
-    right = (digest, KEY.sign(digest), KEY.address)
-    try:
-        verify_signer(*asked)
-        holds = True
-    except InvalidSignature:
-        holds = False
-    assert holds == (not high and not change)
-    assert best_native().valid([right, asked, right]) == [True, holds, True]
-    assert best_native().valid([right, (digest, b"", KEY.address)]) == [False, False], "left to the plain way"
 
 
 @pytest.mark.parametrize("to", [ADJUDICATOR, OUTBOX, bytes(20), *MODULES_AT])
@@ -191,14 +144,6 @@ def test_the_same_signature_with_a_high_s_is_refused_on_every_way() -> None:
     assert read_fields(high) is not None
     with pytest.raises(TransactionRefused, match="high s"):
         decode_transaction(high, AT.chain_id)
-    assert natively(high) is None
-
-
-@pytest.mark.skipif(not NATIVE, reason="without numba there is no machine code")
-def test_a_chain_id_that_machine_code_does_not_know_is_left_to_the_plain_way() -> None:
-    for chain_id, known in ((2**63 - 1, True), (2**63, False), (2**64 - 1, False)):
-        raw = sign_call(KEY, chain_id, ADJUDICATOR, RegisterSecretCall(b"s" * 32), 0, 7)
-        assert best_native().decode([raw], chain_id) == [decode_transaction(raw, chain_id) if known else None]
 
 
 def test_a_batch_of_more_calls_than_may_be_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:

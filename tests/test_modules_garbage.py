@@ -29,6 +29,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "bytes32": st.binary(min_size=32, max_size=32),
     "bytes": st.binary(max_size=200),
     "uint256[]": st.lists(st.integers(0, 2**256 - 1), max_size=8) | st.just([0] * 40) | st.just([0] * 131),
+    "uint64[]": st.lists(st.integers(0, 2), max_size=9) | st.lists(NUMBERS[64], max_size=2),
     "uint64": NUMBERS[64],
     "uint128": NUMBERS[128],
     "address[]": st.lists(st.sampled_from([module.address for module in MODULES.values()]), max_size=2),
@@ -91,12 +92,13 @@ def test_a_form_that_is_none_is_not_declared(text: str) -> None:
 
 SAMPLES = {
     "address": "me",
-    "address[]": "",
+    "address[]": "native,me",
     "bool": "yes",
     "bytes": "0x00ff",
     "bytes[]": "",
     "bytes32": "tea",
     "uint64": "+5",
+    "uint64[]": "",
     "uint128": "7",
     "uint256": "7",
     "uint256[]": "1,2",

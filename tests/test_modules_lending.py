@@ -40,7 +40,7 @@ def settle(ledger: ModuleLedger) -> None:
 
 def push(ledger: ModuleLedger, permille: int) -> None:
     """Make gold cost about so many thousandths of what it does."""
-    _, gold, silver, _, _ = ledger.read("exchange", "pool", GOLD, SILVER, 0)
+    _, gold, silver, *_ = ledger.read("exchange", "pool", GOLD, SILVER, 0)
     half = (1000 * 1000 // permille - 1000) // 2  # the product stays: the price goes by the square
     if half > 0:
         ledger.call(DAVE, "exchange", "swap", GOLD, SILVER, 0, gold * half // 1000, 0, EVER)

@@ -81,7 +81,8 @@ async def test_each_function_costs_what_the_tariff_says_and_nonsense_what_a_tran
     at = Deployment(1337, LocalChain(funds={}).contract)
     for function in EXCHANGE.functions.values():
         made = Envelope(EXCHANGE.address, 0, function.selector + bytes(64))
-        assert read_envelope(made, at).gas == (BASE_GAS if function.is_view else function.gas)
+        priced = function.gas + function.gas_per_byte * len(made.data)
+        assert read_envelope(made, at).gas == (BASE_GAS if function.is_view else priced)
     assert read_envelope(Envelope(EXCHANGE.address, 0, b"what"), at).gas == BASE_GAS
     assert gas_of(call("swap", *PAIR, 1, 1, EVER)) == EXCHANGE.functions["swap"].gas
 

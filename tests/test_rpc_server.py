@@ -13,11 +13,11 @@ import trio
 from eth_utils.address import to_checksum_address
 
 from simulation.disputes import ChannelFixture
+from simulation.wallets import Account
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import DepositCall, OpenCall, RegisterSecretCall, TransferCall
-from tallystick.settlement.ethereum.accounts import Account
 from tallystick.settlement.ethereum.transactions import GAS, sign_call
 from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT
 from tallystick.settlement.simulated.branch import ChainSettings

@@ -7,6 +7,7 @@ with low s (BIP 62); anything else is refused. A chain also wants `v`: it is add
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -213,20 +214,38 @@ def recover(digest: bytes, signature: bytes, recovery_id: int) -> Address:
 @lru_cache(maxsize=32_768)
 def _address_of(point: bytes) -> Address:
     """Return the address of an uncompressed point, without its first byte: the same few sign again and again."""
-    return Address(keccak(point)[12:])
+    address = Address(keccak(point)[12:])
+    while len(_POINTS) >= _POINTS_MAX:
+        with suppress(KeyError, StopIteration, RuntimeError):  # several threads may do so at once
+            del _POINTS[next(iter(_POINTS))]
+    _POINTS[address] = point
+    return address
 
 
-def foreign_functions() -> tuple[int, int, int, int]:
-    """Return the addresses of what machine code needs to recover as `recover` does.
+_POINTS: dict[Address, bytes] = {}
+"""Of addresses that have signed something: a signature is checked faster than its key is recovered."""
 
-    They are libsecp256k1's context, which is never changed, and its functions that parse a recoverable signature,
-    recover a key of it, and write a key.
-    """
-    names = ("recoverable_signature_parse_compact", "recover")
-    functions = [f"secp256k1_ecdsa_{name}" for name in names] + ["secp256k1_ec_pubkey_serialize"]
-    pointers = (_CONTEXT, *(ffi.addressof(lib, name) for name in functions))
-    first, second, third, fourth = (int(ffi.cast("uintptr_t", pointer)) for pointer in pointers)
-    return first, second, third, fourth
+_POINTS_MAX = 32_768
+
+_ODD_R = bytes(15)
+"""How an r begins that two points on the curve may have: they are above the order, and begin anew. Nobody meets one."""
+
+
+def is_signed(digest: bytes, signature: bytes, signer: Address) -> bool:
+    """Whether `signer` made `signature` (64 bytes, low s) over `digest` (32 bytes): `recover` finds so with 0 or 1."""
+    point = _POINTS.get(signer)
+    if point is not None and len(signature) == 64 and len(digest) == 32 and signature[:15] != _ODD_R:
+        key, parsed = ffi.new("secp256k1_pubkey *"), ffi.new("secp256k1_ecdsa_signature *")
+        return bool(
+            lib.secp256k1_ec_pubkey_parse(_CONTEXT, key, b"\4" + point, 65)
+            and lib.secp256k1_ecdsa_signature_parse_compact(_CONTEXT, parsed, signature)
+            and lib.secp256k1_ecdsa_verify(_CONTEXT, parsed, digest, key)
+        )
+    for recovery_id in (0, 1):
+        with suppress(InvalidSignature):
+            if recover(digest, signature, recovery_id) == signer:
+                return True
+    return False
 
 
 def with_recovery_id(digest: bytes, signature: bytes, signer: Address) -> bytes:

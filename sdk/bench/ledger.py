@@ -28,11 +28,11 @@ from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
 from tallystick.sdk.bench.ledger_workloads import RULES, Workload, make_workload
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.ethereum.transactions import decode_transaction
-from tallystick.settlement.execution.native import MachineCode, best_native
-from tallystick.settlement.execution.prepared import BUNDLE
-from tallystick.settlement.execution.threads import open_crew
+from tallystick.settlement.execution.crew import open_crew
+from tallystick.settlement.execution.prepared import ALONE, Crew
+from tallystick.settlement.execution.processes import ProcessCrew
 from tallystick.settlement.simulated.ledger import BlockRecord, Plan, build_block
-from tallystick.settlement.simulated.raw_blocks import Workers, build_raw_block
+from tallystick.settlement.simulated.raw_blocks import build_raw_block
 from tallystick.settlement.simulated.world import Layer
 
 BEFORE = "daa42bc"
@@ -43,6 +43,10 @@ GAS_LIMIT = 10**12
 
 ROUNDS = {1_000: 7, 10_000: 3}
 """By transactions of a block. One more, before, is not counted."""
+
+
+HELPERS_SECONDS = 30.0
+"""For which it is waited for helpers to be there."""
 
 
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +92,8 @@ class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
     control: float
     """The lowest capacity control of all rows, of 2."""
     workers: int
-    compiled: bool
-    """Whether workers run machine code (numba)."""
+    helpers: str
+    """What works beside the owner of a block: processes, threads, or none."""
     before: BeforeFigures
     workloads: dict[str, LedgerFigures]
 
@@ -186,11 +190,19 @@ def pinned(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def pin(core: int) -> None:
-    """Keep the calling thread on a core, if there is such a one."""
+def pin(core: int, process: int = 0) -> None:
+    """Keep a process (0: the calling thread) on a core, if there is such a one."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {core if core < (os.cpu_count() or 1) else cores[0]})
+        os.sched_setaffinity(process, {core if core < (os.cpu_count() or 1) else cores[0]})
+
+
+def warm_up(crew: Crew) -> None:
+    """Pin the helpers to the second core, and let them be there."""
+    if isinstance(crew, ProcessCrew):
+        crew.wait_ready(HELPERS_SECONDS)
+        for helper in crew.helpers:
+            pin(1, helper.process.pid)
 
 
 def run_ledger(
@@ -204,17 +216,16 @@ def run_ledger(
     say: Callable[[str], None],
 ) -> LedgerResult:
     """Measure these workloads, each with so many accounts, in blocks of so many transactions, on two cores."""
-    native = best_native()
     rows: dict[str, list[LedgerRow]] = {name: [] for name in names}
-    with open_rival(repository, against) as rival, open_crew(1, lambda: pin(1)) as crew, pinned(0):
+    with open_rival(repository, against) as rival, open_crew(1) as crew, pinned(0):
+        warm_up(crew)
         if rival is None:
             say(f"{repository} is no git repository that has {against}: nothing is said of how it was before")
-        workers = Workers(crew, native)
         for name in names:
             for count in accounts:
                 for block in blocks:
                     workload = make_workload(name, count, block)
-                    row = _measure(workload, workers, rival if name == "transfer" else None, tries)
+                    row = _measure(workload, crew, rival if name == "transfer" else None, tries)
                     rows[name].append(row)
                     say(
                         f"{name}, {count:,} accounts, blocks of {block:,}: {row.per_second:,.0f}/s, "
@@ -224,7 +235,7 @@ def run_ledger(
     return LedgerResult(
         control=min(row.control for each in rows.values() for row in each),
         workers=2,
-        compiled=isinstance(native, MachineCode),
+        helpers="processes" if isinstance(crew, ProcessCrew) else "none" if crew is ALONE else "threads",
         before=BeforeFigures(against, statistics.median(before) if before else None),
         workloads={name: _figures(each) for name, each in rows.items()},
     )
@@ -243,13 +254,13 @@ def _figures(rows: list[LedgerRow]) -> LedgerFigures:
     )
 
 
-def _measure(workload: Workload, workers: Workers, rival: Rival | None, tries: int) -> LedgerRow:
+def _measure(workload: Workload, crew: Crew, rival: Rival | None, tries: int) -> LedgerRow:
     """Measure until the machine had two free cores, or the tries are used up; return the best by its control."""
     if rival is not None:
         rival.load(workload)
     found: LedgerRow | None = None
     for _ in range(tries):
-        row = _measure_once(workload, workers, rival)
+        row = _measure_once(workload, crew, rival)
         if found is None or row.control > found.control:
             found = row
         if found.control >= CONTROL_MIN:
@@ -259,23 +270,22 @@ def _measure(workload: Workload, workers: Workers, rival: Rival | None, tries: i
     return found
 
 
-def _measure_once(workload: Workload, workers: Workers, rival: Rival | None) -> LedgerRow:
+def _measure_once(workload: Workload, crew: Crew, rival: Rival | None) -> LedgerRow:
     count = len(workload.raws)
-    alone = Workers(native=workers.native)
     expected, state = _plainly(workload)
     control = capacity_control()
     sequential, parallel, before = [], [], []
     equal, again = True, 0
     rounds = next((ROUNDS[size] for size in sorted(ROUNDS) if count <= size), 3)
     for number in range(rounds + 1):
-        order = (alone, workers) if number % 2 else (workers, alone)
+        order = ((False, ALONE), (True, crew)) if number % 2 else ((True, crew), (False, ALONE))
         took = {}
-        for each in order:
+        for helped, each in order:
             gc.collect()
             layer = Layer(workload.world)
             began = time.perf_counter()
             block = build_raw_block(layer, _plan(), (), workload.raws, each)
-            took[each is workers] = time.perf_counter() - began
+            took[helped] = time.perf_counter() - began
             equal = equal and block.record == expected and list(layer.changes.items()) == state
             again += block.again
         taken = rival.run() if rival is not None else None
@@ -292,7 +302,7 @@ def _measure_once(workload: Workload, workers: Workers, rival: Rival | None) -> 
         speedup=statistics.median(one / both for one, both in zip(sequential, parallel, strict=True)),
         equal=equal,
         executions_per_transaction=len(expected.entries) / count,
-        prepared_per_transaction=1 + again * BUNDLE / (count * (rounds + 1)),
+        prepared_per_transaction=1 + again / (count * (rounds + 1)),
         control=min(control, capacity_control()),
     )
 

@@ -25,7 +25,8 @@ from tallystick.channels.protocol.objects import Terms
 from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.sdk.bench.driver import obey, stay_on
 from tallystick.sdk.bench.synthetic_chain import AT, HistoryOptions, SyntheticChain
-from tallystick.settlement.ethereum.abi import TERMS, decode_values, read_terms
+from tallystick.settlement.ethereum.abi import TERMS, read_terms
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.evm.abi import CHANNEL_OF_TERMS, DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.ethereum.views import encode_channel

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.bench_chain import chain
 from tallystick.sdk.cli.bench_gas import gas, rollup
 from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
@@ -425,3 +426,4 @@ def ledger(
 
 app.command()(gas)
 app.command()(rollup)
+app.command()(chain)

@@ -36,7 +36,9 @@ app = make_group("Call the modules of a simulated ledger (exchange, lending, sta
 ModuleName = Annotated[str, Argument(metavar="MODULE", help="One of `tally ledger modules`.")]
 Values = Annotated[
     list[str] | None,
-    Argument(metavar="VALUE", help="In order: numbers, addresses (0x…), native, me, yes, no, +SECONDS from now."),
+    Argument(
+        metavar="VALUE", help="In order: numbers, addresses (0x…), native, me, yes, no, +SECONDS from now; lists: 0,1."
+    ),
 ]
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -237,6 +239,9 @@ def _read_values(
 def _read_value(text: str, argument: Declared, account: LedgerAccount | None, now: int) -> Any:
     from tallystick.settlement.modules.table import MODULES
 
+    if argument.type in ("address[]", "uint64[]", "uint256[]"):
+        single = argument._replace(type=argument.type[:-2])
+        return [_read_value(each, single, account, now) for each in text.split(",")] if text else []
     wrong = f"{argument.name} is no {argument.type}: {text!r}"
     match argument.type:
         case "address" if text == "native":
@@ -257,8 +262,6 @@ def _read_value(text: str, argument: Declared, account: LedgerAccount | None, no
             return text.encode().ljust(32, b"\0")
         case "bytes" if re.fullmatch(r"0x([0-9a-fA-F]{2})*", text):
             return text
-        case "uint256[]" if re.fullmatch(r"([0-9]{1,78}(,[0-9]{1,78})*)?", text):
-            return [int(each) for each in text.split(",")] if text else []
         case "uint64" if re.fullmatch(r"\+[0-9]{1,10}", text):
             return now + int(text)
         case "uint64" | "uint128" | "uint256" if re.fullmatch(r"[0-9][0-9_]{0,90}", text):

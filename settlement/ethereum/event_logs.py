@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-from eth_abi.abi import encode
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address, ChannelId
@@ -34,7 +33,8 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, decode_values, read_terms, terms_values
+from tallystick.settlement.ethereum.abi import TERMS, Deployment, Signature, read_terms, terms_values
+from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 
 
 class Log(NamedTuple):
@@ -74,7 +74,7 @@ def encode_event(event: Event) -> Log:
         values: tuple[Any, ...] = (event.channel, *terms_values(event.terms))
     else:
         values = msgspec.structs.astuple(event)
-    return Log((form.hash, values[0].rjust(32, b"\0")), encode(form.arguments[1:], values[1:]))
+    return Log((form.hash, values[0].rjust(32, b"\0")), encode_values(form.arguments[1:], values[1:]))
 
 
 def write_event(event: LedgerEvent, contract: Address) -> tuple[Address, Log]:

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from tallystick.channels.protocol.keys import keccak
+from tallystick.settlement.ethereum.rlp_items import list_header
 
 TYPE = b"\x02"
 """Of the transactions that the ledger takes: EIP-1559's."""
@@ -74,7 +75,7 @@ def read_fields(raw: bytes) -> TransactionFields | None:
         raw[data:data_end],
         parity[0] & 0x7F,
         _word(r) + _word(s),
-        keccak(TYPE + _header(len(signed)) + signed),
+        keccak(TYPE + list_header(signed) + signed),
     )
 
 
@@ -101,14 +102,6 @@ def _payload(raw: bytes, at: int, base: int) -> tuple[int, int]:
 
 
 _NOWHERE = (2**40, 2**40)
-
-
-def _header(size: int) -> bytes:
-    """Return what stands before the payload of a list of that size."""
-    if size <= 55:
-        return bytes([0xC0 + size])
-    size_of = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([0xF7 + len(size_of)]) + size_of
 
 
 def _value(number: bytes) -> int:

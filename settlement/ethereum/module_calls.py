@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from eth_abi.exceptions import EncodingError
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import to_address, to_hash
 from tallystick.settlement.chain import ModuleCall, ModuleEvent
-from tallystick.settlement.ethereum.abi import Signature, decode_values
+from tallystick.settlement.ethereum.abi import Signature
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.modules.interface import Argument, Function, Module
 from tallystick.settlement.modules.table import MODULES, MODULES_AT, find_function
 
@@ -64,7 +64,7 @@ def write_call(
     taken = [_taken(each, argument) for each, argument in zip(given, arguments, strict=True)]
     try:
         data = _signature(found).encode_call(*taken)
-    except EncodingError as error:
+    except InvalidInput as error:
         raise InvalidInput(f"{function} cannot be called so: {error}") from error
     return ModuleCall(of.address, data, value)
 
@@ -119,13 +119,17 @@ def _data(value: Any, name: str) -> bytes:
         raise InvalidInput(f"{name} must be bytes, or hex digits") from None
 
 
+def _numbers(value: Any, name: str) -> list[int]:
+    return [_number(each, name) for each in _listed(value, name)]
+
+
 _TAKERS: dict[str, Callable[[Any, str], Any]] = {
     "address": to_address,
     "address[]": lambda value, name: [to_address(each, name) for each in _listed(value, name)],
     "bool": _flag,
     "bytes": _data,
     "bytes32": to_hash,
-    "uint256[]": lambda value, name: [_number(each, name) for each in _listed(value, name)],
+    **{f"uint{bits}[]": _numbers for bits in (64, 256)},
     "bytes[]": _listed,
     **{f"uint{bits}": _number for bits in (64, 128, 256)},
 }

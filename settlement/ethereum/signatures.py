@@ -7,7 +7,7 @@ tried. High s is refused (BIP 62, EIP-2), so that every statement has one valid 
 from __future__ import annotations
 
 from tallystick.channels.errors import InvalidSignature
-from tallystick.channels.protocol.keys import HALF_ORDER, with_recovery_id
+from tallystick.channels.protocol.keys import HALF_ORDER, is_signed
 from tallystick.channels.protocol.objects import Address
 
 
@@ -17,4 +17,5 @@ def verify_signer(digest: bytes, signature: bytes, signer: Address) -> None:
         raise InvalidSignature(f"a signature has 64 bytes, this one has {len(signature)}")
     if int.from_bytes(signature[32:], "big") > HALF_ORDER:
         raise InvalidSignature("the signature's s is in the upper half of its range; only the lower half is accepted")
-    with_recovery_id(digest, signature, signer)
+    if not is_signed(digest, signature, signer):
+        raise InvalidSignature(f"the signature is not that of 0x{signer.hex()} over this statement")

@@ -1,4 +1,4 @@
-"""Signed transactions: real Ethereum ones of EIP-1559's type 2, signed by eth-account, decoded with suspicion.
+"""Signed transactions: real Ethereum ones of EIP-1559's type 2, decoded with suspicion.
 
 The base fee of the simulated ledger is zero, so a transaction pays its priority fee; `sign_call` sets both fees to one
 price. Only the one form that `sign_call` makes is taken: canonical RLP, no access list, low s (EIP-2).
@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import rlp
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover
+from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover, with_recovery_id
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
     ApproveCall,
@@ -37,6 +36,7 @@ from tallystick.settlement.ethereum.abi import (
     read_batch,
 )
 from tallystick.settlement.ethereum.fast_fields import TYPE, TransactionFields, read_fields
+from tallystick.settlement.ethereum.rlp_items import decode_item, encode_item
 from tallystick.settlement.modules.table import MODULES, MODULES_AT
 from tallystick.settlement.port import ChainFigures, Each, Tariff
 
@@ -165,21 +165,21 @@ def sign_envelope(
     key: PrivateKey, chain_id: int, envelope: Envelope, nonce: int, cap: int, tip: int, gas: int
 ) -> bytes:
     """Return a raw transaction: at most `cap` per unit of gas, of that at most `tip` above the base fee."""
-    to = {"to": envelope.to, "value": envelope.value, "data": envelope.data}
-    return _sign(key, chain_id, to, nonce, cap, tip, gas)
+    return _sign(key, [chain_id, nonce, tip, cap, gas, *envelope])
 
 
 def sign_creation(key: PrivateKey, chain_id: int, code: bytes, nonce: int, cap: int, tip: int, gas: int) -> bytes:
     """Return a raw transaction that puts a contract onto the chain; `code` ends in its constructor's arguments."""
-    return _sign(key, chain_id, {"value": 0, "data": code}, nonce, cap, tip, gas)
+    return _sign(key, [chain_id, nonce, tip, cap, gas, b"", 0, code])
 
 
-def _sign(key: PrivateKey, chain_id: int, what: dict[str, Any], nonce: int, cap: int, tip: int, gas: int) -> bytes:
-    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
-
-    fees = {"maxPriorityFeePerGas": tip, "maxFeePerGas": cap, "gas": gas}
-    fields = {"type": 2, "chainId": chain_id, "nonce": nonce, **fees, **what}
-    return bytes(Account.sign_transaction(fields, key.reveal()).raw_transaction)
+def _sign(key: PrivateKey, fields: list[Any]) -> bytes:
+    """Return a signed transaction of its first eight fields, without an access list; raise InvalidInput."""
+    unsigned = [*fields, []]
+    digest = keccak(TYPE + encode_item(unsigned))
+    signature = with_recovery_id(digest, key.sign(digest), key.address)
+    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:64]))
+    return TYPE + encode_item([*unsigned, signature[64] - 27, r, s])
 
 
 def transaction_hash(raw: bytes) -> bytes:
@@ -214,7 +214,7 @@ def _read_any_fields(raw: bytes, chain_id: int) -> TransactionFields:
     _check_fees(priority, fee_max)
     if max(nonce, gas) > UINT64_MAX or max(fee_max, value) > AMOUNT_MAX:
         raise _malformed("one of its numbers is too large")
-    digest = keccak(TYPE + rlp.encode(fields[:9]))
+    digest = keccak(TYPE + encode_item(fields[:9]))
     s = _low(_number(fields[11]).to_bytes(32, "big"))
     signature = _number(fields[10]).to_bytes(32, "big") + s
     return TransactionFields(
@@ -239,9 +239,9 @@ def _split(raw: bytes) -> list[Any]:
     if raw[:1] != TYPE:
         raise _malformed("it is not of EIP-1559's type 2")
     try:
-        fields = rlp.decode(raw[1:])
-    except (rlp.exceptions.RLPException, RecursionError, ValueError, IndexError) as error:
-        raise _malformed(f"it is no canonical RLP ({error})") from error
+        fields = decode_item(raw[1:])
+    except InvalidInput as error:
+        raise _malformed(str(error)) from error
     if not isinstance(fields, list) or len(fields) != _FIELDS:
         raise _malformed(f"it has not {_FIELDS} fields")
     if not all(isinstance(field, list if i == 8 else bytes) for i, field in enumerate(fields)):

@@ -11,52 +11,43 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Crew(Protocol):
-    """Who helps."""
-
-    def help(self, work: Callable[[], object]) -> None:
-        """Let each helper call `work`, at once and beside the caller, and return without waiting for any."""
+Help: TypeAlias = Callable[[Callable[[], object]], None]
+"""Lets each helper call a function, at once and beside the caller, and returns without waiting for any."""
 
 
-class Alone:
-    """Nobody helps."""
-
-    def help(self, work: Callable[[], object]) -> None:
-        """Do nothing."""
+def nobody(work: Callable[[], object]) -> None:
+    """Do nothing."""
 
 
 class Ahead(Generic[Item, Result]):
     """The results of `work` on each of `items`, in order: iterate it once. Errors of `work` are raised there."""
 
-    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item], crew: Crew) -> None:
+    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item], help: Help = nobody) -> None:
         self._work = work
         self._items = items
-        self._crew = crew
+        self._help = help
         self._claim = itertools.count().__next__
         self._results: list[tuple[Result] | None] = [None] * len(items)
         self._over = False
-        self.made = 0
-        """Results that the owner made itself."""
-        self.again = 0
-        """Of these, such as somebody else may have made as well."""
+        self.again: list[Item] = []
+        """What the owner made though somebody else may have, too."""
 
     def __iter__(self) -> Iterator[Result]:
         results, items = self._results, self._items
-        self._crew.help(self._assist)
+        self._help(self._assist)
         try:
             for index, item in enumerate(items):
                 found = results[index]
                 while found is None and self._step():
-                    self.made += 1
                     found = results[index]
                 if found is None:  # claimed by a helper that is not ready yet, and nothing else is left to do
-                    self.again += 1
+                    self.again.append(item)
                     found = (self._work(item),)
                 results[index] = None
                 yield found[0]

@@ -6,12 +6,12 @@ cannot await. The pool lives as long as `open_crew`'s block: whoever opens it, a
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from tallystick.settlement.execution.ahead import Alone, Crew
+from tallystick.settlement.execution.ahead import Ahead
+from tallystick.settlement.execution.prepared import Bundles, Preparation
 
 
 class ThreadCrew:
@@ -21,22 +21,18 @@ class ThreadCrew:
         self._pool = pool
         self._size = size
 
-    def help(self, work: Callable[[], object]) -> None:
+    def share(self, preparation: Preparation, bundles: Sequence[Sequence[bytes]]) -> Bundles:
+        """Return the bundles prepared, in order: iterate it once."""
+        return Ahead(preparation.prepare, bundles, self._help)
+
+    def _help(self, work: Callable[[], object]) -> None:
         """Let every thread that is free work."""
         for _ in range(self._size):
             self._pool.submit(work)
 
 
 @contextmanager
-def open_crew(helpers: int | None = None, begin: Callable[[], object] = lambda: None) -> Iterator[Crew]:
-    """Give a crew of so many threads beside the caller's; None: one for each further core that the process may use.
-
-    Each thread calls `begin` first. At the end of the block it is waited for them.
-    """
-    if helpers is None:
-        helpers = len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) - 1
-    if helpers < 1:
-        yield Alone()
-        return
-    with ThreadPoolExecutor(helpers, thread_name_prefix="tallystick block", initializer=begin) as pool:
-        yield ThreadCrew(pool, helpers)
+def open_threads(count: int, begin: Callable[[], object] = lambda: None) -> Iterator[ThreadCrew]:
+    """Give a crew of so many threads, each of which calls `begin` first. At the end they are waited for."""
+    with ThreadPoolExecutor(count, thread_name_prefix="tallystick block", initializer=begin) as pool:
+        yield ThreadCrew(pool, count)

@@ -1,11 +1,12 @@
 """An exchange: pools of two assets, whose reserves' product a swap never lowers.
 
-A pair may have many pools (SAMM, arXiv 2406.05568): each is an account of its own with words of its own, so that swaps
-in two of them run in parallel, where those in one have to wait for each other.
+A pair may have any number of pools (SAMM, arXiv 2406.05568): each is an account of its own with words of its own, so
+that swaps in two of them run in parallel, where those in one have to wait for each other. A pool's fee is a fixed one,
+or one that falls with a trade's share of the pool (`curves`). Nobody can keep others from making more pools; which of
+them are looked through for the best one is in `exchange_routes`.
 
-What is swapped comes out by the formula of Uniswap v2, to the unit: `amount_out`, `amount_in`. Whoever adds liquidity
-gets shares of the pool, worth no more than was added; the first `LOCKED` of them are nobody's, so that a share stays
-cheap. Everybody says the least that they want for what they give, and until when.
+Whoever adds liquidity gets shares of the pool, worth no more than was added; the first `LOCKED` of them are nobody's,
+so that a share stays cheap. Everybody says the least that they want for what they give, and until when.
 
 Each pool keeps the sum of its price over time (Uniswap v2's cumulative prices), and two marks of it. `average` says the
 mean price since a mark that is at least `PERIOD` old: to move it, one has to hold the pool off its price for as long.
@@ -16,8 +17,10 @@ from __future__ import annotations
 from math import isqrt
 from typing import NamedTuple
 
+from tallystick.channels.limits import UINT64_MAX
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Revert
+from tallystick.settlement.modules.curves import FEE_MAX, SPREAD_MAX, PoolFee
 from tallystick.settlement.modules.interface import (
     Module,
     ModuleState,
@@ -29,14 +32,8 @@ from tallystick.settlement.modules.interface import (
     rounded_up,
 )
 
-MILLION = 1_000_000
-"""Fees are in millionths."""
-
-FEE_MAX = 100_000
-"""The highest fee of a pool: a tenth."""
-
-POOLS_MAX = 256
-"""Pools of one pair."""
+LISTED_MAX = 64
+"""Pools of one pair that are looked through for the best one."""
 
 RESERVE_MAX = 2**112 - 1
 """Of each asset in a pool."""
@@ -54,7 +51,9 @@ _WIDE = 2**256
 
 EXCHANGE = Module("exchange", "Swap one asset for another one, and earn fees for lending a pool what it swaps.")
 
-POOL_CREATED = EXCHANGE.event("PoolCreated(address pool, address asset0, address asset1, uint64 number, uint64 fee)")
+POOL_CREATED = EXCHANGE.event(
+    "PoolCreated(address pool, address asset0, address asset1, uint64 number, uint64 fee, uint64 feeLeast)"
+)
 LIQUIDITY_ADDED = EXCHANGE.event(
     "LiquidityAdded(address account, address pool, uint128 amount0, uint128 amount1, uint128 shares)"
 )
@@ -64,17 +63,6 @@ LIQUIDITY_REMOVED = EXCHANGE.event(
 SWAPPED = EXCHANGE.event("Swapped(address account, address pool, address assetIn, uint128 amountIn, uint128 amountOut)")
 
 
-def amount_out(given: int, reserve_in: int, reserve_out: int, fee: int) -> int:
-    """Return what comes out for `given`: the fee, in millionths, stays in the pool."""
-    paid = given * (MILLION - fee)
-    return paid * reserve_out // (reserve_in * MILLION + paid)
-
-
-def amount_in(wanted: int, reserve_in: int, reserve_out: int, fee: int) -> int:
-    """Return what must be given so that `wanted`, less than the reserve, comes out."""
-    return reserve_in * wanted * MILLION // ((reserve_out - wanted) * (MILLION - fee)) + 1
-
-
 class PairPool(NamedTuple):
     """One pool. Asset 0 is the one of the lower address; the native coin's is the lowest."""
 
@@ -82,12 +70,28 @@ class PairPool(NamedTuple):
     """Its account, too."""
     assets: tuple[Address, Address]
     reserves: tuple[int, int]
+    fee: PoolFee
 
     def key(self, letter: bytes, more: bytes = b"") -> bytes:
         return letter + self.id + more
 
+    def sides(self, asset_in: Address) -> tuple[int, int]:
+        """Return the reserves of what goes in and of what comes out."""
+        return self.reserves if asset_in == self.assets[0] else (self.reserves[1], self.reserves[0])
 
-def _sorted(first: Address, second: Address) -> tuple[Address, Address]:
+    def amount_out(self, asset_in: Address, given: int) -> int:
+        """Return what comes out for `given`; the pool is not empty."""
+        return self.fee.amount_out(given, *self.sides(asset_in))
+
+    def swapped(self, asset_in: Address, given: int, out: int) -> PairPool:
+        """Return the pool after a swap."""
+        first, second = self.reserves
+        after = (first + given, second - out) if asset_in == self.assets[0] else (first - out, second + given)
+        return self._replace(reserves=after)
+
+
+def sort_assets(first: Address, second: Address) -> tuple[Address, Address]:
+    """Return a pair's assets in their order; refuse one asset twice."""
     refuse(first == second, Revert.BAD_TERMS, "a pool is of two different assets")
     return (first, second) if first < second else (second, first)
 
@@ -98,14 +102,18 @@ def pool_account(first: Address, second: Address, number: int) -> Address:
     return EXCHANGE.account_of(b"pool" + pair + number.to_bytes(8, "big"))
 
 
-def _find(state: ModuleState, first: Address, second: Address, number: int) -> PairPool:
-    assets = _sorted(first, second)
+def find_pool(state: ModuleState, first: Address, second: Address, number: int) -> PairPool:
+    """Return a pool, the assets in either order; refuse what there is none of."""
+    assets = sort_assets(first, second)
     id = pool_account(*assets, number)
-    refuse(not state.get(b"e" + id), Revert.UNKNOWN_ENTRY, f"this pair has no pool {number}")
-    return PairPool(id, assets, (state.get(b"0" + id), state.get(b"1" + id)))
+    fee = state.get(b"f" + id)
+    refuse(not fee, Revert.UNKNOWN_ENTRY, f"this pair has no pool {number}")
+    most, least = fee >> 64, (fee & UINT64_MAX) - 1
+    return PairPool(id, assets, (state.get(b"0" + id), state.get(b"1" + id)), PoolFee(most, least))
 
 
-def _filled(pool: PairPool) -> PairPool:
+def filled(pool: PairPool) -> PairPool:
+    """Return the pool; refuse an empty one."""
     refuse(0 in pool.reserves, Revert.NO_LIQUIDITY, "the pool is empty")
     return pool
 
@@ -145,25 +153,52 @@ def _sums(state: ModuleState, pool: PairPool, since: int) -> tuple[int, int]:
     return (kept[0] + price0 * elapsed) % _WIDE, (kept[1] + price1 * elapsed) % _WIDE
 
 
-def _in_time(state: ModuleState, deadline: int) -> None:
+def in_time(state: ModuleState, deadline: int) -> None:
+    """Refuse a call whose deadline is over."""
     refuse(state.time > deadline, Revert.EXPIRED, f"the call was good until {deadline}; this block is of {state.time}")
 
 
 @EXCHANGE.function("createPool(address assetA, address assetB, uint64 fee)", "uint64 number", gas=100_000)
 def create_pool(state: ModuleState, first: Address, second: Address, fee: int) -> tuple[int]:
     """Make one more pool of a pair, with a fee in millionths of what is given; anybody may."""
-    assets = _sorted(first, second)
-    refuse(fee > FEE_MAX, Revert.BAD_TERMS, f"a pool's fee is at most {FEE_MAX} millionths")
-    number = state.get(b"p" + assets[0] + assets[1])
-    refuse(number >= POOLS_MAX, Revert.BAD_TERMS, f"a pair has at most {POOLS_MAX} pools")
+    return (_create(state, first, second, PoolFee(fee, fee)),)
+
+
+@EXCHANGE.function(
+    "createFallingPool(address assetA, address assetB, uint64 feeMost, uint64 feeLeast)", "uint64 number", gas=100_000
+)
+def create_falling_pool(state: ModuleState, first: Address, second: Address, most: int, least: int) -> tuple[int]:
+    """Make one more pool of a pair whose fee falls with a trade's share of it, so that to split a trade does not pay.
+
+    It falls from `feeMost` millionths to `feeLeast`, which are at most `SPREAD_MAX` lower.
+    """
+    refuse(not least < most <= least + SPREAD_MAX, Revert.BAD_TERMS, f"the fee falls by 1 to {SPREAD_MAX} millionths")
+    return (_create(state, first, second, PoolFee(most, least)),)
+
+
+def _create(state: ModuleState, first: Address, second: Address, fee: PoolFee) -> int:
+    assets = sort_assets(first, second)
+    refuse(fee.most > FEE_MAX, Revert.BAD_TERMS, f"a pool's fee is at most {FEE_MAX} millionths")
+    number = count_pools(state, assets)
     id = pool_account(*assets, number)
     state.put(b"p" + assets[0] + assets[1], number + 1)
-    state.put(b"e" + id, 1)
-    state.put(b"f" + id, fee)
+    state.put(b"f" + id, fee.most << 64 | fee.least + 1)
     state.put(b"t" + id, state.time)
+    if number < LISTED_MAX:
+        state.put(listing_key(assets, number), number)
     _list(state, assets, number)
-    state.emit(POOL_CREATED, id, *assets, number, fee)
-    return (number,)
+    state.emit(POOL_CREATED, id, *assets, number, *fee)
+    return number
+
+
+def listing_key(assets: tuple[Address, Address], place: int) -> bytes:
+    """Return where the number of a pair's pool is kept that has a place among those that are looked through."""
+    return b"l" + assets[0] + assets[1] + place.to_bytes(8, "big")
+
+
+def count_pools(state: ModuleState, assets: tuple[Address, Address]) -> int:
+    """Return how many pools a pair has: they have the numbers from 0 on."""
+    return state.get(b"p" + assets[0] + assets[1])
 
 
 def _list(state: ModuleState, assets: tuple[Address, Address], number: int) -> None:
@@ -192,8 +227,8 @@ def add_liquidity(
     deadline: int,
 ) -> tuple[int, int, int]:
     """Add both assets to a pool in the proportion that it has, and get shares of it; the first one sets the price."""
-    _in_time(state, deadline)
-    pool = _find(state, first, second, number)
+    in_time(state, deadline)
+    pool = find_pool(state, first, second, number)
     turned = first != pool.assets[0]
     most = (most_second, most_first) if turned else (most_first, most_second)
     supply = state.get(pool.key(b"s"))
@@ -233,8 +268,8 @@ def remove_liquidity(
     deadline: int,
 ) -> tuple[int, int]:
     """Give shares of a pool back for what they are worth of both assets."""
-    _in_time(state, deadline)
-    pool = _find(state, first, second, number)
+    in_time(state, deadline)
+    pool = find_pool(state, first, second, number)
     held, supply = state.get(pool.key(b"h", state.caller)), state.get(pool.key(b"s"))
     refuse(not 0 < shares <= held, Revert.BAD_AMOUNT, f"the caller has {held} shares of this pool")
     out = (shares * pool.reserves[0] // supply, shares * pool.reserves[1] // supply)
@@ -262,11 +297,11 @@ def swap(
     state: ModuleState, asset_in: Address, asset_out: Address, number: int, given: int, least: int, deadline: int
 ) -> tuple[int]:
     """Give an amount of one asset for the other one of a pool."""
-    _in_time(state, deadline)
-    pool = _filled(_find(state, asset_in, asset_out, number))
-    out = _quote(state, pool, asset_in, given)
+    in_time(state, deadline)
+    pool = filled(find_pool(state, asset_in, asset_out, number))
+    out = pool.amount_out(asset_in, given)
     refuse(out < max(least, 1), Revert.LIMIT_MISSED, f"this gives {out}, less than {max(least, 1)}")
-    _exchange(state, pool, asset_in, given, out)
+    exchange(state, pool, asset_in, given, out)
     return (out,)
 
 
@@ -280,28 +315,28 @@ def swap_exact_out(
     state: ModuleState, asset_in: Address, asset_out: Address, number: int, wanted: int, most: int, deadline: int
 ) -> tuple[int]:
     """Give as much of one asset as takes a certain amount of the other one out of a pool."""
-    _in_time(state, deadline)
-    pool = _filled(_find(state, asset_in, asset_out, number))
-    side = pool.assets.index(asset_in)
-    refuse(not 0 < wanted < pool.reserves[1 - side], Revert.NO_LIQUIDITY, "the pool does not hold so much")
-    given = amount_in(wanted, pool.reserves[side], pool.reserves[1 - side], state.get(pool.key(b"f")))
+    in_time(state, deadline)
+    pool = filled(find_pool(state, asset_in, asset_out, number))
+    given = _needed(pool, asset_in, wanted)
     refuse(given > most, Revert.LIMIT_MISSED, f"this takes {given}, more than {most}")
-    _exchange(state, pool, asset_in, given, wanted)
+    exchange(state, pool, asset_in, given, wanted)
     return (given,)
 
 
-def _quote(state: ModuleState, pool: PairPool, asset_in: Address, given: int) -> int:
-    side = pool.assets.index(asset_in)
-    return amount_out(given, pool.reserves[side], pool.reserves[1 - side], state.get(pool.key(b"f")))
+def _needed(pool: PairPool, asset_in: Address, wanted: int) -> int:
+    reserve_in, reserve_out = pool.sides(asset_in)
+    refuse(not 0 < wanted < reserve_out, Revert.NO_LIQUIDITY, "the pool does not hold so much")
+    return pool.fee.amount_in(wanted, reserve_in, reserve_out)
 
 
-def _exchange(state: ModuleState, pool: PairPool, asset_in: Address, given: int, out: int) -> None:
-    side = pool.assets.index(asset_in)
+def exchange(state: ModuleState, pool: PairPool, asset_in: Address, given: int, out: int) -> PairPool:
+    """Take what the caller gives, pay out what it gets, and return the pool as it is then."""
+    after = pool.swapped(asset_in, given, out)
     state.take(asset_in, given, pool.id)
-    state.give(pool.assets[1 - side], out, pool.id, state.caller)
-    first, second = pool.reserves
-    _set_reserves(state, pool, (first - out, second + given) if side else (first + given, second - out))
+    state.give(pool.assets[asset_in == pool.assets[0]], out, pool.id, state.caller)
+    _set_reserves(state, pool, after.reserves)
     state.emit(SWAPPED, state.caller, pool.id, asset_in, given, out)
+    return after
 
 
 # --- looking ----------------------------------------------------------------------------------------------------
@@ -310,24 +345,29 @@ def _exchange(state: ModuleState, pool: PairPool, asset_in: Address, given: int,
 @EXCHANGE.view("quote(address assetIn, address assetOut, uint64 number, uint128 amountIn)", "uint128 amountOut")
 def quote(state: ModuleState, asset_in: Address, asset_out: Address, number: int, given: int) -> tuple[int]:
     """Say what a swap would give now."""
-    return (_quote(state, _filled(_find(state, asset_in, asset_out, number)), asset_in, given),)
+    return (filled(find_pool(state, asset_in, asset_out, number)).amount_out(asset_in, given),)
+
+
+@EXCHANGE.view("quoteExactOut(address assetIn, address assetOut, uint64 number, uint128 amountOut)", "uint128 amountIn")
+def quote_exact_out(state: ModuleState, asset_in: Address, asset_out: Address, number: int, wanted: int) -> tuple[int]:
+    """Say what must be given now so that an amount comes out."""
+    return (_needed(filled(find_pool(state, asset_in, asset_out, number)), asset_in, wanted),)
 
 
 @EXCHANGE.view(
     "pool(address assetA, address assetB, uint64 number)",
-    "address account, uint128 reserveA, uint128 reserveB, uint128 shares, uint64 fee",
+    "address account, uint128 reserveA, uint128 reserveB, uint128 shares, uint64 fee, uint64 feeLeast",
 )
-def pool(state: ModuleState, first: Address, second: Address, number: int) -> tuple[Address, int, int, int, int]:
-    """Say what a pool holds, how many shares of it there are, and its fee in millionths."""
-    found = _find(state, first, second, number)
-    held = found.reserves[::-1] if first != found.assets[0] else found.reserves
-    return found.id, held[0], held[1], state.get(found.key(b"s")), state.get(found.key(b"f"))
+def pool(state: ModuleState, first: Address, second: Address, number: int) -> tuple[Address, int, int, int, int, int]:
+    """Say what a pool holds, how many shares of it there are, and its fee in millionths, and to what it falls."""
+    found = find_pool(state, first, second, number)
+    return found.id, *found.sides(first), state.get(found.key(b"s")), *found.fee
 
 
 @EXCHANGE.view("sharesOf(address assetA, address assetB, uint64 number, address account)", "uint128 shares")
 def shares_of(state: ModuleState, first: Address, second: Address, number: int, account: Address) -> tuple[int]:
     """Say how many shares of a pool an account has."""
-    return (state.get(_find(state, first, second, number).key(b"h", account)),)
+    return (state.get(find_pool(state, first, second, number).key(b"h", account)),)
 
 
 @EXCHANGE.view(
@@ -349,7 +389,7 @@ def average(state: ModuleState, first: Address, second: Address, number: int) ->
 
     The mean is over `PERIOD` seconds at least; a pool that is younger has none, and the call fails.
     """
-    pool = _filled(_find(state, first, second, number))
+    pool = filled(find_pool(state, first, second, number))
     side = 0 if first == pool.assets[0] else 1
     since = state.get(pool.key(b"t"))
     mark = b"n" if state.time - state.get(pool.key(b"n")) >= PERIOD else b"o"

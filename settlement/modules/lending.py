@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.modules.exchange import EXCHANGE, MILLION, PRICE_BITS
+from tallystick.settlement.modules.curves import MILLION
+from tallystick.settlement.modules.exchange import EXCHANGE, PRICE_BITS
 from tallystick.settlement.modules.interface import Module, ModuleState, get_address, put_address, refuse, rounded_up
 
 LIMIT_MAX = 900_000

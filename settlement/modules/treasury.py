@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import Revert
-from tallystick.settlement.modules.exchange import MILLION
+from tallystick.settlement.modules.curves import MILLION
 from tallystick.settlement.modules.interface import Module, ModuleState, get_address, put_address, refuse
 
 GRACE = 30 * 86_400

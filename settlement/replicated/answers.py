@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.modules.validator_blocks import BlockVote, Offence
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import Decision, ProposedBlock
+from tallystick.settlement.replicated.genesis import EvidenceAge
 from tallystick.settlement.replicated.schema import MESSAGES, write_response
 from tallystick.settlement.simulated.journal import encode_value
 from tallystick.settlement.simulated.ledger import Execution
@@ -21,6 +23,9 @@ APP_VERSION = 1
 
 ACCEPT, REJECT = 1, 2
 """What is said of proposals and vote extensions."""
+
+_ABSENT, _FOR = 1, 2
+"""How a validator voted on a block: not at all, or for it; 3 is a vote for none."""
 
 _RECHECK = 1
 _FAILED = 1
@@ -54,7 +59,12 @@ def _info(app: Application, request: Any) -> bytes:
 
 
 def _init_chain(app: Application, request: Any) -> bytes:
-    return write_response("init_chain", app_hash=app.begin(request.app_state_bytes, request.initial_height))
+    powers = {each.pub_key.ed25519: each.power for each in request.validators}
+    limits = request.consensus_params.evidence
+    evidence = EvidenceAge(limits.max_age_num_blocks, limits.max_age_duration.seconds)
+    return write_response(
+        "init_chain", app_hash=app.begin(request.app_state_bytes, request.initial_height, powers, evidence)
+    )
 
 
 def _query(app: Application, request: Any) -> bytes:
@@ -75,17 +85,24 @@ def _check_tx(app: Application, request: Any) -> bytes:
 
 
 def _prepare_proposal(app: Application, request: Any) -> bytes:
-    return write_response("prepare_proposal", txs=[*app.prepare(_proposed(request), request.max_tx_bytes)])
+    return write_response(
+        "prepare_proposal", txs=[*app.prepare(_proposed(request, request.local_last_commit), request.max_tx_bytes)]
+    )
 
 
 def _process_proposal(app: Application, request: Any) -> bytes:
-    return write_response("process_proposal", status=ACCEPT if app.accepts(_proposed(request)) else REJECT)
+    block = _proposed(request, request.proposed_last_commit)
+    return write_response("process_proposal", status=ACCEPT if app.accepts(block) else REJECT)
 
 
 def _finalize_block(app: Application, request: Any) -> bytes:
-    decision: Decision = app.finalize(_proposed(request))
+    decision: Decision = app.finalize(_proposed(request, request.decided_last_commit))
     results = [_result(done) for done in decision.results]
-    return write_response("finalize_block", tx_results=results, app_hash=decision.app_hash)
+    updates = [
+        MESSAGES["ValidatorUpdate"](pub_key=MESSAGES["PublicKey"](ed25519=update.public), power=update.power)
+        for update in decision.updates
+    ]
+    return write_response("finalize_block", tx_results=results, validator_updates=updates, app_hash=decision.app_hash)
 
 
 def _commit(app: Application, request: Any) -> bytes:
@@ -137,8 +154,18 @@ _ANSWERS: dict[str, Callable[[Application, Any], bytes]] = {
 }
 
 
-def _proposed(request: Any) -> ProposedBlock:
-    return ProposedBlock(request.height, request.time.seconds, tuple(request.txs))
+def _proposed(request: Any, commit: Any) -> ProposedBlock:
+    votes = tuple(
+        BlockVote(
+            vote.validator.address,
+            vote.validator.power,
+            signed=vote.block_id_flag == _FOR,
+            absent=vote.block_id_flag == _ABSENT,
+        )
+        for vote in commit.votes
+    )
+    offences = tuple(Offence(each.validator.address, each.height, each.time.seconds) for each in request.misbehavior)
+    return ProposedBlock(request.height, request.time.seconds, tuple(request.txs), votes, offences)
 
 
 def _result(done: Execution | None) -> Any:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE
+from tallystick.settlement.contract.signed import parties_of
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import Transaction
-from tallystick.settlement.execution.prepared import Prepared
+from tallystick.settlement.execution.prepared import ALONE, Crew, Prepared, carries_signatures, prepare_all
 from tallystick.settlement.replicated.decision import (
+    MINT_MARK,
     NO_HISTORY,
     Base,
     Decision,
@@ -27,12 +30,13 @@ from tallystick.settlement.replicated.decision import (
     Rules,
     Work,
     app_hash,
+    check_limits,
     decide,
     encode_order,
     history_after,
     read_work,
 )
-from tallystick.settlement.replicated.genesis import Genesis, read_genesis
+from tallystick.settlement.replicated.genesis import EvidenceAge, Genesis, Powers, read_genesis
 from tallystick.settlement.simulated.branch import Branch
 from tallystick.settlement.simulated.ledger import affordable, mint, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
@@ -55,10 +59,11 @@ FRAMING = 8
 class Application:
     """One validator's ledger. Everything here is synchronous; `server` is its trio shell."""
 
-    def __init__(self, branch: Branch, genesis: Genesis) -> None:
+    def __init__(self, branch: Branch, genesis: Genesis, crew: Crew = ALONE) -> None:
         """`branch` has the block of `genesis` at least, which the consensus's own genesis must name, too."""
+        self._crew = crew
         self.branch = branch
-        self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev)
+        self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev, genesis.founding())
         self._genesis = genesis
         self._tree = StateTree(branch.world)
         self._history = NO_HISTORY
@@ -88,10 +93,20 @@ class Application:
         """State root after that block."""
         return self._tree.root
 
-    def begin(self, genesis: bytes, height: int) -> bytes:
-        """Begin at the consensus's genesis; return the app hash. It may be asked again until the first block."""
+    def begin(
+        self, genesis: bytes, height: int, powers: Powers | None = None, evidence: EvidenceAge | None = None
+    ) -> bytes:
+        """Begin at the consensus's genesis; return the app hash. It may be asked again until the first block.
+
+        `powers` are the validators that it names, and `evidence` is how old evidence may be there.
+        """
         if read_genesis(genesis) != self._genesis or height != 1 or self.height:
             raise InvalidInput("the consensus begins another chain than this ledger's")
+        rules = self._genesis.staking
+        if rules is not None and (
+            powers != self._genesis.powers() or evidence != (rules.evidence_blocks, rules.evidence_seconds)
+        ):
+            raise InvalidInput("the consensus begins with other powers, or rules of evidence, than the ledger's")
         return self.app_hash
 
     def check(self, raw: bytes, *, again: bool = False) -> int:
@@ -149,9 +164,9 @@ class Application:
             nonces[transaction.sender] = transaction.nonce + 1
             chosen.append(transaction.raw)
         fitting = _fitting(chosen, bytes_max)
-        decision = self._decide(ProposedBlock(block.height, block.time, fitting))
+        decision = self._decide(replace(block, transactions=fitting))
         done = [(raw, did) for raw, did in zip(fitting, decision.results, strict=True) if did is not None]
-        proposed = ProposedBlock(block.height, block.time, tuple(raw for raw, _ in done))
+        proposed = replace(block, transactions=tuple(raw for raw, _ in done))
         self._memo[proposed] = replace(decision, results=tuple(did for _, did in done))  # the others did nothing
         return proposed.transactions
 
@@ -183,16 +198,30 @@ class Application:
             if block.height != self.height + 1:
                 raise LedgerBroken(f"block {block.height} is to be executed on block {self.height}")
             base = Base(self.branch.world, self._tree, self._history, self.branch.newest.header)
-            found = decide(base, self.rules, block, self._work)
+            ready = self._prepared(block.transactions)
+            found = decide(base, self.rules, block, lambda raw, rules: self._work(raw, rules, ready.get(raw)))
             while len(self._memo) >= MEMO_MAX:
                 del self._memo[next(iter(self._memo))]
             self._memo[block] = found
         return found
 
-    def _work(self, raw: bytes, rules: Rules) -> Work:
+    def _prepared(self, raws: Sequence[bytes]) -> dict[bytes, Prepared | TransactionRefused]:
+        """Return, by all who help, what was not seen before, and what has signatures in its calls."""
+        if self._crew is ALONE:
+            return {}
+        wanted = [raw for raw in dict.fromkeys(raws) if raw[:1] != MINT_MARK and is_worth_it(self._read.get(raw))]
+        state = self.branch.state
+        found = prepare_all(wanted, self.rules.at, lambda id: parties_of(state.channel(id)), self._crew)
+        return dict(zip(wanted, chain.from_iterable(bundle.transactions for bundle in found), strict=True))
+
+    def _work(self, raw: bytes, rules: Rules, ready: Prepared | TransactionRefused | None = None) -> Work:
+        if isinstance(ready, TransactionRefused):
+            raise ready
         work = self._read.get(raw)
+        if ready is not None and work is not None:
+            return ready
         if work is None:
-            work = read_work(raw, rules)
+            work = read_work(raw, rules) if ready is None else check_limits(ready, rules)
             self._read[raw] = work
             self.kept_bytes += len(raw)
             while len(self._read) > READ_MAX or self.kept_bytes > READ_BYTES:
@@ -202,6 +231,11 @@ class Application:
     def _forget(self, raw: bytes) -> None:
         if self._read.pop(raw, None) is not None:
             self.kept_bytes -= len(raw)
+
+
+def is_worth_it(work: Work | None) -> bool:
+    """Whether a transaction, as it was read before, leaves something to be done ahead."""
+    return work is None or (isinstance(work, Prepared) and carries_signatures(work.reading))
 
 
 def _fitting(transactions: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:

@@ -15,6 +15,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Store
 from tallystick.settlement.chain import Header
 from tallystick.settlement.ethereum.transactions import decode_transaction
+from tallystick.settlement.execution.prepared import ALONE, Crew
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import SALT_SIZE, MintOrder, encode_order
 from tallystick.settlement.replicated.engine_rpc import EngineClient
@@ -27,10 +28,18 @@ from tallystick.settlement.simulated.ledger import Mint
 class ReplicatedChain(SimulatedChain):
     """The ledger of a validator. It moves when the application commits a block."""
 
-    def __init__(self, genesis: Genesis, engine: EngineClient, entropy: Entropy, *, store: Store | None = None) -> None:
-        """Begin with the genesis block that all validators have, or go on with what is in `store`."""
+    def __init__(
+        self,
+        genesis: Genesis,
+        engine: EngineClient,
+        entropy: Entropy,
+        *,
+        store: Store | None = None,
+        crew: Crew = ALONE,
+    ) -> None:
+        """Begin with the genesis block that all validators have, or go on with what is in `store`. `crew` helps."""
         super().__init__(genesis.settings(), lambda: genesis.time, genesis=genesis.mints, store=store)
-        self.application = Application(self._branch, genesis)
+        self.application = Application(self._branch, genesis, crew)
         self._engine = engine
         self._entropy = entropy
 

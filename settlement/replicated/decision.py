@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -17,14 +18,26 @@ from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import Header
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction
 from tallystick.settlement.execution.prepared import Prepared, prepare
+from tallystick.settlement.modules.validator_blocks import (
+    BlockVote,
+    Offence,
+    PowerUpdate,
+    StakeFounding,
+    begin_block,
+    end_block,
+    found_stakes,
+)
+from tallystick.settlement.modules.validators import VALIDATORS
 from tallystick.settlement.simulated.journal import encode_record
 from tallystick.settlement.simulated.ledger import (
+    MINER,
     BlockRecord,
     Entry,
     Execution,
@@ -35,6 +48,7 @@ from tallystick.settlement.simulated.ledger import (
     next_nonce,
 )
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE
+from tallystick.settlement.simulated.module_calls import ModuleRun
 from tallystick.settlement.simulated.roots import StateTree, TreeChange
 from tallystick.settlement.simulated.world import Changes, Layer, World
 
@@ -72,6 +86,10 @@ class ProposedBlock(msgspec.Struct, frozen=True):
     time: int
     """In whole seconds."""
     transactions: tuple[bytes, ...]
+    votes: tuple[BlockVote, ...] = ()
+    """On the block before."""
+    offences: tuple[Offence, ...] = ()
+    """Of which there is evidence in this block."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -81,6 +99,13 @@ class Rules(msgspec.Struct, frozen=True):
     gas_limit: int
     dev: bool
     """Whether coins can be minted on demand."""
+    founding: StakeFounding | None = None
+    """With what stakes the chain begins, if stake decides."""
+
+    @property
+    def at(self) -> Deployment:
+        """Which adjudicator on which chain."""
+        return Deployment(self.parameters.chain_id, self.parameters.contract)
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -101,6 +126,8 @@ class Decision(msgspec.Struct, frozen=True):
     history: bytes
     results: tuple[Execution | None, ...]
     """In the order of its transactions; None: it has no place in this block, and did nothing."""
+    updates: tuple[PowerUpdate, ...] = ()
+    """Of voting powers, from two blocks later on."""
 
     @property
     def app_hash(self) -> bytes:
@@ -140,16 +167,7 @@ def read_work(raw: bytes, rules: Rules) -> Work:
     """Return what a transaction of the consensus's is; raise TransactionRefused if it is nothing for this chain."""
     if raw[:1] != MINT_MARK:
         transaction = decode_transaction(raw, rules.parameters.chain_id)
-        work = prepare(transaction, Deployment(rules.parameters.chain_id, rules.parameters.contract))
-        needed = work.reading.gas
-        if not needed <= transaction.gas <= rules.gas_limit:
-            raise TransactionRefused(
-                f"the transaction needs {needed} gas, and a block has {rules.gas_limit}; it allows {transaction.gas}",
-                Refusal.MALFORMED,
-            )
-        if transaction.price < MINIMUM_PRICE:
-            raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
-        return work
+        return check_limits(prepare(transaction, rules.at), rules)
     if not rules.dev:
         raise TransactionRefused("coins can only be minted on a development chain (--dev)", Refusal.MALFORMED)
     try:
@@ -163,9 +181,25 @@ def read_work(raw: bytes, rules: Rules) -> Work:
     return order
 
 
+def check_limits(work: Prepared, rules: Rules) -> Prepared:
+    """Return it; raise TransactionRefused if it allows too little or too much gas, or pays too little for it."""
+    transaction, needed = work.transaction, work.reading.gas
+    if not needed <= transaction.gas <= rules.gas_limit:
+        raise TransactionRefused(
+            f"the transaction needs {needed} gas, and a block has {rules.gas_limit}; it allows {transaction.gas}",
+            Refusal.MALFORMED,
+        )
+    if transaction.price < MINIMUM_PRICE:
+        raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
+    return work
+
+
 def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_work) -> Decision:
     """Return what a block does. Transactions that have no place in it do nothing: whoever proposed them lied."""
     state = Layer(base.world)
+    time = max(base.parent.time + 1, block.time)
+    if rules.founding is not None:
+        _begin(state, rules, rules.founding, block, time)
     trial = Layer(state)
     works: list[Work | None] = []
     for raw in block.transactions:
@@ -187,16 +221,27 @@ def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_
                 if not _is_next(state, work.transaction):
                     done[index] = len(done)
 
-    time = max(base.parent.time + 1, block.time)
     mints = [work.mint for index, work in enumerate(works) if index in minted and isinstance(work, MintOrder)]
     record = build_block(state, Plan(rules.parameters, base.parent, time, rules.gas_limit), mints, candidates())
-    record = replace(record, undo=tuple(sorted(record.undo)))
+    updates = end_block(_run(state, rules, time, MINER)) if rules.founding is not None else ()
+    record = replace(record, undo=tuple(sorted(state.before().items())))
     results = tuple(
         record.entries[done[index]].execution if index in done else _MINTED if index in minted else None
         for index in range(len(works))
     )
     history = history_after(base.history, record)
-    return Decision(record, state.changes, base.tree.after(state.changes), history, results)
+    return Decision(record, state.changes, base.tree.after(state.changes), history, results, updates)
+
+
+def _begin(state: Layer, rules: Rules, founding: StakeFounding, block: ProposedBlock, time: int) -> None:
+    """Do what a block does to stakes before its transactions."""
+    if block.height == 1:
+        found_stakes(partial(_run, state, rules, time), founding)
+    begin_block(_run(state, rules, time, MINER), block.height, block.time, block.votes, block.offences)
+
+
+def _run(state: Layer, rules: Rules, time: int, caller: Address) -> ModuleRun:
+    return ModuleRun(state, VALIDATORS, caller, time, [], 1, rules.parameters.contract)
 
 
 def _is_next(state: Layer, transaction: Transaction) -> bool:

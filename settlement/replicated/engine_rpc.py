@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,13 +9,30 @@ from typing import Any
 
 import httpx
 import msgspec
+import trio
 
 from tallystick.settlement.errors import ChainUnavailable, Refusal, TransactionRefused
 
 _KNOWN = "already exists in cache"
 """What the engine says of a transaction that it has: that is no refusal."""
 
+BATCH_MAX = 10
+"""Transactions of one request: the engine takes no more, unless its settings say otherwise."""
+
+BATCH_BYTES = 500_000
+"""Of these, at most, unless it is one alone: the engine takes a request of a million, and they travel as text."""
+
+_JSON = {"content-type": "application/json"}
+
 _REFUSALS = {refusal.value: refusal for refusal in Refusal}
+
+
+class _Handed(msgspec.Struct, eq=False):
+    """A transaction that somebody waits for to be checked."""
+
+    raw: bytes
+    answer: Any = None
+    """The engine's, to this one; or why there is none."""
 
 
 class EngineClient:
@@ -24,27 +40,79 @@ class EngineClient:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
+        self._handed: list[_Handed] = []
+        self._sending = trio.Lock()
 
     async def ask(self, method: str, **params: Any) -> Any:
         """Return a result; raise ChainUnavailable if there is none."""
-        try:
-            reply = await self._client.post("/", json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-            answer = msgspec.json.decode(reply.content)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
-            raise ChainUnavailable(f"the validator's engine does not answer: {error}") from error
-        if not isinstance(answer, dict) or "result" not in answer:
-            said = answer.get("error") if isinstance(answer, dict) else answer
-            if isinstance(said, dict) and _KNOWN in f"{said.get('message')} {said.get('data')}":
-                return None
-            raise ChainUnavailable(f"the validator's engine says: {said}")
-        return answer["result"]
+        return _result(await self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
 
     async def broadcast(self, raw: bytes) -> None:
-        """Hand in a transaction; return once the engine has checked it. Raise TransactionRefused."""
-        result = await self.ask("broadcast_tx_sync", tx=base64.b64encode(raw).decode())
+        """Hand in a transaction; return once the engine has checked it. Raise TransactionRefused, or ChainUnavailable.
+
+        A request costs more than the transaction in it: what comes while one is on its way, goes with the next, in the
+        order in which it came. Who waits first sends it for all.
+        """
+        own = _Handed(raw)
+        self._handed.append(own)
+        try:
+            async with self._sending:
+                while own.answer is None:
+                    await self._send()
+        finally:
+            if own.answer is None:  # it was cancelled
+                self._handed.remove(own)
+        if isinstance(own.answer, ChainUnavailable):
+            raise ChainUnavailable(str(own.answer))
+        result = _result(own.answer)
         if isinstance(result, dict) and result.get("code"):
             code = _REFUSALS.get(str(result.get("codespace")), Refusal.MALFORMED)
             raise TransactionRefused(str(result.get("log")), code)
+
+    async def _send(self) -> None:
+        """Send the first of what was handed in, and take the answers down; if it is cancelled, the next one sends."""
+        room, batch = BATCH_BYTES, list[_Handed]()
+        for handed in self._handed[:BATCH_MAX]:
+            room -= len(handed.raw)
+            if room < 0 and batch:
+                break
+            batch.append(handed)
+        calls = [  # bytes travel in base64
+            {
+                "jsonrpc": "2.0",
+                "id": number,
+                "method": "broadcast_tx_sync",
+                "params": {"tx": each.raw},
+            }
+            for number, each in enumerate(batch)
+        ]
+        try:
+            said = await self._post(calls)
+            answers = {each.get("id"): each for each in (said if isinstance(said, list) else [said])}
+            missing = ChainUnavailable("the validator's engine left a transaction without an answer")
+            for number, handed in enumerate(batch):
+                handed.answer = answers.get(number, missing)
+        except ChainUnavailable as error:
+            for handed in batch:
+                handed.answer = error
+        del self._handed[: len(batch)]
+
+    async def _post(self, body: Any) -> Any:
+        try:
+            reply = await self._client.post("/", content=msgspec.json.encode(body), headers=_JSON)
+            return msgspec.json.decode(reply.content)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise ChainUnavailable(f"the validator's engine does not answer: {error}") from error
+
+
+def _result(answer: Any) -> Any:
+    """Return what an answer holds; None if the engine has the transaction already. Raise ChainUnavailable."""
+    if isinstance(answer, dict) and "result" in answer:
+        return answer["result"]
+    said = answer.get("error") if isinstance(answer, dict) else answer
+    if isinstance(said, dict) and _KNOWN in f"{said.get('message')} {said.get('data')}":
+        return None
+    raise ChainUnavailable(f"the validator's engine says: {said}")
 
 
 @asynccontextmanager

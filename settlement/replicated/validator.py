@@ -19,12 +19,14 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
 from tallystick.channels.storage.store import Store
+from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.go_programs import COMETBFT
+from tallystick.settlement.modules.validator_records import StakeRules
 from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.engine import run_engine
 from tallystick.settlement.replicated.engine_rpc import open_engine
-from tallystick.settlement.replicated.genesis import Genesis, read_genesis
-from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, write_home
+from tallystick.settlement.replicated.genesis import Genesis, check_stakes, read_genesis
+from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, with_stakes, write_home
 from tallystick.settlement.replicated.server import serve_application
 from tallystick.settlement.simulated.rpc_server import serve_chain
 
@@ -32,10 +34,18 @@ VALIDATORS_MAX = 16
 """That one command founds."""
 
 
-def found_validators(folder: Path, count: int, genesis: Genesis, interval: float, entropy: Entropy) -> list[Path]:
+def found_validators(
+    folder: Path,
+    count: int,
+    genesis: Genesis,
+    interval: float,
+    entropy: Entropy,
+    rules: StakeRules = StakeRules(),  # noqa: B008 - it is frozen
+) -> list[Path]:
     """Make the homes of so many validators in a folder, for one machine; return them. What is there stays.
 
-    Raise InvalidInput if there are other ones. The engines' ports are free ones of now; `config/config.toml` has them.
+    Each has an equal stake at genesis, its operator's, whose key is in its home. Raise InvalidInput if there are other
+    ones. The engines' ports are free ones of now; `config/config.toml` has them.
     """
     homes = [folder / f"validator{number}" for number in range(count)]
     if not 1 <= count <= VALIDATORS_MAX:
@@ -46,6 +56,8 @@ def found_validators(folder: Path, count: int, genesis: Genesis, interval: float
             raise InvalidInput(f"{folder} holds {len(there)} validators, not {count}")
         return homes
     keys = [make_keys(entropy) for _ in homes]
+    genesis = with_stakes(genesis, keys, rules)
+    check_stakes(genesis)
     places = _free_places(count)
     for number, home in enumerate(homes):
         for name, text in write_home(number, keys, places, genesis, interval).items():
@@ -85,11 +97,11 @@ async def run_validator(
     if program is None:
         raise InvalidInput(COMETBFT.missing)
     genesis = genesis_of(home)
-    with ExitStack() as stack:
+    with open_crew() as crew, ExitStack() as stack:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-", ignore_cleanup_errors=True)))
         application, rpc = sockets / "app", sockets / "rpc"
         async with open_engine(rpc) as engine, trio.open_nursery() as nursery:
-            chain = make(genesis, engine, entropy, store=store)
+            chain = make(genesis, engine, entropy, store=store, crew=crew)
             serve = partial(serve_application, on_commit=chain.on_commit, on_refused=refused)
             await nursery.start(serve, chain.application, application)
             nursery.start_soon(run_engine, program, home, application, rpc)

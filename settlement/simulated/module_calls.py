@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth_abi.abi import encode
-from eth_abi.exceptions import EncodingError
-
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import ModuleCall, ModuleEvent
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.ethereum.abi import decode_values
+from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 from tallystick.settlement.modules.interface import Form, Function, Module
 from tallystick.settlement.modules.table import MODULES_AT, find_function
 from tallystick.settlement.simulated.world import Layer, balance_key, module_key, move
@@ -47,7 +44,7 @@ def ask_module(state: Layer, call: ModuleCall, caller: Address, time: int, contr
     trial, purse = Layer(state), balance_key(NATIVE, caller)
     function, results = _perform(trial, caller, time, [], call.module, call.data, 1, contract, look=True)
     _check_taken(state.number(purse) - trial.number(purse), call)
-    return encode([result.type for result in function.results], results)
+    return encode_values([result.type for result in function.results], results)
 
 
 def _perform(
@@ -120,8 +117,8 @@ class ModuleRun:
     def emit(self, event: Form, *values: Any) -> None:
         first, *others = values
         try:
-            data = encode(event.types[1:], others)
-        except EncodingError as error:
+            data = encode_values(event.types[1:], others)
+        except InvalidInput as error:
             raise Reverted(Revert.BAD_AMOUNT, f"{event.name} has no room for a number as large: {error}") from error
         self._events.append(ModuleEvent(self._module.address, (event.hash, first.rjust(32, b"\0")), data))
 

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 import msgspec
 
+from tallystick.settlement.contract.signed import parties_of
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.execution.ahead import Alone, Crew
-from tallystick.settlement.execution.native import Native, Plain
-from tallystick.settlement.execution.prepared import Prepared, prepare_all
+from tallystick.settlement.execution.prepared import ALONE, Crew, Prepared, prepare_all
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, next_nonce
 from tallystick.settlement.simulated.world import Layer
-
-
-class Workers(NamedTuple):
-    """Who helps to build blocks, and how fast each is."""
-
-    crew: Crew = Alone()
-    native: Native = Plain()
 
 
 class RawBlock(msgspec.Struct, frozen=True):
@@ -30,11 +21,11 @@ class RawBlock(msgspec.Struct, frozen=True):
     record: BlockRecord
     refused: tuple[tuple[int, Refusal], ...]
     again: int
-    """Bundles of transactions that were prepared twice, as a helper was not ready in time."""
+    """How many of them were prepared twice, as a helper was not ready in time."""
 
 
 def build_raw_block(
-    state: Layer, plan: Plan, mints: Sequence[Mint], raws: Sequence[bytes], workers: Workers
+    state: Layer, plan: Plan, mints: Sequence[Mint], raws: Sequence[bytes], crew: Crew = ALONE
 ) -> RawBlock:
     """Return a block of these transactions in their order; its effects are in `state`, a fresh layer.
 
@@ -42,10 +33,10 @@ def build_raw_block(
     """
     refused: list[tuple[int, Refusal]] = []
     at = Deployment(plan.rules.chain_id, plan.rules.contract)
-    bundles = prepare_all(raws, at, state.channel, workers.crew, workers.native)
-    prepared = chain.from_iterable(bundles)
+    bundles = prepare_all(raws, at, lambda id: parties_of(state.channel(id)), crew)
+    prepared = chain.from_iterable(bundle.transactions for bundle in bundles)
     record = build_block(state, plan, mints, _mineable(state, plan, prepared, refused))
-    return RawBlock(record, tuple(refused), bundles.again)
+    return RawBlock(record, tuple(refused), sum(map(len, bundles.again)))
 
 
 def _mineable(

@@ -193,10 +193,24 @@ MUTANTS = (
         ("test_evm_encoders.py",),
     ),
     Mutant(
+        "write a number that its type has no room for",
+        "settlement/ethereum/abi_values.py",
+        " or isinstance(value, bool) or value >> bits:",
+        " or isinstance(value, bool):",
+        ("test_abi_values.py",),
+    ),
+    Mutant(
+        "sign a transaction for whoever recovers",
+        "settlement/ethereum/transactions.py",
+        "signature[64] - 27, r, s])",
+        "0, r, s])",
+        ("test_chain_abi.py",),
+    ),
+    Mutant(
         "claim for the asset's address",
         EVM + "abi.py",
-        "            written = _CLAIM, (call.asset, call.to)\n",
-        "            written = _CLAIM, (call.asset, call.asset)\n",
+        "        return _CLAIM, (call.asset, call.to)\n",
+        "        return _CLAIM, (call.asset, call.asset)\n",
         ("test_evm_encoders.py",),
     ),
     Mutant(

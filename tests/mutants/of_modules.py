@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from mutant import Mutant
 
+CURVES = "settlement/modules/curves.py"
+CURVES_TESTS = ("test_modules_curves.py", "test_modules_exchange.py")
+ROUTES = "settlement/modules/exchange_routes.py"
+ROUTES_TESTS = ("test_modules_routes.py",)
 EXCHANGE = "settlement/modules/exchange.py"
 EXCHANGE_TESTS = ("test_modules_exchange.py",)
 LENDING = "settlement/modules/lending.py"
@@ -18,17 +22,87 @@ CALLS_TESTS = ("test_modules_garbage.py",)
 MUTANTS = (
     Mutant(
         "round what a swap costs for the trader",
-        EXCHANGE,
+        CURVES,
         "((reserve_out - wanted) * (MILLION - fee)) + 1",
         "((reserve_out - wanted) * (MILLION - fee))",
         EXCHANGE_TESTS,
     ),
     Mutant(
         "take no fee of a swap",
-        EXCHANGE,
+        CURVES,
         "    paid = given * (MILLION - fee)\n",
         "    paid = given * MILLION\n",
         EXCHANGE_TESTS,
+    ),
+    Mutant(
+        "round what a swap with a falling fee costs for the trader",
+        CURVES,
+        "return rounded_up(reserve_in * wanted * (scale + part * rest), scale * rest)",
+        "return reserve_in * wanted * (scale + part * rest) // (scale * rest)",
+        CURVES_TESTS,
+    ),
+    Mutant(
+        "let a falling fee fall below its least",
+        CURVES,
+        "return max(fee.least * reserve_out, fee.most * reserve_out - SLOPE * wanted)",
+        "return fee.most * reserve_out - SLOPE * wanted",
+        CURVES_TESTS,
+    ),
+    Mutant(
+        "let no fee fall",
+        CURVES,
+        "return max(fee.least * reserve_out, fee.most * reserve_out - SLOPE * wanted)",
+        "return fee.most * reserve_out",
+        CURVES_TESTS,
+    ),
+    Mutant(
+        "pay out a unit that was not paid for",
+        CURVES,
+        "    while falling_in(out, reserve_in, reserve_out, fee) > given:\n        out -= 1\n",
+        "",
+        CURVES_TESTS,
+    ),
+    Mutant(
+        "let a fee fall so far that to split a trade pays",
+        EXCHANGE,
+        "most <= least + SPREAD_MAX, Revert",
+        "most, Revert",
+        CURVES_TESTS,
+    ),
+    Mutant(
+        "swap over several pools for less than was asked for",
+        ROUTES,
+        "refuse(out < least, Revert.LIMIT_MISSED",
+        "refuse(False, Revert.LIMIT_MISSED",
+        ROUTES_TESTS,
+    ),
+    Mutant(
+        "swap twice in a pool that comes twice as if it were fresh",
+        ROUTES,
+        "pool = filled(swapped.get(found.id, found))",
+        "pool = filled(found)",
+        ROUTES_TESTS,
+    ),
+    Mutant(
+        "swap over several pools after the deadline",
+        ROUTES,
+        "    in_time(state, deadline)\n",
+        "",
+        ROUTES_TESTS,
+    ),
+    Mutant(
+        "let an empty pool have the place of a full one",
+        ROUTES,
+        "refuse(_depth(pool) <= _depth(other),",
+        "refuse(_depth(pool) > _depth(other),",
+        ROUTES_TESTS,
+    ),
+    Mutant(
+        "let one pool have all places",
+        ROUTES,
+        "refuse(number in listed, Revert",
+        "refuse(False, Revert",
+        ROUTES_TESTS,
     ),
     Mutant(
         "round what shares cost for who adds liquidity",
@@ -292,7 +366,7 @@ MUTANTS = (
     Mutant(
         "let an event of a module stop the chain",
         CALLS,
-        "        except EncodingError as error:\n",
+        "        except InvalidInput as error:\n",
         "        except RecursionError as error:\n",
         CALLS_TESTS,
     ),

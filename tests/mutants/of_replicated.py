@@ -166,4 +166,18 @@ MUTANTS = (
         "",
         ("test_replicated_child.py",),
     ),
+    Mutant(
+        "replicated: forget those who wait when one of them goes away",
+        "settlement/replicated/engine_rpc.py",
+        "                self._handed.remove(own)",
+        "                self._handed.clear()",
+        ("test_replicated_engine_rpc.py",),
+    ),
+    Mutant(
+        "replicated: take the engine's answers to be in the order of the transactions",
+        "settlement/replicated/engine_rpc.py",
+        'answers = {each.get("id"): each for each in (said if isinstance(said, list) else [said])}',
+        "answers = dict(enumerate(said if isinstance(said, list) else [said]))",
+        ("test_replicated_engine_rpc.py",),
+    ),
 )

@@ -38,7 +38,8 @@ from tallystick.settlement.chain import (
     WithdrawCall,
 )
 from tallystick.settlement.errors import ChainError
-from tallystick.settlement.ethereum.abi import Deployment, decode_values, terms_values
+from tallystick.settlement.ethereum.abi import Deployment, terms_values
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.event_logs import Log, decode_event
 from tallystick.settlement.ethereum.views import CHANNEL
 

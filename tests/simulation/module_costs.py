@@ -28,6 +28,8 @@ CALLS: tuple[tuple[str, ...] | tuple[Any, ...], ...] = (
     ("exchange", "removeLiquidity", GOLD, SILVER, 0, 10**6, 1, 1, EVER),
     SWAP,
     ("exchange", "swapExactOut", GOLD, SILVER, 0, 1_000, 10**6, EVER),
+    ("exchange", "swap", GOLD, SILVER, 1, 1_000, 1, EVER),
+    ("exchange", "swapPath", [GOLD, SILVER, GOLD], [0, 1], 1_000, 1, EVER),
     ("lending", "supply", 0, 10**6),
     ("lending", "withdraw", 0, 10**6),
     ("lending", "addCollateral", 0, 10**6),
@@ -56,6 +58,10 @@ class _Counted(Layer):
         self.read.add(key)
         return super().get(key)
 
+    def number(self, key: bytes) -> int:
+        self.read.add(key)
+        return super().number(key)
+
 
 def populated() -> ModuleLedger:
     """Return a ledger on which Bob can make all of CALLS."""
@@ -63,6 +69,8 @@ def populated() -> ModuleLedger:
     for by, *call in (
         (ALICE, "exchange", "createPool", GOLD, SILVER, 3_000),
         (BOB, "exchange", "addLiquidity", GOLD, SILVER, 0, 10**15, 10**15, 0, EVER),
+        (ALICE, "exchange", "createFallingPool", GOLD, SILVER, 12_000, 1_000),
+        (BOB, "exchange", "addLiquidity", GOLD, SILVER, 1, 10**12, 10**12, 0, EVER),
         (ALICE, "lending", "createMarket", GOLD, SILVER, 0, 800_000),
         (BOB, "lending", "supply", 0, 10**12),
         (BOB, "lending", "addCollateral", 0, 10**9),

@@ -7,6 +7,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Store
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.execution.prepared import ALONE, Crew
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.genesis import Genesis
 from tallystick.settlement.simulated.branch import ADJUDICATOR, Branch
@@ -24,8 +25,8 @@ GENESIS = Genesis(
 )
 
 
-def application(store: Store | None = None, genesis: Genesis = GENESIS) -> Application:
-    return Application(Branch(genesis.settings(), lambda: genesis.time, genesis.mints, store), genesis)
+def application(store: Store | None = None, genesis: Genesis = GENESIS, crew: Crew = ALONE) -> Application:
+    return Application(Branch(genesis.settings(), lambda: genesis.time, genesis.mints, store), genesis, crew)
 
 
 def transfer(sender: int, nonce: int, amount: int = 5, price: int = 2) -> bytes:

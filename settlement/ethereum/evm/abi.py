@@ -13,8 +13,6 @@ from itertools import repeat
 from typing import Any, TypeAlias
 
 import msgspec
-from eth_abi.abi import encode
-from eth_abi.exceptions import EncodingError
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.protocol.eip712 import (
@@ -49,11 +47,11 @@ from tallystick.settlement.ethereum.abi import (
     Deployment,
     Envelope,
     Signature,
-    decode_values,
     encode_batch,
     terms_values,
 )
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
+from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
 from tallystick.settlement.ethereum.evm.permits import Permit
 from tallystick.settlement.ethereum.views import CHANNEL
@@ -124,29 +122,37 @@ def encode_evm_call(call: Call, at: Deployment, context: CallContext, permit: Pe
         if not isinstance(context, tuple) or len(context) != len(call.calls):
             raise InvalidInput("a batch is written with what each of its calls has to say of its channel")
         return encode_batch([encode_evm_call(*each) for each in zip(call.calls, repeat(at), context, strict=False)], at)
-    written: tuple[Signature, tuple[Any, ...]]
+    function, values = _written(call, at, context, permit)
     try:
-        if isinstance(call, OpenCall):
-            if Deployment(call.terms.chain_id, call.terms.contract) != at:
-                raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
-            first = terms_values(call.terms), call.deposit
-            written = (_OPEN, first) if permit is None else (_OPEN_PERMIT, (*first, permit))
-        elif isinstance(call, RegisterSecretCall):
-            written = _REGISTER_SECRET, (call.secret,)
-        elif isinstance(call, ClaimCall):
-            written = _CLAIM, (call.asset, call.to)
-        elif isinstance(call, RegisterLinkCall):
-            written = _REGISTER_LINK, msgspec.structs.astuple(call)
-        elif not isinstance(context, ChannelContext):
-            raise InvalidInput(f"the contract takes no {type(call).__name__}, or not without its channel's terms")
-        else:
-            written = _of_channel(call, context, domain_separator(*at))
-        if isinstance(call, DepositCall) and permit is not None:
-            written = _DEPOSIT_PERMIT, (*written[1], permit)
-        function, values = written
         return Envelope(at.contract, value_of(call), function.encode_call(*values))
-    except (EncodingError, InvalidSignature) as error:
+    except InvalidInput as error:
         raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
+
+
+def _written(
+    call: Call, at: Deployment, context: CallContext, permit: Permit | None
+) -> tuple[Signature, tuple[Any, ...]]:
+    """Return which function a call of the contract calls, and its arguments; raise InvalidInput."""
+    if isinstance(call, OpenCall):
+        if Deployment(call.terms.chain_id, call.terms.contract) != at:
+            raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
+        first = terms_values(call.terms), call.deposit
+        return (_OPEN, first) if permit is None else (_OPEN_PERMIT, (*first, permit))
+    if isinstance(call, RegisterSecretCall):
+        return _REGISTER_SECRET, (call.secret,)
+    if isinstance(call, ClaimCall):
+        return _CLAIM, (call.asset, call.to)
+    if isinstance(call, RegisterLinkCall):
+        return _REGISTER_LINK, msgspec.structs.astuple(call)
+    if not isinstance(context, ChannelContext):
+        raise InvalidInput(f"the contract takes no {type(call).__name__}, or not without its channel's terms")
+    try:
+        function, values = _of_channel(call, context, domain_separator(*at))
+    except InvalidSignature as error:
+        raise InvalidInput(f"this call cannot be written as a transaction: {error}") from error
+    if isinstance(call, DepositCall) and permit is not None:
+        return _DEPOSIT_PERMIT, (*values, permit)
+    return function, values
 
 
 def _of_channel(call: Call, context: ChannelContext, domain: bytes) -> tuple[Signature, tuple[Any, ...]]:
@@ -234,12 +240,12 @@ def held_hash(held: HeldLocks) -> bytes:
     """Return what the contract keeps of the locks of a standing proof: zeros if there are none."""
     if held == HeldLocks():
         return ZERO32
-    return keccak(encode(("uint128", "bytes32"), (held.locked, held.root)))
+    return keccak(encode_values(("uint128", "bytes32"), (held.locked, held.root)))
 
 
 def encode_held(channel: ChannelId, sender: int, held: HeldLocks) -> Log:
     """Return the log `LocksHeld` of a channel's simplex."""
-    return Log((LOCKS_HELD, channel), encode(("uint8", "uint128", "bytes32"), (sender, held.locked, held.root)))
+    return Log((LOCKS_HELD, channel), encode_values(("uint8", "uint128", "bytes32"), (sender, held.locked, held.root)))
 
 
 def read_held(log: Log) -> tuple[int, HeldLocks]:

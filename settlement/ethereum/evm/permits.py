@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from eth_abi.abi import encode
-
 from tallystick.channels.protocol.keys import PrivateKey, keccak, with_recovery_id
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.ethereum.abi import Envelope, Signature
+from tallystick.settlement.ethereum.abi_values import encode_values
 from tallystick.settlement.ethereum.evm.questions import call_of
 
 PERMIT_SECONDS = 86_400
@@ -55,7 +54,7 @@ def read_domain(separator: bytes, nonce: bytes) -> PermitDomain | None:
 def sign_permit(key: PrivateKey, domain: PermitDomain, spender: Address, amount: int, deadline: int) -> Permit:
     """Return the owner's next permit: `spender` may take so much of the token, if that hears of it by the deadline."""
     types = ("bytes32", "address", "address", "uint256", "uint256", "uint256")
-    struct = keccak(encode(types, (_TYPE, key.address, spender, amount, domain.nonce, deadline)))
+    struct = keccak(encode_values(types, (_TYPE, key.address, spender, amount, domain.nonce, deadline)))
     digest = keccak(b"\x19\x01" + domain.separator + struct)
     full = with_recovery_id(digest, key.sign(digest), key.address)
     return Permit(deadline, full[64], full[:32], full[32:64])

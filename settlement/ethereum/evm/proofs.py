@@ -14,17 +14,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
-import rlp
-
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, Terms
 from tallystick.contracts import artifact
 from tallystick.settlement.chain import CLOSED, OPEN, ContractChannel
+from tallystick.settlement.ethereum.rlp_items import decode_item, encode_item
 from tallystick.settlement.ethereum.rpc_shapes import read_bytes
 
-EMPTY_ROOT = keccak(rlp.encode(b""))
+EMPTY_ROOT = keccak(encode_item(b""))
 """Of a trie with nothing in it."""
 
 NODES_MAX = 65
@@ -88,10 +87,7 @@ def _found(nodes: dict[bytes, bytes], hash: bytes) -> TrieNode:
 
 
 def _decoded(raw: bytes) -> TrieNode:
-    try:
-        return rlp.decode(raw)
-    except rlp.exceptions.RLPException as error:
-        raise InvalidInput(f"that is no RLP: {error}") from error
+    return decode_item(raw)
 
 
 def _step(item: TrieNode) -> tuple[str, bool]:

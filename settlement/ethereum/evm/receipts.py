@@ -21,7 +21,8 @@ from tallystick.settlement.chain import (
     Withdrawn,
 )
 from tallystick.settlement.errors import Revert, Reverted, RpcError
-from tallystick.settlement.ethereum.abi import Deployment, Envelope, decode_values, read_batch
+from tallystick.settlement.ethereum.abi import Deployment, Envelope, read_batch
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.event_logs import topic_of
 from tallystick.settlement.ethereum.evm.abi import CALL_FAILED
 from tallystick.settlement.ethereum.evm.reverts import read_reason, revert_data

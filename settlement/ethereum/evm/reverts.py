@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-
+from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.errors import Revert, read_revert
+from tallystick.settlement.ethereum.abi_values import decode_values
 
 ERROR = bytes.fromhex("08c379a0")
 """Selector of `Error(string)`."""
@@ -79,7 +78,7 @@ def _rule(text: str) -> tuple[Revert | None, str]:
 
 def _text(data: bytes) -> str | None:
     try:
-        (text,) = decode(("string",), data)
-    except (DecodingError, OverflowError, ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        (text,) = decode_values(("string",), data)
+    except InvalidInput:
         return None
     return "".join(each if each.isprintable() else "?" for each in text[:REASON_MAX])
