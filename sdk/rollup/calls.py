@@ -16,7 +16,8 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import with_recovery_id
 from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import ModuleEvent
-from tallystick.settlement.ethereum.abi import Envelope, Signature, decode_values
+from tallystick.settlement.ethereum.abi import Envelope, Signature
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.module_calls import read_told, write_call
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.rollup.batches import Batch
