@@ -151,7 +151,7 @@ class Branch:
             raise TransactionRefused(
                 f"the transaction may cost {transaction.cost_max}, its sender holds {held}", Refusal.INSUFFICIENT_FUNDS
             )
-        self.pool.add(transaction, upcoming)
+        self.pool.add(transaction, upcoming, held)
         return transaction.hash
 
     def fee_price(self) -> int:
@@ -160,7 +160,7 @@ class Branch:
         if self.pool.gas <= self.settings.gas_limit:
             return least
         gas = 0
-        for waiting in sorted(self.pool, key=lambda transaction: -transaction.price):
+        for waiting in sorted(self.pool.ready(), key=lambda transaction: -transaction.price):
             gas += waiting.gas
             if gas > self.settings.gas_limit:
                 return max(least, waiting.price + 1)
@@ -205,7 +205,7 @@ class Branch:
         apply_changes(self._world, changes)
         self.records.append(record)
         self._remember([record])
-        self.pool.forget_used(lambda account: next_nonce(self.state, account))
+        self._look_at_pool()
 
     @property
     def first(self) -> int:
@@ -259,7 +259,7 @@ class Branch:
         self._remember(added)
         if self.shard is not None:
             self.shard.on_moved(kept, added, self.state)
-        self.pool.forget_used(lambda account: next_nonce(self.state, account))
+        self._look_at_pool()
 
     def _build(
         self, total: Layer, parent: BlockRecord | None, mints: tuple[Mint, ...], remaining: int, salt: int
@@ -280,6 +280,12 @@ class Branch:
         record = build_block(state, plan, mints, candidates, arrivals)
         total.changes.update(state.changes)
         return record
+
+    def _look_at_pool(self) -> None:
+        state = self.state
+        self.pool.forget_used(
+            lambda account: next_nonce(state, account), lambda account: state.number(balance_key(NATIVE, account))
+        )
 
     def _remember(self, records: Iterable[BlockRecord]) -> None:
         for record in records:
