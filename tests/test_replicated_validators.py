@@ -7,6 +7,7 @@ import random
 import pytest
 import trio
 
+from simulation import joining, stakes
 from simulation.validators import Payer, campaign, check_payments, open_validators, strike
 from tallystick.settlement.go_programs import COMETBFT
 
@@ -35,3 +36,14 @@ async def test_three_of_four_go_on_without_one_that_is_killed_and_with_one_that_
 @pytest.mark.parametrize("seed", range(1, 6))
 async def test_campaigns(seed: int) -> None:
     await campaign(seed, faults=5)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 4))
+async def test_who_signs_twice_is_slashed_and_the_chain_goes_on(seed: int) -> None:
+    await stakes.scenario(seed)
+
+
+@pytest.mark.soak
+async def test_a_newcomer_joins_by_a_snapshot_and_becomes_a_validator() -> None:
+    await joining.scenario(1)
