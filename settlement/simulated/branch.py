@@ -21,7 +21,14 @@ from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefus
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, read_envelope
 from tallystick.settlement.simulated.crossing import is_shard
-from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
+from tallystick.settlement.simulated.journal import (
+    BranchChanged,
+    ChainFounded,
+    LedgerRestored,
+    read_fact,
+    read_records,
+    read_world,
+)
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.shard import Shard
@@ -92,6 +99,8 @@ class Branch:
         self.records: list[BlockRecord] = []
         self.receipts: dict[bytes, TransactionReceipt] = {}
         self.reorganisations = 0
+        self.history = b""
+        """What stands for the blocks before the first that is here; empty if that is the genesis block."""
         self._at = Deployment(settings.chain_id, settings.contract)
         self._clock = clock
         self._store = store
@@ -198,6 +207,23 @@ class Branch:
         self._remember([record])
         self._look_at_pool()
 
+    @property
+    def first(self) -> int:
+        """Number of the oldest block that is here: 0, unless the ledger came from somebody else."""
+        return self.records[0].header.number
+
+    def restore(self, record: BlockRecord, world: World, history: bytes) -> None:
+        """Begin anew after a block that others agreed on, in place of all that is here: durable first, then seen.
+
+        `history` is kept for whoever asks what stands for the blocks before. Raise LedgerBroken if coins are missing.
+        """
+        check_conservation({}, world, self.rules.contract)
+        if self._store is not None:
+            self._store.commit([LedgerRestored(record, world, history)])
+        self._world, self.records, self.history = world, [record], history
+        self.receipts.clear()
+        self._remember(self.records)
+
     def check_conservation(self) -> None:
         """Raise LedgerBroken unless every unit of every asset is accounted for, counted from nothing."""
         check_conservation({}, self._world, self.rules.contract)
@@ -279,6 +305,7 @@ class Branch:
         self._world = read_world(store)
         self.records = read_records(store)
         self.reorganisations = read_fact(store, "salt") or 0
+        self.history = read_fact(store, "history") or b""
         self._remember(self.records)
         for before, after in zip(self.records, self.records[1:], strict=False):
             if after.header.parent != before.header.hash:

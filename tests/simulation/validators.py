@@ -62,6 +62,8 @@ class Validator:
         self.url = ""
         self.process: trio.Process | None = None
         self.is_paused = False
+        self.options: tuple[str, ...] = ()
+        """More of the `validate` command's."""
         self.program: Path | None = None
         """What is run in place of the `tally` command."""
         self.before: list[str] = []
@@ -80,7 +82,7 @@ class Validator:
         """Start it; return once its chain node listens."""
         port = self.url.rpartition(":")[2] or "0"
         program = [str(self.program)] if self.program else ["-m", "tallystick.sdk.cli"]
-        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json"]
+        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
         command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
             command = [*self.before, *command, "--host", self.host, "--port", port]
@@ -265,6 +267,7 @@ async def open_validators(
     dev: bool = False,
     liar: int | None = None,
     more: tuple[Mint, ...] = (),
+    options: tuple[str, ...] = (),
     wire: Callable[[Validators], None] | None = None,
 ) -> AsyncIterator[Validators]:
     """Start validators in a folder of their own; end them, and delete it, at the end. `wire` connects them."""
@@ -283,6 +286,8 @@ async def open_validators(
             validators = Validators(homes, await _between(homes, nursery) if wire is None else {})
             if wire is not None:
                 wire(validators)
+            for validator in validators.all:
+                validator.options = options
             if liar is not None:
                 validators.all[liar].program = LIAR
             try:
