@@ -61,6 +61,8 @@ class Validator:
         self.url = ""
         self.process: trio.Process | None = None
         self.is_paused = False
+        self.options: tuple[str, ...] = ()
+        """More of the `validate` command's."""
         self.program: Path | None = None
         """What is run in place of the `tally` command."""
 
@@ -76,7 +78,7 @@ class Validator:
         """Start it; return once its chain node listens."""
         port = self.url.rpartition(":")[2] or "0"
         program = [str(self.program)] if self.program else ["-m", "tallystick.sdk.cli"]
-        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json"]
+        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
         command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
             self.process = await trio.lowlevel.open_process(
@@ -249,7 +251,12 @@ async def reach(validator: Validator) -> AsyncIterator[RpcChain]:
 
 @asynccontextmanager
 async def open_validators(
-    count: int = 4, interval: float = 0.3, dev: bool = False, liar: int | None = None, more: tuple[Mint, ...] = ()
+    count: int = 4,
+    interval: float = 0.3,
+    dev: bool = False,
+    liar: int | None = None,
+    more: tuple[Mint, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> AsyncIterator[Validators]:
     """Start validators in a folder of their own; end them, and delete it, at the end."""
     genesis = Genesis(
@@ -266,6 +273,8 @@ async def open_validators(
         async with trio.open_nursery() as nursery:
             links = await _between(homes, nursery)
             validators = Validators(homes, links)
+            for validator in validators.all:
+                validator.options = options
             if liar is not None:
                 validators.all[liar].program = LIAR
             try:
