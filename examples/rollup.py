@@ -78,9 +78,8 @@ async def trade(customer: RollupUser, merchant: RollupUser, channels: int, first
 
 async def main(options: argparse.Namespace) -> None:
     """Trade once, and take out what the merchant earned."""
-    place = options.rollup
-    at = RollupPlace(contract=bytes.fromhex(place[2:])) if place.startswith("0x") else RollupPlace(int(place))
-    async with open_rollup_chain(options.chain, at) as chain, open_desk(options.desk, PATIENCE) as desk:
+    rollup = RollupPlace.read(options.rollup)
+    async with open_rollup_chain(options.chain, rollup) as chain, open_desk(options.desk, PATIENCE) as desk:
         rules = await chain.rules_of()
         customer, merchant = (
             RollupUser(chain, rules, read_key(key), desk) for key in (options.customer, options.merchant)

@@ -96,8 +96,7 @@ async def play(parties: Parties, url: str) -> None:
 
 async def steal(parties: Parties, url: str, rollup: str, start: int) -> None:
     """Post a batch in which the operator gives an account more than there is."""
-    place = RollupPlace(contract=bytes.fromhex(rollup[2:])) if rollup[:2] == "0x" else RollupPlace(int(rollup))
-    async with open_rollup_chain(url, place) as chain:
+    async with open_rollup_chain(url, RollupPlace.read(rollup)) as chain:
         core, head = await read_rollup(chain, start), await chain.head()
         rules = await chain.rules_of()
         account = core.state.accounts.get(0)
