@@ -25,7 +25,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
-from tallystick.sdk.bench.ledger_workloads import RULES, Workload, make_workload
+from tallystick.sdk.bench.ledger_workloads import BLOCK_TIME, RULES, Workload, make_workload
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.execution.crew import open_crew
@@ -308,7 +308,7 @@ def _measure_once(workload: Workload, crew: Crew, rival: Rival | None) -> Ledger
 
 
 def _plan() -> Plan:
-    return Plan(RULES, None, 1_000, GAS_LIMIT)
+    return Plan(RULES, None, BLOCK_TIME, GAS_LIMIT)
 
 
 def _plainly(workload: Workload) -> tuple[BlockRecord, list[tuple[bytes, object]]]:
