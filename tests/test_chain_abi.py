@@ -14,7 +14,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulation.module_ledger import ASSETS, calldata
-from simulation.wallets import Account
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -63,6 +62,7 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.errors import ChainError, Refusal, Revert, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_call, encode_call
+from tallystick.settlement.ethereum.accounts import Account
 from tallystick.settlement.ethereum.event_logs import Log, decode_event, encode_event
 from tallystick.settlement.ethereum.transactions import (
     TRANSACTION_MAX,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import shlex
@@ -79,15 +80,19 @@ def test_every_other_python_block_is_valid_python() -> None:
             ast.parse(code)
 
 
+made = functools.cache(typer.main.get_command)
+"""A command, made of its functions once: that takes a while."""
+
+
 def complaint(line: str) -> str | None:
     """Return what of a command line does not exist, None if all does."""
     words = shlex.split(line.replace("…", ""))[1:]
-    found: Any = typer.main.get_command(app)
+    found: Any = made(app)
     parent = None
     while words and not words[0].startswith("-") and hasattr(found, "get_command"):
         name = words.pop(0)
         if parent is None and name in DEFERRED:
-            command = typer.main.get_command(importlib.import_module(DEFERRED[name][0]).app)
+            command = made(importlib.import_module(DEFERRED[name][0]).app)
         else:
             command = found.get_command(None, name)
         if command is None:

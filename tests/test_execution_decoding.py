@@ -150,7 +150,7 @@ def test_a_batch_of_more_calls_than_may_be_is_refused_unread(monkeypatch: pytest
     """Each of thousands of them may be said to be the same large one, which would be copied as often."""
     words = [32, 2_000, *[32 * 2_000] * 2_000, 60_000]
     data = BATCH.selector + b"".join(word.to_bytes(32, "big") for word in words) + bytes(60_000)
-    monkeypatch.setattr(abi, "decode", lambda types, data: pytest.fail("it was read"))
+    monkeypatch.setattr(abi, "decode_values", lambda types, data: pytest.fail("it was read"))
     with pytest.raises(Reverted) as refused:
         read_batch(Envelope(AT.contract, 0, data), AT)
     assert refused.value.code == Revert.UNKNOWN_CALL

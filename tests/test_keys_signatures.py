@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.wallets import Account
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, recover, with_recovery_id
 from tallystick.channels.protocol.objects import NATIVE, Address, Terms, check_amount
+from tallystick.settlement.ethereum.accounts import Account
 
 ALICE, BOB = PrivateKey(b"\x01" * 32), PrivateKey(b"\x02" * 32)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import stat
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.wallets import Account
-from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.clock import seeded_entropy
-from tallystick.sdk.daemon.keystore import KEYSTORE, LIGHT_WORK, STANDARD_WORK, create, load_key
-from tallystick.sdk.daemon.keystore_format import UnknownKeystore, WrongPassword, normalised, seal, unseal
+from tallystick.sdk.daemon.keystore import (
+    KEYSTORE,
+    LIGHT_WORK,
+    STANDARD_WORK,
+    UnknownKeystore,
+    create,
+    load_key,
+    normalised,
+)
 from tallystick.sdk.errors import ConfigurationError
 
 PASSWORD = "correct horse"
@@ -203,84 +206,3 @@ def test_any_value_in_any_place_of_a_keystore_is_an_unknown_keystore_or_a_good_o
             with suppress(UnknownKeystore):
                 normalised(sealed)
             table[name] = kept
-
-
-# --- as other programs do it -------------------------------------------------------------------------------------
-
-SECRETS = st.integers(1, 2**255).map(lambda number: PrivateKey(number.to_bytes(32, "big")))
-PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-
-
-@given(SECRETS, PASSWORDS, st.binary(max_size=8))
-@settings(max_examples=30)
-def test_what_we_seal_eth_account_opens_and_the_other_way_round(key: PrivateKey, password: str, seed: bytes) -> None:
-    sealed = seal(key, password, 4, seeded_entropy(seed.hex()))
-    assert bytes(Account.decrypt(sealed, password)) == key.reveal() == unseal(normalised(sealed), password).reveal()
-    theirs = [Account.encrypt(key.reveal(), password, kdf=kdf, iterations=4) for kdf in ("scrypt", "pbkdf2")]
-    for each in theirs:
-        assert unseal(normalised(each), password).reveal() == key.reveal()
-        with pytest.raises(WrongPassword):
-            unseal(normalised(each), password + "!")
-    mine, others = (json.loads(json.dumps(each)) for each in (sealed, theirs[0]))
-    assert mine.keys() == others.keys() and mine["crypto"].keys() == others["crypto"].keys()
-    assert mine["address"] == others["address"].lower() and uuid.UUID(mine["id"]).version == 4
-
-
-def test_no_two_keystores_have_the_same_salt_or_stream(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        create(tmp_path / name, PASSWORD, light=True)
-    one, two = (json.loads((tmp_path / name / KEYSTORE).read_text())["crypto"] for name in ("one", "two"))
-    assert one["kdfparams"]["salt"] != two["kdfparams"]["salt"] and one["cipherparams"] != two["cipherparams"]
-
-
-VECTORS = {
-    "scrypt, r of 1": {
-        "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
-        "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
-        "kdf": "scrypt",
-        "kdfparams": {
-            "dklen": 32,
-            "n": 262_144,
-            "r": 1,
-            "p": 8,
-            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
-        },
-        "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
-    },
-    "pbkdf2": {
-        "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
-        "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
-        "kdf": "pbkdf2",
-        "kdfparams": {
-            "c": 262_144,
-            "dklen": 32,
-            "prf": "hmac-sha256",
-            "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
-        },
-        "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
-    },
-}
-"""Of the Web3 Secret Storage Definition."""
-
-
-@pytest.mark.parametrize("crypto", VECTORS.values(), ids=VECTORS)
-def test_the_definitions_own_examples_are_opened(tmp_path: Path, crypto: dict[str, Any]) -> None:
-    (tmp_path / KEYSTORE).write_text(json.dumps({"version": 3, "crypto": {"cipher": "aes-128-ctr", **crypto}}))
-    key = load_key(tmp_path, "testpassword")
-    assert key.reveal().hex() == "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
-
-
-def test_a_short_iv_is_a_small_number_and_a_key_that_is_none_is_damage(tmp_path: Path) -> None:
-    key = create(tmp_path, PASSWORD, light=True, entropy=lambda size: b"\0" * (size - 1) + b"\1")
-    altered(tmp_path, iv="01")
-    assert load_key(tmp_path, PASSWORD).address == key.address
-    none = seal(key, PASSWORD, 4, seeded_entropy("none"))
-    secret = bytes.fromhex(none["crypto"]["ciphertext"])
-    derived = hashlib.scrypt(
-        PASSWORD.encode(), salt=bytes.fromhex(none["crypto"]["kdfparams"]["salt"]), n=4, r=8, p=1, dklen=32
-    )
-    zero = bytes(a ^ b for a, b in zip(secret, key.reveal(), strict=True))  # the stream itself: a key of zeros
-    none["crypto"] |= {"ciphertext": zero.hex(), "mac": keccak(derived[16:] + zero).hex()}
-    (tmp_path / KEYSTORE).write_text(json.dumps(none))
-    with pytest.raises(ConfigurationError, match="damaged"):
-        load_key(tmp_path, PASSWORD)

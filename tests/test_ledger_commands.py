@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from string import Template
 
@@ -14,9 +15,11 @@ from test_chain_cli import running
 from test_readme_blocks import ROOT
 from typer.testing import CliRunner
 
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli import ledger as command
 from tallystick.sdk.cli.app import app
 from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.sending.sqlite import SCHEMA
 
 (BLOCK,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "ledger.md").read_text("utf-8"), flags=re.M | re.S)
 GOLD = "0x" + "70" * 20
@@ -72,6 +75,14 @@ def test_the_block_of_the_page_does_each_thing_once(tmp_path: Path, monkeypatch:
         assert "no pool 7" in tally("ledger", "read", "exchange", "pool", "native", GOLD, "7", fails=1)
         tally("ledger", "pay", FIVES, "7", "--asset", GOLD)
         assert json.loads(tally("ledger", "balance", FIVES, "--asset", GOLD, "--json"))["balance"] == 7
+
+        with closing(open_store(tmp_path / "defi/me", [SCHEMA], owner="tally node run")):  # as if its node ran
+            for words in ((*swap, GOLD, "native", "0", "1000", "1", "+60"), ("ledger", "pay", FIVES, "7")):
+                said = tally(*words, fails=1)
+                assert "which numbers this account's transactions" in said and "in use by tally node run" in said
+            assert "the directory is in use by" in tally("chain", "send", FIVES, "7", fails=1)
+            assert "amountOut" in tally(*swap, GOLD, "native", "0", "1000", "1", "+60", "--dry-run")
+        tally("ledger", "pay", FIVES, "7")
 
 
 def test_all_modules_are_listed_with_what_they_do_and_take() -> None:

@@ -13,11 +13,11 @@ import trio
 from eth_utils.address import to_checksum_address
 
 from simulation.disputes import ChannelFixture
-from simulation.wallets import Account
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import DepositCall, OpenCall, RegisterSecretCall, TransferCall
+from tallystick.settlement.ethereum.accounts import Account
 from tallystick.settlement.ethereum.transactions import GAS, sign_call
 from tallystick.settlement.ethereum.views import BALANCE_OF, CHANNEL_COUNT
 from tallystick.settlement.simulated.branch import ChainSettings
@@ -52,15 +52,14 @@ class Remote:
 
     async def ask(self, method: str, *params: Any) -> dict[str, Any]:
         body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": list(params)}
-        answer = await self.post(msgspec.json.encode(body))
+        answer: dict[str, Any] = await self.post(msgspec.json.encode(body))
         assert answer["id"] == 7 and answer["jsonrpc"] == "2.0"
         return answer
 
-    async def post(self, body: bytes, content_type: str = "application/json") -> dict[str, Any]:
+    async def post(self, body: bytes, content_type: str = "application/json") -> Any:
         response = await self.http.post("/", content=body, headers={"content-type": content_type})
         assert response.status_code == 200
-        answer: dict[str, Any] = response.json()
-        return answer
+        return response.json()
 
 
 @asynccontextmanager
@@ -240,9 +239,10 @@ async def test_bodies_that_are_no_request_get_an_error() -> None:
             (b"", -32700),
             (b"{", -32700),
             (b"\xff", -32700),
-            (b"[" * 50_000, -32600),
+            (b"[" * 50_000, -32700),
             (b'{"params": ' + b"[" * 50_000, -32700),
             (b"[]", -32600),
+            (b"[" + b"0," * 100 + b"0]", -32600),
             (b"{}", -32600),
             (b'{"method": 5}', -32600),
             (b'{"method": "eth_chainId", "params": {}}', -32600),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,6 +106,7 @@ async def test_coins_cross_between_processes_that_are_killed(tmp_path: Path) -> 
             await server.kill()  # and with it, its shards stop by themselves
             while not all(is_gone(pid) for pid in (said[0]["pid"], again["pid"])):
                 await trio.to_thread.run_sync(os.sched_yield)
+        shutil.copytree(tmp_path / "shards" / "shard-0", tmp_path / "old")
         async with group(tmp_path / "shards", key.address) as (server, said):
             async with shard_at(said[0]) as zero, shard_at(said[1]) as one:
                 assert await sent_from(zero, key) == (1, 2)
@@ -116,6 +118,12 @@ async def test_coins_cross_between_processes_that_are_killed(tmp_path: Path) -> 
                 with pytest.raises(ChainError, match="no other shard 5"):
                     await one.received(5, 0)
             assert await server.terminate() == 0
+        shutil.rmtree(tmp_path / "shards" / "shard-0")
+        shutil.move(tmp_path / "old", tmp_path / "shards" / "shard-0")
+        options = ("--shards", "2", "--final", "1", "--port", "0", "--interval", "0.05", "--json")
+        code, out, error = await run((*TALLY, "chain", "run", "--data", str(tmp_path / "shards"), *options))
+        assert code == 1 and '"ready"' not in out, out
+        assert "the data of shard 0 are an old copy: it has sent 2 receipts to shard 1" in error
 
 
 def test_a_group_on_disk_stays_what_it_is(tmp_path: Path) -> None:

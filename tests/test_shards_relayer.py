@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, Refusal, TransactionRefused
@@ -17,7 +18,7 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.shards.outbox import Sending, sign_sending
 from tallystick.settlement.shards.relayer import carry, relay
-from tallystick.settlement.shards.rpc_shard import RpcShard
+from tallystick.settlement.shards.rpc_shard import RpcShard, check_none_is_old
 from tallystick.settlement.simulated.rpc_server import make_app
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.settlement.testing.shards import LocalShards
@@ -188,6 +189,11 @@ async def test_a_shard_that_goes_on_from_an_old_copy_is_told_of(autojump_clock: 
     shards.carry(0, 1)
     shards[1].mine()
     old = new_shards()[0]
+    async with over_rpc(shards[0]) as zero, over_rpc(shards[1]) as one:
+        check_none_is_old([await zero.status(), await one.status()])
+        check_none_is_old([await one.status()])
     async with over_rpc(old) as zero, over_rpc(shards[1]) as one:
+        with pytest.raises(InvalidInput, match="shard 0 are an old copy: it has sent 0 receipts to shard 1, which has"):
+            check_none_is_old([await zero.status(), await one.status()])
         with pytest.raises(ChainError, match="wants receipt 1, and shard 0 has sent 0: its data are an old copy"):
             await carry((zero, one), 0, 1)

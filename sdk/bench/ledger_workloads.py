@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator
-from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.keys import PrivateKey, keccak, with_recovery_id
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
 from tallystick.settlement.chain import Call, ChallengeCall, CloseCall, ModuleCall, TransferCall
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
-from tallystick.settlement.ethereum.abi import Deployment, Signature
-from tallystick.settlement.ethereum.transactions import sign_call
+from tallystick.settlement.ethereum.abi import Deployment, Signature, encode_call
+from tallystick.settlement.ethereum.fast_fields import TYPE
+from tallystick.settlement.ethereum.rlp_items import Item, encode_item
+from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.ledger import Mint, mint
@@ -160,6 +162,16 @@ def make_workload(name: str, accounts: int, count: int, seed: int = 1) -> Worklo
     nonces: Counter[Address] = Counter()
     raws = []
     for key, call in WORKLOADS[name](keys, count, world, random.Random(seed)):
-        raws.append(sign_call(key, *_AT, call, nonces[key.address], 1))
+        raws.append(_sign(key, call, nonces[key.address]))
         nonces[key.address] += 1
     return Workload(raws, world, [key.address for key in keys])
+
+
+def _sign(key: PrivateKey, call: Call, nonce: int) -> bytes:
+    """Sign as `sign_call` does, in a tenth of the time that eth-account takes."""
+    to, value, data = encode_call(call, _AT)
+    fields: list[Item] = [RULES.chain_id, nonce, 1, 1, gas_of(call), to, value, data, []]
+    digest = keccak(TYPE + encode_item(fields))
+    signature = with_recovery_id(digest, key.sign(digest), key.address)
+    r, s = (int.from_bytes(signature[begin : begin + 32], "big") for begin in (0, 32))
+    return TYPE + encode_item([*fields, signature[64] - 27, r, s])

@@ -4,7 +4,8 @@ Each shard is a process of its own that takes signed transfers at its door, exec
 its disk, all on one core. One shard with its transfers, then two shards with as many each, are measured in turn,
 several times; then two shards of whose transfers a part goes to the other one, with all that it takes until the last
 receipt is executed there. A capacity control brackets each round: below 1.75 the machine was busy with something else,
-and the round does not count. What each shard used of its core's time is told besides: it does not depend on others.
+and the round does not count. No round is begun that would end after the time limit. What each shard used of its core's
+time is told besides: it does not depend on others.
 """
 
 from __future__ import annotations
@@ -28,12 +29,26 @@ from tallystick.sdk.errors import MeasurementVoid
 Say = Callable[..., None]
 
 
+class ShardsRound(msgspec.Struct, frozen=True):
+    """One round: transfers/s by the clock, and what two do against one by CPU time."""
+
+    control: float
+    one: float
+    two: float
+    mixed: float
+    cpu_two: float
+    cpu_mixed: float
+
+
 class ShardsResult(msgspec.Struct, frozen=True):
     """What `tally bench shards` found."""
 
     control: float
-    """The lowest capacity control of the rounds that count, of 2; all count, and say little, if none reached 1.75."""
+    """The lowest capacity control of the rounds that count, of 2."""
+    control_reached: bool
+    """Whether any round had a control of 1.75. Else all count, and rates by the clock say nothing of two shards."""
     rounds: int
+    """That count."""
     block: int
     transfers: int
     """Of one shard in one run."""
@@ -51,6 +66,10 @@ class ShardsResult(msgspec.Struct, frozen=True):
     cpu_speedup: float
     """What two do against one by the CPU time of the busier process for each transfer, of all rounds."""
     mixed_cpu_speedup: float
+    measured: tuple[ShardsRound, ...]
+    """All rounds, those that do not count too."""
+    seconds: float
+    """Of the whole measurement."""
     durability: str = "full"
     processes: int = 2
     """Shards at most, each one process on one core."""
@@ -62,21 +81,12 @@ class _Took(NamedTuple):
     """Seconds of CPU time of the busier shard."""
 
 
-class _Round(msgspec.Struct, frozen=True):
-    control: float
-    one: float
-    two: float
-    mixed: float
-    cpu_two: float
-    """Against one."""
-    cpu_mixed: float
-
-
 async def run_shards(
-    block: int, blocks: int, cross_percent: int, rounds: int, tries: int, directory: str, say: Say
+    block: int, blocks: int, cross_percent: int, rounds: int, tries: int, limit: float, directory: str, say: Say
 ) -> ShardsResult:
-    """Measure on disk under `directory`. Raise MeasurementVoid if books do not balance."""
-    every, found = list[_Round](), list[_Round]()
+    """Measure on disk under `directory`, for some `limit` seconds. Raise MeasurementVoid if books do not balance."""
+    every, found, longest = list[ShardsRound](), list[ShardsRound](), 0.0
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         async with open_processes() as processes:
             workers = []
@@ -88,17 +98,24 @@ async def run_shards(
             for percent in (0, cross_percent):
                 await _each(workers, "sign", percent=percent)
             for _ in range(rounds * tries):
+                at = time.perf_counter()
                 every.append(await _round(workers, block * blocks, blocks, cross_percent, say))
+                longest = max(longest, time.perf_counter() - at)
                 found = [each for each in every if each.control >= CONTROL_MIN]
-                if len(found) == rounds:
+                if len(found) == rounds or time.perf_counter() - began + longest > limit:
                     break
-    if not found:
-        say(f"no round had a capacity control of {CONTROL_MIN}: the machine was busy, and only CPU times count")
+    reached = bool(found)
+    if not reached:
+        say(
+            f"no round of {len(every)} had a capacity control of {CONTROL_MIN}: other programs took a core. What the "
+            "clock says is void, and only CPU times count"
+        )
         found = every
     one = statistics.median(each.one for each in found)
     mixed = statistics.median(each.mixed for each in found)
     return ShardsResult(
         control=min(each.control for each in found),
+        control_reached=reached,
         rounds=len(found),
         block=block,
         transfers=block * blocks,
@@ -110,10 +127,12 @@ async def run_shards(
         mixed_speedup=statistics.median(each.mixed / each.one for each in found),
         cpu_speedup=statistics.median(each.cpu_two for each in every),
         mixed_cpu_speedup=statistics.median(each.cpu_mixed for each in every),
+        measured=tuple(every),
+        seconds=round(time.perf_counter() - began, 1),
     )
 
 
-async def _round(workers: Sequence[DriverProcess], transfers: int, blocks: int, percent: int, say: Say) -> _Round:
+async def _round(workers: Sequence[DriverProcess], transfers: int, blocks: int, percent: int, say: Say) -> ShardsRound:
     """Measure one shard, two, and two that send to each other."""
     before = await trio.to_thread.run_sync(capacity_control)
     one = await _local(workers[:1], blocks)
@@ -126,7 +145,7 @@ async def _round(workers: Sequence[DriverProcess], transfers: int, blocks: int, 
     say(
         f"control {control:.2f}: one, two, two with {percent} % across: {told}; by CPU {by_cpu[0]:.2f}, {by_cpu[1]:.2f}"
     )
-    return _Round(control, *rates, *by_cpu)
+    return ShardsRound(control, *rates, *by_cpu)
 
 
 async def _local(workers: Sequence[DriverProcess], blocks: int) -> _Took:
@@ -176,6 +195,8 @@ async def _each(
 def shards_table(result: ShardsResult) -> Table:
     """Return the table of a `tally bench shards`."""
     caption = f"medians of {result.rounds} rounds; lowest capacity control {result.control:.2f} of 2"
+    if not result.control_reached:
+        caption += f": below {CONTROL_MIN} in all, so transfers/s are void, and only CPU time counts"
     rows = Table(
         title=f"transfers in blocks of {result.block:,}, each shard one process on one core, synchronous=FULL",
         caption=caption,

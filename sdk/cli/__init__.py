@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the `tally` command on the process's arguments."""
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # httpx's own command, which loads rich and click
     try:
         from tallystick.sdk.cli.app import app
 
         app(prog_name="tally")
     except KeyboardInterrupt:  # while the command was still being loaded
-        import sys
-
         sys.stderr.write("tally: interrupted\n")
         sys.exit(130)

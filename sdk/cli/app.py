@@ -14,12 +14,15 @@ from typer.main import get_command
 
 from tallystick import __version__
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import channel, init, invoice, node, payments, peers, stream
+from tallystick.sdk.cli import init, payments
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
+
+GROUPS = ("node", "channel", "stream", "peers", "invoice")
+"""Groups of subcommands, each in a module of that name: made when one of theirs is called, or all are listed."""
 
 DEFERRED = {
     "chain": (
@@ -29,6 +32,10 @@ DEFERRED = {
     "ledger": (
         "tallystick.sdk.cli.ledger",
         "Trade, lend, stake and vote on a simulated chain, by its built-in modules.",
+    ),
+    "rollup": (
+        "tallystick.sdk.cli.rollup",
+        "Settle by the thousand: operate a rollup, watch one, pay and close in one.",
     ),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
     "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
@@ -76,10 +83,14 @@ class Root(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
-        return [*super().list_commands(ctx), *DEFERRED]
+        return [*super().list_commands(ctx), *GROUPS, *DEFERRED]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by name."""
+        if cmd_name in GROUPS:
+            group = get_command(importlib.import_module(f"tallystick.sdk.cli.{cmd_name}").app)
+            group.name = cmd_name
+            return group
         if cmd_name in DEFERRED:
             return Deferred(name=cmd_name, help=DEFERRED[cmd_name][1])
         return super().get_command(ctx, cmd_name)
@@ -128,11 +139,6 @@ def root(
 
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init.init)
-app.add_typer(node.app, name="node")
-app.add_typer(channel.app, name="channel")
-app.add_typer(stream.app, name="stream")
-app.add_typer(peers.app, name="peers")
-app.add_typer(invoice.app, name="invoice")
 app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
 app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(payments.keysend)
 app.command(epilog=example("payments --json"))(payments.payments)

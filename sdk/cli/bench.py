@@ -331,10 +331,11 @@ def payments(
 @app.command()
 def shards(
     block: Annotated[int, Option(min=100, max=10_000, help="Transfers of one block.")] = 1_000,
-    blocks: Annotated[int, Option(min=1, max=60, help="Blocks of one shard in one run.")] = 15,
+    blocks: Annotated[int, Option(min=1, max=60, help="Blocks of one shard in one run.")] = 10,
     cross: Annotated[int, Option(min=1, max=100, help="Of the mix: percent that go to the other shard.")] = 20,
     rounds: Annotated[int, Option(min=1, max=50, help="How often each is measured, in turn.")] = 5,
     tries: Annotated[int, Option(min=1, max=10, help="How often to try for a good capacity control.")] = 3,
+    limit: Annotated[float, Option(min=1, help="Seconds after which no further round is begun.")] = 180,
     directory: Directory = None,
     as_json: Json = False,
 ) -> None:
@@ -344,7 +345,7 @@ def shards(
     """
     from tallystick.sdk.bench.shards import run_shards, shards_table
 
-    result = _measure(partial(run_shards, block, blocks, cross, rounds, tries), directory)
+    result = _measure(partial(run_shards, block, blocks, cross, rounds, tries, limit), directory)
     _print(result, as_json, shards_table)
 
 

@@ -22,6 +22,7 @@ from tallystick.sdk.cli.options import (
     parse_peer,
 )
 from tallystick.sdk.cli.screen import say, say_json
+from tallystick.sdk.cli.shards import telling_of_shards
 from tallystick.sdk.cli.shell import (
     MISUSED,
     ask_node,
@@ -69,7 +70,11 @@ def open_(
         return await telling_depth(
             node,
             peer,
-            lambda: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
+            lambda: telling_of_shards(
+                data,
+                node,
+                lambda: node.open_channel(peer, deposit, asset=asset, challenge_period=challenge_period, wait=wait),
+            ),
         )
 
     _show(ask_node(data, ask), as_json)
@@ -123,7 +128,11 @@ def deposit(
     """Add to this node's deposit; returns when the chain has confirmed it."""
 
     async def ask(node: ControlClient) -> ChannelInfo | None:
-        return await telling_depth(node, channel, lambda: node.deposit(channel, amount, wait=wait))
+        return await telling_depth(
+            node,
+            channel,
+            lambda: telling_of_shards(data, node, lambda: node.deposit(channel, amount, wait=wait)),
+        )
 
     _show(ask_node(data, ask), as_json)
 

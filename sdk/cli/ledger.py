@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, BadParameter, Exit, Option
@@ -64,7 +65,8 @@ def call(
 ) -> None:
     """Call a function of a module, paid by the key in --data, and return when it is in a block.
 
-    It is tried first: a call that would fail costs nothing. Use a key of its own, not that of a node that runs.
+    It is tried first: a call that would fail costs nothing. A node that runs on that key numbers its transactions
+    itself: use a key of its own.
     """
     from tallystick.settlement.ethereum.module_calls import shown
 
@@ -98,7 +100,7 @@ def call(
             text = ", ".join(f"{name} {each}" for name, each in shown_fields(told.fields).items())
             say(f"{told.module}: {told.event}: {text}")
 
-    _run_with_key(act, chain, data, password_file, as_json)
+    _run_with_key(act, chain, data, password_file, as_json, sends=not dry_run)
 
 
 @app.command(epilog=example("ledger read exchange pool native 0x7070707070707070707070707070707070707070 0"))
@@ -336,11 +338,17 @@ def _run_with_key(
     data: Any,
     password_file: Any,
     as_json: bool,
+    *,
+    sends: bool = True,
 ) -> None:
     async def run(node: LedgerChain) -> None:
+        from tallystick.sdk.daemon.configuration import data_directory
+        from tallystick.sdk.daemon.numbering import hold_numbers
         from tallystick.sdk.ledger import LedgerAccount
 
-        await act(LedgerAccount(node, key), node)
+        account = LedgerAccount(node, key)
+        with hold_numbers(data_directory(data), account.address, node.chain_id) if sends else nullcontext():
+            await act(account, node)
 
     key: Any = None
 

@@ -42,6 +42,7 @@ def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
             raise BadParameter(f"{text!r} {otherwise}")
         return text
 
+    parse.__name__ = "str"  # so help calls what it takes
     return parse
 
 

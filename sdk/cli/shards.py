@@ -17,6 +17,7 @@ from tallystick.sdk.cli.shell import Result, fail, run_guarded
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.channels.protocol.objects import Address
+    from tallystick.sdk.control.client import ControlClient
     from tallystick.settlement.chain import TransactionReceipt
     from tallystick.settlement.ethereum.rpc_client import RpcChain
     from tallystick.settlement.shards.rpc_shard import RpcShard, ShardStatus
@@ -125,7 +126,7 @@ def send(
 ) -> None:
     """Send coins from the account of the key in the data directory, on this chain or to another shard.
 
-    Not while a node runs on that key: it counts its account's transactions itself.
+    On the chain of a node that runs on that key, the node numbers its transactions itself: there, use another key.
     """
     from tallystick.channels.protocol.objects import NATIVE
     from tallystick.sdk.daemon.configuration import data_directory
@@ -135,8 +136,9 @@ def send(
     async def act() -> dict[str, Any]:
         account = read_address(to, "account")
         asset = read_address(token, "token") if token else NATIVE
-        key = load_key(data_directory(data), None, password_file)
-        return await _send(chain, key, account, amount, asset, to_shard, expiry, arrival, timeout)
+        directory = data_directory(data)
+        key = load_key(directory, None, password_file)
+        return await _send(chain, directory, key, account, amount, asset, to_shard, expiry, arrival, timeout)
 
     def work() -> dict[str, Any]:
         import trio
@@ -159,6 +161,7 @@ def send(
 
 async def _send(
     url: str,
+    directory: Path,
     key: PrivateKey,
     account: Address,
     amount: int,
@@ -171,12 +174,15 @@ async def _send(
     """Send, and wait until it is mined and, with `arrival`, paid there or sent back; return what is told."""
     import trio
 
+    from tallystick.sdk.daemon.numbering import hold_numbers
+
     async with _open(url) as node:
         here, there = await _where(node, account, to_shard)
         other_shard = there if there != here else None
-        transaction = await _submit(node.chain, key, account, amount, asset, other_shard, expiry)
-        with trio.fail_after(timeout):
-            receipt = await _mined(node, transaction)
+        with hold_numbers(directory, key.address, node.chain.chain_id):
+            transaction = await _submit(node.chain, key, account, amount, asset, other_shard, expiry)
+            with trio.fail_after(timeout):
+                receipt = await _mined(node, transaction)
         if not receipt.success:
             fail(f"the transaction failed: {receipt.why}")
         found = {"transaction": f"0x{transaction.hex()}", "block": receipt.block.number, "fee": receipt.fee}
@@ -251,3 +257,35 @@ def _trio(work: Callable[[], Awaitable[Result]]) -> Result:
     import trio
 
     return trio.run(work)
+
+
+async def telling_of_shards(data: Path | None, node: ControlClient, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do something that takes coins; if they are missing on a shard, say in the error how some come from another."""
+    from tallystick.sdk.errors import ControlError
+
+    try:
+        return await work()
+    except ControlError as error:
+        way = await _way_from_others(data, node) if error.code == "insufficient-funds" else ""
+        if way:
+            raise ControlError(f"{error}{way}", error.code) from error
+        raise
+
+
+async def _way_from_others(data: Path | None, node: ControlClient) -> str:
+    from tallystick.channels.errors import TallystickError
+    from tallystick.sdk.daemon.configuration import data_directory, read_settings
+
+    directory = data_directory(data)
+    try:
+        url = read_settings(directory).chain_url
+        async with _open(url) as shard:
+            status = await shard.status()
+        account = (await node.info()).address
+    except TallystickError:  # no shard, or one that cannot be asked: there is nothing to add
+        return ""
+    return (
+        f". This is shard {status.number} of {status.shards}; the account's coins on another one come here with: tally "
+        f"chain send {account} AMOUNT --to-shard {status.number} --chain URL_OF_THE_OTHER --arrival {url} --data "
+        f"{directory}; then do this again"
+    )

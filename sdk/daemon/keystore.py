@@ -1,7 +1,10 @@
 """The node's key on disk: an encrypted keystore in Ethereum's "version 3" format, as wallets write it.
 
 The file is complete and durable before `create` returns, has mode 0600, and is never overwritten. Nothing here prints a
-secret. The format is in `sdk/daemon/keystore_format.py`; scrypt with N = 2**18, as go-ethereum's standard.
+secret. Source of the format: the Web3 Secret Storage Definition; scrypt with N = 2**18, as go-ethereum's standard.
+
+A file that another program wrote is looked at before anything is computed. What it asks of whoever opens it is bounded,
+in memory and in time: otherwise it could hang a program, or take all of its memory. Numbers may be written as 4096.0.
 """
 
 from __future__ import annotations
@@ -30,6 +33,27 @@ STANDARD_WORK = 2**18
 LIGHT_WORK = 2**12
 """N for keys that guard nothing: 4 MB and some milliseconds per guess."""
 
+VERSION = 3
+CIPHER = "aes-128-ctr"
+PRF = "hmac-sha256"
+DIGEST_SIZE = 32
+
+SCRYPT_BYTES_MAX = 2**30
+"""Memory that scrypt may ask for, 128 × n × r: four times what wallets ask for as a rule."""
+
+SCRYPT_WORK_MAX = 2**26
+"""n × r × p of scrypt: 32 times as much as a rule, some ten seconds."""
+
+ROUNDS_MAX = 10_000_000
+"""Rounds of PBKDF2: some ten seconds."""
+
+SALT_MAX = 1_024
+"""Bytes of salt."""
+
+
+class UnknownKeystore(Exception):
+    """The text says, as the end of a sentence, what in the file cannot be used."""
+
 
 @checked
 def create(directory: Path, password: str, *, light: bool = False, entropy: Entropy = system_entropy) -> PrivateKey:
@@ -37,14 +61,14 @@ def create(directory: Path, password: str, *, light: bool = False, entropy: Entr
 
     `light` spends less work against guessing, for throw-away use. Raise ConfigurationError if there is a key already.
     """
-    from tallystick.sdk.daemon.keystore_format import seal  # late: most commands open no key
+    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
 
     if not password:
         raise ConfigurationError("the password is empty: choose one, it is all that protects the key on disk")
     path = directory / KEYSTORE
     key = PrivateKey(entropy(32))
     work = LIGHT_WORK if light else STANDARD_WORK
-    sealed = seal(key, password, work, entropy)
+    sealed = Account.encrypt(key.reveal(), password, kdf="scrypt", iterations=work)
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_new(path, json.dumps(sealed))
@@ -90,7 +114,7 @@ def load_key(
     The password is the first of: `password`, the content of `password_file`, TALLY_PASSWORD, an answer at the
     terminal (`ask` in its place, for programs). Raise ConfigurationError, saying what to do.
     """
-    from tallystick.sdk.daemon.keystore_format import WrongPassword, unseal
+    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
 
     path = directory / KEYSTORE
     sealed = _read_keystore(path)
@@ -100,16 +124,14 @@ def load_key(
     except UnicodeEncodeError:
         raise ConfigurationError("the password is no text in UTF-8: set the terminal or the file to UTF-8") from None
     try:
-        return unseal(sealed, secret)
-    except WrongPassword:
-        raise ConfigurationError(f"the password does not open {path}: it is another one") from None
-    except Exception:  # whatever a library makes of a file that somebody else wrote
+        return PrivateKey(bytes(Account.decrypt(sealed, secret)))
+    except Exception as error:  # whatever a library makes of a file that somebody else wrote
+        if "MAC mismatch" in str(error):  # the library has no type of its own for this
+            raise ConfigurationError(f"the password does not open {path}: it is another one") from None
         raise ConfigurationError(f"{path} is damaged or of an unknown kind: restore it from a copy") from None
 
 
 def _read_keystore(path: Path) -> dict[str, Any]:
-    from tallystick.sdk.daemon.keystore_format import UnknownKeystore, normalised
-
     try:
         sealed = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -149,3 +171,72 @@ def find_password(password: str | None, password_file: Path | None, *, ask: Call
     raise ConfigurationError(
         f"no password: set {PASSWORD_VARIABLE}, name a file with --password-file, or run this at a terminal"
     )
+
+
+def normalised(sealed: object) -> dict[str, Any]:
+    """Return a keystore with all names in lower case and whole numbers as such; raise UnknownKeystore."""
+    whole = _table(sealed, "the file")
+    if _number(whole, "version", 1, 2**31) != VERSION:
+        raise UnknownKeystore(f"only version {VERSION} of keystores is known here")
+    crypto = _table(whole.get("crypto"), "crypto")
+    if crypto.get("cipher") != CIPHER:
+        raise UnknownKeystore(f"its cipher is not {CIPHER}")
+    hex_fields = (("ciphertext", 32, 32), ("mac", 32, 32))
+    for name, low, high in hex_fields:
+        _hex(crypto, name, low, high)
+    cipher = _table(crypto.get("cipherparams"), "cipherparams")
+    _hex(cipher, "iv", 1, 16)
+    return whole | {
+        "version": VERSION,
+        "crypto": crypto | {"cipherparams": cipher, "kdfparams": _derivation(crypto.get("kdf"), crypto)},
+    }
+
+
+def _derivation(kind: object, crypto: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of what makes a key of the password, each within bounds."""
+    given = _table(crypto.get("kdfparams"), "kdfparams")
+    _hex(given, "salt", 0, SALT_MAX)
+    numbers = {"dklen": _number(given, "dklen", DIGEST_SIZE, DIGEST_SIZE)}
+    if kind == "scrypt":
+        numbers |= {name: _number(given, name, 1, 2**40) for name in ("n", "r", "p")}
+        n, r, p = numbers["n"], numbers["r"], numbers["p"]
+        if n < 2 or n & (n - 1):
+            raise UnknownKeystore("n of scrypt is not a power of two from 2 on")
+        if 128 * n * r > SCRYPT_BYTES_MAX or n * r * p > SCRYPT_WORK_MAX or r * p >= 2**30:
+            raise UnknownKeystore(
+                f"scrypt would take {128 * n * r >> 20} MiB of memory, {p} times over, and at most "
+                f"{SCRYPT_BYTES_MAX >> 20} MiB (and some ten seconds) are spent: seal the key anew with less"
+            )
+    elif kind == "pbkdf2":
+        numbers["c"] = _number(given, "c", 1, ROUNDS_MAX)
+        if given.get("prf") != PRF:
+            raise UnknownKeystore(f"pbkdf2 is known here with {PRF} only")
+    else:
+        raise UnknownKeystore("the way in which it makes a key of the password (kdf) is not known here")
+    return given | numbers
+
+
+def _table(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UnknownKeystore(f"{name} is no table of names and values")
+    return {str(key).lower(): item for key, item in value.items()}
+
+
+def _number(table: dict[str, Any], name: str, low: int, high: int) -> int:
+    value = table.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not low <= value <= high:
+        span = str(low) if low == high else f"a whole number from {low} to {high}"
+        raise UnknownKeystore(f"{name} is not {span}")
+    return value
+
+
+def _hex(table: dict[str, Any], name: str, low: int, high: int) -> None:
+    value = table.get(name)
+    try:
+        size = len(bytes.fromhex(value.removeprefix("0x"))) if isinstance(value, str) else -1
+    except ValueError:
+        size = -1
+    if not low <= size <= high:
+        raise UnknownKeystore(f"{name} is not written in hex, or has the wrong number of bytes")

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.sdk.daemon.shard_files import shard_folder
 from tallystick.sdk.daemon.shard_process import Coins, ShardCommand
@@ -22,7 +23,7 @@ from tallystick.sdk.errors import ConfigurationError
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.shards.group import ShardGroup
 from tallystick.settlement.shards.relayer import relay
-from tallystick.settlement.shards.rpc_shard import open_rpc_shard
+from tallystick.settlement.shards.rpc_shard import check_none_is_old, open_rpc_shard
 
 START_AGAIN = Pauses("starting a shard's process again", 0.2, 5.0)
 
@@ -73,7 +74,10 @@ class ShardServer:
         """Where shards listen, by number."""
 
     async def run(self) -> None:
-        """Run all shards and carry between them until cancelled; raise ConfigurationError if one cannot start."""
+        """Run all shards and carry between them until cancelled; raise ConfigurationError if one cannot start.
+
+        Also if the data of one are an old copy: then nothing is carried, and all stop.
+        """
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
             async with trio.open_nursery() as starting:
                 for options in self._options:
@@ -82,6 +86,10 @@ class ShardServer:
             for number, url in sorted(self.urls.items()):
                 at = Deployment(self._group.chain_of(number), self._group.contract)
                 ports.append(await stack.enter_async_context(open_rpc_shard(url, jitter=self._jitter, expected=at)))
+            try:
+                check_none_is_old([await port.status() for port in ports])
+            except InvalidInput as error:
+                raise ConfigurationError(str(error)) from error
             self._tell("ready", {"shards": len(ports)})
             await relay(ports, jitter=self._jitter, on_fault=self._on_fault)
 

@@ -1,4 +1,4 @@
-"""Signed transactions: real Ethereum ones of EIP-1559's type 2, decoded with suspicion.
+"""Signed transactions: real Ethereum ones of EIP-1559's type 2, signed by eth-account, decoded with suspicion.
 
 The base fee of the simulated ledger is zero, so a transaction pays its priority fee; `sign_call` sets both fees to one
 price. Only the one form that `sign_call` makes is taken: canonical RLP, no access list, low s (EIP-2).
@@ -13,7 +13,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover, with_recovery_id
+from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
     ApproveCall,
@@ -165,21 +165,21 @@ def sign_envelope(
     key: PrivateKey, chain_id: int, envelope: Envelope, nonce: int, cap: int, tip: int, gas: int
 ) -> bytes:
     """Return a raw transaction: at most `cap` per unit of gas, of that at most `tip` above the base fee."""
-    return _sign(key, [chain_id, nonce, tip, cap, gas, *envelope])
+    to = {"to": envelope.to, "value": envelope.value, "data": envelope.data}
+    return _sign(key, chain_id, to, nonce, cap, tip, gas)
 
 
 def sign_creation(key: PrivateKey, chain_id: int, code: bytes, nonce: int, cap: int, tip: int, gas: int) -> bytes:
     """Return a raw transaction that puts a contract onto the chain; `code` ends in its constructor's arguments."""
-    return _sign(key, [chain_id, nonce, tip, cap, gas, b"", 0, code])
+    return _sign(key, chain_id, {"value": 0, "data": code}, nonce, cap, tip, gas)
 
 
-def _sign(key: PrivateKey, fields: list[Any]) -> bytes:
-    """Return a signed transaction of its first eight fields, without an access list; raise InvalidInput."""
-    unsigned = [*fields, []]
-    digest = keccak(TYPE + encode_item(unsigned))
-    signature = with_recovery_id(digest, key.sign(digest), key.address)
-    r, s = (int.from_bytes(half, "big") for half in (signature[:32], signature[32:64]))
-    return TYPE + encode_item([*unsigned, signature[64] - 27, r, s])
+def _sign(key: PrivateKey, chain_id: int, what: dict[str, Any], nonce: int, cap: int, tip: int, gas: int) -> bytes:
+    from tallystick.settlement.ethereum.accounts import Account  # late: it takes a third of a second
+
+    fees = {"maxPriorityFeePerGas": tip, "maxFeePerGas": cap, "gas": gas}
+    fields = {"type": 2, "chainId": chain_id, "nonce": nonce, **fees, **what}
+    return bytes(Account.sign_transaction(fields, key.reveal()).raw_transaction)
 
 
 def transaction_hash(raw: bytes) -> bytes:
@@ -189,19 +189,24 @@ def transaction_hash(raw: bytes) -> bytes:
 
 def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
     """Return the transaction of its raw bytes; raise TransactionRefused if they are not a valid one for this chain."""
-    found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None
-    if found is None:
-        found = _read_any_fields(raw, chain_id)
-    else:
-        _check_chain(found.chain, chain_id)
-        _check_fees(found.priority, found.fee_max)
-        _low(found.signature[32:])
+    found = read_transaction(raw, chain_id)
     try:
         sender = recover(found.digest, found.signature, found.parity)
     except InvalidSignature as error:
         raise TransactionRefused(f"the transaction's signer is unknown: {error}", Refusal.BAD_SIGNATURE) from error
     envelope = Envelope(Address(found.to), found.value, found.data)
     return Transaction(raw, keccak(raw), sender, found.nonce, found.priority, found.gas, envelope)
+
+
+def read_transaction(raw: bytes, chain_id: int) -> TransactionFields:
+    """Return what a transaction's raw bytes say, whoever signed it; raise TransactionRefused."""
+    found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None
+    if found is None:
+        return _read_any_fields(raw, chain_id)
+    _check_chain(found.chain, chain_id)
+    _check_fees(found.priority, found.fee_max)
+    _low(found.signature[32:])
+    return found
 
 
 def _read_any_fields(raw: bytes, chain_id: int) -> TransactionFields:
@@ -237,7 +242,7 @@ def _split(raw: bytes) -> list[Any]:
     if len(raw) > TRANSACTION_MAX:
         raise _malformed(f"it is longer than {TRANSACTION_MAX} bytes")
     if raw[:1] != TYPE:
-        raise _malformed("it is not of EIP-1559's type 2")
+        raise _malformed("it is not of EIP-1559's type 2 (ethers: pass type: 2 and both fees)")
     try:
         fields = decode_item(raw[1:])
     except InvalidInput as error:

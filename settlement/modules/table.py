@@ -9,8 +9,11 @@ from tallystick.settlement.modules.lending import LENDING
 from tallystick.settlement.modules.rollup_accounts import ROLLUPS
 from tallystick.settlement.modules.staking import STAKING
 from tallystick.settlement.modules.treasury import TREASURY
+from tallystick.settlement.modules.validators import VALIDATORS
 
-MODULES: dict[str, Module] = {module.name: module for module in (EXCHANGE, LENDING, ROLLUPS, STAKING, TREASURY)}
+MODULES: dict[str, Module] = {
+    module.name: module for module in (EXCHANGE, LENDING, ROLLUPS, STAKING, TREASURY, VALIDATORS)
+}
 """By name."""
 
 MODULES_AT: dict[Address, Module] = {module.address: module for module in MODULES.values()}

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.errors import TransactionRefused
+from tallystick.settlement.modules.validator_blocks import BlockVote, Offence
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import Decision, ProposedBlock
+from tallystick.settlement.replicated.genesis import EvidenceAge
 from tallystick.settlement.replicated.schema import MESSAGES, write_response
+from tallystick.settlement.replicated.snapshots import FORMAT, read_snapshot
 from tallystick.settlement.simulated.journal import encode_value
 from tallystick.settlement.simulated.ledger import Execution
 
@@ -22,12 +26,15 @@ APP_VERSION = 1
 ACCEPT, REJECT = 1, 2
 """What is said of proposals and vote extensions."""
 
+_ABSENT, _FOR = 1, 2
+"""How a validator voted on a block: not at all, or for it; 3 is a vote for none."""
+
 _RECHECK = 1
 _FAILED = 1
 """Code of whatever is refused."""
 
-_ABORT = 2
-"""What is said of a snapshot that nobody can use."""
+_TAKE, _ABORT, _RETRY, _REJECT_OFFER, _REJECT_SNAPSHOT = 1, 2, 3, 3, 5
+"""What is said of snapshots and their chunks."""
 
 
 def answer(app: Application, name: str, request: Any) -> bytes:
@@ -54,7 +61,12 @@ def _info(app: Application, request: Any) -> bytes:
 
 
 def _init_chain(app: Application, request: Any) -> bytes:
-    return write_response("init_chain", app_hash=app.begin(request.app_state_bytes, request.initial_height))
+    powers = {each.pub_key.ed25519: each.power for each in request.validators}
+    limits = request.consensus_params.evidence
+    evidence = EvidenceAge(limits.max_age_num_blocks, limits.max_age_duration.seconds)
+    return write_response(
+        "init_chain", app_hash=app.begin(request.app_state_bytes, request.initial_height, powers, evidence)
+    )
 
 
 def _query(app: Application, request: Any) -> bytes:
@@ -75,17 +87,24 @@ def _check_tx(app: Application, request: Any) -> bytes:
 
 
 def _prepare_proposal(app: Application, request: Any) -> bytes:
-    return write_response("prepare_proposal", txs=[*app.prepare(_proposed(request), request.max_tx_bytes)])
+    return write_response(
+        "prepare_proposal", txs=[*app.prepare(_proposed(request, request.local_last_commit), request.max_tx_bytes)]
+    )
 
 
 def _process_proposal(app: Application, request: Any) -> bytes:
-    return write_response("process_proposal", status=ACCEPT if app.accepts(_proposed(request)) else REJECT)
+    block = _proposed(request, request.proposed_last_commit)
+    return write_response("process_proposal", status=ACCEPT if app.accepts(block) else REJECT)
 
 
 def _finalize_block(app: Application, request: Any) -> bytes:
-    decision: Decision = app.finalize(_proposed(request))
+    decision: Decision = app.finalize(_proposed(request, request.decided_last_commit))
     results = [_result(done) for done in decision.results]
-    return write_response("finalize_block", tx_results=results, app_hash=decision.app_hash)
+    updates = [
+        MESSAGES["ValidatorUpdate"](pub_key=MESSAGES["PublicKey"](ed25519=update.public), power=update.power)
+        for update in decision.updates
+    ]
+    return write_response("finalize_block", tx_results=results, validator_updates=updates, app_hash=decision.app_hash)
 
 
 def _commit(app: Application, request: Any) -> bytes:
@@ -94,19 +113,38 @@ def _commit(app: Application, request: Any) -> bytes:
 
 
 def _list_snapshots(app: Application, request: Any) -> bytes:
-    return write_response("list_snapshots")
+    listed = [
+        MESSAGES["Snapshot"](
+            height=each.height, format=FORMAT, chunks=len(each.digests), hash=each.hash, metadata=each.metadata
+        )
+        for each in app.shelf.snapshots()
+    ]
+    return write_response("list_snapshots", snapshots=listed)
 
 
 def _offer_snapshot(app: Application, request: Any) -> bytes:
-    return write_response("offer_snapshot", result=_ABORT)
+    offered = request.snapshot
+    try:
+        snapshot = read_snapshot(offered.height, offered.format, offered.chunks, offered.hash, offered.metadata)
+    except InvalidInput:
+        return write_response("offer_snapshot", result=_REJECT_OFFER)
+    return write_response("offer_snapshot", result=_TAKE if app.offer(snapshot, request.app_hash) else _ABORT)
 
 
 def _load_snapshot_chunk(app: Application, request: Any) -> bytes:
-    return write_response("load_snapshot_chunk")
+    found = app.shelf.load(request.height, request.chunk) if request.format == FORMAT else b""
+    return write_response("load_snapshot_chunk", chunk=found)
 
 
 def _apply_snapshot_chunk(app: Application, request: Any) -> bytes:
-    return write_response("apply_snapshot_chunk", result=_ABORT)
+    """A chunk that is not the one offered is asked for again, of others than who sent it."""
+    try:
+        if not app.restore(request.index, request.chunk):
+            again = {"refetch_chunks": [request.index], "reject_senders": [request.sender]}
+            return write_response("apply_snapshot_chunk", result=_RETRY, **again)
+    except InvalidInput:
+        return write_response("apply_snapshot_chunk", result=_REJECT_SNAPSHOT)
+    return write_response("apply_snapshot_chunk", result=_TAKE)
 
 
 def _extend_vote(app: Application, request: Any) -> bytes:
@@ -137,8 +175,18 @@ _ANSWERS: dict[str, Callable[[Application, Any], bytes]] = {
 }
 
 
-def _proposed(request: Any) -> ProposedBlock:
-    return ProposedBlock(request.height, request.time.seconds, tuple(request.txs))
+def _proposed(request: Any, commit: Any) -> ProposedBlock:
+    votes = tuple(
+        BlockVote(
+            vote.validator.address,
+            vote.validator.power,
+            signed=vote.block_id_flag == _FOR,
+            absent=vote.block_id_flag == _ABSENT,
+        )
+        for vote in commit.votes
+    )
+    offences = tuple(Offence(each.validator.address, each.height, each.time.seconds) for each in request.misbehavior)
+    return ProposedBlock(request.height, request.time.seconds, tuple(request.txs), votes, offences)
 
 
 def _result(done: Execution | None) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -17,14 +18,26 @@ from msgspec.structs import replace
 
 from tallystick.channels.errors import InvalidInput, MalformedMessage
 from tallystick.channels.protocol.codec import Codec
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.chain import Header
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction
 from tallystick.settlement.execution.prepared import Prepared, prepare
+from tallystick.settlement.modules.validator_blocks import (
+    BlockVote,
+    Offence,
+    PowerUpdate,
+    StakeFounding,
+    begin_block,
+    end_block,
+    found_stakes,
+)
+from tallystick.settlement.modules.validators import VALIDATORS
 from tallystick.settlement.simulated.journal import encode_record
 from tallystick.settlement.simulated.ledger import (
+    MINER,
     BlockRecord,
     Entry,
     Execution,
@@ -35,6 +48,7 @@ from tallystick.settlement.simulated.ledger import (
     next_nonce,
 )
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE
+from tallystick.settlement.simulated.module_calls import ModuleRun
 from tallystick.settlement.simulated.roots import StateTree, TreeChange
 from tallystick.settlement.simulated.world import Changes, Layer, World
 
@@ -72,6 +86,10 @@ class ProposedBlock(msgspec.Struct, frozen=True):
     time: int
     """In whole seconds."""
     transactions: tuple[bytes, ...]
+    votes: tuple[BlockVote, ...] = ()
+    """On the block before."""
+    offences: tuple[Offence, ...] = ()
+    """Of which there is evidence in this block."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -81,6 +99,8 @@ class Rules(msgspec.Struct, frozen=True):
     gas_limit: int
     dev: bool
     """Whether coins can be minted on demand."""
+    founding: StakeFounding | None = None
+    """With what stakes the chain begins, if stake decides."""
 
     @property
     def at(self) -> Deployment:
@@ -106,6 +126,8 @@ class Decision(msgspec.Struct, frozen=True):
     history: bytes
     results: tuple[Execution | None, ...]
     """In the order of its transactions; None: it has no place in this block, and did nothing."""
+    updates: tuple[PowerUpdate, ...] = ()
+    """Of voting powers, from two blocks later on."""
 
     @property
     def app_hash(self) -> bytes:
@@ -124,8 +146,14 @@ def history_after(history: bytes, record: BlockRecord) -> bytes:
     By which rule a call failed is part of it. The sentence that says so is not: a part of it may be in the words of a
     library, which are others in its next release, or on another machine.
     """
-    record = replace(record, entries=tuple(map(_without_words, record.entries)))
+    record = without_words(record)
     return hashlib.sha256(history + hashlib.sha256(encode_record(record)).digest()).digest()
+
+
+def without_words(record: BlockRecord) -> BlockRecord:
+    """Return a block without the sentences that say why calls failed."""
+    entries = tuple(map(_without_words, record.entries))
+    return record if entries == record.entries else replace(record, entries=entries)
 
 
 def _without_words(entry: Entry) -> Entry:
@@ -175,6 +203,9 @@ def check_limits(work: Prepared, rules: Rules) -> Prepared:
 def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_work) -> Decision:
     """Return what a block does. Transactions that have no place in it do nothing: whoever proposed them lied."""
     state = Layer(base.world)
+    time = max(base.parent.time + 1, block.time)
+    if rules.founding is not None:
+        _begin(state, rules, rules.founding, block, time)
     trial = Layer(state)
     works: list[Work | None] = []
     for raw in block.transactions:
@@ -196,16 +227,27 @@ def decide(base: Base, rules: Rules, block: ProposedBlock, read: Reading = read_
                 if not _is_next(state, work.transaction):
                     done[index] = len(done)
 
-    time = max(base.parent.time + 1, block.time)
     mints = [work.mint for index, work in enumerate(works) if index in minted and isinstance(work, MintOrder)]
     record = build_block(state, Plan(rules.parameters, base.parent, time, rules.gas_limit), mints, candidates())
-    record = replace(record, undo=tuple(sorted(record.undo)))
+    updates = end_block(_run(state, rules, time, MINER)) if rules.founding is not None else ()
+    record = replace(record, undo=tuple(sorted(state.before().items())))
     results = tuple(
         record.entries[done[index]].execution if index in done else _MINTED if index in minted else None
         for index in range(len(works))
     )
     history = history_after(base.history, record)
-    return Decision(record, state.changes, base.tree.after(state.changes), history, results)
+    return Decision(record, state.changes, base.tree.after(state.changes), history, results, updates)
+
+
+def _begin(state: Layer, rules: Rules, founding: StakeFounding, block: ProposedBlock, time: int) -> None:
+    """Do what a block does to stakes before its transactions."""
+    if block.height == 1:
+        found_stakes(partial(_run, state, rules, time), founding)
+    begin_block(_run(state, rules, time, MINER), block.height, block.time, block.votes, block.offences)
+
+
+def _run(state: Layer, rules: Rules, time: int, caller: Address) -> ModuleRun:
+    return ModuleRun(state, VALIDATORS, caller, time, [], 1, rules.parameters.contract)
 
 
 def _is_next(state: Layer, transaction: Transaction) -> bool:

@@ -12,21 +12,33 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from nacl.signing import SigningKey
 
 from tallystick.channels.ports import Entropy
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.modules.validator_blocks import GenesisStake
+from tallystick.settlement.modules.validator_records import StakeRules
+from tallystick.settlement.modules.validators import address_of
 from tallystick.settlement.replicated.genesis import Genesis
+from tallystick.settlement.simulated.ledger import Mint
 
 GENESIS = "config/genesis.json"
 KEY = "config/priv_validator_key.json"
+OPERATOR = "config/operator_key.json"
+"""Of the account on the ledger whose stake the validator begins with. The engine does not read it."""
 NODE_KEY = "config/node_key.json"
 STATE = "data/priv_validator_state.json"
 """The newest that it has voted on: with the key, what must never be there twice."""
 SETTINGS = "config/config.toml"
 
 POWER = 10
-"""Voting power of each validator at the beginning."""
+"""Voting power of each validator where stake does not decide."""
+
+OWN_STAKE = 10**18
+"""Coins that each validator stakes at the beginning, unless told otherwise."""
 
 BLOCK_BYTES = 4_194_304
 """Bytes of a block at most."""
@@ -36,10 +48,14 @@ PROPOSE_SECONDS = 1.0
 
 
 class ValidatorKeys(Discreet, msgspec.Struct, frozen=True):
-    """Seeds of the two Ed25519 keys of a validator: with one it votes, by the other its engine is known to others."""
+    """Secrets of a validator: seeds of two Ed25519 keys, and its operator's key on the ledger.
+
+    With one it votes, by the other its engine is known to others.
+    """
 
     voting: bytes
     node: bytes
+    operator: bytes
 
     @property
     def public(self) -> bytes:
@@ -49,7 +65,7 @@ class ValidatorKeys(Discreet, msgspec.Struct, frozen=True):
     @property
     def address(self) -> bytes:
         """By what the consensus knows it (20 bytes)."""
-        return hashlib.sha256(self.public).digest()[:20]
+        return address_of(self.public)
 
     @property
     def node_id(self) -> str:
@@ -59,7 +75,15 @@ class ValidatorKeys(Discreet, msgspec.Struct, frozen=True):
 
 def make_keys(entropy: Entropy) -> ValidatorKeys:
     """Return new keys."""
-    return ValidatorKeys(entropy(32), entropy(32))
+    return ValidatorKeys(entropy(32), entropy(32), entropy(32))
+
+
+def with_stakes(genesis: Genesis, keys: Sequence[ValidatorKeys], rules: StakeRules) -> Genesis:
+    """Return a genesis in which these validators have an equal stake, each its operator's."""
+    amount = max(OWN_STAKE, rules.own_least)
+    stakes = tuple(GenesisStake(PrivateKey(each.operator).address, each.public, amount) for each in keys)
+    mints = tuple(Mint(each.operator, NATIVE, each.amount) for each in stakes)
+    return replace(genesis, mints=(*genesis.mints, *mints), stakes=stakes, staking=rules)
 
 
 class EngineAddress(msgspec.Struct, frozen=True):
@@ -81,14 +105,57 @@ def write_home(
     ]
     return {
         GENESIS: _json(_genesis(keys, genesis)),
+        **_own_files(own),
+        SETTINGS: _settings(f"validator{number}", places[number], peers, interval),
+    }
+
+
+class TrustedBlock(msgspec.Struct, frozen=True):
+    """A block that a newcomer takes for true, and for how long what it proves may be old."""
+
+    height: int
+    hash: str
+    """Of the consensus's header, in hexadecimal."""
+    seconds: int
+
+
+def write_joining_home(
+    keys: ValidatorKeys,
+    place: EngineAddress,
+    peers: Sequence[str],
+    genesis: Any,
+    sources: Sequence[str],
+    trusted: TrustedBlock,
+) -> dict[str, str]:
+    """Return the files of a home that joins a chain by a snapshot, by name; `genesis` is the consensus's, as JSON.
+
+    `sources` are the URLs by which a light client asks, `peers` are whom the engine is to connect to.
+    """
+    synced = f"""
+[statesync]
+enable = true
+rpc_servers = "{",".join(sources)}"
+trust_height = {trusted.height}
+trust_hash = "{trusted.hash}"
+trust_period = "{trusted.seconds}s"
+discovery_time = "5s"
+chunk_request_timeout = "10s"
+"""
+    return {**_own_files(keys), GENESIS: _json(genesis), SETTINGS: _settings("joined", place, peers, 1.0) + synced}
+
+
+def _own_files(own: ValidatorKeys) -> dict[str, str]:
+    operator = PrivateKey(own.operator).address
+    return {
         KEY: _json({"address": own.address.hex().upper(), **_public(own.public), **_secret(own.voting)}),
         NODE_KEY: _json(_secret(own.node)),
+        OPERATOR: _json({"address": f"0x{operator.hex()}", "key": own.operator.hex()}),
         STATE: _json({"height": "0", "round": 0, "step": 0}),
-        SETTINGS: _settings(number, places[number], peers, interval),
     }
 
 
 def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:
+    rules, powers = genesis.staking or StakeRules(), genesis.powers()
     return {
         "genesis_time": datetime.fromtimestamp(genesis.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "chain_id": f"tally-{genesis.chain_id}",
@@ -96,8 +163,8 @@ def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:
         "consensus_params": {
             "block": {"max_bytes": str(BLOCK_BYTES), "max_gas": "-1"},
             "evidence": {
-                "max_age_num_blocks": "100000",
-                "max_age_duration": "172800000000000",
+                "max_age_num_blocks": str(rules.evidence_blocks),
+                "max_age_duration": str(rules.evidence_seconds * 10**9),
                 "max_bytes": "1048576",
             },
             "validator": {"pub_key_types": ["ed25519"]},
@@ -105,7 +172,12 @@ def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:
             "abci": {"vote_extensions_enable_height": "0"},
         },
         "validators": [
-            {"address": own.address.hex().upper(), **_public(own.public), "power": str(POWER), "name": f"validator{at}"}
+            {
+                "address": own.address.hex().upper(),
+                **_public(own.public),
+                "power": str(powers.get(own.public, POWER)),
+                "name": f"validator{at}",
+            }
             for at, own in enumerate(keys)
         ],
         "app_hash": "",
@@ -126,9 +198,9 @@ def _json(value: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _settings(number: int, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
+def _settings(name: str, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
     return f"""\
-moniker = "validator{number}"
+moniker = "{name}"
 log_level = "error"
 
 [p2p]

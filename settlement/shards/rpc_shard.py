@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -40,6 +40,25 @@ class ShardStatus(NamedTuple):
             if standing.number == other:
                 return standing
         raise InvalidInput(f"shard {self.number} of {self.shards} knows no other shard {other}")
+
+
+def check_none_is_old(statuses: Sequence[ShardStatus]) -> None:
+    """Raise InvalidInput if a shard has sent less than another one has executed of it: its data are an old copy.
+
+    It would send under numbers that were executed, and what it sends would never arrive.
+    """
+    by_number = {status.number: status for status in statuses}
+    for status in statuses:
+        for other in status.others:
+            source = by_number.get(other.number)
+            sent = source.standing(status.number).sent if source else other.executed
+            if sent < other.executed:
+                raise InvalidInput(
+                    f"the data of shard {other.number} are an old copy: it has sent {sent} receipts to shard "
+                    f"{status.number}, which has executed {other.executed} of it. What it did since is not in them, "
+                    "and what it sent now would go under numbers that were used, and never arrive. Put its newest "
+                    "data back; if they are lost, copies of all shards that were made at one time, while none ran"
+                )
 
 
 class RpcShard:

@@ -10,10 +10,10 @@ Where Ethereum has the same notion, name and encoding are Ethereum's (execution-
 | tally_mine          | count                      | the new head's header (development chains)                |
 | tally_mint          | account, amount, asset     | true; the coins are in the next block (development chains) |
 
-A shard answers more: `rpc_shards`.
+A shard answers more: `rpc_shards`. What wallets and libraries ask besides is in `rpc_wallets`.
 
-State is always that after the newest block: `latest` is the only block parameter that `eth_call`, `eth_getBalance` and
-`eth_getTransactionCount` take.
+State is always that after the newest block: `eth_call`, `eth_getBalance` and `eth_getTransactionCount` know no other.
+With `pending`, the last one counts what waits in the pool.
 """
 
 from __future__ import annotations
@@ -25,20 +25,18 @@ import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.chain import ModuleCall
-from tallystick.settlement.ethereum.event_logs import write_event
+from tallystick.settlement.chain import ApproveCall, ModuleCall, TransferCall
+from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.rpc_shapes import (
-    FAILURES,
-    REASON,
     quantity,
     read_address,
     read_bytes,
     read_quantity,
     to_hex,
-    write_failure,
     write_header,
 )
-from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX, decode_transaction
+from tallystick.settlement.ethereum.transactions import TRANSACTION_MAX
 from tallystick.settlement.ethereum.views import (
     ALLOWANCE,
     BALANCE_OF,
@@ -50,8 +48,17 @@ from tallystick.settlement.ethereum.views import (
 )
 from tallystick.settlement.modules.table import MODULES_AT
 from tallystick.settlement.simulated.chain import BLOCKS_MAX, SimulatedChain
-from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry, Mint
+from tallystick.settlement.simulated.ledger import BlockRecord, Mint
+from tallystick.settlement.simulated.rpc_records import (
+    check_newest,
+    parameter,
+    read_number,
+    write_block,
+    write_logs,
+    write_receipt,
+)
 from tallystick.settlement.simulated.rpc_shards import SHARD_METHODS
+from tallystick.settlement.simulated.rpc_wallets import WALLET_METHODS, try_out
 
 WAIT_MAX = 30
 """Seconds that `tally_waitHead` waits at most."""
@@ -61,6 +68,9 @@ LOGS_MAX = 10_000
 
 MINE_MAX = 1_000
 """Blocks mined by one call."""
+
+TRUE = (1).to_bytes(32, "big")
+"""What a token's `transfer` and `approve` return."""
 
 Method = Callable[[SimulatedChain, list[Any]], Awaitable[Any]]
 
@@ -74,27 +84,32 @@ async def _block_number(chain: SimulatedChain, params: list[Any]) -> Any:
 
 
 async def _block_by_number(chain: SimulatedChain, params: list[Any]) -> Any:
-    return _write_block(chain, chain.record(_read_number(chain, _at(params, 0))))
+    return write_block(chain, chain.record(read_number(chain, parameter(params, 0))), full=_full(params))
 
 
 async def _block_by_hash(chain: SimulatedChain, params: list[Any]) -> Any:
-    return _write_block(chain, chain.find(read_bytes(_at(params, 0), "block hash", 32)))
+    return write_block(chain, chain.find(read_bytes(parameter(params, 0), "block hash", 32)), full=_full(params))
+
+
+def _full(params: list[Any]) -> bool:
+    """Whether a block's transactions are wanted, and not their hashes alone."""
+    return len(params) > 1 and params[1] is True
 
 
 async def _get_logs(chain: SimulatedChain, params: list[Any]) -> Any:
-    filter = _at(params, 0)
+    filter = parameter(params, 0)
     if not isinstance(filter, dict):
         raise InvalidInput("eth_getLogs takes a filter object")
     if "blockHash" in filter:
         found = chain.find(read_bytes(filter["blockHash"], "blockHash", 32))
         records: tuple[BlockRecord, ...] = (found,) if found else ()
     else:
-        first = _read_number(chain, filter.get("fromBlock", "latest"))
-        last = _read_number(chain, filter.get("toBlock", "latest"))
+        first = read_number(chain, filter.get("fromBlock", "latest"))
+        last = read_number(chain, filter.get("toBlock", "latest"))
         if last - first >= BLOCKS_MAX:
             raise InvalidInput(f"ask for the logs of at most {BLOCKS_MAX} blocks at a time")
         records = chain.slice(first, last - first + 1)
-    logs = [log for record in records for log in _write_logs(record, chain.contract) if _matches(log, filter)]
+    logs = [log for record in records for log in write_logs(record, chain.contract) if _matches(log, filter)]
     if len(logs) > LOGS_MAX:
         raise InvalidInput(f"these are {len(logs)} logs, more than {LOGS_MAX}; ask for fewer blocks")
     return logs
@@ -111,30 +126,35 @@ def _matches(log: dict[str, Any], filter: dict[str, Any]) -> bool:
 
 
 async def _send_raw_transaction(chain: SimulatedChain, params: list[Any]) -> Any:
-    raw = _at(params, 0)
+    raw = parameter(params, 0)
     if isinstance(raw, str) and len(raw) > 2 * TRANSACTION_MAX + 2:
         raise InvalidInput(f"a transaction has at most {TRANSACTION_MAX} bytes")
     return to_hex(await chain.submit(read_bytes(raw, "transaction")))
 
 
 async def _receipt(chain: SimulatedChain, params: list[Any]) -> Any:
-    hash = read_bytes(_at(params, 0), "transaction hash", 32)
+    hash = read_bytes(parameter(params, 0), "transaction hash", 32)
     receipt = await chain.receipt(hash)
     record = chain.record(receipt.block.number) if receipt else None
     if record is None:
         return None
     entry = next(entry for entry in record.entries if entry.hash == hash)
-    return _write_receipt(chain, entry, record)
+    return write_receipt(chain, entry, record)
 
 
 async def _nonce(chain: SimulatedChain, params: list[Any]) -> Any:
-    _check_latest(params, 1)
-    return quantity(await chain.nonce(read_address(_at(params, 0))))
+    check_newest(chain, params, 1)
+    account = read_address(parameter(params, 0))
+    nonce = await chain.nonce(account)
+    if len(params) > 1 and params[1] == "pending":
+        for waiting in chain.waiting():  # each account's in order
+            nonce += waiting.sender == account and waiting.nonce == nonce
+    return quantity(nonce)
 
 
 async def _balance(chain: SimulatedChain, params: list[Any]) -> Any:
-    _check_latest(params, 1)
-    return quantity(await chain.balance(read_address(_at(params, 0)), NATIVE))
+    check_newest(chain, params, 1)
+    return quantity(await chain.balance(read_address(parameter(params, 0)), NATIVE))
 
 
 async def _fee_price(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -142,14 +162,16 @@ async def _fee_price(chain: SimulatedChain, params: list[Any]) -> Any:
 
 
 async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
-    _check_latest(params, 1)
-    call = _at(params, 0)
+    check_newest(chain, params, 1)
+    call = parameter(params, 0)
     if not isinstance(call, dict):
         raise InvalidInput("eth_call takes a call object")
     to, data = read_address(call.get("to"), "to"), read_bytes(call.get("data", call.get("input")))
+    if not data and to != chain.contract and to not in MODULES_AT:  # an account has no code that could answer
+        return "0x"
+    caller = read_address(call["from"], "from") if call.get("from") is not None else NATIVE
+    value = read_quantity(call["value"], "value") if call.get("value") is not None else 0
     if to in MODULES_AT:
-        caller = read_address(call["from"], "from") if "from" in call else NATIVE
-        value = read_quantity(call["value"], "value") if "value" in call else 0
         return to_hex(await chain.view(ModuleCall(to, data, value), caller))
     if to == chain.contract and data[:4] == CHANNEL.selector:
         (id,) = CHANNEL.decode_call(data)
@@ -167,7 +189,13 @@ async def _call(chain: SimulatedChain, params: list[Any]) -> Any:
     if to != chain.contract and data[:4] == BALANCE_OF.selector:
         (account,) = BALANCE_OF.decode_call(data)
         return to_hex(BALANCE_OF.encode_result(await chain.balance(account, to)))
-    raise InvalidInput(f"0x{to.hex()} has no view 0x{data[:4].hex()}")
+    try:
+        tried = try_out(chain, Envelope(to, value, data), caller)
+    except Reverted as error:
+        if error.code == Revert.UNKNOWN_CALL:
+            raise InvalidInput(f"0x{to.hex()} has no view 0x{data[:4].hex()}: {error}") from error
+        raise
+    return to_hex(TRUE) if isinstance(tried.call, TransferCall | ApproveCall) else "0x"
 
 
 async def _contract(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -175,11 +203,11 @@ async def _contract(chain: SimulatedChain, params: list[Any]) -> Any:
 
 
 async def _blocks(chain: SimulatedChain, params: list[Any]) -> Any:
-    first, limit = read_quantity(_at(params, 0), "first"), read_quantity(_at(params, 1), "limit")
+    first, limit = read_quantity(parameter(params, 0), "first"), read_quantity(parameter(params, 1), "limit")
     answer: list[dict[str, Any]] = []
     room = LOGS_MAX
     for record in chain.slice(first, limit):
-        logs = [log for log in _write_logs(record, chain.contract) if log["address"] == to_hex(chain.contract)]
+        logs = [log for log in write_logs(record, chain.contract) if log["address"] == to_hex(chain.contract)]
         room -= len(logs)
         if room < 0 and answer:
             break
@@ -188,7 +216,7 @@ async def _blocks(chain: SimulatedChain, params: list[Any]) -> Any:
 
 
 async def _wait_head(chain: SimulatedChain, params: list[Any]) -> Any:
-    known, seconds = read_bytes(_at(params, 0), "known hash", 32), read_quantity(_at(params, 1), "seconds")
+    known, seconds = read_bytes(parameter(params, 0), "known hash", 32), read_quantity(parameter(params, 1), "seconds")
     with trio.move_on_after(min(seconds, WAIT_MAX)):
         await chain.wait(known)
     return write_header(await chain.head())
@@ -203,7 +231,7 @@ async def _mine(chain: SimulatedChain, params: list[Any]) -> Any:
 
 async def _mint(chain: SimulatedChain, params: list[Any]) -> Any:
     asset: Address = read_address(params[2], "asset") if len(params) > 2 else NATIVE
-    order = Mint(read_address(_at(params, 0), "account"), asset, read_quantity(_at(params, 1), "amount"))
+    order = Mint(read_address(parameter(params, 0), "account"), asset, read_quantity(parameter(params, 1), "amount"))
     await chain.order_mint(order)
     return True
 
@@ -225,82 +253,6 @@ METHODS: dict[str, Method] = {
     "tally_waitHead": _wait_head,
     "tally_mine": _mine,
     "tally_mint": _mint,
+    **WALLET_METHODS,
     **SHARD_METHODS,
 }
-
-
-def _write_block(chain: SimulatedChain, record: BlockRecord | None) -> dict[str, Any] | None:
-    """Return a block as `eth_getBlockByNumber` gives it, with the hashes of its transactions."""
-    if record is None:
-        return None
-    return {
-        **write_header(record.header),
-        "transactions": [to_hex(entry.hash) for entry in record.entries],
-        "gasUsed": quantity(sum(entry.execution.gas for entry in record.entries)),
-        "gasLimit": quantity(chain.settings.gas_limit),
-        "baseFeePerGas": "0x0",
-        "miner": to_hex(MINER),
-        "extraData": "0x",
-    }
-
-
-def _write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
-    """Return the logs of a block as `eth_getLogs` gives them."""
-    logs = []
-    for position, (index, transaction, event) in enumerate(record.logs()):
-        teller, log = write_event(event, contract)
-        logs.append(
-            {
-                "address": to_hex(teller),
-                "topics": [to_hex(topic) for topic in log.topics],
-                "data": to_hex(log.data),
-                "blockNumber": quantity(record.header.number),
-                "blockHash": to_hex(record.header.hash),
-                "transactionHash": to_hex(transaction),
-                "transactionIndex": quantity(index),
-                "logIndex": quantity(position),
-                "removed": False,
-            }
-        )
-    return logs
-
-
-def _write_receipt(chain: SimulatedChain, entry: Entry, record: BlockRecord) -> dict[str, Any]:
-    """Return a receipt as `eth_getTransactionReceipt` gives it."""
-    transaction = decode_transaction(entry.raw, chain.chain_id)
-    done = entry.execution
-    return {
-        "transactionHash": to_hex(entry.hash),
-        "transactionIndex": quantity(record.entries.index(entry)),
-        "blockNumber": quantity(record.header.number),
-        "blockHash": to_hex(record.header.hash),
-        "from": to_hex(transaction.sender),
-        "to": to_hex(transaction.envelope.to),
-        "contractAddress": None,
-        "type": "0x2",
-        "status": quantity(done.success),
-        "gasUsed": quantity(done.gas),
-        "effectiveGasPrice": quantity(transaction.price),
-        "logs": [log for log in _write_logs(record, chain.contract) if log["transactionHash"] == to_hex(entry.hash)],
-        REASON: done.reason,
-        FAILURES: [write_failure(failure) for failure in done.failures],
-    }
-
-
-def _at(params: list[Any], index: int) -> Any:
-    if index >= len(params):
-        raise InvalidInput(f"parameter {index + 1} is missing")
-    return params[index]
-
-
-def _check_latest(params: list[Any], index: int) -> None:
-    if len(params) > index and params[index] != "latest":
-        raise InvalidInput("only the state at `latest` is known")
-
-
-def _read_number(chain: SimulatedChain, value: object) -> int:
-    if value == "earliest":
-        return 0
-    if value in ("latest", "pending", "safe", "finalized"):
-        return chain.newest.header.number
-    return read_quantity(value, "block number")

@@ -1,13 +1,13 @@
-"""A chain node: a `SimulatedChain` behind JSON-RPC 2.0 over HTTP, one request per POST.
+"""A chain node: a `SimulatedChain` behind JSON-RPC 2.0 over HTTP.
 
 Everything from outside is bounded and typed here; every fault becomes a JSON-RPC error and harms nothing. Requests must
-say that they are JSON, so that no web page can send one unasked. Batches are refused.
+say that they are JSON, so that no web page can send one unasked. A batch is answered one call after the other.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer, bind
@@ -32,6 +32,12 @@ from tallystick.settlement.simulated.rpc_methods import METHODS
 BODY_MAX = 2 * TRANSACTION_MAX + 1_024
 """Bytes of one request."""
 
+BATCH_MAX = 100
+"""Calls in one batch."""
+
+ANSWER_MAX = 16 * 2**20
+"""Bytes of a batch's answers, beyond which the rest of its calls is refused."""
+
 GRACE = 1.0
 """Seconds that requests on their way may take when the node stops."""
 
@@ -45,8 +51,12 @@ UNKNOWN_METHOD = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 REFUSED = -32000
+LIMIT_EXCEEDED = -32005
 REVERTED = 3
 """As Ethereum's nodes say it; the data is an `Error(string)` of Solidity's."""
+
+WAITING = "tally_waitHead"
+"""The method that waits, which one call of many must not."""
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -66,15 +76,16 @@ class _Fault(Exception):
 
 
 _decoder = msgspec.json.Decoder(_Call)
+_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def make_app(chain: SimulatedChain) -> Starlette:
-    """Return the ASGI application that serves `chain` at `/`."""
+def make_app(chain: SimulatedChain, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the ASGI application that serves `chain` at `/`, and what else there is."""
 
     async def handle(request: Request) -> Response:
         return await _respond(chain, request)
 
-    return Starlette(routes=[Route("/", handle, methods=["POST"])])
+    return Starlette(routes=[Route("/", handle, methods=["POST"]), *more])
 
 
 @checked
@@ -85,6 +96,7 @@ async def serve_chain(
     *,
     started: Callable[[str], None],
     stop: Callable[[], Awaitable[None]] | None = None,
+    more: Sequence[BaseRoute] = (),
 ) -> None:
     """Serve until `stop` returns or the task is cancelled; `started` is told the URL (port 0: any free one).
 
@@ -98,7 +110,7 @@ async def serve_chain(
     async with trio.open_nursery() as nursery:
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            await WebServer(make_app(chain), config).serve(listener, stop=stop, task_status=task_status)
+            await WebServer(make_app(chain, more), config).serve(listener, stop=stop, task_status=task_status)
 
         address, bound = listener.getsockname()[:2]
         await nursery.start(run)
@@ -113,20 +125,64 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _respond(chain: SimulatedChain, request: Request) -> Response:
-    id: int | str | None = None
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise _Fault(INVALID_REQUEST, "the content type must be application/json")
-        call = _parse(await _body(request))
-        id = call.id
-        answer: dict[str, Any] = {"result": await _perform(chain, call)}
+        body = await _body(request)
+        calls = _split(body)
+        answer = await _answer(chain, body) if calls is None else await _answer_batch(chain, calls)
     except ChainUnavailable as error:  # where others make the blocks: it will pass
         return Response(str(error), status_code=503, media_type="text/plain")
     except _Fault as fault:
-        answer = {"error": {"code": fault.code, "message": str(fault)}}
-        if fault.data is not None:
-            answer["error"]["data"] = fault.data
-    return Response(msgspec.json.encode({"jsonrpc": "2.0", "id": id, **answer}), media_type="application/json")
+        answer = _encode(None, fault)
+    return Response(answer, media_type="application/json")
+
+
+async def _answer(chain: SimulatedChain, body: msgspec.Raw | bytes, room: int | None = None) -> bytes:
+    """Return what a call is answered; of one in a batch, `room` is left. May raise ChainUnavailable."""
+    id: int | str | None = None
+    try:
+        call = _parse(body)
+        id = call.id
+        if room is not None and room < 0:
+            raise _Fault(LIMIT_EXCEEDED, "the answers of this batch are too long: ask for less at a time")
+        if room is not None and call.method == WAITING:
+            raise _Fault(INVALID_REQUEST, f"{WAITING} waits, and is not taken in a batch")
+        return _encode(id, await _perform(chain, call))
+    except _Fault as fault:
+        return _encode(id, fault)
+
+
+async def _answer_batch(chain: SimulatedChain, calls: list[msgspec.Raw]) -> bytes:
+    """Return what the calls of a batch are answered, in order."""
+    answers: list[bytes] = []
+    room = ANSWER_MAX
+    for call in calls:
+        answers.append(await _answer(chain, call, room))
+        room -= len(answers[-1])
+    return b"[" + b",".join(answers) + b"]"
+
+
+def _encode(id: int | str | None, result: Any) -> bytes:
+    if not isinstance(result, _Fault):
+        return msgspec.json.encode({"jsonrpc": "2.0", "id": id, "result": result})
+    error = {"code": result.code, "message": str(result)}
+    if result.data is not None:
+        error["data"] = result.data
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": id, "error": error})
+
+
+def _split(body: bytes) -> list[msgspec.Raw] | None:
+    """Return the calls of a batch; None if it is none."""
+    if body.lstrip(b" \t\r\n")[:1] != b"[":
+        return None
+    try:
+        calls = _batch_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _Fault(PARSE_ERROR, f"this is no JSON: {error}") from error
+    if not 0 < len(calls) <= BATCH_MAX:
+        raise _Fault(INVALID_REQUEST, f"a batch has from 1 to {BATCH_MAX} calls, not {len(calls)}")
+    return calls
 
 
 async def _body(request: Request) -> bytes:
@@ -142,7 +198,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _parse(body: bytes) -> _Call:
+def _parse(body: msgspec.Raw | bytes) -> _Call:
     try:
         call = _decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -11,10 +11,12 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 _TOP = "tallystick."
 
@@ -66,15 +68,15 @@ class _OldModule(ModuleType):
         return getattr(importlib.import_module(_TOP + MODULES[old]), RENAMED.get(f"{old}.{name}", name))
 
 
-class _OldNames(MetaPathFinder, Loader):
-    """Finds modules by their old names, and loads them."""
+class _OldNames:
+    """Finds modules by their old names, and loads them. (The classes for that would take as long as half of Python.)"""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how to load a module, if its name is an old one."""
         old = fullname.startswith(_TOP) and fullname.removeprefix(_TOP) in MODULES
-        return ModuleSpec(fullname, self) if old else None
+        return ModuleSpec(fullname, cast("Loader", self)) if old else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module by its old name."""

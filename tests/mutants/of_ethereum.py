@@ -200,13 +200,6 @@ MUTANTS = (
         ("test_abi_values.py",),
     ),
     Mutant(
-        "sign a transaction for whoever recovers",
-        "settlement/ethereum/transactions.py",
-        "signature[64] - 27, r, s])",
-        "0, r, s])",
-        ("test_chain_abi.py",),
-    ),
-    Mutant(
         "claim for the asset's address",
         EVM + "abi.py",
         "        return _CLAIM, (call.asset, call.to)\n",

@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "ahead: take a transaction's high s the fast way",
         "settlement/ethereum/transactions.py",
-        "        _low(found.signature[32:])\n",
-        "",
+        "    _low(found.signature[32:])\n    return found\n",
+        "    return found\n",
         ("test_execution_decoding.py",),
     ),
     Mutant(

@@ -202,22 +202,8 @@ MUTANTS = (
         ("test_control_idle.py",),
     ),
     Mutant(
-        "open a keystore with any password",
-        "sdk/daemon/keystore_format.py",
-        "    if not hmac.compare_digest(",
-        "    if not sealed and hmac.compare_digest(",
-        ("test_keystore_files.py",),
-    ),
-    Mutant(
-        "seal two keys with one stream",
-        "sdk/daemon/keystore_format.py",
-        "    salt, iv = entropy(16), entropy(16)\n",
-        "    salt, iv = bytes(16), bytes(16)\n",
-        ("test_keystore_files.py",),
-    ),
-    Mutant(
         "let a keystore take any memory",
-        "sdk/daemon/keystore_format.py",
+        "sdk/daemon/keystore.py",
         "if 128 * n * r > SCRYPT_BYTES_MAX or",
         "if",
         ("test_keystore_files.py",),

@@ -256,6 +256,20 @@ MUTANTS = (
         ("test_shards_relayer.py",),
     ),
     Mutant(
+        "send beside a node that numbers the account's transactions",
+        "sdk/daemon/numbering.py",
+        "        if under_way:\n",
+        "        if False:\n",
+        ("test_account_numbering.py",),
+    ),
+    Mutant(
+        "begin with a shard's old copy",
+        "settlement/shards/rpc_shard.py",
+        "            if sent < other.executed:\n",
+        "            if False:\n",
+        ("test_shards_relayer.py",),
+    ),
+    Mutant(
         "forget what went back on an earlier page",
         SHARD,
         "max(numbers, default=before)",

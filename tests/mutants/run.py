@@ -29,6 +29,7 @@ import of_sdk
 import of_session
 import of_settlement
 import of_shards
+import of_stakes
 import of_watchtower
 from mutant import Mutant
 
@@ -39,7 +40,7 @@ SECONDS = 300
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_rollup, of_router, of_sdk, of_shards, of_execution),
-    *(of_modules, of_replicated),
+    *(of_modules, of_replicated, of_stakes),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

@@ -61,7 +61,10 @@ class Validator:
         self.url = ""
         self.process: trio.Process | None = None
         self.is_paused = False
-        self.lies = False
+        self.options: tuple[str, ...] = ()
+        """More of the `validate` command's."""
+        self.program: Path | None = None
+        """What is run in place of the `tally` command."""
 
     def __repr__(self) -> str:
         return f"<validator {self.number}>"
@@ -74,8 +77,8 @@ class Validator:
     async def start(self) -> None:
         """Start it; return once its chain node listens."""
         port = self.url.rpartition(":")[2] or "0"
-        program = [str(LIAR)] if self.lies else ["-m", "tallystick.sdk.cli"]
-        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json"]
+        program = [str(self.program)] if self.program else ["-m", "tallystick.sdk.cli"]
+        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
         command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
             self.process = await trio.lowlevel.open_process(
@@ -248,7 +251,12 @@ async def reach(validator: Validator) -> AsyncIterator[RpcChain]:
 
 @asynccontextmanager
 async def open_validators(
-    count: int = 4, interval: float = 0.3, dev: bool = False, liar: int | None = None
+    count: int = 4,
+    interval: float = 0.3,
+    dev: bool = False,
+    liar: int | None = None,
+    more: tuple[Mint, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> AsyncIterator[Validators]:
     """Start validators in a folder of their own; end them, and delete it, at the end."""
     genesis = Genesis(
@@ -258,15 +266,17 @@ async def open_validators(
         reward_bps=1_000,
         gas_limit=30_000_000,
         dev=dev,
-        mints=(Mint(PAYER.address, NATIVE, COINS),),
+        mints=(Mint(PAYER.address, NATIVE, COINS), *more),
     )
     with tempfile.TemporaryDirectory(prefix="tally-bft-", ignore_cleanup_errors=True) as folder:
         homes = found_validators(Path(folder), count, genesis, interval, system_entropy)
         async with trio.open_nursery() as nursery:
             links = await _between(homes, nursery)
             validators = Validators(homes, links)
+            for validator in validators.all:
+                validator.options = options
             if liar is not None:
-                validators.all[liar].lies = True
+                validators.all[liar].program = LIAR
             try:
                 async with trio.open_nursery() as starting:
                     for validator in validators.all:

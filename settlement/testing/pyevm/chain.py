@@ -15,7 +15,7 @@ import msgspec
 import rlp
 from rlp.sedes import big_endian_int
 
-from tallystick.settlement.testing.pyevm.recursion import kept_recursion_limit
+from tallystick.settlement.ethereum.recursion import kept_recursion_limit
 
 with kept_recursion_limit():
     from eth import EVM_RECURSION_LIMIT

@@ -1,0 +1,305 @@
+"""What the ledger keeps of validators and of what is delegated to them: records, and the words they are in.
+
+A *delegation* is an amount that one account gave to one validator in one block. It has a number, and is never added to:
+so it is known of each coin from which block on it stood behind the validator's votes, and until when. What a block
+changes decides who votes two blocks later, as the consensus has it: the votes of block n are backed by what was
+delegated after block n - 2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.settlement.errors import Revert
+from tallystick.settlement.modules.interface import (
+    Module,
+    ModuleState,
+    get_address,
+    get_wide,
+    put_address,
+    put_wide,
+    refuse,
+    rounded_up,
+)
+
+MILLION = 1_000_000
+
+SCALE = 64
+"""Bits of the fraction in which the reward of a delegated unit is counted."""
+
+DELAY = 2
+"""Blocks from a change of stakes to the first one whose votes it decides."""
+
+SEATS = 128
+"""Validators that can be chosen from: whoever brings more than the least of them takes its seat."""
+
+POWER_TOTAL = 2**60 - 1
+"""All voting power together stays below this, which is CometBFT's limit."""
+
+VALIDATORS = Module("validators", "Delegate coins to the validators of this chain, or be one.")
+
+STAKES, REWARDS, BURNT = (VALIDATORS.account_of(name) for name in (b"stakes", b"rewards", b"burnt"))
+"""Accounts of what is delegated, of what is to be claimed, and of what was slashed: nothing ever leaves that one."""
+
+
+class StakeRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fixed for all validators of a chain, from its genesis on."""
+
+    unit: int = 10**12
+    """Coins of one unit of voting power."""
+    own_least: int = 10**15
+    """Coins of its own that a validator must have staked to vote."""
+    validators_max: int = 64
+    """That vote at once: those with most stake."""
+    evidence_blocks: int = 100_000
+    evidence_seconds: int = 172_800
+    """What is older by both than this is no evidence any more; what was undelegated waits longer."""
+    slash: int = 50_000
+    """What double signing costs, in millionths of each stake."""
+    absences_max: int = 500
+    """Blocks without its vote, less those with it, after which a validator is jailed."""
+    jail_seconds: int = 600
+    """How long at least."""
+
+    @property
+    def power_max(self) -> int:
+        """Of one validator."""
+        return POWER_TOTAL // (2 * self.validators_max)
+
+    def is_over(self, state: ModuleState, block: int, time: int) -> bool:
+        """Whether what was signed in a block of that time is too old to be evidence in the next block."""
+        now, clock = state.get(b"H"), state.get(b"T")
+        return now - block > self.evidence_blocks and clock - time > self.evidence_seconds
+
+
+_RULES = tuple(StakeRules.__struct_fields__)
+
+
+def put_rules(state: ModuleState, rules: StakeRules, chain_id: int) -> None:
+    """Keep the rules, once, at the beginning of a chain."""
+    for index, name in enumerate(_RULES):
+        state.put(b"R" + bytes([index]), getattr(rules, name))
+    put_wide(state, b"I", chain_id)
+
+
+def get_rules(state: ModuleState) -> StakeRules:
+    """Return the rules; refuse whatever is asked on a chain that has none."""
+    words = {name: state.get(b"R" + bytes([index])) for index, name in enumerate(_RULES)}
+    refuse(not words["unit"], Revert.NOT_ALLOWED, "no stake decides on this chain: it has no validators")
+    return StakeRules(**words)
+
+
+class Validator(NamedTuple):
+    """The words of one validator, by its index."""
+
+    ordinal: int
+    row: bytes
+
+    def key(self, letter: bytes) -> bytes:
+        return letter + self.row
+
+    def number(self, state: ModuleState, letter: bytes) -> int:
+        """Return a word: `s` stake, `w` own stake, `c` commission, `e` commission earned, `a` absences.
+
+        Also `j` jailed until, `o` one more than the block in which it signed twice, `S` seat, `p` power of its votes.
+        """
+        return state.get(letter + self.row)
+
+    def put(self, state: ModuleState, letter: bytes, word: int) -> None:
+        state.put(letter + self.row, word)
+
+    def public(self, state: ModuleState) -> bytes:
+        """The public key of its votes."""
+        return get_wide(state, self.key(b"k")).to_bytes(32, "big")
+
+    def address(self, state: ModuleState) -> Address:
+        """By what the consensus knows it."""
+        return get_address(state, self.key(b"d"))
+
+    def operator(self, state: ModuleState) -> Address:
+        """Whose own stake stands behind it, and who earns its commission."""
+        return get_address(state, self.key(b"O"))
+
+    def is_convicted(self, state: ModuleState) -> bool:
+        """Whether it signed twice: it never votes again."""
+        return bool(self.number(state, b"o"))
+
+    def power(self, state: ModuleState, rules: StakeRules) -> int:
+        """Return the voting power that its stake gives it now; 0: it may not vote."""
+        if self.is_convicted(state) or self.number(state, b"j") or self.number(state, b"w") < rules.own_least:
+            return 0
+        return self.number(state, b"s") // rules.unit
+
+
+def validator_of(index: int) -> Validator:
+    """Return the validator of an index: they have those from 0 on."""
+    return Validator(index, index.to_bytes(8, "big"))
+
+
+def find_validator(state: ModuleState, address: Address) -> Validator | None:
+    """Return the validator that the consensus knows by this address, None if it is none."""
+    found = state.get(b"i" + address)
+    return validator_of(found - 1) if found else None
+
+
+def get_validator(state: ModuleState, address: Address) -> Validator:
+    """Return it; refuse if there is none."""
+    found = find_validator(state, address)
+    if found is None:
+        refuse(True, Revert.UNKNOWN_ENTRY, f"no validator has the address 0x{address.hex()}")
+        raise AssertionError
+    return found
+
+
+def add_validator(state: ModuleState, address: Address, public: bytes, operator: Address, commission: int) -> Validator:
+    """Make the words of a new one."""
+    made = validator_of(state.get(b"N"))
+    state.put(b"N", made.ordinal + 1)
+    state.put(b"i" + address, made.ordinal + 1)
+    put_wide(state, made.key(b"k"), int.from_bytes(public, "big"))
+    put_address(state, made.key(b"d"), address)
+    put_address(state, made.key(b"O"), operator)
+    made.put(state, b"c", commission)
+    return made
+
+
+def change_stake(state: ModuleState, validator: Validator, owner: Address, change: int) -> None:
+    """Add to what is staked with a validator, or take from it, from this block on."""
+    letters = (b"s", b"w") if owner == validator.operator(state) else (b"s",)
+    for letter in letters:
+        validator.put(state, letter, validator.number(state, letter) + change)
+    state.put(b"D", 1)
+    _note_stake(state, validator)
+    take_seat(state, validator)
+
+
+def _note_stake(state: ModuleState, validator: Validator) -> None:
+    """Note how much is staked after this block, and forget what no evidence can ask for any more."""
+    first, count = validator.number(state, b"f"), validator.number(state, b"n")
+    rules = get_rules(state)
+    if not count or _noted(state, validator, count - 1)[0] != state.get(b"H"):
+        count += 1
+        validator.put(state, b"n", count)
+    row = validator.row + (count - 1).to_bytes(8, "big")
+    state.put(b"B" + row, state.get(b"H") << 64 | state.get(b"T"))
+    state.put(b"A" + row, validator.number(state, b"s"))
+    while first + 2 < count and rules.is_over(state, *_noted(state, validator, first + 2)):
+        for letter in (b"B", b"A"):
+            state.put(letter + validator.row + first.to_bytes(8, "big"), 0)
+        first += 1
+    validator.put(state, b"f", first)
+
+
+def _noted(state: ModuleState, validator: Validator, index: int) -> tuple[int, int]:
+    """Return the block of a note, and its time."""
+    word = state.get(b"B" + validator.row + index.to_bytes(8, "big"))
+    return word >> 64, word & 2**64 - 1
+
+
+def stake_behind(state: ModuleState, validator: Validator, block: int) -> int:
+    """Return what stood behind a validator's votes in a block that is not too old to be evidence."""
+    low, high = validator.number(state, b"f"), validator.number(state, b"n")
+    while low < high:
+        middle = (low + high) // 2
+        if _noted(state, validator, middle)[0] <= max(block - DELAY, 0):
+            low = middle + 1
+        else:
+            high = middle
+    return state.get(b"A" + validator.row + (low - 1).to_bytes(8, "big")) if low else 0
+
+
+def take_seat(state: ModuleState, validator: Validator) -> None:
+    """Let a validator be chosen from now on, if it has none of the seats and there is one for it."""
+    if validator.number(state, b"S"):
+        return
+    rules = get_rules(state)
+    power = validator.power(state, rules)
+    if not power:
+        return
+    seats = [state.get(b"C" + bytes([seat])) for seat in range(SEATS)]
+    powers = [validator_of(taken - 1).power(state, rules) if taken else -1 for taken in seats]
+    least = min(powers)
+    if power <= least:
+        return
+    seat = powers.index(least)
+    if seats[seat]:
+        validator_of(seats[seat] - 1).put(state, b"S", 0)
+    state.put(b"C" + bytes([seat]), validator.ordinal + 1)
+    validator.put(state, b"S", seat + 1)
+
+
+class Delegation(NamedTuple):
+    """One delegation as it is kept."""
+
+    number: int
+    validator: Validator
+    owner: Address
+    amount: int
+    since: int
+    """The block in which it was made; 0: it was there from the beginning."""
+    until: int
+    """One more than the block in which it was undelegated; 0: it is not."""
+    mark: int
+    """What a unit had earned when this delegation was last paid."""
+
+    def is_behind(self, block: int) -> bool:
+        """Whether it stood behind the validator's votes in a block."""
+        at = max(block - DELAY, 0)
+        return self.since <= at and (not self.until or self.until > at + 1)
+
+    def loss(self, state: ModuleState, rules: StakeRules) -> int:
+        """Return what it loses by what its validator did."""
+        offence = self.validator.number(state, b"o")
+        return rounded_up(self.amount * rules.slash, MILLION) if offence and self.is_behind(offence - 1) else 0
+
+    def earned(self, state: ModuleState) -> int:
+        """Return what it has earned since it was last paid."""
+        if self.until:
+            return 0
+        return self.amount * (get_wide(state, self.validator.key(b"P")) - self.mark) >> SCALE
+
+
+def get_delegation(state: ModuleState, number: int) -> Delegation:
+    """Return a delegation; refuse if there is none, or none any more."""
+    row = number.to_bytes(8, "big")
+    amount = state.get(b"x" + row)
+    refuse(not amount, Revert.UNKNOWN_ENTRY, f"there is no delegation {number}")
+    validator, since, until = (state.get(letter + row) for letter in (b"v", b"y", b"z"))
+    owner, mark = get_address(state, b"q" + row), get_wide(state, b"r" + row)
+    return Delegation(number, validator_of(validator), owner, amount, since, until, mark)
+
+
+def put_delegation(state: ModuleState, kept: Delegation) -> None:
+    """Keep what may change of a delegation."""
+    row = kept.number.to_bytes(8, "big")
+    for letter, word in ((b"x", kept.amount), (b"y", kept.since), (b"z", kept.until)):
+        state.put(letter + row, word)
+    put_wide(state, b"r" + row, kept.mark)
+
+
+def add_delegation(
+    state: ModuleState, validator: Validator, owner: Address, amount: int, since: int, until: int = 0
+) -> Delegation:
+    """Keep a new one, which has earned nothing."""
+    number = state.get(b"M")
+    state.put(b"M", number + 1)
+    made = Delegation(number, validator, owner, amount, since, until, get_wide(state, validator.key(b"P")))
+    row = number.to_bytes(8, "big")
+    state.put(b"v" + row, validator.ordinal)
+    put_address(state, b"q" + row, owner)
+    put_delegation(state, made)
+    held = state.get(b"h" + owner)
+    state.put(b"h" + owner, held + 1)
+    state.put(b"g" + owner + held.to_bytes(8, "big"), number + 1)
+    return made
+
+
+def begin_delegation(state: ModuleState, validator: Validator, owner: Address, amount: int) -> Delegation:
+    """Take an amount from the caller, and let it stand behind a validator from this block on."""
+    state.take(NATIVE, amount, STAKES)
+    made = add_delegation(state, validator, owner, amount, state.get(b"H"))
+    change_stake(state, validator, owner, amount)
+    return made

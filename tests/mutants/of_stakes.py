@@ -1,0 +1,251 @@
+"""Mutants of the stakes of validators (what is slashed, shared, kept waiting) and of snapshots. See `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+RECORDS, BLOCKS = "settlement/modules/validator_records.py", "settlement/modules/validator_blocks.py"
+CALLS = "settlement/modules/validators.py"
+TESTS = ("test_validators_stakes.py",)
+SNAPSHOTS = ("test_replicated_snapshots.py",)
+
+_SNAPSHOTS = tuple(
+    Mutant(f"snapshots: {name}", file, before, after, SNAPSHOTS)
+    for name, file, before, after in (
+        (
+            "take a chunk that nobody offered",
+            "settlement/replicated/snapshots.py",
+            " or digest_of(chunk) != self.snapshot.digests[index]:",
+            ":",
+        ),
+        (
+            "restore what the consensus did not agree on",
+            "settlement/replicated/snapshots.py",
+            "if not whole or not right:",
+            "if not whole:",
+        ),
+        (
+            "restore sentences that no hash is over",
+            "settlement/replicated/snapshots.py",
+            " and without_words(head.record) == head.record",
+            "",
+        ),
+        (
+            "freeze the world that goes on",
+            "settlement/replicated/snapshots.py",
+            "without_words(record)), dict(world))",
+            "without_words(record)), world)",
+        ),
+        (
+            "carry the history after the block",
+            "settlement/replicated/application.py",
+            "return freeze(self._before,",
+            "return freeze(self._history,",
+        ),
+        (
+            "replace a ledger that executed blocks",
+            "settlement/replicated/application.py",
+            "if self.height and self.branch.first < self.height:",
+            "if self.height and self.branch.first < 0:",
+        ),
+        (
+            "restore half of it before it is whole",
+            "settlement/replicated/snapshots.py",
+            "return len(self._chunks) == len(self.snapshot.digests)",
+            "return 0 in self._chunks",
+        ),
+        (
+            "forget on disk what stands for the blocks before",
+            "settlement/simulated/journal.py",
+            '    rows.put(_FACTS, "history", moment.history)\n',
+            "",
+        ),
+        (
+            "answer for blocks that never were here",
+            "settlement/simulated/chain.py",
+            "        if start < 0:\n            began",
+            "        if start < -10**9:\n            began",
+        ),
+    )
+)
+
+MUTANTS = _SNAPSHOTS + tuple(
+    Mutant(f"stakes: {name}", file, before, after, tests)
+    for name, file, before, after, tests in (
+        (
+            "slash what came after the offence",
+            RECORDS,
+            "return self.since <= at and (",
+            "return (",
+            TESTS,
+        ),
+        (
+            "slash what was gone before the offence",
+            RECORDS,
+            "(not self.until or self.until > at + 1)",
+            "True",
+            TESTS,
+        ),
+        (
+            "let what is unbonding escape",
+            RECORDS,
+            "(not self.until or self.until > at + 1)",
+            "not self.until",
+            TESTS,
+        ),
+        (
+            "burn a share of all that is staked now, and not of what was then",
+            BLOCKS,
+            "stake_behind(state, validator, offence.block) * rules.slash",
+            'validator.number(state, b"s") * rules.slash',
+            TESTS,
+        ),
+        (
+            "burn nothing of a slashed stake",
+            BLOCKS,
+            "    state.give(NATIVE, lost, STAKES, BURNT)\n",
+            "",
+            TESTS,
+        ),
+        (
+            "slash twice for two offences",
+            BLOCKS,
+            "validator is None or validator.is_convicted(state) or rules",
+            "validator is None or rules",
+            TESTS,
+        ),
+        (
+            "slash by evidence that is too old",
+            BLOCKS,
+            " or rules.is_over(state, offence.block, offence.time):",
+            ":",
+            TESTS,
+        ),
+        (
+            "pay a slashed stake out whole",
+            CALLS,
+            "state.give(NATIVE, found.amount - lost, STAKES, found.owner)",
+            "state.give(NATIVE, found.amount, STAKES, found.owner)",
+            TESTS,
+        ),
+        (
+            "slash again what was slashed when a part was undelegated",
+            CALLS,
+            "amount=found.amount - lost, since=now)",
+            "amount=found.amount - lost)",
+            TESTS,
+        ),
+        (
+            "forget by a partial undelegation how old a stake is",
+            CALLS,
+            "found.owner, amount, found.since, now + 1)",
+            "found.owner, amount, now, now + 1)",
+            TESTS,
+        ),
+        (
+            "let a stake out before its evidence, by blocks alone",
+            RECORDS,
+            "now - block > self.evidence_blocks and clock - time > self.evidence_seconds",
+            "now - block > self.evidence_blocks",
+            TESTS,
+        ),
+        (
+            "let a stake out before its evidence, by time alone",
+            RECORDS,
+            "now - block > self.evidence_blocks and clock - time > self.evidence_seconds",
+            "clock - time > self.evidence_seconds",
+            TESTS,
+        ),
+        (
+            "count the wait from the block of the undelegation, not from the last vote",
+            BLOCKS,
+            'state.put(b"t" + height.to_bytes(8, "big"), max(time, state.get(b"T")))',
+            'state.put(b"t" + height.to_bytes(8, "big"), state.get(b"T"))',
+            TESTS,
+        ),
+        (
+            "let anybody take back a stake",
+            CALLS,
+            'refuse(found.owner != state.caller, Revert.NOT_ALLOWED, f"delegation',
+            'refuse(False, Revert.NOT_ALLOWED, f"delegation',
+            TESTS,
+        ),
+        (
+            "pay a reward twice",
+            CALLS,
+            '    return found._replace(mark=get_wide(state, found.validator.key(b"P"))), amount',
+            "    return found, amount",
+            TESTS,
+        ),
+        (
+            "let a new delegation earn what was there before it",
+            RECORDS,
+            'since, until, get_wide(state, validator.key(b"P")))',
+            "since, until, 0)",
+            TESTS,
+        ),
+        (
+            "share fees with who did not sign",
+            BLOCKS,
+            "Address(vote.address)) if vote.signed else None",
+            "Address(vote.address))",
+            TESTS,
+        ),
+        (
+            "share the commission twice",
+            BLOCKS,
+            "(share - commission << SCALE)",
+            "(share << SCALE)",
+            TESTS,
+        ),
+        (
+            "register a key that the caller does not have",
+            CALLS,
+            "refuse(not _is_proven(proof, asked, public),",
+            "refuse(not proof,",
+            TESTS,
+        ),
+        (
+            "take the proof of a key for another account",
+            CALLS,
+            'chain_id.to_bytes(32, "big") + operator + public',
+            'chain_id.to_bytes(32, "big") + public',
+            TESTS,
+        ),
+        (
+            "let a convicted validator vote",
+            RECORDS,
+            "if self.is_convicted(state) or self.number",
+            "if self.number",
+            TESTS,
+        ),
+        (
+            "leave the consensus with nobody",
+            BLOCKS,
+            "    if not wanted:\n        return ()\n",
+            "",
+            TESTS,
+        ),
+        (
+            "let power grow beyond the consensus's limit",
+            CALLS,
+            "refuse(whole > rules.power_max,",
+            "refuse(False,",
+            TESTS,
+        ),
+        (
+            "propose with other votes than the block's",
+            "settlement/replicated/application.py",
+            "replace(block, transactions=tuple(",
+            "replace(block, votes=(), transactions=tuple(",
+            ("test_replicated_stakes.py",),
+        ),
+        (
+            "begin with other powers than the genesis stakes",
+            "settlement/replicated/application.py",
+            "powers != self._genesis.powers() or ",
+            "",
+            ("test_replicated_stakes.py",),
+        ),
+    )
+)
