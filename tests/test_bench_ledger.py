@@ -18,6 +18,7 @@ from tallystick.sdk.cli.bench import app
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.execution.prepared import ALONE
+from tallystick.settlement.execution.processes import open_processes
 from tallystick.settlement.simulated.world import check_conservation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,10 @@ def test_helpers_are_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(ledger, "open_crew", open_crew)
     result = run_ledger(["transfer"], [2], [40], against="HEAD", repository=tmp_path, tries=1, say=lambda text: None)
     assert result.helpers == "processes" and not result.broken
+    with open_processes(1) as crew:
+        crew.wait_ready(60)
+        before = ledger.cpu_time(ALONE)
+        assert ledger.cpu_time(crew) > before + 0.05, "its helpers' start is in it"
 
 
 def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,12 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     speedup: float
     of_control: float
     """The speed-up, as a part of what the machine had to give."""
+    cpu_speedup: float
+    """What two free cores would make of it, by the CPU time of all workers: whatever else the machine does."""
+    sequential_us: float
+    """CPU time of a transaction, one worker, in microseconds."""
+    workers_us: float
+    """The same of all workers together."""
     equal: bool
     """Whether the block and the state are those that the plain executor makes, to the last bit."""
     executions_per_transaction: float
@@ -94,6 +101,7 @@ class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
     speedup: float
     speedup_min: float
     of_control: float
+    cpu_speedup: float
     equal: bool
     executions_per_transaction: float
     aborts_per_transaction: float
@@ -188,7 +196,7 @@ def run_ledger(
                 rows[name].append(row)
                 say(
                     f"{name}, {count:,} accounts, blocks of {block:,}: {row.per_second:,.0f}/s, "
-                    f"{row.speedup:.2f} x sequential, control {row.control:.2f}"
+                    f"{row.speedup:.2f} x sequential ({row.cpu_speedup:.2f} by CPU time), control {row.control:.2f}"
                 )
     before = [row.before_per_second for row in rows.get("transfer", ()) if row.before_per_second is not None]
     return LedgerResult(
@@ -207,11 +215,23 @@ def _figures(rows: list[LedgerRow]) -> LedgerFigures:
         speedup=statistics.median(row.speedup for row in rows),
         speedup_min=min(row.speedup for row in rows),
         of_control=statistics.median(row.of_control for row in rows),
+        cpu_speedup=statistics.median(row.cpu_speedup for row in rows),
         equal=all(row.equal for row in rows),
         executions_per_transaction=statistics.mean(row.executions_per_transaction for row in rows),
         aborts_per_transaction=statistics.mean(row.executions_per_transaction for row in rows) - 1,
         rows=rows,
     )
+
+
+def cpu_time(crew: Crew) -> float:
+    """Return how many seconds of CPU time this process and its helpers have had."""
+    helpers = crew.helpers if isinstance(crew, ProcessCrew) and sys.platform == "linux" else ()
+    clocks = [(~helper.process.pid << 3) | _PROCESS_CLOCK for helper in helpers if not helper.ended]
+    return time.process_time() + sum(map(time.clock_gettime, clocks))
+
+
+_PROCESS_CLOCK = 2
+"""Marks the clock of a process in Linux's ids of clocks."""
 
 
 class Pace:
@@ -261,6 +281,7 @@ def _measure_once(workload: Workload, plain: PlainBlock, crew: Crew, rival: Riva
     count = len(workload.raws)
     control = capacity_control(CONTROL_SECONDS)
     sequential, parallel, before = [], [], []
+    spent = {False: 0.0, True: 0.0}
     equal, again = True, 0
     for number in range(rounds + 1):
         order = ((False, ALONE), (True, crew)) if number % 2 else ((True, crew), (False, ALONE))
@@ -268,9 +289,11 @@ def _measure_once(workload: Workload, plain: PlainBlock, crew: Crew, rival: Riva
         for helped, each in order:
             gc.collect()
             layer = Layer(workload.world)
+            busy = cpu_time(crew)
             began = time.perf_counter()
             block = build_raw_block(layer, _plan(), (), workload.raws, each)
             took[helped] = time.perf_counter() - began
+            spent[helped] += cpu_time(crew) - busy if number else 0
             equal = equal and block.record == plain.record and list(layer.changes.items()) == plain.state
             again += block.again
         taken = rival.run() if rival is not None else None
@@ -288,6 +311,9 @@ def _measure_once(workload: Workload, plain: PlainBlock, crew: Crew, rival: Riva
         before_per_second=count / statistics.median(before) if before else None,
         speedup=speedup,
         of_control=speedup / control,
+        cpu_speedup=2 * spent[False] / spent[True],
+        sequential_us=spent[False] * 1e6 / (count * rounds),
+        workers_us=spent[True] * 1e6 / (count * rounds),
         equal=equal,
         executions_per_transaction=len(plain.record.entries) / count,
         prepared_per_transaction=1 + again / (count * (rounds + 1)),
@@ -326,7 +352,7 @@ def ledger_table(result: LedgerResult) -> Table:
     )
     table = Table(title="the simulated ledger", caption=caption, box=SIMPLE_HEAD, padding=0)
     table.add_column("workload")
-    for heading in ("accounts", "block", "one/s", "all/s", "speed-up", "dependent", "longest", "equal", "control"):
+    for heading in ("accounts", "block", "one/s", "all/s", "×", "× of CPU", "dependent", "longest", "equal", "control"):
         table.add_column(heading, justify="right")
     for name, figures in result.workloads.items():
         for row in figures.rows:
@@ -337,6 +363,7 @@ def ledger_table(result: LedgerResult) -> Table:
                 f"{row.sequential_per_second:,.0f}",
                 f"{row.per_second:,.0f}",
                 f"{row.speedup:.2f}",
+                f"{row.cpu_speedup:.2f}",
                 f"{row.dependent:.0%}",
                 f"{row.longest:,}",
                 "yes" if row.equal else "NO",
