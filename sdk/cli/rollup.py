@@ -353,12 +353,9 @@ def show(
 
 
 def _rollup(text: str | None) -> RollupPlace:
-    from tallystick.channels.protocol.objects import to_address
     from tallystick.sdk.rollup.calls import RollupPlace
 
-    if text is None:
-        return RollupPlace()
-    return RollupPlace(contract=to_address(text)) if text.startswith("0x") else RollupPlace(int(text))
+    return RollupPlace() if text is None else RollupPlace.read(text)
 
 
 def _place(listen: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from eth_abi.abi import encode as encode_abi
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import with_recovery_id
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import Address, to_address
 from tallystick.settlement.chain import ModuleEvent
 from tallystick.settlement.ethereum.abi import Envelope, Signature
 from tallystick.settlement.ethereum.abi_values import decode_values
@@ -98,6 +98,13 @@ class RollupPlace(NamedTuple):
 
     number: int | None = None
     contract: Address | None = None
+
+    @classmethod
+    def read(cls, text: str) -> RollupPlace:
+        """Return the place that is written so: a number, or 0x and 40 hex digits. Raise InvalidInput."""
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            return cls(int(text))
+        return cls(contract=to_address(text, "the rollup"))
 
     def __str__(self) -> str:
         return f"0x{self.contract.hex()}" if self.contract is not None else str(self.number)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
@@ -33,6 +34,7 @@ from tallystick.settlement.rollup.rules import (
     digest_transfer,
 )
 from tallystick.settlement.rollup.steps import (
+    EntryKind,
     RollupClose,
     RollupExit,
     RollupFund,
@@ -43,6 +45,9 @@ from tallystick.settlement.rollup.steps import (
 )
 from tallystick.settlement.rollup.watcher import RollupWatcher
 
+AGAIN = 0.5
+"""Seconds between two tries to reach an operator that is away."""
+
 TIMEOUT = 15.0
 """Seconds for an answer of the operator's desk."""
 
@@ -50,11 +55,24 @@ TIMEOUT = 15.0
 class RollupDesk:
     """The operator's desk, from outside. Make it with `open_desk`."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, patience: float = 0.0) -> None:
         self._client = client
+        self._patience = patience
 
     async def ask(self, path: str, body: object = None) -> Any:
-        """Return what it answers; raise CallFailed if it refuses, NodeUnreachable if it does not answer."""
+        """Return what it answers; raise CallFailed if it refuses, NodeUnreachable if it does not answer.
+
+        An operator that is away is asked again as long as patience lasts: to hand in a step twice does no harm.
+        """
+        with trio.move_on_after(self._patience):
+            while True:
+                try:
+                    return await self._ask(path, body)
+                except NodeUnreachable:
+                    await trio.sleep(AGAIN)
+        return await self._ask(path, body)
+
+    async def _ask(self, path: str, body: object) -> Any:
         try:
             if body is None:
                 reply = await self._client.get(path)
@@ -78,10 +96,10 @@ class RollupDesk:
 
 
 @asynccontextmanager
-async def open_desk(url: str, transport: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[RollupDesk]:
-    """Give the operator's desk at a URL, which is asked first when something is wanted of it; `transport` None: TCP."""
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False, transport=transport) as client:
-        yield RollupDesk(client)
+async def open_desk(url: str, patience: float = 0.0) -> AsyncIterator[RollupDesk]:
+    """Give the operator's desk at a URL; one that is away is asked again for `patience` seconds."""
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
+        yield RollupDesk(client, patience)
 
 
 async def read_rollup(chain: RollupChain, start: int = 0) -> RollupWatcher:
@@ -203,23 +221,36 @@ class RollupUser:
 
         Return the transaction's hash, None if there is nothing to be paid now. Raise Reverted.
         """
-        facts, (number, _, _) = await self._chain.facts(), await self._chain.account(self.address)
+        facts, (number, paid, _) = await self._chain.facts(), await self._chain.account(self.address)
         core = await read_rollup(self._chain, start)
         if number is None:
             raise InvalidInput("this account has nothing in the rollup")
         if facts.frozen:
-            calls = [RollupCall("escape", (show_account(core.state, number),))] if core.count else []
-            calls += [
-                RollupCall("reclaim", (at, list(entry.words)))
-                for at, entry in enumerate(core.entries)
-                if at >= core.queue_end and entry.first == self.address and entry.kind == 1
-            ]
-        else:
-            window_over = facts.final
-            if not window_over:
+            return await self._escape(core, number)
+        return await self._withdraw_newest(core, number, paid)
+
+    async def _withdraw_newest(self, core: RollupWatcher, number: int, paid: int) -> bytes | None:
+        """Withdraw by the newest batch that is final: the chain says which one is, as it counts them when asked."""
+        states = [*(each.before for each in core.standing[1:]), core.state]
+        for at in reversed(range(len(core.standing))):
+            account = states[at].accounts.get(number)
+            if account is None or account.exited <= paid:
                 return None
-            state = core.standing[window_over].before if window_over < len(core.standing) else core.state
-            calls = [RollupCall("withdraw", (window_over - 1, show_account(state, number)))]
+            try:
+                return await self._chain.act(self._key, RollupCall("withdraw", (at, show_account(states[at], number))))
+            except Reverted as error:
+                if error.code != Revert.WINDOW_OPEN:
+                    raise
+        return None
+
+    async def _escape(self, core: RollupWatcher, number: int) -> bytes | None:
+        """Leave a rollup that has stopped: with what the account holds, and with deposits that no batch has."""
+        calls = [RollupCall("escape", (show_account(core.state, number),))] if core.state.accounts.get(number) else []
+        calls += [
+            RollupCall("reclaim", (at, list(entry.words)))
+            for at, entry in enumerate(core.entries)
+            if at >= core.queue_end and entry.first == self.address and entry.kind == EntryKind.DEPOSIT
+        ]
         done = None
         for call in calls:
             try:
