@@ -129,7 +129,7 @@ def test_what_cannot_be_written_is_left_to_the_owner_alone() -> None:
 def test_a_helper_that_is_killed_or_stands_still_costs_nothing_but_time(when: signal.Signals) -> None:
     raws = signed(MANY)
     found = world(opened=False)
-    with open_processes(2) as crew:
+    with open_processes(1) as crew:
         crew.wait_ready(60)
         victims = [helper.process for helper in crew.helpers]
         shared = crew.share(Preparation(AT, lambda id: None), prepared.bundled(raws))
@@ -251,7 +251,7 @@ def test_large_transactions_come_in_bundles_of_their_own(crew: ProcessCrew) -> N
 _OWNER = """
 import sys
 from tallystick.settlement.execution.processes import open_processes
-with open_processes(2) as crew:
+with open_processes(1) as crew:
     crew.wait_ready(60)
     print(*(helper.process.pid for helper in crew.helpers), flush=True)
     sys.stdin.readline()
@@ -263,7 +263,7 @@ def test_no_helper_outlives_its_owner(end: str) -> None:
     owner = subprocess.Popen([sys.executable, "-c", _OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert owner.stdout is not None and owner.stdin is not None
     helpers = [os.pidfd_open(int(pid)) for pid in owner.stdout.readline().split()]
-    assert len(helpers) == 2
+    assert len(helpers) == 1
     if end == "killed":
         owner.kill()
     else:
