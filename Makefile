@@ -9,7 +9,7 @@ RUNS ?= 200
 DEPTH ?= 10
 SPOKES ?= 2887
 
-.PHONY: setup demo demo-evm test fuzz check contract bench endurance picture hub soak coverage lock clean
+.PHONY: setup demo demo-evm demo-bft test fuzz check contract bench endurance picture hub soak coverage lock clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --require-hashes
 # On Linux all packages come as wheels. Elsewhere some are built from source, which takes a C compiler, with the build
@@ -38,6 +38,10 @@ demo: $(VENV)/ready          ## the main job, for real: about half a minute
 
 demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil by npm, else py-evm by pip): one to three minutes
 	$(BIN)/python examples/demo --evm
+
+demo-bft: $(VENV)/ready      ## the same on four validators, of which one is killed and one cheats: about a minute; needs CometBFT
+	$(INSTALL) $(WHEELS) --requirement requirements-bft.lock
+	$(BIN)/python examples/demo --bft
 
 # Pytest's workers, and processes that tests start, heed what -I hides from pytest itself: without bytecode that is kept,
 # each of them would compile the whole tree again.

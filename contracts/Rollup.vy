@@ -755,5 +755,11 @@ def reclaim_close(index: uint256, entry: uint256[6], proof: DynArray[uint256, WI
 
 @external
 @view
+def terms() -> (address, uint256, uint256, uint256, uint256, uint256):
+    """What was agreed when it was made: the operator, the bond, the window, an order's time, an answer's, the fee."""
+    return OPERATOR, BOND, WINDOW, ORDER_TIME, ANSWER_TIME, DEMAND_FEE
+
+@external
+@view
 def domainSeparator() -> bytes32:
     return DOMAIN

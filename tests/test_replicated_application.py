@@ -20,7 +20,6 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
-from tallystick.settlement.ethereum import abi
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.replicated.application import Application
@@ -257,7 +256,7 @@ def test_how_a_library_words_what_it_refuses_is_no_part_of_the_hash(monkeypatch:
     block = tuple(sign_envelope(KEYS[at], 1337, each, 0, 2, 2, 100_000) for at, each in enumerate((alone, within)))
     one, two = application(), application()
     hashes = run(one, [block])
-    monkeypatch.setattr(abi, "decode", _in_other_words)
+    monkeypatch.setattr("eth_abi.abi.decode", _in_other_words)
     assert run(two, [block]) == hashes
     (failed, batch), (other, other_batch) = (app.branch.newest.entries for app in (one, two))
     assert failed.execution.reason != other.execution.reason

@@ -7,6 +7,7 @@ import random
 import pytest
 import trio
 
+from simulation import namespaces
 from simulation.validators import Payer, campaign, check_payments, open_validators, strike
 from tallystick.settlement.go_programs import COMETBFT
 
@@ -29,6 +30,15 @@ async def test_three_of_four_go_on_without_one_that_is_killed_and_with_one_that_
         await validators.check_agreement()
         await check_payments(validators, payer.sent)
         assert payer.sent > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 4))
+async def test_real_networks_that_part_three_to_one_and_two_to_two(seed: int) -> None:
+    why = namespaces.missing()
+    if why is not None:
+        pytest.skip(why)
+    await namespaces.campaign(seed, partitions=3)
 
 
 @pytest.mark.soak

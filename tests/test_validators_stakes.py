@@ -337,6 +337,48 @@ def test_a_chain_that_stood_still_lets_no_stake_out_before_its_evidence() -> Non
     assert ledger.worth(2) == OWN // 2 - loss(OWN // 2)
 
 
+def test_each_loses_its_share_who_stood_behind_the_vote_and_nobody_who_came_later_or_had_left() -> None:
+    ledger = StakeLedger()
+    here = [ledger.call(CAROL, "validators", "delegate", ADDRESSES[1], amount)[0] for amount in (1_001, 2_000, 3_000)]
+    other = ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 1_000)[0]
+    ledger.block()
+    ledger.call(CAROL, "validators", "undelegate", here[1], 2_000)
+    at = ledger.height
+    ledger.block()
+    late = ledger.call(CAROL, "validators", "delegate", ADDRESSES[1], 4_000)[0]
+    part = ledger.call(CAROL, "validators", "undelegate", here[2], 1_000)[0]
+    ledger.block()
+    ledger.block()
+    worth = [ledger.worth(each) for each in (1, *here, part, other, late)]
+    assert worth == [OWN, 1_001, 2_000, 2_000, 1_000, 1_000, 4_000]
+    offence = ledger.offence(1, at + 2)  # backed by what was there after block `at`
+    ledger.block(offences=[offence])
+    losses = [before - ledger.worth(each) for before, each in zip(worth, (1, *here, part, other, late), strict=True)]
+    assert losses == [700, 71, 0, 140, 70, 0, 0]
+    assert ledger.held[2] == loss(OWN + 1_001 + 3_000)
+    ledger.block(offences=[offence, ledger.offence(1, at + 3)])
+    assert ledger.held[2] == loss(OWN + 1_001 + 3_000), "it was slashed twice"
+    rest = ledger.call(CAROL, "validators", "undelegate", here[0], 500)[0]
+    assert [ledger.worth(each) for each in (here[0], rest)] == [430, 500], "it was slashed again"
+    for _ in range(12):
+        ledger.block()
+    before = ledger.balance(CAROL, NATIVE)
+    assert ledger.call(CAROL, "validators", "withdraw", part) == (930,)
+    assert ledger.call(CAROL, "validators", "withdraw", here[1]) == (2_000,)
+    assert ledger.balance(CAROL, NATIVE) - before == 2_930
+
+
+def test_what_is_too_old_is_no_evidence() -> None:
+    for blocks, seconds, is_old in ((7, 100, True), (7, 5, False), (3, 100, False)):
+        ledger = StakeLedger()
+        ledger.block()
+        offence = ledger.offence(1, ledger.height)
+        for _ in range(blocks):
+            ledger.block(seconds=seconds)
+        ledger.block(offences=[offence])
+        assert (ledger.held[2] == 0) == is_old
+
+
 def test_on_a_chain_without_validators_all_of_it_is_refused() -> None:
     ledger = ModuleLedger()
     assert ledger.refused(ALICE, "validators", "delegate", ADDRESSES[0], 5) == Revert.NOT_ALLOWED

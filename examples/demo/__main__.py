@@ -8,7 +8,8 @@ those is killed in mid-payment, and another one keeps a payment to itself. Whate
 program exit with 1.
 
 `make demo-evm` (`--evm`) plays the same on a real node of Ethereum's, with an act about a token, and has the balances
-told by the node itself (`ground`, `real_node`, `reader`).
+told by the node itself (`ground`, `real_node`, `reader`). `make demo-bft` (`--bft`) plays it on four validators, of
+which one is killed and one cheats (`validators`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import shutil
 import tempfile
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,14 @@ from rich.table import Table
 from ring import act_three, build_ring
 from stage import Stage, Wrong
 from tokens import act_tokens
+from validators import ValidatorsGround, open_validators
 
 from tallystick import TallystickError
 from tallystick.channels.ports import system_entropy
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, driver, open_processes, tally
 from tallystick.settlement.chain import Challenged, Closed, CooperativelyClosed, Deposited, Event, Settled
+from tallystick.settlement.go_programs import COMETBFT
 
 DEPOSIT = 10_000_000
 PAYMENTS = 20_000
@@ -63,24 +67,24 @@ class Figures(msgspec.Struct):
 async def run_demo(console: Console, folder: Path, options: argparse.Namespace) -> None:
     """Play all acts in `folder`; raise TallystickError if anything is off, or takes too long."""
     if not options.evm:
-        await _run(console, folder, None)
+        await _run(console, folder, None, options.bft)
         return
     async with start_node(console, options.rpc, options.node) as node:
         await _run(console, folder, node)
 
 
-async def _run(console: Console, folder: Path, node: RealNode | None) -> None:
+async def _run(console: Console, folder: Path, node: RealNode | None, bft: bool = False) -> None:
     stage = Stage(folder, console)
-    longest = Ground.longest if node is None else node.longest
+    longest = node.longest if node is not None else ValidatorsGround.longest if bft else Ground.longest
     rng = random.Random(int.from_bytes(system_entropy(8), "big"))
     try:
         with trio.fail_after(longest):
             async with open_processes() as processes:
-                opened = (
-                    open_simulated(folder, processes, stage.keys, rng.random)
-                    if node is None
-                    else open_real(node, stage.keys, rng.random)
-                )
+                opened: AbstractAsyncContextManager[Ground]
+                if node is not None:
+                    opened = open_real(node, stage.keys, rng.random)
+                else:
+                    opened = (open_validators if bft else open_simulated)(folder, processes, stage.keys, rng.random)
                 async with opened as ground:
                     await _play(stage, processes, ground)
     except trio.TooSlowError as error:
@@ -88,7 +92,7 @@ async def _run(console: Console, folder: Path, node: RealNode | None) -> None:
 
 
 async def _play(stage: Stage, processes: DriverProcesses, ground: Ground) -> None:
-    stage.place, stage.unit = ground.place(), ground.unit
+    stage.place, stage.unit = ground.place, ground.unit
     tower = await _start_tower(stage, processes, ground)
     stage.tell(f"{ground.told}, a watchtower beside it")
     stage.before = await ground.balances(stage.accounts())
@@ -96,14 +100,17 @@ async def _play(stage: Stage, processes: DriverProcesses, ground: Ground) -> Non
     if isinstance(ground, RealGround):
         await act_tokens(stage, processes, ground)
     nodes: dict[str, DriverProcess] = {}
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(build_ring, stage, processes, nodes)
-        theft = await act_two(stage, processes, ground, tower)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
-        await act_three(stage, processes, nodes)
+    async with trio.open_nursery() as troubled:
+        troubled.start_soon(ground.trouble, stage, processes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(build_ring, stage, processes, nodes)
+            theft = await act_two(stage, processes, ground, tower)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(theft.judge)  # what both acts wait for most is the chain's time
+            await act_three(stage, processes, nodes)
     after = await ground.balances(stage.accounts())
     stage.check(sum(after.values()) == sum(stage.before.values()), "coins are conserved, to the last unit")
+    await ground.finish(stage)
     _table(stage, figures, after)
 
 
@@ -321,12 +328,18 @@ def main() -> int:
     """Play the demo in a temporary directory; return the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--evm", action="store_true", help="on a real node of Ethereum's")
+    arguments.add_argument("--bft", action="store_true", help="on four validators, of which two fail")
     arguments.add_argument("--rpc", help="with --evm: URL of a development node that runs already")
     arguments.add_argument("--node", choices=KINDS, help="with --evm: start this one; default: the first that is here")
     options = arguments.parse_args()
     if (options.rpc or options.node) and not options.evm:
         arguments.error("--rpc and --node go with --evm")
+    if options.bft and options.evm:
+        arguments.error("choose --evm or --bft")
     console = Console(soft_wrap=True)
+    if options.bft and COMETBFT.find() is None:
+        console.print(f"skipped: {COMETBFT.missing}", highlight=False)
+        return 0
     wrong = False
     try:
         with tempfile.TemporaryDirectory(prefix="tally-demo-") as folder:

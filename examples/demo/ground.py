@@ -1,4 +1,4 @@
-"""On what chain the demo plays: a simulated one (`make demo`), or a real node (`make demo-evm`, `real_node`)."""
+"""On what chain the demo plays: a simulated one (`make demo`; on `validators`), or a real node (`make demo-evm`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from reader import Reader
 from real_node import RealNode
+from stage import Stage
 
 from tallystick import NATIVE, PrivateKey, keccak, open_evm_chain, open_rpc_chain
 from tallystick.channels.protocol.objects import Address
@@ -47,8 +48,8 @@ class Ground:
         self.told = told
         """Which chain it is, for the audience."""
 
-    def place(self) -> dict[str, Any]:
-        """Return the fields of `DriverOptions` that say which chain it is."""
+    def place(self, name: str) -> dict[str, Any]:
+        """Return the fields of a party's `DriverOptions` that say which chain it is."""
         raise NotImplementedError
 
     def tower(self) -> list[str]:
@@ -59,6 +60,12 @@ class Ground:
         """Return what accounts and the contract hold, and what was paid in fees."""
         raise NotImplementedError
 
+    async def trouble(self, stage: Stage, processes: DriverProcesses) -> None:
+        """Let happen to the chain itself what may, in the midst of the story: nothing, unless it says so."""
+
+    async def finish(self, stage: Stage) -> None:
+        """Check the chain itself, at the end."""
+
 
 class SimulatedGround(Ground):
     """`tally chain run`. Who mines gets all fees."""
@@ -67,7 +74,7 @@ class SimulatedGround(Ground):
         super().__init__(chain, f"a chain runs at {url}")
         self._url = url
 
-    def place(self) -> dict[str, Any]:
+    def place(self, name: str) -> dict[str, Any]:
         """See `Ground`."""
         return {"chain": self._url}
 
@@ -94,7 +101,7 @@ class RealGround(Ground):
         self._url = node.url
         self._start = start
 
-    def place(self) -> dict[str, Any]:
+    def place(self, name: str) -> dict[str, Any]:
         """See `Ground`."""
         contract = f"0x{self.chain.contract.hex()}"
         real = {"contract": contract, "chain_id": self.chain.chain_id, "start_block": self._start, "budget": BUDGET}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class Stage:
         self.console = console
         names = ("alice", "bob", "mallory", "tower", *RING)
         self.keys = {name: PrivateKey(keccak(b"tallystick demo " + name.encode())) for name in names}
-        self.place: dict[str, Any] = {}
-        """Which chain it is, as fields of `DriverOptions`."""
+        self.place: Callable[[str], dict[str, Any]] = lambda name: {}
+        """Which chain a party is on, as fields of `DriverOptions`."""
         self.unit = 1
         """How much of the chain's coin is one in the story."""
         self.before: dict[str, int] = {}
@@ -64,7 +65,7 @@ class Stage:
         """Return the part that a process plays."""
         return DriverOptions(
             data=str(self.folder / name),
-            **self.place,
+            **self.place(name),
             key=self.keys[name].reveal().hex(),
             challenge_period=WINDOW,
             towers=towers or [],

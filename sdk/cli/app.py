@@ -33,6 +33,10 @@ DEFERRED = {
         "tallystick.sdk.cli.ledger",
         "Trade, lend, stake and vote on a simulated chain, by its built-in modules.",
     ),
+    "rollup": (
+        "tallystick.sdk.cli.rollup",
+        "Settle by the thousand: operate a rollup, watch one, pay and close in one.",
+    ),
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
     "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
     "api": ("tallystick.sdk.cli.api", "Show what programs can ask a node over HTTP, as a page or as OpenAPI."),

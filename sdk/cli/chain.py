@@ -15,7 +15,6 @@ from typer import Argument, Exit, Option
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.objects import NATIVE
-from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.options import LOCAL_CHAIN, ChainUrl
 from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
@@ -27,10 +26,7 @@ from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.ethereum.rpc_shapes import read_address
 from tallystick.settlement.shards.group import FINAL_BLOCKS, SHARDS_MAX
 from tallystick.settlement.simulated.branch import ChainSettings
-from tallystick.settlement.simulated.chain import SimulatedChain
 from tallystick.settlement.simulated.ledger import Mint
-from tallystick.settlement.simulated.rpc_server import serve_chain
-from tallystick.settlement.simulated.sqlite import SCHEMA
 
 MINT_SECONDS = 30.0
 """How long `tally chain mint` waits for a block, which development chains may have mined on demand only."""
@@ -181,6 +177,12 @@ def status(chain: ChainUrl = LOCAL_CHAIN, as_json: Json = False) -> None:
 
 
 async def _run(data: Path, settings: ChainSettings, mint: Sequence[str], host: str, port: int, as_json: bool) -> None:
+    # Late: whoever only speaks to a chain serves none.
+    from tallystick.channels.storage.sqlite.store import open_store
+    from tallystick.settlement.simulated.chain import SimulatedChain
+    from tallystick.settlement.simulated.rpc_server import serve_chain
+    from tallystick.settlement.simulated.sqlite import SCHEMA
+
     genesis = [_parse_mint(text) for text in mint]
     store = open_store(data, [SCHEMA], owner="tally chain run")
     try:

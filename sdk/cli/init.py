@@ -81,7 +81,6 @@ def init(
     """
 
     def work() -> dict[str, str]:
-        from tallystick.sdk.daemon.providers import lone_word
         from tallystick.sdk.errors import ConfigurationError
         from tallystick.settlement.simulated.branch import ADJUDICATOR
 
@@ -104,8 +103,6 @@ def init(
             challenge_period_max=challenge_period_max,
             towers=tuple(tower or ()),
         )
-        if lone := lone_word(settings.rpc, number):
-            say(f"tally: {lone}.", err=True)
         if rpc:
             _require_right(settings)
         return _make(directory, settings, password_file, light=light)
@@ -136,18 +133,26 @@ def _require_keyless(directory: Path) -> None:
 
 def _depth(chain_id: int, at_risk: int, *, real: bool) -> int:
     """Return how deep a block has to be."""
+    if not real:
+        return 3
     from tallystick.settlement.ethereum.evm.profiles import profile_of
 
-    return profile_of(chain_id).depth(at_risk) if real else 3
+    return profile_of(chain_id).depth(at_risk)
 
 
 def _require_right(settings: Settings) -> None:
-    """Raise ConfigurationError if a node says that it is another chain, without the contract, or with it before."""
+    """Raise ConfigurationError if a node says that it is another chain, without the contract, or with it before.
+
+    Say it if only one provider tells of the chain.
+    """
     import trio
 
+    from tallystick.sdk.daemon.providers import lone_word
     from tallystick.sdk.errors import ConfigurationError
     from tallystick.settlement.ethereum.evm.starting import what_is_wrong
 
+    if lone := lone_word(settings.rpc, settings.chain_id):
+        say(f"tally: {lone}.", err=True)
     contract, start = settings.contract_address, settings.start_block
     if wrong := trio.run(what_is_wrong, settings.rpc, settings.chain_id, contract, start):
         raise ConfigurationError(wrong)

@@ -78,9 +78,19 @@ async def run_validators(homes: Sequence[Path], host: str, port: int, as_json: b
 
 
 def validate(
-    data: Annotated[Path, Option(help="The validator's home, which `tally chain run --validators` made.")],
+    data: Annotated[Path, Option(help="The validator's home, which `tally chain run --validators` or --sync made.")],
     host: Annotated[str, Option(help="Address that its JSON-RPC node listens on.")] = "127.0.0.1",
     port: Annotated[int, Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8545,
+    sync: Annotated[
+        str | None,
+        Option(
+            metavar="URL,URL",
+            help="Chain nodes of two validators at least: make a home that joins their chain, by a snapshot.",
+        ),
+    ] = None,
+    snapshots: Annotated[
+        int, Option(min=0, help="Blocks from one snapshot for others who join to the next; 0 takes none.")
+    ] = 1_000,
     until_input_ends: Annotated[bool, Option("--until-input-ends", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
@@ -89,17 +99,20 @@ def validate(
     def work() -> None:
         import trio
 
-        trio.run(_validate, data, host, port, until_input_ends, as_json)
+        trio.run(_validate, data, host, port, sync, snapshots, until_input_ends, as_json)
 
     run_guarded(work)
 
 
-async def _validate(home: Path, host: str, port: int, until_input_ends: bool, as_json: bool) -> None:
+async def _validate(
+    home: Path, host: str, port: int, sync: str | None, snapshots: int, until_input_ends: bool, as_json: bool
+) -> None:
     import trio
 
     from tallystick.channels.ports import system_entropy
     from tallystick.channels.storage.sqlite.store import open_store
-    from tallystick.settlement.replicated.validator import run_validator
+    from tallystick.settlement.replicated.joining import join_home
+    from tallystick.settlement.replicated.validator import free_port, run_validator
     from tallystick.settlement.simulated.sqlite import SCHEMA
 
     def started(chain: ReplicatedChain, url: str) -> None:
@@ -117,6 +130,8 @@ async def _validate(home: Path, host: str, port: int, until_input_ends: bool, as
     def refused(reason: str) -> None:
         say(f"tally: {reason}", err=True)
 
+    if sync is not None:
+        await join_home(home, sync.split(","), free_port(), system_entropy)
     store = open_store(home / "ledger", [SCHEMA], owner="tally chain validate")
     stopped = trio.Event()
     try:
@@ -125,7 +140,15 @@ async def _validate(home: Path, host: str, port: int, until_input_ends: bool, as
             if until_input_ends:
                 nursery.start_soon(_wait_input, stopped)
             await run_validator(
-                home, store, host, port, system_entropy, started=started, stop=stopped.wait, refused=refused
+                home,
+                store,
+                host,
+                port,
+                system_entropy,
+                started=started,
+                stop=stopped.wait,
+                refused=refused,
+                snapshots=snapshots,
             )
             nursery.cancel_scope.cancel()
     finally:

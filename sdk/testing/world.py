@@ -321,12 +321,16 @@ class World:
 
     # --- time ----------------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 7_200) -> bool:
-        """Wait, at most so many seconds, until a condition holds; return whether. It is looked at every half second."""
-        for _ in range(int(2 * seconds)):
+    async def until(self, condition: Callable[[], bool], seconds: float = 7_200, *, every: float = 0.5) -> bool:
+        """Wait, at most so many seconds, until a condition holds; return whether. It is looked at `every` so often.
+
+        A look takes as long as all else that a quiet world does in a second: where nothing hangs on when it has come to
+        rest, look less often.
+        """
+        for _ in range(int(seconds / every)):
             if condition():
                 return True
-            await trio.sleep(0.5)
+            await trio.sleep(every)
         return condition()
 
     async def blocks(self, count: int) -> None:

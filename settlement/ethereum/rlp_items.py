@@ -1,7 +1,7 @@
 """Recursive length prefixes (RLP): `encode_item` and `decode_item` are inverse to each other.
 
-What we write is written here. What others wrote is read by the package `rlp`, which refuses all that is not canonical;
-it is loaded when the first such item comes, in a fifth of a second. Source: Ethereum yellow paper, appendix B.
+What is not canonical is refused. No library reads it: what validators take must not depend on which release of one they
+have. Source: Ethereum yellow paper, appendix B.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from tallystick.channels.errors import InvalidInput
 
 Item: TypeAlias = "bytes | int | Sequence[Item]"
 """What can be written: an integer from 0 on stands for its bytes, without leading zeros."""
+
+
+DEPTH_MAX = 32
+"""Lists within lists: transactions and proofs have three."""
 
 
 def encode_item(item: Item) -> bytes:
@@ -33,12 +37,51 @@ def list_header(payload: bytes) -> bytes:
 
 def decode_item(raw: bytes) -> Any:
     """Return bytes, or a list of such; raise InvalidInput for all that is not the encoding of one item."""
-    import rlp
+    item, end = _read(raw, 0, len(raw), DEPTH_MAX)
+    if end != len(raw):
+        raise _uncanonical("there is more after it")
+    return item
 
-    try:
-        return rlp.decode(raw)
-    except (rlp.exceptions.RLPException, RecursionError, ValueError, IndexError) as error:
-        raise InvalidInput(f"it is no canonical RLP ({error})") from error
+
+def _read(raw: bytes, at: int, end: int, depth: int) -> tuple[Any, int]:
+    """Return the item that begins there, and where it ends."""
+    start, stop, is_list = _extent(raw, at, end)
+    if not is_list:
+        return raw[start:stop], stop
+    if not depth:
+        raise _uncanonical(f"its lists are more than {DEPTH_MAX} deep")
+    items = []
+    while start < stop:
+        item, start = _read(raw, start, stop, depth - 1)
+        items.append(item)
+    return items, stop
+
+
+def _extent(raw: bytes, at: int, end: int) -> tuple[int, int, bool]:
+    """Return where the payload of the item that begins there begins and ends, and whether it is a list."""
+    if at >= end:
+        raise _uncanonical("it ends early")
+    first, start = raw[at], at + 1
+    if first < 0x80:
+        return at, start, False
+    is_list = first >= 0xC0
+    size = first - (0xC0 if is_list else 0x80)
+    if size > 55:
+        length = raw[start : start + size - 55]
+        start += size - 55
+        size = int.from_bytes(length, "big")
+        if length[:1] == b"\0" or size <= 55:
+            raise _uncanonical("a length is longer than it need be")
+    stop = start + size
+    if stop > end:
+        raise _uncanonical("it ends early")
+    if not is_list and size == 1 and raw[start] < 0x80:
+        raise _uncanonical("a byte below 128 stands for itself")
+    return start, stop, is_list
+
+
+def _uncanonical(why: str) -> InvalidInput:
+    return InvalidInput(f"it is no canonical RLP: {why}")
 
 
 def _header(size: int, base: int) -> bytes:

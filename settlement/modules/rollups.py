@@ -44,7 +44,10 @@ GENESIS = RollupState().root
 ROLLUPS = Module("rollups", "Close, pay and deposit by the thousand: batches, which one step proves wrong.")
 
 ROLLUP_CREATED = ROLLUPS.event("RollupCreated(address operator, uint64 rollup)")
-BATCH_POSTED = ROLLUPS.event("BatchPosted(bytes32 steps, uint64 rollup, uint64 number, uint64 serial)")
+BATCH_POSTED = ROLLUPS.event(
+    "BatchPosted(bytes32 steps, uint64 rollup, uint64 number, uint64 serial, uint64 time, uint64 queueEnd, "
+    "bytes32 accounts, bytes32 channels, bytes roots, bytes words)"
+)
 BATCH_CONVICTED = ROLLUPS.event("BatchConvicted(address by, uint64 rollup, uint64 number, uint64 position)")
 SIGNATURE_DEMANDED = ROLLUPS.event(
     "SignatureDemanded(address by, uint64 rollup, uint64 number, uint64 position, uint64 deadline)"
@@ -300,7 +303,7 @@ def post(
     books.put_hash(_batch(number, b"r"), batch.root)
     books.put(b"count", number + 1)
     books.finalise()
-    state.emit(BATCH_POSTED, steps, rollup, number, serial)
+    state.emit(BATCH_POSTED, steps, rollup, number, serial, time, queue_end, accounts, channels, roots, words)
     return (number,)
 
 

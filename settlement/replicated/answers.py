@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.modules.validator_blocks import BlockVote, Offence
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import Decision, ProposedBlock
 from tallystick.settlement.replicated.genesis import EvidenceAge
 from tallystick.settlement.replicated.schema import MESSAGES, write_response
+from tallystick.settlement.replicated.snapshots import FORMAT, read_snapshot
 from tallystick.settlement.simulated.journal import encode_value
 from tallystick.settlement.simulated.ledger import Execution
 
@@ -31,8 +33,8 @@ _RECHECK = 1
 _FAILED = 1
 """Code of whatever is refused."""
 
-_ABORT = 2
-"""What is said of a snapshot that nobody can use."""
+_TAKE, _ABORT, _RETRY, _REJECT_OFFER, _REJECT_SNAPSHOT = 1, 2, 3, 3, 5
+"""What is said of snapshots and their chunks."""
 
 
 def answer(app: Application, name: str, request: Any) -> bytes:
@@ -111,19 +113,38 @@ def _commit(app: Application, request: Any) -> bytes:
 
 
 def _list_snapshots(app: Application, request: Any) -> bytes:
-    return write_response("list_snapshots")
+    listed = [
+        MESSAGES["Snapshot"](
+            height=each.height, format=FORMAT, chunks=len(each.digests), hash=each.hash, metadata=each.metadata
+        )
+        for each in app.shelf.snapshots()
+    ]
+    return write_response("list_snapshots", snapshots=listed)
 
 
 def _offer_snapshot(app: Application, request: Any) -> bytes:
-    return write_response("offer_snapshot", result=_ABORT)
+    offered = request.snapshot
+    try:
+        snapshot = read_snapshot(offered.height, offered.format, offered.chunks, offered.hash, offered.metadata)
+    except InvalidInput:
+        return write_response("offer_snapshot", result=_REJECT_OFFER)
+    return write_response("offer_snapshot", result=_TAKE if app.offer(snapshot, request.app_hash) else _ABORT)
 
 
 def _load_snapshot_chunk(app: Application, request: Any) -> bytes:
-    return write_response("load_snapshot_chunk")
+    found = app.shelf.load(request.height, request.chunk) if request.format == FORMAT else b""
+    return write_response("load_snapshot_chunk", chunk=found)
 
 
 def _apply_snapshot_chunk(app: Application, request: Any) -> bytes:
-    return write_response("apply_snapshot_chunk", result=_ABORT)
+    """A chunk that is not the one offered is asked for again, of others than who sent it."""
+    try:
+        if not app.restore(request.index, request.chunk):
+            again = {"refetch_chunks": [request.index], "reject_senders": [request.sender]}
+            return write_response("apply_snapshot_chunk", result=_RETRY, **again)
+    except InvalidInput:
+        return write_response("apply_snapshot_chunk", result=_REJECT_SNAPSHOT)
+    return write_response("apply_snapshot_chunk", result=_TAKE)
 
 
 def _extend_vote(app: Application, request: Any) -> bytes:

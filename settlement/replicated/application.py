@@ -37,6 +37,14 @@ from tallystick.settlement.replicated.decision import (
     read_work,
 )
 from tallystick.settlement.replicated.genesis import EvidenceAge, Genesis, Powers, read_genesis
+from tallystick.settlement.replicated.snapshots import (
+    EMPTY_SHELF,
+    FrozenLedger,
+    LedgerSnapshot,
+    Restoration,
+    SnapshotShelf,
+    freeze,
+)
 from tallystick.settlement.simulated.branch import Branch
 from tallystick.settlement.simulated.ledger import affordable, mint, next_nonce
 from tallystick.settlement.simulated.mempool import Mempool
@@ -65,15 +73,22 @@ class Application:
         self.branch = branch
         self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev, genesis.founding())
         self._genesis = genesis
-        self._tree = StateTree(branch.world)
-        self._history = NO_HISTORY
-        for record in branch.records:
-            self._history = history_after(self._history, record)
+        self.shelf: SnapshotShelf = EMPTY_SHELF
+        """Where the snapshots are that others are given."""
+        self._restoration: Restoration | None = None
+        self._catch_up()
         self._memo: dict[ProposedBlock, Decision] = {}
         self._decided: Decision | None = None
         self._read: dict[bytes, Work] = {}
         self.kept_bytes = 0
         """Of all transactions that are kept decoded."""
+
+    def _catch_up(self) -> None:
+        """Compute from the branch what is kept beside it."""
+        self._tree = StateTree(self.branch.world)
+        self._before = self._history = self.branch.history or NO_HISTORY
+        for record in self.branch.records:
+            self._before, self._history = self._history, history_after(self._history, record)
 
     def __repr__(self) -> str:
         return f"<Application at block {self.height}>"
@@ -186,11 +201,42 @@ class Application:
             raise LedgerBroken("a block is to be committed that was not decided")
         self.branch.append(decision.record, decision.changes)
         self._tree.apply(decision.tree)
-        self._history = decision.history
+        self._before, self._history = self._history, decision.history
         self._memo.clear()
         self._decided = None
         for entry in decision.record.entries:
             self._forget(entry.raw)
+
+    def freeze(self) -> FrozenLedger:
+        """Return the ledger as it is after the newest block, for a snapshot."""
+        return freeze(self._before, self.branch.newest, self.branch.world)
+
+    def offer(self, snapshot: LedgerSnapshot, app_hash: bytes) -> bool:
+        """Whether a snapshot can be taken: it can as long as no block was executed here.
+
+        `app_hash` is the consensus's, after the snapshot's block.
+        """
+        if self.height and self.branch.first < self.height:
+            return False
+        self._restoration = Restoration(snapshot, app_hash)
+        return True
+
+    def restore(self, index: int, chunk: bytes) -> bool:
+        """Take a chunk of the snapshot that was offered; return False if it is another one.
+
+        With the last one the ledger is the snapshot's, on disk. Raise InvalidInput if it is not what the app hash says.
+        """
+        if self._restoration is None:
+            raise InvalidInput("a chunk comes of a snapshot that nobody offered")
+        if not self._restoration.add(index, chunk):
+            return False
+        if self._restoration.is_whole:
+            restored, self._restoration = self._restoration, None
+            found = restored.finish()
+            self.branch.restore(found.head.record, found.world, found.head.history)
+            self._memo.clear()
+            self._catch_up()
+        return True
 
     def _decide(self, block: ProposedBlock) -> Decision:
         found = self._memo.get(block)

@@ -146,8 +146,14 @@ def history_after(history: bytes, record: BlockRecord) -> bytes:
     By which rule a call failed is part of it. The sentence that says so is not: a part of it may be in the words of a
     library, which are others in its next release, or on another machine.
     """
-    record = replace(record, entries=tuple(map(_without_words, record.entries)))
+    record = without_words(record)
     return hashlib.sha256(history + hashlib.sha256(encode_record(record)).digest()).digest()
+
+
+def without_words(record: BlockRecord) -> BlockRecord:
+    """Return a block without the sentences that say why calls failed."""
+    entries = tuple(map(_without_words, record.entries))
+    return record if entries == record.entries else replace(record, entries=entries)
 
 
 def _without_words(entry: Entry) -> Entry:

@@ -47,6 +47,14 @@ class EngineClient:
         """Return a result; raise ChainUnavailable if there is none."""
         return _result(await self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
 
+    async def pass_on(self, body: bytes) -> tuple[int, bytes]:
+        """Ask what somebody else asks; return the status and the answer. Raise ChainUnavailable if there is none."""
+        try:
+            reply = await self._client.post("/", content=body, headers={"content-type": "application/json"})
+        except httpx.HTTPError as error:
+            raise ChainUnavailable(f"the validator's engine does not answer: {error}") from error
+        return reply.status_code, reply.content
+
     async def broadcast(self, raw: bytes) -> None:
         """Hand in a transaction; return once the engine has checked it. Raise TransactionRefused, or ChainUnavailable.
 
@@ -113,6 +121,13 @@ def _result(answer: Any) -> Any:
     if isinstance(said, dict) and _KNOWN in f"{said.get('message')} {said.get('data')}":
         return None
     raise ChainUnavailable(f"the validator's engine says: {said}")
+
+
+@asynccontextmanager
+async def open_remote_engine(url: str) -> AsyncIterator[EngineClient]:
+    """Give the client of an engine that is asked through its validator's chain node."""
+    async with httpx.AsyncClient(base_url=url, timeout=15) as client:
+        yield EngineClient(client)
 
 
 @asynccontextmanager

@@ -98,7 +98,6 @@ def write_home(
 ) -> dict[str, str]:
     """Return the files of one validator's home, by name. `interval`: seconds between two blocks, besides the votes."""
     own = keys[number]
-    operator = PrivateKey(own.operator).address
     peers = [
         f"{other.node_id}@{place.host}:{place.port}"
         for other, place in zip(keys, places, strict=True)
@@ -106,11 +105,52 @@ def write_home(
     ]
     return {
         GENESIS: _json(_genesis(keys, genesis)),
+        **_own_files(own),
+        SETTINGS: _settings(f"validator{number}", places[number], peers, interval),
+    }
+
+
+class TrustedBlock(msgspec.Struct, frozen=True):
+    """A block that a newcomer takes for true, and for how long what it proves may be old."""
+
+    height: int
+    hash: str
+    """Of the consensus's header, in hexadecimal."""
+    seconds: int
+
+
+def write_joining_home(
+    keys: ValidatorKeys,
+    place: EngineAddress,
+    peers: Sequence[str],
+    genesis: Any,
+    sources: Sequence[str],
+    trusted: TrustedBlock,
+) -> dict[str, str]:
+    """Return the files of a home that joins a chain by a snapshot, by name; `genesis` is the consensus's, as JSON.
+
+    `sources` are the URLs by which a light client asks, `peers` are whom the engine is to connect to.
+    """
+    synced = f"""
+[statesync]
+enable = true
+rpc_servers = "{",".join(sources)}"
+trust_height = {trusted.height}
+trust_hash = "{trusted.hash}"
+trust_period = "{trusted.seconds}s"
+discovery_time = "5s"
+chunk_request_timeout = "10s"
+"""
+    return {**_own_files(keys), GENESIS: _json(genesis), SETTINGS: _settings("joined", place, peers, 1.0) + synced}
+
+
+def _own_files(own: ValidatorKeys) -> dict[str, str]:
+    operator = PrivateKey(own.operator).address
+    return {
         KEY: _json({"address": own.address.hex().upper(), **_public(own.public), **_secret(own.voting)}),
         NODE_KEY: _json(_secret(own.node)),
         OPERATOR: _json({"address": f"0x{operator.hex()}", "key": own.operator.hex()}),
         STATE: _json({"height": "0", "round": 0, "step": 0}),
-        SETTINGS: _settings(number, places[number], peers, interval),
     }
 
 
@@ -158,9 +198,9 @@ def _json(value: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _settings(number: int, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
+def _settings(name: str, place: EngineAddress, peers: Sequence[str], interval: float) -> str:
     return f"""\
-moniker = "validator{number}"
+moniker = "{name}"
 log_level = "error"
 
 [p2p]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,20 @@ from tallystick.settlement.go_programs import COMETBFT
 from tallystick.settlement.modules.validator_records import StakeRules
 from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.engine import run_engine
+from tallystick.settlement.replicated.engine_route import engine_routes
 from tallystick.settlement.replicated.engine_rpc import open_engine
 from tallystick.settlement.replicated.genesis import Genesis, check_stakes, read_genesis
 from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, with_stakes, write_home
 from tallystick.settlement.replicated.server import serve_application
+from tallystick.settlement.replicated.snapshot_files import SnapshotFolder
+from tallystick.settlement.replicated.snapshots import FrozenLedger
 from tallystick.settlement.simulated.rpc_server import serve_chain
 
 VALIDATORS_MAX = 16
 """That one command founds."""
+
+SNAPSHOT_BLOCKS = 1_000
+"""Blocks from one snapshot to the next, unless told otherwise."""
 
 
 def found_validators(
@@ -88,10 +94,12 @@ async def run_validator(
     stop: Callable[[], Awaitable[None]] | None = None,
     refused: Callable[[str], None] = lambda reason: None,
     make: Callable[..., ReplicatedChain] = ReplicatedChain,
+    snapshots: int = SNAPSHOT_BLOCKS,
 ) -> None:
     """Run the validator of a home until `stop` returns; `started` is told the chain and the URL of its JSON-RPC node.
 
-    `store` has `simulated.sqlite.SCHEMA`. Raise InvalidInput if there is no engine here, ChainUnavailable if it ends.
+    `store` has `simulated.sqlite.SCHEMA`. After each `snapshots` blocks it keeps a snapshot for who joins; 0: never.
+    Raise InvalidInput if there is no engine here, ChainUnavailable if it ends.
     """
     program = COMETBFT.find()
     if program is None:
@@ -102,11 +110,27 @@ async def run_validator(
         application, rpc = sockets / "app", sockets / "rpc"
         async with open_engine(rpc) as engine, trio.open_nursery() as nursery:
             chain = make(genesis, engine, entropy, store=store, crew=crew)
-            serve = partial(serve_application, on_commit=chain.on_commit, on_refused=refused)
+            shelf = chain.application.shelf = SnapshotFolder(home / "snapshots")
+            frozen, taken = trio.open_memory_channel[FrozenLedger](1)
+
+            def on_commit() -> None:
+                chain.on_commit()
+                if snapshots and chain.application.height % snapshots == 0:
+                    with suppress(trio.WouldBlock):  # the one before is being written still
+                        frozen.send_nowait(chain.application.freeze())
+
+            serve = partial(serve_application, on_commit=on_commit, on_refused=refused)
+            nursery.start_soon(_keep_snapshots, shelf, taken)
             await nursery.start(serve, chain.application, application)
             nursery.start_soon(run_engine, program, home, application, rpc)
-            await serve_chain(chain, host, port, started=lambda url: started(chain, url), stop=stop)
+            routes = engine_routes(engine)
+            await serve_chain(chain, host, port, started=lambda url: started(chain, url), stop=stop, more=routes)
             nursery.cancel_scope.cancel()
+
+
+async def _keep_snapshots(shelf: SnapshotFolder, taken: trio.MemoryReceiveChannel[FrozenLedger]) -> None:
+    async for frozen in taken:
+        await shelf.keep(frozen)
 
 
 def _free_places(count: int) -> Sequence[EngineAddress]:
@@ -115,3 +139,8 @@ def _free_places(count: int) -> Sequence[EngineAddress]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [EngineAddress("127.0.0.1", probe.getsockname()[1]) for probe in probes]
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    return _free_places(1)[0].port

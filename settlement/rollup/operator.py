@@ -1,17 +1,19 @@
 """What an operator does, without any IO: it takes signed steps, makes batches, and shows signatures when asked.
 
 Whoever drives it posts what `next_batch` gives only once that is stored, signatures and all: an operator that cannot
-show them is convicted.
+show them is convicted. After a start or a reorganisation another one begins at the state that the chain has.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import STEPS_MAX, Batch, StepProof
-from tallystick.settlement.rollup.execution import make_batch, prove, run_step
+from tallystick.settlement.rollup.execution import Entries, make_batch, prove, run_step
 from tallystick.settlement.rollup.rules import Place, StepContext, WrongStep
 from tallystick.settlement.rollup.state import RollupState
 from tallystick.settlement.rollup.steps import NextEntry, QueueEntry, Step, decode_step, encode_step
@@ -43,18 +45,44 @@ class ShowSignatures(Discreet, msgspec.Struct, frozen=True):
     signatures: tuple[bytes, ...]
 
 
+def show_signatures(
+    made: PostBatch, position: int, before: RollupState, place: Place, entries: Entries
+) -> ShowSignatures:
+    """Return what answers a demand for a step of a batch; `before` is the state before the batch."""
+    batch, state = made.batch, before
+    context = StepContext(place, batch.time, batch.queue_end)
+    for index, (_, word, _) in enumerate(batch.steps()):
+        step = decode_step(word)
+        if index == position or step is None:
+            break
+        state, _ = run_step(state, step, context, entries)
+    return ShowSignatures(made.number, prove(batch, position, state, context, entries), made.signatures[position])
+
+
 class RollupOperator:
     """The operator of one rollup."""
 
-    def __init__(self, place: Place, steps_max: int = STEPS_MAX) -> None:
+    def __init__(
+        self,
+        place: Place,
+        steps_max: int = STEPS_MAX,
+        *,
+        state: RollupState | None = None,
+        number: int = 0,
+        entries: Sequence[QueueEntry] = (),
+    ) -> None:
+        """It goes on from `state`, which the batches before `number` lead to; `entries` is the chain's list by now."""
         self.place = place
-        self.state = RollupState()
+        self.state = state or RollupState()
         """After all batches that were made."""
+        self.number = number
+        """Of the next batch."""
         self._steps_max = steps_max
-        self._queue: list[QueueEntry] = []
+        self._queue: list[QueueEntry] = list(entries)
         self._pending: list[SignedStep] = []
         self._ahead = self.state
-        self._posted: list[tuple[PostBatch, RollupState]] = []
+        self._posted: dict[int, tuple[PostBatch, RollupState]] = {}
+        self._look_ahead(0)
 
     def on_entry(self, entry: QueueEntry) -> None:
         """The chain has ordered something: it is in the next batch."""
@@ -73,6 +101,7 @@ class RollupOperator:
         ahead = self._ahead
         while ahead.head < len(self._queue):
             ahead, _ = run_step(ahead, NextEntry(), self._context(time), self._entry)
+        self._ahead = ahead
         ahead, statements = run_step(ahead, signed.step, self._context(time), self._entry)
         if len(statements) != len(signed.signatures):
             raise InvalidSignature(f"this step needs {len(statements)} signatures, not {len(signed.signatures)}")
@@ -103,8 +132,9 @@ class RollupOperator:
             self._look_ahead(time)
             return None
         batch, after = make_batch(self.state, [each.step for each in steps], self.place, time, head, self._entry)
-        made = PostBatch(len(self._posted), batch, tuple(each.signatures for each in steps))
-        self._posted.append((made, self.state))
+        made = PostBatch(self.number, batch, tuple(each.signatures for each in steps))
+        self._posted[self.number] = made, self.state
+        self.number += 1
         self.state = after
         self._look_ahead(time)
         return made
@@ -112,19 +142,28 @@ class RollupOperator:
     def on_demand(self, number: int, position: int) -> ShowSignatures:
         """Somebody demands a step's signatures: show them."""
         made, state = self._posted[number]
-        batch = made.batch
-        context = StepContext(self.place, batch.time, batch.queue_end)
-        for index, (_, word, _) in enumerate(batch.steps()):
-            step = decode_step(word)
-            if index == position or step is None:
-                break
-            state, _ = run_step(state, step, context, self._entry)
-        proof = prove(batch, position, state, context, self._entry)
-        return ShowSignatures(number, proof, made.signatures[position])
+        return show_signatures(made, position, state, self.place, self._entry)
+
+    @property
+    def ahead(self) -> RollupState:
+        """The state after all that waits for a batch: what the next step must fit."""
+        return self._ahead
+
+    @property
+    def pending(self) -> tuple[SignedStep, ...]:
+        """What waits for a batch."""
+        return tuple(self._pending)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to make a batch of."""
+        return not self._pending and self.state.head == len(self._queue)
 
     def _look_ahead(self, time: int) -> None:
         """Run again what still waits, from the newest batch on; what does not fit any more is dropped."""
         waiting, self._pending, self._ahead = self._pending, [], self.state
+        while self._ahead.head < len(self._queue):
+            self._ahead, _ = run_step(self._ahead, NextEntry(), self._context(time), self._entry)
         for signed in waiting:
             try:
                 self._ahead, _ = run_step(self._ahead, signed.step, self._context(time), self._entry)

@@ -69,7 +69,7 @@ class RollupChannel(msgspec.Struct, frozen=True):
     @property
     def words(self) -> Words:
         """It as four numbers."""
-        return (self.first, self.second, self.total, self.standing)
+        return (self.first, self.second, self.total, int(self.standing))
 
     @property
     def hash(self) -> bytes:

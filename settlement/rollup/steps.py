@@ -161,7 +161,7 @@ class QueueEntry(msgspec.Struct, frozen=True):
     def words(self) -> tuple[int, ...]:
         """It as six numbers."""
         first, second = (int.from_bytes(each, "big") for each in (self.first, self.second))
-        return (self.kind, self.index, first, second, self.amount0, self.amount1)
+        return (int(self.kind), self.index, first, second, self.amount0, self.amount1)
 
 
 ENTRY_WORDS = 6

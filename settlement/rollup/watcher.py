@@ -1,21 +1,34 @@
 """What a watcher does, without any IO: it runs every batch again, and says what must go to the chain. One is enough.
 
 It believes nobody: a step that is wrong is proven, a signature that it was not given is demanded, and one that is not
-shown in time ends the batch.
+shown in time ends the batch. What must be done is derived from what the chain told, again and again (`duties`), and
+never remembered: nothing is lost by a crash, and after a reorganisation the other branch's events make another watcher.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import Address
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import Batch, StepProof
-from tallystick.settlement.rollup.execution import BatchReplay, prove, replay
-from tallystick.settlement.rollup.rules import Place, StepContext
+from tallystick.settlement.rollup.events import (
+    BatchConvicted,
+    BatchPosted,
+    EntryOrdered,
+    RollupEvent,
+    RollupFrozen,
+    RollupWithdrawn,
+    SignatureDemanded,
+    SignatureShown,
+)
+from tallystick.settlement.rollup.execution import prove, replay
+from tallystick.settlement.rollup.rules import Place, Statements, StepContext
 from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import QueueEntry
+from tallystick.settlement.rollup.steps import QueueEntry, list_hash
 
 
 class ConvictBatch(Discreet, msgspec.Struct, frozen=True):
@@ -39,7 +52,24 @@ class CallSilence(msgspec.Struct, frozen=True):
     position: int
 
 
-RollupDuty: TypeAlias = ConvictBatch | DemandSignatures | CallSilence
+class StopRollup(msgspec.Struct, frozen=True):
+    """Tell the chain that this entry of its list is overdue: everything stops."""
+
+    index: int
+
+
+RollupDuty: TypeAlias = ConvictBatch | DemandSignatures | CallSilence | StopRollup
+
+
+class StandingBatch(NamedTuple):
+    """A batch that stands and is right."""
+
+    serial: int
+    batch: Batch
+    before: RollupState
+    """The state before it."""
+    statements: tuple[Statements, ...]
+    """Of each step: what must be signed."""
 
 
 class RollupWatcher:
@@ -47,67 +77,143 @@ class RollupWatcher:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._state = RollupState()
-        self._queue: list[QueueEntry] = []
-        self._replays: list[tuple[RollupState, BatchReplay]] = []
-        """Of each batch that stands and is right: the state before it, and what it did."""
-        self._wrong: int | None = None
-        """The number of the first batch that stands and is wrong."""
-        self._waiting: dict[tuple[int, int], int] = {}
+        self.state = RollupState()
+        """After all batches that stand and are right."""
+        self.entries: list[QueueEntry] = []
+        """The chain's list."""
+        self.standing: list[StandingBatch] = []
+        self.is_frozen = False
+        self.paid: dict[Address, int] = {}
+        """What the chain paid out to each account in all, by withdrawals and escapes."""
+        self.waiting: dict[tuple[int, int], int] = {}
         """Deadlines of demands, by batch and step."""
+        self._wrong: ConvictBatch | None = None
+        """The first batch that stands and is wrong."""
+        self._wanted: dict[tuple[int, int], DemandSignatures] = {}
+        self._asked: set[tuple[int, int]] = set()
+        """What was demanded of the batches that stand: the chain takes no second demand."""
+        self._dues: list[int] = []
+        self._posted = 0
 
-    def on_entry(self, entry: QueueEntry) -> None:
+    @property
+    def count(self) -> int:
+        """How many batches stand on the chain, right or wrong."""
+        return self._posted
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether a batch that stands is wrong."""
+        return self._wrong is not None
+
+    def done(self, count: int) -> bytes:
+        """Return the running hash of so many entries of the list."""
+        return list_hash(self.entries[:count])
+
+    def on_event(self, event: RollupEvent) -> list[RollupDuty]:
+        """The chain told this, after all before: return what follows from it at once."""
+        match event:
+            case EntryOrdered():
+                if event.index != len(self.entries):
+                    raise InvalidInput(f"the chain told of entry {event.index}, and {len(self.entries)} is next")
+                self.on_entry(event.entry, event.due)
+            case BatchPosted():
+                return self.on_batch(event.number, event.batch, event.serial)
+            case BatchConvicted():
+                self.on_convicted(event.number)
+            case SignatureDemanded():
+                self.on_demanded(event.number, event.position, event.deadline)
+            case SignatureShown():
+                self.on_shown(event.number, event.position)
+            case RollupFrozen():
+                self.is_frozen = True
+            case RollupWithdrawn():
+                self.paid[event.account] = self.paid.get(event.account, 0) + event.amount
+        return []
+
+    def on_entry(self, entry: QueueEntry, due: int = 2**64) -> None:
         """The chain has ordered something."""
-        self._queue.append(entry)
+        self.entries.append(entry)
+        self._dues.append(due)
 
-    def on_batch(self, number: int, batch: Batch) -> list[RollupDuty]:
+    def on_batch(self, number: int, batch: Batch, serial: int = 0) -> list[RollupDuty]:
         """A batch was posted: return what must be done if it is wrong. What stands on a wrong one falls with it."""
-        if number != len(self._replays):
+        self._posted = number + 1
+        if number != len(self.standing):
             return []
-        found = replay(batch, self._state, self.place, self._entry)
+        found = replay(batch, self.state, self.place, self.entry)
         if found.wrong is not None:
-            self._wrong = number
             context = StepContext(self.place, batch.time, batch.queue_end)
-            return [ConvictBatch(number, prove(batch, found.wrong, found.state, context, self._entry))]
-        self._replays.append((self._state, found))
-        self._state = found.state
+            self._wrong = ConvictBatch(number, prove(batch, found.wrong, found.state, context, self.entry))
+            return [self._wrong]
+        self.standing.append(StandingBatch(serial, batch, self.state, found.statements))
+        self.state = found.state
         return []
 
     def on_signatures(self, number: int, signatures: tuple[tuple[bytes, ...], ...]) -> list[RollupDuty]:
         """The operator gave the signatures of a batch, or none of them: return demands for all that are not good."""
-        if self._wrong is not None and number >= self._wrong:
+        if number >= len(self.standing):
             return []  # it falls anyway
         duties: list[RollupDuty] = []
-        for position, statements in enumerate(self._replays[number][1].statements):
+        for position, statements in enumerate(self.standing[number].statements):
             given = signatures[position] if position < len(signatures) else ()
             good = len(given) >= len(statements) and all(
                 statement.is_signed(signature) for statement, signature in zip(statements, given, strict=False)
             )
-            if not good and (number, position) not in self._waiting:
-                duties.append(DemandSignatures(number, position))
+            self._wanted.pop((number, position), None)
+            if not good and (number, position) not in self._asked:
+                duty = self._wanted[number, position] = DemandSignatures(number, position)
+                duties.append(duty)
         return duties
 
     def on_demanded(self, number: int, position: int, deadline: int) -> None:
         """Somebody has demanded signatures, which must be shown up to this time."""
-        self._waiting[number, position] = deadline
+        self.waiting[number, position] = deadline
+        self._asked.add((number, position))
+        self._wanted.pop((number, position), None)
 
     def on_shown(self, number: int, position: int) -> None:
         """They were shown: the chain has checked them."""
-        self._waiting.pop((number, position), None)
+        self.waiting.pop((number, position), None)
 
     def on_convicted(self, number: int) -> None:
         """This batch and all after it are gone."""
-        if self._wrong is not None and number <= self._wrong:
+        self._posted = number
+        if self._wrong is not None and number <= self._wrong.number:
             self._wrong = None
-        if number < len(self._replays):
-            self._state = self._replays[number][0]
-            del self._replays[number:]
-        self._waiting = {key: deadline for key, deadline in self._waiting.items() if key[0] < number}
+        if number < len(self.standing):
+            self.state = self.standing[number].before
+            del self.standing[number:]
+        self.waiting = {key: deadline for key, deadline in self.waiting.items() if key[0] < number}
+        self._asked = {key for key in self._asked if key[0] < number}
+        self._wanted = {key: duty for key, duty in self._wanted.items() if key[0] < number}
 
     def on_time(self, time: int) -> list[RollupDuty]:
         """It is this time on the chain: return what was not shown."""
-        late = sorted(key for key, deadline in self._waiting.items() if deadline < time)
+        late = sorted(key for key, deadline in self.waiting.items() if deadline < time)
         return [CallSilence(number, position) for number, position in late[:1]]
 
-    def _entry(self, index: int) -> QueueEntry | None:
-        return self._queue[index] if index < len(self._queue) else None
+    def duties(self, time: int, final: int) -> list[RollupDuty]:
+        """Return all that must be done now; `final` batches can be convicted no more.
+
+        The first wrong batch comes first: whatever else there is may fall with it.
+        """
+        if self._wrong is not None and self._wrong.number >= final:
+            return [self._wrong]
+        duties: list[RollupDuty] = [each for each in self.on_time(time) if isinstance(each, CallSilence)]
+        duties += [each for key, each in sorted(self._wanted.items()) if key[0] >= final]
+        head = self.queue_end
+        if not self.is_frozen and head < len(self.entries) and time > self._dues[head]:
+            duties.append(StopRollup(head))
+        return duties
+
+    @property
+    def queue_end(self) -> int:
+        """How many entries of the list are done after all that stands, right or wrong as far as it is known."""
+        return self.state.head
+
+    def due(self, index: int) -> int | None:
+        """Return by when an entry must be done, None if there is none of that number."""
+        return self._dues[index] if index < len(self._dues) else None
+
+    def entry(self, index: int) -> QueueEntry | None:
+        return self.entries[index] if index < len(self.entries) else None

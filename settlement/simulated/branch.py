@@ -21,7 +21,14 @@ from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefus
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, read_envelope
 from tallystick.settlement.simulated.crossing import is_shard
-from tallystick.settlement.simulated.journal import BranchChanged, ChainFounded, read_fact, read_records, read_world
+from tallystick.settlement.simulated.journal import (
+    BranchChanged,
+    ChainFounded,
+    LedgerRestored,
+    read_fact,
+    read_records,
+    read_world,
+)
 from tallystick.settlement.simulated.ledger import BlockRecord, Mint, Plan, build_block, mint, next_nonce
 from tallystick.settlement.simulated.mempool import MINIMUM_PRICE, Mempool
 from tallystick.settlement.simulated.shard import Shard
@@ -92,6 +99,8 @@ class Branch:
         self.records: list[BlockRecord] = []
         self.receipts: dict[bytes, TransactionReceipt] = {}
         self.reorganisations = 0
+        self.history = b""
+        """What stands for the blocks before the first that is here; empty if that is the genesis block."""
         self._at = Deployment(settings.chain_id, settings.contract)
         self._clock = clock
         self._store = store
@@ -142,7 +151,7 @@ class Branch:
             raise TransactionRefused(
                 f"the transaction may cost {transaction.cost_max}, its sender holds {held}", Refusal.INSUFFICIENT_FUNDS
             )
-        self.pool.add(transaction, upcoming)
+        self.pool.add(transaction, upcoming, held)
         return transaction.hash
 
     def fee_price(self) -> int:
@@ -151,7 +160,7 @@ class Branch:
         if self.pool.gas <= self.settings.gas_limit:
             return least
         gas = 0
-        for waiting in sorted(self.pool, key=lambda transaction: -transaction.price):
+        for waiting in sorted(self.pool.ready(), key=lambda transaction: -transaction.price):
             gas += waiting.gas
             if gas > self.settings.gas_limit:
                 return max(least, waiting.price + 1)
@@ -196,7 +205,24 @@ class Branch:
         apply_changes(self._world, changes)
         self.records.append(record)
         self._remember([record])
-        self.pool.forget_used(lambda account: next_nonce(self.state, account))
+        self._look_at_pool()
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest block that is here: 0, unless the ledger came from somebody else."""
+        return self.records[0].header.number
+
+    def restore(self, record: BlockRecord, world: World, history: bytes) -> None:
+        """Begin anew after a block that others agreed on, in place of all that is here: durable first, then seen.
+
+        `history` is kept for whoever asks what stands for the blocks before. Raise LedgerBroken if coins are missing.
+        """
+        check_conservation({}, world, self.rules.contract)
+        if self._store is not None:
+            self._store.commit([LedgerRestored(record, world, history)])
+        self._world, self.records, self.history = world, [record], history
+        self.receipts.clear()
+        self._remember(self.records)
 
     def check_conservation(self) -> None:
         """Raise LedgerBroken unless every unit of every asset is accounted for, counted from nothing."""
@@ -233,7 +259,7 @@ class Branch:
         self._remember(added)
         if self.shard is not None:
             self.shard.on_moved(kept, added, self.state)
-        self.pool.forget_used(lambda account: next_nonce(self.state, account))
+        self._look_at_pool()
 
     def _build(
         self, total: Layer, parent: BlockRecord | None, mints: tuple[Mint, ...], remaining: int, salt: int
@@ -255,6 +281,12 @@ class Branch:
         total.changes.update(state.changes)
         return record
 
+    def _look_at_pool(self) -> None:
+        state = self.state
+        self.pool.forget_used(
+            lambda account: next_nonce(state, account), lambda account: state.number(balance_key(NATIVE, account))
+        )
+
     def _remember(self, records: Iterable[BlockRecord]) -> None:
         for record in records:
             for receipt in record.receipts():
@@ -273,6 +305,7 @@ class Branch:
         self._world = read_world(store)
         self.records = read_records(store)
         self.reorganisations = read_fact(store, "salt") or 0
+        self.history = read_fact(store, "history") or b""
         self._remember(self.records)
         for before, after in zip(self.records, self.records[1:], strict=False):
             if after.header.parent != before.header.hash:

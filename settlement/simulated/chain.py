@@ -179,7 +179,7 @@ class SimulatedChain(LedgerChain):
     async def told(self, transaction: bytes) -> tuple[ModuleEvent, ...]:
         await trio.lowlevel.checkpoint()
         receipt = self._branch.receipts.get(transaction)
-        logs = self._branch.records[receipt.block.number].logs() if receipt else ()
+        logs = self.slice(receipt.block.number, 1)[0].logs() if receipt else ()
         return tuple(event for _, hash, event in logs if hash == transaction and isinstance(event, ModuleEvent))
 
     # --- blocks -------------------------------------------------------------------------------------------------
@@ -199,8 +199,14 @@ class SimulatedChain(LedgerChain):
         return next((record for record in reversed(self._branch.records) if record.header.hash == hash), None)
 
     def slice(self, first: int, limit: int) -> tuple[BlockRecord, ...]:
-        """Return up to `limit` (at most BLOCKS_MAX) blocks from number `first` on, with all that is in them."""
-        start = max(first, 0)
+        """Return up to `limit` (at most BLOCKS_MAX) blocks from number `first` on, with all that is in them.
+
+        Raise InvalidInput if the ledger came from somebody else, and does not reach back as far.
+        """
+        start = max(first, 0) - self._branch.first
+        if start < 0:
+            began = self._branch.first
+            raise InvalidInput(f"this node began with a snapshot of block {began}: older blocks are at other nodes")
         return tuple(self._branch.records[start : start + min(max(limit, 0), BLOCKS_MAX)])
 
     def waiting(self) -> tuple[Transaction, ...]:

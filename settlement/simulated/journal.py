@@ -41,6 +41,24 @@ class ChainFounded(Moment, frozen=True):
     identity: bytes
 
 
+class LedgerRestored(Moment, frozen=True):
+    """All that was there is replaced by a ledger after one block, from somebody else."""
+
+    record: BlockRecord
+    world: Mapping[bytes, Value]
+    history: bytes
+    """What stands for the blocks before."""
+
+
+def _restored(rows: Rows, moment: LedgerRestored) -> None:
+    rows.delete(_STATE)
+    rows.delete(_BLOCKS)
+    rows.add(_BLOCKS, moment.record.header.number, _RECORDS.encode(moment.record))
+    for key, value in moment.world.items():
+        rows.add(_STATE, key, _VALUES.encode(value))
+    rows.put(_FACTS, "history", moment.history)
+
+
 def _moved(rows: Rows, moment: BranchChanged) -> None:
     rows.delete(_BLOCKS, at_least("number", moment.dropped_from))
     for record in moment.added:
@@ -57,12 +75,19 @@ def _founded(rows: Rows, moment: ChainFounded) -> None:
     rows.add(_FACTS, "identity", moment.identity)
 
 
-LEDGER = Subject("ledger", (_STATE, _BLOCKS, _FACTS), {BranchChanged: _moved, ChainFounded: _founded})
+LEDGER = Subject(
+    "ledger", (_STATE, _BLOCKS, _FACTS), {BranchChanged: _moved, ChainFounded: _founded, LedgerRestored: _restored}
+)
 
 
 def encode_value(value: Value) -> bytes:
     """Return an entry's value as it is kept."""
     return _VALUES.encode(value)
+
+
+def decode_value(data: bytes) -> Value:
+    """Return what `encode_value` encoded; raise MalformedMessage."""
+    return _VALUES.decode(data)
 
 
 def encode_record(record: BlockRecord) -> bytes:
@@ -71,7 +96,10 @@ def encode_record(record: BlockRecord) -> bytes:
 
 
 def read_fact(store: Store, name: str) -> Any:
-    """Return a fact, None if the data is new: `identity` (which chain it is of), `salt` (how often it reorganised)."""
+    """Return a fact, None if there is none: `identity` (which chain it is of), `salt` (how often it reorganised).
+
+    `history` is what stands for the blocks before the first, if the ledger came from somebody else.
+    """
     row = find(store, _FACTS, name)
     return row[1] if row else None
 

@@ -3,8 +3,11 @@
 Rules, as Ethereum nodes have them:
 - One transaction per account and nonce. A replacement must offer REPLACEMENT_PERCENT more than what it replaces.
 - An account may run at most NONCES_AHEAD ahead of its next nonce; gaps wait until they are filled.
-- A full pool drops its cheapest transaction for a dearer one, together with the account's later ones, which could not
-  be mined without it.
+- A transaction is *ready* if none is missing before it, and its sender could pay for all up to it. One that is not
+  costs nobody anything, whatever it offers. So it takes room from no ready one, and counts for no fee price: a full
+  pool drops such first, of the account that has most of them, the last one.
+- A full pool of ready ones drops the cheapest for a dearer one, together with the account's later ones, which could
+  not be mined without it.
 """
 
 from __future__ import annotations
@@ -33,15 +36,50 @@ class _PooledTransaction(msgspec.Struct, frozen=True):
     arrival: int
 
 
+class _AccountQueue:
+    """What waits of one account, and what is known of it at the newest block."""
+
+    def __init__(self, next_nonce: int, held: int) -> None:
+        self.next_nonce = next_nonce
+        self.held = held
+        self.waiting: dict[int, _PooledTransaction] = {}
+        self.ready = 0
+        """How many are ready: those from the next nonce on."""
+        self.gas = 0
+        """Of these."""
+
+    @property
+    def unready(self) -> int:
+        """How many are not."""
+        return len(self.waiting) - self.ready
+
+    def look(self) -> int:
+        """Find out again which are ready; return how much more gas these have than before."""
+        before, left = self.gas, self.held
+        self.ready = self.gas = 0
+        while (pooled := self.waiting.get(self.next_nonce + self.ready)) is not None:
+            left -= pooled.transaction.cost_max
+            if left < 0:
+                break
+            self.ready += 1
+            self.gas += pooled.transaction.gas
+        return self.gas - before
+
+    def those_ready(self) -> Iterator[_PooledTransaction]:
+        """Yield them in order."""
+        for nonce in range(self.next_nonce, self.next_nonce + self.ready):
+            yield self.waiting[nonce]
+
+
 class Mempool:
     """The pool of one chain node. `limit` bounds how many transactions it holds."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._accounts: dict[Address, dict[int, _PooledTransaction]] = {}
+        self._accounts: dict[Address, _AccountQueue] = {}
         self._hashes: set[bytes] = set()
         self.gas = 0
-        """Of all that waits."""
+        """Of all that is ready."""
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -51,14 +89,19 @@ class Mempool:
         return transaction in self._hashes
 
     def __iter__(self) -> Iterator[Transaction]:
-        for waiting in self._accounts.values():
-            yield from (waiting[nonce].transaction for nonce in sorted(waiting))
+        for account in self._accounts.values():
+            yield from (account.waiting[nonce].transaction for nonce in sorted(account.waiting))
 
     def __repr__(self) -> str:
         return f"<Mempool of {len(self)} transactions>"
 
-    def add(self, transaction: Transaction, next_nonce: int) -> None:
-        """Take a transaction of an account whose next nonce is `next_nonce`; raise TransactionRefused by the rules."""
+    def ready(self) -> Iterator[Transaction]:
+        """Yield what could be mined now if there were room for all."""
+        for account in self._accounts.values():
+            yield from (pooled.transaction for pooled in account.those_ready())
+
+    def add(self, transaction: Transaction, next_nonce: int, held: int) -> None:
+        """Take a transaction of an account with this next nonce and so many coins; raise TransactionRefused."""
         if transaction.nonce < next_nonce:
             raise TransactionRefused(
                 f"nonce {transaction.nonce} is used up; the account's next one is {next_nonce}", Refusal.NONCE_TOO_LOW
@@ -70,21 +113,24 @@ class Mempool:
             )
         if transaction.price < MINIMUM_PRICE:
             raise TransactionRefused(f"the least fee price is {MINIMUM_PRICE}", Refusal.UNDERPRICED)
-        old = self._accounts.get(transaction.sender, {}).get(transaction.nonce)
+        account = self._accounts.setdefault(transaction.sender, _AccountQueue(next_nonce, held))
+        account.next_nonce, account.held = next_nonce, held
+        old = account.waiting.get(transaction.nonce)
         if old is not None:
             needed = -(-old.transaction.price * (100 + REPLACEMENT_PERCENT) // 100)
             if transaction.price < needed:
                 raise TransactionRefused(
                     f"replacing the transaction of this nonce takes a fee price of {needed}", Refusal.UNDERPRICED
                 )
-            self._remove(old.transaction)
-        elif len(self) >= self._limit:
-            self._make_room(transaction)
+            self._hashes.discard(old.transaction.hash)
         self._insert(transaction)
+        if len(self) > self._limit:
+            self._make_room(transaction)
 
     def restore(self, transaction: Transaction) -> None:
         """Put back a transaction whose block was dropped, unless another took its place: bound and prices aside."""
-        if transaction.nonce not in self._accounts.get(transaction.sender, {}):
+        account = self._accounts.setdefault(transaction.sender, _AccountQueue(transaction.nonce, 0))
+        if transaction.nonce not in account.waiting:
             self._insert(transaction)
 
     def drop(self, transaction: Transaction) -> None:
@@ -92,11 +138,13 @@ class Mempool:
         if transaction.hash in self:
             self._remove(transaction)
 
-    def forget_used(self, next_nonce: Callable[[Address], int]) -> None:
-        """Drop what the transactions in blocks have made void."""
-        for transaction in list(self):
-            if transaction.nonce < next_nonce(transaction.sender):
-                self._remove(transaction)
+    def forget_used(self, next_nonce: Callable[[Address], int], held: Callable[[Address], int]) -> None:
+        """Drop what the transactions in blocks have made void, and find out what is ready after them."""
+        for sender, account in list(self._accounts.items()):
+            account.next_nonce, account.held = next_nonce(sender), held(sender)
+            for nonce in [nonce for nonce in account.waiting if nonce < account.next_nonce]:
+                self._hashes.discard(account.waiting.pop(nonce).transaction.hash)
+            self._look(sender, account)
 
     def candidates(
         self, next_nonce: Callable[[Address], int], willing: Callable[[Transaction], bool]
@@ -108,7 +156,7 @@ class Mempool:
         heads: list[tuple[int, int, Transaction]] = []
 
         def push(account: Address) -> None:
-            waiting = self._accounts[account].get(next_nonce(account))
+            waiting = self._accounts[account].waiting.get(next_nonce(account))
             if waiting is not None and willing(waiting.transaction):
                 heapq.heappush(heads, (-waiting.transaction.price, waiting.arrival, waiting.transaction))
 
@@ -120,27 +168,41 @@ class Mempool:
             if next_nonce(transaction.sender) == transaction.nonce + 1:
                 push(transaction.sender)
 
-    def _make_room(self, transaction: Transaction) -> None:
-        cheapest = min(self, key=lambda waiting: waiting.price)
-        if cheapest.price >= transaction.price:
+    def _make_room(self, newest: Transaction) -> None:
+        """Drop what is worth least; raise TransactionRefused if that is the newest."""
+        own = self._accounts[newest.sender]
+        most = max(self._accounts.values(), key=lambda account: (account.unready, account is own))
+        if most.unready:
+            last = most.waiting[max(most.waiting)].transaction
+            self._remove(last)
+            if last is newest:
+                why = "one that waits for another nonce, or for coins, takes no room from others"
+                raise TransactionRefused(f"the pool is full; {why}", Refusal.MEMPOOL_FULL)
+            return
+        cheapest = min(self.ready(), key=lambda waiting: (waiting.price, waiting is not newest))
+        later = [nonce for nonce in self._accounts[cheapest.sender].waiting if nonce >= cheapest.nonce]
+        if cheapest is newest or (cheapest.sender == newest.sender and newest.nonce in later):
+            self._remove(newest)
             raise TransactionRefused(
                 f"the pool is full; a fee price above {cheapest.price} makes room", Refusal.MEMPOOL_FULL
             )
-        waiting = self._accounts[cheapest.sender]
-        for nonce in [nonce for nonce in waiting if nonce >= cheapest.nonce]:
-            self._remove(waiting[nonce].transaction)
+        for nonce in later:
+            self._remove(self._accounts[cheapest.sender].waiting[nonce].transaction)
 
     def _insert(self, transaction: Transaction) -> None:
         self._arrivals += 1
-        waiting = _PooledTransaction(transaction, self._arrivals)
-        self._accounts.setdefault(transaction.sender, {})[transaction.nonce] = waiting
+        account = self._accounts[transaction.sender]
+        account.waiting[transaction.nonce] = _PooledTransaction(transaction, self._arrivals)
         self._hashes.add(transaction.hash)
-        self.gas += transaction.gas
+        self._look(transaction.sender, account)
 
     def _remove(self, transaction: Transaction) -> None:
-        waiting = self._accounts[transaction.sender]
-        del waiting[transaction.nonce]
-        if not waiting:
-            del self._accounts[transaction.sender]
+        account = self._accounts[transaction.sender]
+        del account.waiting[transaction.nonce]
         self._hashes.discard(transaction.hash)
-        self.gas -= transaction.gas
+        self._look(transaction.sender, account)
+
+    def _look(self, sender: Address, account: _AccountQueue) -> None:
+        self.gas += account.look()
+        if not account.waiting:
+            del self._accounts[sender]

@@ -7,7 +7,7 @@ say that they are JSON, so that no web page can send one unasked. A batch is ans
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.transport.webserver import WebServer, bind
@@ -79,13 +79,13 @@ _decoder = msgspec.json.Decoder(_Call)
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def make_app(chain: SimulatedChain) -> Starlette:
-    """Return the ASGI application that serves `chain` at `/`."""
+def make_app(chain: SimulatedChain, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """Return the ASGI application that serves `chain` at `/`, and what else there is."""
 
     async def handle(request: Request) -> Response:
         return await _respond(chain, request)
 
-    return Starlette(routes=[Route("/", handle, methods=["POST"])])
+    return Starlette(routes=[Route("/", handle, methods=["POST"]), *more])
 
 
 @checked
@@ -96,6 +96,7 @@ async def serve_chain(
     *,
     started: Callable[[str], None],
     stop: Callable[[], Awaitable[None]] | None = None,
+    more: Sequence[BaseRoute] = (),
 ) -> None:
     """Serve until `stop` returns or the task is cancelled; `started` is told the URL (port 0: any free one).
 
@@ -109,7 +110,7 @@ async def serve_chain(
     async with trio.open_nursery() as nursery:
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            await WebServer(make_app(chain), config).serve(listener, stop=stop, task_status=task_status)
+            await WebServer(make_app(chain, more), config).serve(listener, stop=stop, task_status=task_status)
 
         address, bound = listener.getsockname()[:2]
         await nursery.start(run)

@@ -250,8 +250,8 @@ MUTANTS = (
     _mutant(
         "watcher: fall over signatures of a wrong batch",
         "settlement/rollup/watcher.py",
-        "        if self._wrong is not None and number >= self._wrong:\n",
-        "        if number < 0:\n",
+        "        if number >= len(self.standing):\n            return []",
+        "        if number < 0:\n            return []",
         WATCHER,
     ),
 )

@@ -1,4 +1,4 @@
-"""Mutants of the stakes of validators: what is slashed, shared and kept waiting. How they are used is in `run`."""
+"""Mutants of the stakes of validators (what is slashed, shared, kept waiting) and of snapshots. See `run`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,69 @@ from mutant import Mutant
 RECORDS, BLOCKS = "settlement/modules/validator_records.py", "settlement/modules/validator_blocks.py"
 CALLS = "settlement/modules/validators.py"
 TESTS = ("test_validators_stakes.py",)
+SNAPSHOTS = ("test_replicated_snapshots.py",)
 
-MUTANTS = tuple(
+_SNAPSHOTS = tuple(
+    Mutant(f"snapshots: {name}", file, before, after, SNAPSHOTS)
+    for name, file, before, after in (
+        (
+            "take a chunk that nobody offered",
+            "settlement/replicated/snapshots.py",
+            " or digest_of(chunk) != self.snapshot.digests[index]:",
+            ":",
+        ),
+        (
+            "restore what the consensus did not agree on",
+            "settlement/replicated/snapshots.py",
+            "if not whole or not right:",
+            "if not whole:",
+        ),
+        (
+            "restore sentences that no hash is over",
+            "settlement/replicated/snapshots.py",
+            " and without_words(head.record) == head.record",
+            "",
+        ),
+        (
+            "freeze the world that goes on",
+            "settlement/replicated/snapshots.py",
+            "without_words(record)), dict(world))",
+            "without_words(record)), world)",
+        ),
+        (
+            "carry the history after the block",
+            "settlement/replicated/application.py",
+            "return freeze(self._before,",
+            "return freeze(self._history,",
+        ),
+        (
+            "replace a ledger that executed blocks",
+            "settlement/replicated/application.py",
+            "if self.height and self.branch.first < self.height:",
+            "if self.height and self.branch.first < 0:",
+        ),
+        (
+            "restore half of it before it is whole",
+            "settlement/replicated/snapshots.py",
+            "return len(self._chunks) == len(self.snapshot.digests)",
+            "return 0 in self._chunks",
+        ),
+        (
+            "forget on disk what stands for the blocks before",
+            "settlement/simulated/journal.py",
+            '    rows.put(_FACTS, "history", moment.history)\n',
+            "",
+        ),
+        (
+            "answer for blocks that never were here",
+            "settlement/simulated/chain.py",
+            "        if start < 0:\n            began",
+            "        if start < -10**9:\n            began",
+        ),
+    )
+)
+
+MUTANTS = _SNAPSHOTS + tuple(
     Mutant(f"stakes: {name}", file, before, after, tests)
     for name, file, before, after, tests in (
         (

@@ -42,6 +42,8 @@ LADDER = DepthPolicy(
 )
 """Of campaigns in which it matters how much is at risk."""
 PERIOD = 600
+LOOK = 5.0
+"""Seconds between two looks at whether all has ended."""
 REST = 6_000.0
 """Seconds within which a healed world comes to rest: an offer's life, a challenge period, the locks' expiries."""
 
@@ -81,7 +83,7 @@ class Campaign:
             if not self.world.is_up(name):
                 await self.world.start(name)
             await self._dial_all(name)
-        await self.world.until(lambda: not unsettled(self.world, names), REST)
+        await self.world.until(lambda: not unsettled(self.world, names), REST, every=LOOK)
         check_always(self.world, self.promises)
         check_settled(self.world, names)
         self._check_transactions()
@@ -110,7 +112,7 @@ class Campaign:
         for promise in waiting:
             if promise.receipt is None:
                 raise Violation(f"a healed channel cannot carry {promise.payer}'s payment to {promise.payee}")
-        await self.world.until(lambda: not unsettled(self.world, list(self.options.peers)), REST)
+        await self.world.until(lambda: not unsettled(self.world, list(self.options.peers)), REST, every=LOOK)
         check_always(self.world, self.promises)
         check_settled(self.world, list(self.options.peers))
 

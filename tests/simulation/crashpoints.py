@@ -30,6 +30,8 @@ UNITS = 5
 INTERVAL = 20.0
 DOWN = 3.0
 """Seconds that a crashed node stays down."""
+LOOK = 5.0
+"""Seconds between two looks at whether all has ended."""
 PATIENCE = 2_400.0
 """Seconds within which everything must be done, crashes included."""
 SIDES = ("alice", "bob")
@@ -199,7 +201,7 @@ async def _live_through(world: World, scenario: Scenario, crash: Crash | None) -
     await scenario.ask(world)
     if crash is not None and victim is not None:
         await _revive(world, scenario, crash)
-    both_up = await world.until(lambda: _settled(world, scenario), PATIENCE)
+    both_up = await world.until(lambda: _settled(world, scenario), PATIENCE, every=LOOK)
     if not both_up:
         states = [world.node(name).channels for name in SIDES if world.is_up(name)]
         raise Violation(f"{scenario.name} is not done after {crash}: {states} {_pending(world)}")

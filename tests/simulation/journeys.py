@@ -39,6 +39,8 @@ DOWN = 3.0
 """Seconds that a crashed node stays down."""
 AGAIN = 60.0
 """Seconds after which a person asks again for a payment that failed."""
+LOOK = 5.0
+"""Seconds between two looks at whether all has ended."""
 PATIENCE = 4_000.0
 """Seconds within which everything has ended: locks, what was avoided for a while, a challenge period."""
 
@@ -121,8 +123,8 @@ class Journey:
 
     async def rest(self) -> None:
         """Wait for rest, and check everything that must hold."""
-        await self.world.until(self.at_rest, PATIENCE)
-        await self.world.until(lambda: not self.node("alice").routing.outgoing, PATIENCE)
+        await self.world.until(self.at_rest, PATIENCE, every=LOOK)
+        await self.world.until(lambda: not self.node("alice").routing.outgoing, PATIENCE, every=LOOK)
         check_always(self.world, dishonest=frozenset(self.dishonest))
         check_settled(self.world, [name for name in LINE if self.world.is_up(name)])
         check_payments(self.world, self.dishonest)
@@ -188,7 +190,7 @@ def make_payment(crash: Crash | None, seed: int = 1, asset: Address = NATIVE) ->
             if crash is not None:
                 nursery.start_soon(_revive, journey, crash)
             await journey.insist(invoice)
-        await world.until(journey.at_rest, PATIENCE)
+        await world.until(journey.at_rest, PATIENCE, every=LOOK)
         check_circuits(world)
         effects = {name: len(life.gate.effects) - marks[name] for name, life in lives.items() if life is not None}
         made.append(Made(journey.balances(), effects))

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 import trio
 
+from simulation.roots import check_roots
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address
@@ -61,8 +62,13 @@ class Validator:
         self.url = ""
         self.process: trio.Process | None = None
         self.is_paused = False
+        self.options: tuple[str, ...] = ()
+        """More of the `validate` command's."""
         self.program: Path | None = None
         """What is run in place of the `tally` command."""
+        self.before: list[str] = []
+        """What stands before the command."""
+        self.host = "127.0.0.1"
 
     def __repr__(self) -> str:
         return f"<validator {self.number}>"
@@ -76,11 +82,12 @@ class Validator:
         """Start it; return once its chain node listens."""
         port = self.url.rpartition(":")[2] or "0"
         program = [str(self.program)] if self.program else ["-m", "tallystick.sdk.cli"]
-        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json"]
+        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
         command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
+            command = [*self.before, *command, "--host", self.host, "--port", port]
             self.process = await trio.lowlevel.open_process(
-                [*command, "--port", port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
         assert self.process.stdout is not None
         with trio.fail_after(START_SECONDS):
@@ -225,6 +232,12 @@ class Validators:
         await trio.sleep(STILL_SECONDS)
         return before == [await self.height(number) for number in numbers]
 
+    async def end(self) -> list[Path]:
+        """Kill all; return their homes."""
+        for validator in self.all:
+            await validator.kill()
+        return [validator.home for validator in self.all]
+
     async def check_agreement(self) -> int:
         """Check that all have the same blocks, up to the least newest one; return its number."""
         chains: list[list[Any]] = []
@@ -249,9 +262,15 @@ async def reach(validator: Validator) -> AsyncIterator[RpcChain]:
 
 @asynccontextmanager
 async def open_validators(
-    count: int = 4, interval: float = 0.3, dev: bool = False, liar: int | None = None, more: tuple[Mint, ...] = ()
+    count: int = 4,
+    interval: float = 0.3,
+    dev: bool = False,
+    liar: int | None = None,
+    more: tuple[Mint, ...] = (),
+    options: tuple[str, ...] = (),
+    wire: Callable[[Validators], None] | None = None,
 ) -> AsyncIterator[Validators]:
-    """Start validators in a folder of their own; end them, and delete it, at the end."""
+    """Start validators in a folder of their own; end them, and delete it, at the end. `wire` connects them."""
     genesis = Genesis(
         time=int(system_clock()),
         chain_id=1337,
@@ -264,8 +283,11 @@ async def open_validators(
     with tempfile.TemporaryDirectory(prefix="tally-bft-", ignore_cleanup_errors=True) as folder:
         homes = found_validators(Path(folder), count, genesis, interval, system_entropy)
         async with trio.open_nursery() as nursery:
-            links = await _between(homes, nursery)
-            validators = Validators(homes, links)
+            validators = Validators(homes, await _between(homes, nursery) if wire is None else {})
+            if wire is not None:
+                wire(validators)
+            for validator in validators.all:
+                validator.options = options
             if liar is not None:
                 validators.all[liar].program = LIAR
             try:
@@ -276,8 +298,7 @@ async def open_validators(
                 yield validators
             finally:
                 with trio.CancelScope(shield=True):
-                    for validator in validators.all:
-                        await validator.kill()
+                    await validators.end()
                 nursery.cancel_scope.cancel()
 
 
@@ -363,8 +384,9 @@ async def campaign(seed: int, faults: int, tell: bool = True) -> None:
         with trio.fail_after(WELL_SECONDS):
             await payer.ended.wait()
         await validators.goes_on(range(4))
-        height = await validators.check_agreement()
+        await validators.check_agreement()
         await check_payments(validators, payer.sent)
+        height = check_roots(await validators.end())
     if tell:
         print(f"seed {seed}: well: {height} blocks, {payer.sent} transfers, each once, equal on all four", flush=True)
 

@@ -1,0 +1,118 @@
+"""Merchants whose channels with a customer are closed in one batch of a rollup, and who then take their coins out.
+
+First, a chain, a rollup and its operator, as in docs/rollup.md. Each of all parties needs a key file and some coins:
+
+    tally rollup operate --data ./operator --rollup 0 --pay-bond &
+    python examples/rollup.py --chain http://127.0.0.1:8545 --rollup 0 --desk http://127.0.0.1:9921 \\
+        --customer ./customer.key --merchant ./merchant.key --channels 10
+
+The customer opens so many channels to the merchant and pays in each; what is paid within a channel costs nothing and
+asks nobody. In the end all are closed at once: each close is 32 bytes of one record. What to copy from here:
+
+- a step is signed by those whom it costs, and handed in with all signatures: for a close that is both;
+- the operator's promise is checked (`hand_in` does that) and kept; what it breaks, the chain orders (`force_close`);
+- steps of one account have numbers, so they are signed in a row, without waiting for batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import trio
+
+from tallystick import CallFailed, PrivateKey
+from tallystick.sdk.rollup.calls import RollupPlace
+from tallystick.sdk.rollup.chain import open_rollup_chain
+from tallystick.sdk.rollup.user import RollupUser, open_desk
+from tallystick.settlement.rollup.steps import Step
+
+DEPOSIT = 1_000
+"""What the customer puts into each channel."""
+
+PRICE = 7
+FAR = 2**39
+PATIENCE = 60.0
+"""Seconds for which an operator may be away."""
+
+PAUSE = 0.3
+"""Seconds between two looks at what became of a step."""
+
+
+def read_key(path: Path) -> PrivateKey:
+    """Return the key in a file of 64 hex digits."""
+    return PrivateKey(bytes.fromhex(path.read_text().strip()))
+
+
+async def wait_in_batch(user: RollupUser, step: Step) -> int:
+    """Return the number of the batch that has a step."""
+    while (found := await user.where(step))["batch"] is None:
+        if found["is"] == "refused":
+            raise SystemExit(f"the step came to nothing: {step}")
+        await trio.sleep(PAUSE)
+    return int(found["batch"])
+
+
+async def wait_account(user: RollupUser) -> None:
+    """Return once the operator has seen the account's deposit."""
+    while True:
+        try:
+            await user.account()
+            return
+        except CallFailed:
+            await trio.sleep(PAUSE)
+
+
+async def trade(customer: RollupUser, merchant: RollupUser, channels: int, first: int) -> set[int]:
+    """Open channels, pay in each, close all; return the numbers of the batches with the closes."""
+    opened = [(await customer.open_channel(first + at, merchant.address, DEPOSIT))[0] for at in range(channels)]
+    await wait_in_batch(customer, opened[-1])
+    print(f"opened {channels} channels", flush=True)
+    closes = []
+    for at in range(channels):
+        left = DEPOSIT - PRICE * (1 + at % 100)  # after some payments within the channel
+        signature = await merchant.sign_close(first + at, left, FAR)
+        closes.append((await customer.close(first + at, left, FAR, signature))[0])
+    return {await wait_in_batch(customer, close) for close in closes}
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Trade once, and take out what the merchant earned."""
+    rollup = RollupPlace.read(options.rollup)
+    async with open_rollup_chain(options.chain, rollup) as chain, open_desk(options.desk, PATIENCE) as desk:
+        rules = await chain.rules_of()
+        customer, merchant = (
+            RollupUser(chain, rules, read_key(key), desk) for key in (options.customer, options.merchant)
+        )
+        await customer.deposit(DEPOSIT * options.channels)
+        await merchant.deposit(1)
+        for user in (customer, merchant):
+            await wait_account(user)
+        batches = await trade(customer, merchant, options.channels, options.first)
+        print(f"closed {options.channels} channels in batches {sorted(batches)}", flush=True)
+        earned = (await merchant.account())["balance"]
+        leaving, _ = await merchant.exit(earned)
+        print(f"the merchant takes out {earned}, by batch {await wait_in_batch(merchant, leaving)}", flush=True)
+        if options.wait:
+            await take_out(merchant, options.start)
+            print(f"paid {earned} to 0x{merchant.address.hex()} on the chain", flush=True)
+
+
+async def take_out(merchant: RollupUser, start: int) -> None:
+    """Wait until the batch is final, and have the chain pay."""
+    while await merchant.withdraw(start) is None:  # noqa: ASYNC110 (the chain tells nobody that a window is over)
+        await trio.sleep(3 * PAUSE)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--chain", default="http://127.0.0.1:8545")
+    arguments.add_argument("--rollup", required=True)
+    arguments.add_argument("--desk", default="http://127.0.0.1:9921")
+    arguments.add_argument("--customer", type=Path, required=True)
+    arguments.add_argument("--merchant", type=Path, required=True)
+    arguments.add_argument("--channels", type=int, default=10)
+    arguments.add_argument("--first", type=int, default=1, help="the number of the first channel")
+    arguments.add_argument("--start", type=int, default=0, help="a block not after the rollup's first one")
+    arguments.add_argument("--wait", action="store_true", help="wait for the window's end, and take the coins out")
+    trio.run(main, arguments.parse_args())

@@ -1,0 +1,239 @@
+"""Calls of a rollup and what its chain tells, written and read for both kinds of chain. Pure.
+
+A rollup is one of the ledger's module `rollups`, under a number, or a contract of its own (`contracts/Rollup.vy`) on an
+EVM. A call is named as the module names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from eth_abi.abi import encode as encode_abi
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.keys import with_recovery_id
+from tallystick.channels.protocol.objects import Address, to_address
+from tallystick.settlement.chain import ModuleEvent
+from tallystick.settlement.ethereum.abi import Envelope, Signature
+from tallystick.settlement.ethereum.abi_values import decode_values
+from tallystick.settlement.ethereum.module_calls import read_told, write_call
+from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.rollup.batches import Batch
+from tallystick.settlement.rollup.events import (
+    BatchConvicted,
+    BatchPosted,
+    EntryOrdered,
+    RollupEvent,
+    RollupFrozen,
+    RollupWithdrawn,
+    SignatureDemanded,
+    SignatureShown,
+)
+from tallystick.settlement.rollup.packing import pack_data, unpack_data
+from tallystick.settlement.rollup.rules import Statements
+from tallystick.settlement.rollup.steps import QueueEntry
+
+MODULE = MODULES["rollups"]
+
+_SIGNATURE = "(bytes32,uint256)"
+_NUMBERS = ("uint256", "uint256")
+_FORMS: dict[str, Signature] = {
+    "bond": Signature("bond", ()),
+    "unbond": Signature("unbond", ()),
+    "post": Signature("post", (*_NUMBERS, "bytes32", "bytes32", "bytes")),
+    "convict": Signature("convict", ("uint256", "uint256[]")),
+    "demand": Signature("demand", _NUMBERS),
+    "answer": Signature("answer", ("uint256", "uint256[]", _SIGNATURE, _SIGNATURE)),
+    "silence": Signature("silence", _NUMBERS),
+    "refund": Signature("refund", _NUMBERS),
+    "deposit": Signature("deposit", ("address",)),
+    "forceExit": Signature("force_exit", ()),
+    "forceClose": Signature(
+        "force_close", ("uint256", "address", "address", "uint256", "uint256", "uint256", _SIGNATURE, _SIGNATURE)
+    ),
+    "withdraw": Signature("withdraw", ("uint256", "uint256[]")),
+    "claim": Signature("claim", ()),
+    "finalise": Signature("finalise", ()),
+    "freeze": Signature("freeze", ()),
+    "escape": Signature("escape", ("uint256[]",)),
+    "reclaim": Signature("reclaim", ("uint256", "uint256[6]")),
+    "reclaimClose": Signature("reclaim_close", ("uint256", "uint256[6]", "uint256[]")),
+}
+"""By the function's name on the ledger: the contract's."""
+
+_EVENTS: dict[str, tuple[Signature, int]] = {
+    name: (Signature(name, types), indexed)
+    for name, types, indexed in (
+        ("EntryOrdered", ("uint256", "uint256", "uint256", "address", "address", *["uint256"] * 3), 1),
+        ("BatchPosted", (*["uint256"] * 4, "bytes32", "bytes32", "bytes"), 1),
+        ("BatchConvicted", ("uint256", "uint256", "address"), 1),
+        ("SignatureDemanded", ("uint256", "uint256", "address", "uint256"), 1),
+        ("SignatureShown", ("uint256", "uint256", _SIGNATURE, _SIGNATURE), 1),
+        ("RollupWithdrawn", ("address", "uint256"), 1),
+        ("RollupFrozen", ("uint256",), 0),
+    )
+}
+_BY_TOPIC = {form.hash: (name, form, indexed) for name, (form, indexed) in _EVENTS.items()}
+
+
+class RollupCall(msgspec.Struct, frozen=True):
+    """A call of a rollup. `statements` and `signatures` are what is signed with it, of those that take signatures."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    value: int = 0
+    statements: Statements = ()
+    signatures: tuple[bytes, ...] = ()
+
+
+def post_call(batch: Batch) -> RollupCall:
+    """Return the call that posts a batch."""
+    return RollupCall("post", (batch.time, batch.queue_end, batch.accounts, batch.channels, batch.data))
+
+
+class RollupPlace(NamedTuple):
+    """Where a rollup is: the number of one of the ledger's, or the address of a contract."""
+
+    number: int | None = None
+    contract: Address | None = None
+
+    @classmethod
+    def read(cls, text: str) -> RollupPlace:
+        """Return the place that is written so: a number, or 0x and 40 hex digits. Raise InvalidInput."""
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            return cls(int(text))
+        return cls(contract=to_address(text, "the rollup"))
+
+    def __str__(self) -> str:
+        return f"0x{self.contract.hex()}" if self.contract is not None else str(self.number)
+
+
+def write_rollup_call(place: RollupPlace, call: RollupCall) -> Envelope:
+    """Return a transaction's part that makes a call; raise InvalidInput if its values do not fit."""
+    if place.contract is not None:
+        values = [*call.values]
+        if call.name in ("answer", "forceClose"):
+            values += [*map(_compact, call.statements, call.signatures), (bytes(32), 0), (bytes(32), 0)][:2]
+        return Envelope(place.contract, call.value, _FORMS[call.name].encode_call(*values))
+    values = [place.number, *call.values]
+    if call.name in ("deposit", "bond"):
+        values.append(call.value)
+    elif call.name in ("answer", "forceClose"):
+        values.append(b"".join(call.signatures))
+    elif call.name == "post":
+        values[-1:] = pack_data(values[-1])
+    made = write_call(MODULE.name, call.name, values, value=call.value)
+    return Envelope(made.module, made.value, made.data)
+
+
+def creation_values(*numbers: int) -> bytes:
+    """Return what follows the contract's code when it is put onto a chain: the operator, and five numbers."""
+    return encode_abi(["uint256"] * len(numbers), numbers)
+
+
+def read_rollup_log(place: RollupPlace, topics: tuple[bytes, ...], data: bytes) -> RollupEvent | None:
+    """Return what a log tells of this rollup; None if it is of another one, or of none of its events.
+
+    Raise InvalidInput if it cannot be read.
+    """
+    if place.contract is not None:
+        name, form, indexed = _BY_TOPIC.get(topics[0], ("", None, 0)) if topics else ("", None, 0)
+        if form is None:
+            return None
+        first = [decode_values(form.arguments[:1], topic)[0] for topic in topics[1 : 1 + indexed]]
+        return _read_contract(name, [*first, *decode_values(form.arguments[indexed:], data)])
+    if not topics or topics[0] not in MODULE.events:
+        return None
+    told = read_told(ModuleEvent(MODULE.address, topics, data))
+    return _read_module(told.event, told.fields) if told.fields.get("rollup") == place.number else None
+
+
+def _read_contract(name: str, values: list[Any]) -> RollupEvent | None:
+    match name:
+        case "EntryOrdered":
+            index, kind, leaf, first, second, amount0, amount1, due = values
+            return EntryOrdered(index, QueueEntry(kind, leaf, first, second, amount0, amount1), due)
+        case "BatchPosted":
+            number, serial, time, queue_end, accounts, channels, data = values
+            return BatchPosted(number, serial, Batch(time, queue_end, accounts, channels, data))
+        case "BatchConvicted":
+            return BatchConvicted(*values)
+        case "SignatureDemanded":
+            return SignatureDemanded(*values)
+        case "SignatureShown":
+            return SignatureShown(*values[:2])
+        case "RollupWithdrawn":
+            return RollupWithdrawn(*values)
+        case "RollupFrozen":
+            return RollupFrozen(*values)
+    return None
+
+
+def _read_module(name: str, told: Mapping[str, Any]) -> RollupEvent | None:
+    match name:
+        case "EntryOrdered":
+            parties = Address(told["first"]), Address(told["second"])
+            entry = QueueEntry(told["kind"], told["leaf"], *parties, told["amount0"], told["amount1"])
+            return EntryOrdered(told["index"], entry, told["due"])
+        case "BatchPosted":
+            data = unpack_data(told["roots"], told["words"])
+            batch = Batch(told["time"], told["queueEnd"], told["accounts"], told["channels"], data)
+            return BatchPosted(told["number"], told["serial"], batch)
+        case "BatchConvicted":
+            return BatchConvicted(told["number"], told["position"], Address(told["by"]))
+        case "SignatureDemanded":
+            return SignatureDemanded(told["number"], told["position"], Address(told["by"]), told["deadline"])
+        case "SignatureShown":
+            return SignatureShown(told["number"], told["position"])
+        case "RollupWithdrawn":
+            return RollupWithdrawn(Address(told["account"]), told["amount"])
+        case "RollupFrozen":
+            return RollupFrozen(told["count"])
+    return None
+
+
+def _compact(statement: Any, signature: bytes) -> tuple[bytes, int]:
+    """Return a signature as the contract takes it (EIP-2098)."""
+    odd = with_recovery_id(statement.digest, signature, statement.signer)[64] - 27
+    return signature[:32], int.from_bytes(signature[32:], "big") | odd << 255
+
+
+class RollupFacts(NamedTuple):
+    """What a rollup is, and where it stands on its chain."""
+
+    operator: Address
+    vault: Address
+    """Names it in signatures, and holds its coins."""
+    chain_id: int
+    bond: int
+    window: int
+    order_time: int
+    answer_time: int
+    demand_fee: int
+    bonded: int
+    batches: int
+    """That stand."""
+    final: int
+    """Of these, the ones that can be convicted no more."""
+    queue_length: int
+    frozen: int
+    deposited: int = 0
+
+
+TERMS = Signature("terms", (), ("address", *["uint256"] * 5))
+"""The contract's view of what it was made with."""
+
+NUMBERS = ("bonded", "count", "final", "queue_length", "frozen", "deposited")
+"""The contract's views of where it stands, each a number."""
+
+
+def read_module_facts(values: Mapping[str, Any]) -> RollupFacts:
+    """Return the facts that the module's view `rollup` tells."""
+    names = ("operator", "vault", "chainId", "bond", "window", "orderTime", "answerTime", "demandFee", "bonded")
+    later = ("count", "finalCount", "queueLength", "frozen")
+    facts = [values[name] for name in (*names, *later)]
+    if len(facts) != len(names) + len(later):
+        raise InvalidInput("this is no rollup")
+    return RollupFacts(Address(facts[0]), Address(facts[1]), *facts[2:])

@@ -1,0 +1,122 @@
+"""`run_operator` and `run_watcher`: a rollup's programs, with the real disk, network and chain node."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from tallystick.channels.errors import StoreError, TallystickError
+from tallystick.channels.node.loops import require_trio
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.storage.directory import hold_identity
+from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.values.arguments import checked
+from tallystick.sdk.rollup.calls import RollupCall, RollupFacts, RollupPlace
+from tallystick.sdk.rollup.chain import RollupChain, open_rollup_chain
+from tallystick.sdk.rollup.desk import serve_desk
+from tallystick.sdk.rollup.follower import RollupFollower
+from tallystick.sdk.rollup.operating import Operating, OperatorPolicy
+from tallystick.sdk.rollup.sqlite import OPERATOR_SCHEMAS, WATCHER_SCHEMAS
+from tallystick.sdk.rollup.user import open_desk
+from tallystick.sdk.rollup.watching import WatcherPolicy, Watching
+from tallystick.settlement.rollup.rules import Place
+
+PAUSE = 1.0
+"""Seconds after which something is tried again."""
+
+Say = Callable[[str], None]
+
+
+@checked
+async def run_operator(
+    directory: Path,
+    key: PrivateKey,
+    *,
+    url: str,
+    rollup: RollupPlace,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    say: Say,
+    pay_bond: bool = False,
+    start: int = 0,
+    policy: OperatorPolicy | None = None,
+) -> None:
+    """Operate a rollup whose data is in `directory` until cancelled; `ready` is told the URL of its desk.
+
+    `url` is the chain's node, `start` a block not after the rollup's first one, and never to be changed. `pay_bond`:
+    pay in what is wanting of the bond. Raise StoreInUse, StoreForeign, ChainUnavailable, or InvalidInput if the key is
+    not the operator's.
+    """
+    require_trio("run_operator")
+    store = open_store(directory, OPERATOR_SCHEMAS, owner="tally rollup operate")
+    with contextlib.ExitStack() as alone:
+        alone.callback(store.close)
+        async with open_rollup_chain(url, rollup) as chain:
+            facts = await chain.facts()
+            ours = Identity(key.address, facts.chain_id, facts.vault)
+            claim_directory(store, ours, (), str(directory))
+            alone.enter_context(hold_identity("rollup operator", ours))
+            follower = RollupFollower(chain, store, Place(facts.chain_id, facts.vault), start)
+            if pay_bond and facts.bonded < facts.bond:
+                await chain.act(key, RollupCall("bond", (), facts.bond - facts.bonded))
+                say(f"paid {facts.bond - facts.bonded} into the bond")
+            await follower.follow()
+            operating = Operating(chain, follower, store, key, facts, say, policy)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep, operating.step, chain, follower, say)
+                await serve_desk(operating, str(rollup), host, port, started=ready)
+
+
+@checked
+async def run_watcher(
+    directory: Path,
+    key: PrivateKey,
+    *,
+    url: str,
+    rollup: RollupPlace,
+    desk: str = "",
+    ready: Callable[[RollupFacts], None],
+    say: Say,
+    start: int = 0,
+    policy: WatcherPolicy | None = None,
+) -> None:
+    """Watch a rollup until cancelled; `key` pays for what is sent, and earns. `desk`: the operator's, for signatures.
+
+    Raise StoreInUse, StoreForeign, or ChainUnavailable.
+    """
+    require_trio("run_watcher")
+    store = open_store(directory, WATCHER_SCHEMAS, owner="tally rollup watch")
+    with contextlib.ExitStack() as alone:
+        alone.callback(store.close)
+        async with open_rollup_chain(url, rollup) as chain, contextlib.AsyncExitStack() as stack:
+            facts = await chain.facts()
+            claim_directory(store, Identity(key.address, facts.chain_id, facts.vault), (), str(directory))
+            follower = RollupFollower(chain, store, Place(facts.chain_id, facts.vault), start)
+            asked = await stack.enter_async_context(open_desk(desk)) if desk else None
+            watching = Watching(chain, follower, key, say, asked.signatures if asked else None, policy)
+            await follower.follow()
+            ready(facts)
+            await _keep(watching.step, chain, follower, say)
+
+
+async def _keep(step: Callable[[], Awaitable[None]], chain: RollupChain, follower: RollupFollower, say: Say) -> None:
+    """Take one step after the other, one with each block; what a chain node refuses is said once, and tried again."""
+    said = ""
+    while True:
+        try:
+            await step()
+            said = ""
+            await chain.wait(follower.head.hash)
+        except StoreError:
+            raise
+        except (TallystickError, trio.TooSlowError) as error:
+            text = str(error) or "the chain took nothing in time"
+            if text != said:
+                say(text)
+            said = text
+            await trio.sleep(PAUSE)

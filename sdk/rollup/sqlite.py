@@ -1,0 +1,36 @@
+"""What a rollup's programs keep, in SQLite."""
+
+from __future__ import annotations
+
+from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
+from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.sdk.rollup.schema import OPERATING, WATCHING
+
+_WATCHING = Schema(
+    WATCHING,
+    (
+        """
+CREATE TABLE rollup_logs (
+    number INTEGER NOT NULL, position INTEGER NOT NULL, topics BLOB NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (number, position)) WITHOUT ROWID;
+CREATE TABLE rollup_heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL)
+""",
+    ),
+)
+
+_OPERATING = Schema(
+    OPERATING,
+    (
+        """
+CREATE TABLE rollup_steps (word BLOB PRIMARY KEY, signatures BLOB NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE rollup_batches (name BLOB PRIMARY KEY, number INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX rollup_batches_by_number ON rollup_batches (number)
+""",
+    ),
+)
+
+WATCHER_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING)
+"""What is in a watcher's store."""
+
+OPERATOR_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING, _OPERATING)
+"""What is in an operator's store."""

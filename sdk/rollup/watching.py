@@ -1,0 +1,111 @@
+"""The watcher's program: it follows the chain, runs each batch again, and sends what its core says must be sent.
+
+It needs nobody's help: the state follows from the chain alone. Whether somebody signed does not: it reads signatures
+at the operator's desk, and demands those that are wanting on the chain. A desk that does not answer gets half of the
+window to do so. Without a desk it demands nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.values.arguments import Options
+from tallystick.sdk.rollup.calls import RollupCall
+from tallystick.sdk.rollup.chain import RollupChain
+from tallystick.sdk.rollup.follower import RollupFollower
+from tallystick.settlement.errors import Reverted
+from tallystick.settlement.rollup.watcher import CallSilence, ConvictBatch, DemandSignatures, RollupDuty, StopRollup
+
+Say = Callable[[str], None]
+Ask = Callable[[int], Awaitable[tuple[tuple[bytes, ...], ...] | None]]
+"""Gives the signatures of a batch by its number, None if they cannot be had."""
+
+
+class WatcherPolicy(Options, frozen=True, kw_only=True):
+    """What a watcher does."""
+
+    demands: int = 8
+    """Signatures that are demanded in one look at the chain, at most: each costs a fee, and one may convict."""
+    claims: bool = True
+    """Whether what it earned is paid out at once."""
+
+
+class Watching:
+    """The watcher of one rollup, with a disk and a chain."""
+
+    def __init__(
+        self,
+        chain: RollupChain,
+        follower: RollupFollower,
+        key: PrivateKey,
+        say: Say,
+        ask: Ask | None = None,
+        policy: WatcherPolicy | None = None,
+    ) -> None:
+        self._chain = chain
+        self._follower = follower
+        self._key = key
+        self._say = say
+        self._ask = ask
+        self._policy = policy or WatcherPolicy()
+        self._looked: dict[int, int] = {}
+        """Batches whose signatures were looked at: the serial, by number."""
+        self._remade = follower.remade
+        self._refused: set[str] = set()
+
+    async def step(self) -> None:
+        """Look at the chain once, and do what must be done. Raise ChainUnavailable or ChainError."""
+        await self._follower.follow()
+        if self._remade != self._follower.remade:
+            self._looked, self._remade = {}, self._follower.remade
+        facts = await self._chain.facts()
+        core = self._follower.core
+        await self._look(facts.final, facts.window)
+        demanded = 0
+        for duty in core.duties(self._follower.head.time, facts.final):
+            demanded += isinstance(duty, DemandSignatures)
+            if demanded > self._policy.demands:
+                break
+            await self._do(duty, facts.demand_fee)
+        if self._policy.claims and (await self._chain.account(self._key.address))[2]:
+            await self._call(RollupCall("claim"), "claimed what it earned")
+
+    async def _look(self, final: int, window: int) -> None:
+        """Look at the signatures of batches that were not looked at yet."""
+        core = self._follower.core
+        for number in range(final, len(core.standing)):
+            serial = core.standing[number].serial
+            if self._ask is None or self._looked.get(number) == serial:
+                continue
+            signatures = await self._ask(number)
+            if signatures is None and self._follower.head.time <= core.standing[number].batch.time + window // 2:
+                continue
+            core.on_signatures(number, signatures or ())
+            self._looked[number] = serial
+
+    async def _do(self, duty: RollupDuty, fee: int) -> None:
+        match duty:
+            case ConvictBatch():
+                call = RollupCall("convict", (duty.number, list(duty.proof.words)))
+                await self._call(call, f"convicted batch {duty.number}: step {duty.proof.position} of it is wrong")
+            case DemandSignatures():
+                call = RollupCall("demand", (duty.number, duty.position), fee)
+                await self._call(call, f"demanded the signatures of step {duty.position} of batch {duty.number}")
+            case CallSilence():
+                call = RollupCall("silence", (duty.number, duty.position))
+                await self._call(call, f"convicted batch {duty.number}: nobody showed the signatures of a step")
+            case StopRollup():
+                await self._call(RollupCall("freeze"), f"stopped everything: entry {duty.index} is overdue")
+
+    async def _call(self, call: RollupCall, done: str) -> None:
+        """Make a call; somebody else may have been faster, and then the chain refuses it."""
+        try:
+            await self._chain.act(self._key, call)
+        except Reverted as error:
+            text = f"the chain refuses {call.name}: {error.code} {error}".rstrip()
+            if text not in self._refused:
+                self._refused.add(text)
+                self._say(text)
+            return
+        self._say(done)

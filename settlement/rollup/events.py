@@ -1,0 +1,69 @@
+"""What a chain tells of a rollup, in the order in which it happened: all that an operator or a watcher knows of it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.rollup.batches import Batch
+from tallystick.settlement.rollup.steps import QueueEntry
+
+
+class EntryOrdered(msgspec.Struct, frozen=True):
+    """The chain ordered something; it must be done by `due` (seconds)."""
+
+    index: int
+    entry: QueueEntry
+    due: int
+
+
+class BatchPosted(msgspec.Struct, frozen=True):
+    """The operator posted a batch; it stands until a step of it, or of an earlier one, is convicted."""
+
+    number: int
+    serial: int
+    batch: Batch
+
+
+class BatchConvicted(msgspec.Struct, frozen=True):
+    """A batch, and all after it, stand no more."""
+
+    number: int
+    position: int
+    by: Address
+
+
+class SignatureDemanded(msgspec.Struct, frozen=True):
+    """The signatures of a step must be shown by `deadline` (seconds)."""
+
+    number: int
+    position: int
+    by: Address
+    deadline: int
+
+
+class SignatureShown(msgspec.Struct, frozen=True):
+    """They were shown, and are good."""
+
+    number: int
+    position: int
+
+
+class RollupWithdrawn(msgspec.Struct, frozen=True):
+    """An account was paid on the chain."""
+
+    account: Address
+    amount: int
+
+
+class RollupFrozen(msgspec.Struct, frozen=True):
+    """Everything stopped."""
+
+    batches: int
+
+
+RollupEvent: TypeAlias = (
+    EntryOrdered | BatchPosted | BatchConvicted | SignatureDemanded | SignatureShown | RollupWithdrawn | RollupFrozen
+)
