@@ -107,8 +107,8 @@ async def scenario(seed: int, tell: bool = True) -> None:
         other = next(each for each in range(4) if each not in (chosen, guilty))
         async with reach(validators.all[other]) as chain:
             account = LedgerAccount(chain, DELEGATOR)
-            target = [address_in(homes[chosen]), DELEGATED]
-            made = await account.call("validators", "delegate", target, value=DELEGATED)
+            target = address_in(homes[chosen])
+            made = await account.call("validators", "delegate", [target, DELEGATED], value=DELEGATED)
             await account.call("validators", "delegate", [address_in(homes[guilty]), 10**15], value=10**15)
         rules = StakeRules()
         power = (OWN_STAKE + DELEGATED) // rules.unit
