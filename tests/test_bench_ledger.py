@@ -11,12 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from tallystick.sdk.bench import ledger
-from tallystick.sdk.bench.ledger import LedgerResult, ledger_table, open_rival, run_ledger
+from tallystick.sdk.bench.ledger import LedgerResult, Pace, ledger_table, run_ledger
+from tallystick.sdk.bench.ledger_rival import open_rival
 from tallystick.sdk.bench.ledger_workloads import RULES, WORKLOADS, make_workload
 from tallystick.sdk.cli.bench import app
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.execution.prepared import ALONE
+from tallystick.settlement.execution.processes import open_processes
 from tallystick.settlement.simulated.world import check_conservation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No control of 0.8 s in each row, and no processes."""
-    monkeypatch.setattr(ledger, "capacity_control", lambda: 2.0)
+    monkeypatch.setattr(ledger, "capacity_control", lambda seconds: 2.0)
     monkeypatch.setattr(ledger, "ROUNDS", {10**9: 1})
     monkeypatch.setattr(ledger, "open_crew", lambda helpers: nullcontext(ALONE))
 
@@ -41,7 +43,7 @@ def test_a_workload_is_valid_and_its_state_conserves_coins(name: str, accounts: 
     assert len(workload.raws) == 31 and len(set(workload.raws)) == 31
     assert {decode_transaction(raw, RULES.chain_id).sender for raw in workload.raws} <= set(workload.accounts)
     check_conservation({}, workload.world, RULES.contract)
-    record, _ = ledger._plainly(workload)
+    record = ledger._plainly(workload).record
     assert [entry.execution.success for entry in record.entries] == [True] * 31
     assert make_workload(name, accounts, 31) == workload
 
@@ -57,10 +59,43 @@ def test_all_workloads_are_measured_and_equal(tmp_path: Path) -> None:
     assert ledger_table(result).row_count == 2 * len(WORKLOADS)
 
 
+def test_large_blocks_are_measured_with_the_most_accounts_unless_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ledger, "LARGE", 30)
+    made = ledger.make_workload
+    monkeypatch.setattr(ledger, "make_workload", lambda name, accounts, count: made(name, accounts, min(count, 40)))
+    done = run_ledger(["transfer"], [2, 10], against="HEAD", repository=tmp_path, tries=1, say=lambda text: None)
+    assert [(row.accounts, row.block) for row in done.workloads["transfer"].rows] == [(2, 40), (10, 40), (10, 30)]
+
+
+def test_what_depends_on_what_is_told() -> None:
+    one, many = (ledger._plainly(make_workload(name, 200, 64)).contention for name in ("swap", "swaps"))
+    assert one.longest == 64 and one.dependent == 63 / 64, "in one pool each waits for the one before"
+    assert many.longest < 12 and 0.2 < many.dependent < 0.8
+
+
+def test_a_busy_machine_gets_fewer_rounds_and_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "ROUNDS", {1_000: 5, 10_000: 3})
+    clock = [0.0]
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: clock[0])
+    pace = Pace(10, 100.0, 3)
+    assert (pace.rounds(1_000), pace.rounds(10_000), pace.rounds(20_000), pace.tries()) == (5, 3, 3, 3)
+    clock[0] = ledger.LATE_SECONDS + 1
+    assert (pace.rounds(1_000), pace.tries()) == (ledger.ROUNDS_MIN, 1)
+    assert pace.is_late
+    pace.on_row()
+    assert (pace.rounds(1_000), pace.tries()) == (5, 3) and not pace.is_late, "ten seconds were its share"
+
+
 def test_helpers_are_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ledger, "open_crew", open_crew)
     result = run_ledger(["transfer"], [2], [40], against="HEAD", repository=tmp_path, tries=1, say=lambda text: None)
     assert result.helpers == "processes" and not result.broken
+    with open_processes(1) as crew:
+        crew.wait_ready(60)
+        before = ledger.cpu_time(ALONE)
+        assert ledger.cpu_time(crew) > before + 0.05, "its helpers' start is in it"
 
 
 def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import Address
-from tallystick.settlement.chain import RegisterSecretCall
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.settlement.chain import RegisterSecretCall, TransferCall
 from tallystick.settlement.errors import Revert, Reverted, TransactionRefused
 from tallystick.settlement.ethereum import abi, transactions
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, decode_single, read_batch
@@ -89,7 +89,8 @@ def test_any_fields_are_taken_or_refused_as_by_the_slow_way(
 def test_a_damaged_transaction_is_taken_or_refused_as_by_the_slow_way(
     data: st.DataObject, patch: pytest.MonkeyPatch
 ) -> None:
-    raw = bytearray(sign_call(KEY, *AT, RegisterSecretCall(b"s" * 32), data.draw(st.integers(0, 300)), 7))
+    call = data.draw(st.sampled_from((RegisterSecretCall(b"s" * 32), TransferCall(NATIVE, KEY.address, 5))))
+    raw = bytearray(sign_call(KEY, *AT, call, data.draw(st.integers(0, 300)), 7))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(raw) - 1))
         match data.draw(st.integers(0, 2)):

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import pytest
-from test_execution_blocks import ACCOUNTS, CALLS, RULES, assert_same, by, one_by_one, signed, world
+from msgspec.structs import replace
+from test_execution_blocks import ACCOUNTS, CALLS, FIXTURE, RULES, assert_same, by, one_by_one, signed, world
 
 from tallystick.settlement.contract.signed import parties_of
 from tallystick.settlement.ethereum.abi import Deployment
-from tallystick.settlement.ethereum.transactions import sign_envelope
+from tallystick.settlement.ethereum.transactions import sign_call, sign_envelope
 from tallystick.settlement.execution import prepared, processes
 from tallystick.settlement.execution.helper import FRAME
 from tallystick.settlement.execution.prepared import Preparation
@@ -125,11 +126,21 @@ def test_what_cannot_be_written_is_left_to_the_owner_alone() -> None:
     assert write_question(Deployment(2**64, AT.contract), lambda id: None, raws) is None
 
 
+def test_a_call_that_holds_what_no_call_may_ends_no_helper(crew: ProcessCrew) -> None:
+    close = FIXTURE.close(FIXTURE.proof(0, 1, 5), None)
+    assert close.proof0 is not None
+    odd = replace(close, proof0=replace(close.proof0, proof=replace(close.proof0.proof, sender=5)))
+    raws = [sign_call(FIXTURE.keys[0], AT.chain_id, AT.contract, odd, nonce, 1) for nonce in range(20)]
+    block = assert_same(world(opened=True), raws, Patient(crew))  # type: ignore[arg-type]
+    assert len(block.record.entries) == 20 and not any(entry.execution.success for entry in block.record.entries)
+    assert not any(helper.ended for helper in crew.helpers)
+
+
 @pytest.mark.parametrize("when", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_helper_that_is_killed_or_stands_still_costs_nothing_but_time(when: signal.Signals) -> None:
     raws = signed(MANY)
     found = world(opened=False)
-    with open_processes(2) as crew:
+    with open_processes(1) as crew:
         crew.wait_ready(60)
         victims = [helper.process for helper in crew.helpers]
         shared = crew.share(Preparation(AT, lambda id: None), prepared.bundled(raws))
@@ -251,7 +262,7 @@ def test_large_transactions_come_in_bundles_of_their_own(crew: ProcessCrew) -> N
 _OWNER = """
 import sys
 from tallystick.settlement.execution.processes import open_processes
-with open_processes(2) as crew:
+with open_processes(1) as crew:
     crew.wait_ready(60)
     print(*(helper.process.pid for helper in crew.helpers), flush=True)
     sys.stdin.readline()
@@ -263,7 +274,7 @@ def test_no_helper_outlives_its_owner(end: str) -> None:
     owner = subprocess.Popen([sys.executable, "-c", _OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert owner.stdout is not None and owner.stdin is not None
     helpers = [os.pidfd_open(int(pid)) for pid in owner.stdout.readline().split()]
-    assert len(helpers) == 2
+    assert len(helpers) == 1
     if end == "killed":
         owner.kill()
     else:

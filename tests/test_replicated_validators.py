@@ -7,7 +7,7 @@ import random
 import pytest
 import trio
 
-from simulation import namespaces
+from simulation import joining, namespaces, stakes
 from simulation.validators import Payer, campaign, check_payments, open_validators, strike
 from tallystick.settlement.go_programs import COMETBFT
 
@@ -45,3 +45,14 @@ async def test_real_networks_that_part_three_to_one_and_two_to_two(seed: int) ->
 @pytest.mark.parametrize("seed", range(1, 6))
 async def test_campaigns(seed: int) -> None:
     await campaign(seed, faults=5)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 4))
+async def test_who_signs_twice_is_slashed_and_the_chain_goes_on(seed: int) -> None:
+    await stakes.scenario(seed)
+
+
+@pytest.mark.soak
+async def test_a_newcomer_joins_by_a_snapshot_and_becomes_a_validator() -> None:
+    await joining.scenario(1)

@@ -12,25 +12,25 @@ from __future__ import annotations
 import gc
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tallystick.sdk.bench.control import CONTROL_MIN, capacity_control
-from tallystick.sdk.bench.ledger_workloads import RULES, Workload, make_workload
-from tallystick.sdk.errors import MeasurementVoid
+from tallystick.sdk.bench.ledger_rival import Rival, open_rival
+from tallystick.sdk.bench.ledger_workloads import BLOCK_TIME, RULES, Workload, make_workload
 from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.execution.prepared import ALONE, Crew
 from tallystick.settlement.execution.processes import ProcessCrew
+from tallystick.settlement.simulated.access import Contention, RecordingLayer, contention
 from tallystick.settlement.simulated.ledger import BlockRecord, Plan, build_block
 from tallystick.settlement.simulated.raw_blocks import build_raw_block
 from tallystick.settlement.simulated.world import Layer
@@ -41,9 +41,23 @@ BEFORE = "daa42bc"
 GAS_LIMIT = 10**12
 """All transactions fit into one block."""
 
-ROUNDS = {1_000: 7, 10_000: 3}
+ROUNDS = {1_000: 5, 10_000: 3}
 """By transactions of a block. One more, before, is not counted."""
 
+ROUNDS_MIN = 2
+"""On a machine that is late."""
+
+LARGE = 10_000
+"""Blocks of so many transactions are measured with the most accounts alone, unless a size is asked for."""
+
+SECONDS = 190.0
+"""For which all rows last, about."""
+
+LATE_SECONDS = 10.0
+"""Behind its time, that is nothing yet."""
+
+CONTROL_SECONDS = 0.25
+"""For which each half of a control lasts, before and after a row."""
 
 HELPERS_SECONDS = 30.0
 """For which it is waited for helpers to be there."""
@@ -58,12 +72,25 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     sequential_per_second: float
     before_per_second: float | None
     speedup: float
+    of_control: float
+    """The speed-up, as a part of what the machine had to give."""
+    cpu_speedup: float
+    """What two free cores would make of it, by the CPU time of all workers: whatever else the machine does."""
+    sequential_us: float
+    """CPU time of a transaction, one worker, in microseconds."""
+    workers_us: float
+    """The same of all workers together."""
     equal: bool
     """Whether the block and the state are those that the plain executor makes, to the last bit."""
     executions_per_transaction: float
     prepared_per_transaction: float
     """Above 1: prepared twice, as a helper was not ready."""
+    dependent: float
+    """The part of the transactions that read what an earlier one of the block wrote, fees aside."""
+    longest: int
+    """The longest row of transactions of which each depends on the one before."""
     control: float
+    """How much two processes did against one, before and after."""
 
 
 class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +100,8 @@ class LedgerFigures(msgspec.Struct, frozen=True, kw_only=True):
     sequential_per_second: float
     speedup: float
     speedup_min: float
+    of_control: float
+    cpu_speedup: float
     equal: bool
     executions_per_transaction: float
     aborts_per_transaction: float
@@ -101,79 +130,6 @@ class LedgerResult(msgspec.Struct, frozen=True, kw_only=True):
     def broken(self) -> list[str]:
         """Which results were not equal."""
         return [name for name, figures in self.workloads.items() if not figures.equal]
-
-
-class Rival:
-    """Another revision, in a process of its own, that decodes and executes transfers one by one when it is told to."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def load(self, workload: Workload) -> None:
-        """Give it the transactions of the next measurements."""
-        self._say(msgspec.json.encode([[raw.hex() for raw in workload.raws], [a.hex() for a in workload.accounts]]))
-
-    def run(self) -> float:
-        """Return in how many seconds it made a block of them."""
-        return float(self._say(b""))
-
-    def _say(self, line: bytes) -> bytes:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise MeasurementVoid("the other revision's process has no pipes")
-        self._process.stdin.write(line + b"\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise MeasurementVoid("the other revision's process has ended: see what it printed above")
-        return answer
-
-
-_RIVAL = """
-import json, os, sys, time
-try: os.sched_setaffinity(0, {0})
-except OSError: pass
-from tallystick.channels.protocol.objects import NATIVE
-from tallystick.settlement.contract.state import Parameters
-from tallystick.settlement.ethereum.transactions import decode_transaction
-from tallystick.settlement.simulated.branch import ADJUDICATOR
-from tallystick.settlement.simulated.ledger import Mint, Plan, build_block, mint
-from tallystick.settlement.simulated.world import Layer, apply_changes
-rules = Parameters(1337, ADJUDICATOR)
-for line in sys.stdin:
-    if line.strip():
-        raws, accounts = ([bytes.fromhex(each) for each in part] for part in json.loads(line))
-        world, genesis = {}, Layer({})
-        for account in accounts: mint(genesis, rules, Mint(account, NATIVE, 10**15))
-        apply_changes(world, genesis.changes)
-        print("loaded", flush=True)
-        continue
-    began = time.perf_counter()
-    transactions = [decode_transaction(raw, 1337) for raw in raws]
-    block = build_block(Layer(world), Plan(rules, None, 1000, 10**12), (), transactions)
-    took = time.perf_counter() - began
-    assert len(block.entries) == len(raws) and all(entry.execution.success for entry in block.entries)
-    print(took, flush=True)
-"""
-
-
-@contextmanager
-def open_rival(repository: Path, revision: str) -> Iterator[Rival | None]:
-    """Give that revision of a git repository; None if it is not there."""
-    with tempfile.TemporaryDirectory(prefix="tally-ledger-") as folder:
-        archive = subprocess.run(["git", "-C", str(repository), "archive", revision], capture_output=True, check=False)
-        if archive.returncode:
-            yield None
-            return
-        subprocess.run(["tar", "--extract", "--directory", folder], input=archive.stdout, check=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(folder) / "src")}
-        command = [sys.executable, "-c", _RIVAL]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder
-        ) as process:
-            try:
-                yield Rival(process)
-            finally:
-                process.kill()
 
 
 @contextmanager
@@ -208,29 +164,40 @@ def warm_up(crew: Crew) -> None:
 def run_ledger(
     names: Sequence[str],
     accounts: Sequence[int],
-    blocks: Sequence[int],
+    blocks: Sequence[int] = (),
     *,
     against: str,
     repository: Path,
     tries: int,
+    seconds: float = SECONDS,
     say: Callable[[str], None],
 ) -> LedgerResult:
-    """Measure these workloads, each with so many accounts, in blocks of so many transactions, on two cores."""
+    """Measure these workloads, each with so many accounts, in blocks of so many transactions, on two cores.
+
+    Without `blocks`: of a thousand, and with the most accounts also of ten thousand. `seconds` are for all rows.
+    """
+    sizes = [(count, block) for count in accounts for block in blocks or (1_000, LARGE)]
+    if not blocks:
+        sizes = [(count, block) for count, block in sizes if block != LARGE or count == max(accounts)]
+    pace = Pace(len(names) * len(sizes), seconds, tries)
     rows: dict[str, list[LedgerRow]] = {name: [] for name in names}
     with open_rival(repository, against) as rival, open_crew(1) as crew, pinned(0):
         warm_up(crew)
         if rival is None:
             say(f"{repository} is no git repository that has {against}: nothing is said of how it was before")
         for name in names:
-            for count in accounts:
-                for block in blocks:
-                    workload = make_workload(name, count, block)
-                    row = _measure(workload, crew, rival if name == "transfer" else None, tries)
-                    rows[name].append(row)
-                    say(
-                        f"{name}, {count:,} accounts, blocks of {block:,}: {row.per_second:,.0f}/s, "
-                        f"{row.speedup:.2f} x sequential, control {row.control:.2f}"
-                    )
+            for count, block in sizes:
+                if pace.is_late and not blocks and block == LARGE:
+                    say(f"{name}, {count:,} accounts, blocks of {block:,}: left out, as the machine is slow")
+                    pace.on_row()
+                    continue
+                workload = make_workload(name, count, block)
+                row = _measure(workload, crew, rival if name == "transfer" else None, pace)
+                rows[name].append(row)
+                say(
+                    f"{name}, {count:,} accounts, blocks of {block:,}: {row.per_second:,.0f}/s, "
+                    f"{row.speedup:.2f} x sequential ({row.cpu_speedup:.2f} by CPU time), control {row.control:.2f}"
+                )
     before = [row.before_per_second for row in rows.get("transfer", ()) if row.before_per_second is not None]
     return LedgerResult(
         control=min(row.control for each in rows.values() for row in each),
@@ -247,6 +214,8 @@ def _figures(rows: list[LedgerRow]) -> LedgerFigures:
         sequential_per_second=statistics.median(row.sequential_per_second for row in rows),
         speedup=statistics.median(row.speedup for row in rows),
         speedup_min=min(row.speedup for row in rows),
+        of_control=statistics.median(row.of_control for row in rows),
+        cpu_speedup=statistics.median(row.cpu_speedup for row in rows),
         equal=all(row.equal for row in rows),
         executions_per_transaction=statistics.mean(row.executions_per_transaction for row in rows),
         aborts_per_transaction=statistics.mean(row.executions_per_transaction for row in rows) - 1,
@@ -254,69 +223,123 @@ def _figures(rows: list[LedgerRow]) -> LedgerFigures:
     )
 
 
-def _measure(workload: Workload, crew: Crew, rival: Rival | None, tries: int) -> LedgerRow:
+def cpu_time(crew: Crew) -> float:
+    """Return how many seconds of CPU time this process and its helpers have had."""
+    helpers = crew.helpers if isinstance(crew, ProcessCrew) and sys.platform == "linux" else ()
+    clocks = [(~helper.process.pid << 3) | _PROCESS_CLOCK for helper in helpers if not helper.ended]
+    return time.process_time() + sum(map(time.clock_gettime, clocks))
+
+
+_PROCESS_CLOCK = 2
+"""Marks the clock of a process in Linux's ids of clocks."""
+
+
+class Pace:
+    """How much time there is: a machine that is busy gets fewer rounds and tries, and the whole ends in time."""
+
+    def __init__(self, rows: int, seconds: float, tries: int) -> None:
+        self._began = time.monotonic()
+        self._rows = rows
+        self._seconds = seconds
+        self._tries = tries
+        self._done = 0
+
+    def rounds(self, block: int) -> int:
+        """Return how often the next row is measured."""
+        return ROUNDS_MIN if self.is_late else next((ROUNDS[size] for size in sorted(ROUNDS) if block <= size), 3)
+
+    def tries(self) -> int:
+        """Return how often it may be repeated for a better control."""
+        return 1 if self.is_late else self._tries
+
+    def on_row(self) -> None:
+        """Count one."""
+        self._done += 1
+
+    @property
+    def is_late(self) -> bool:
+        """Whether more time went by than is due."""
+        return time.monotonic() - self._began > self._seconds * self._done / self._rows + LATE_SECONDS
+
+
+def _measure(workload: Workload, crew: Crew, rival: Rival | None, pace: Pace) -> LedgerRow:
     """Measure until the machine had two free cores, or the tries are used up; return the best by its control."""
     if rival is not None:
         rival.load(workload)
-    found: LedgerRow | None = None
-    for _ in range(tries):
-        row = _measure_once(workload, crew, rival)
-        if found is None or row.control > found.control:
-            found = row
-        if found.control >= CONTROL_MIN:
-            break
-    if found is None:
-        raise MeasurementVoid("nothing was measured")
+    plain = _plainly(workload)
+    found = _measure_once(workload, plain, crew, rival, pace.rounds(len(workload.raws)))
+    tried = 1
+    while found.control < CONTROL_MIN and tried < pace.tries():
+        row = _measure_once(workload, plain, crew, rival, pace.rounds(len(workload.raws)))
+        found = max(found, row, key=lambda row: row.control)
+        tried += 1
+    pace.on_row()
     return found
 
 
-def _measure_once(workload: Workload, crew: Crew, rival: Rival | None) -> LedgerRow:
+def _measure_once(workload: Workload, plain: PlainBlock, crew: Crew, rival: Rival | None, rounds: int) -> LedgerRow:
     count = len(workload.raws)
-    expected, state = _plainly(workload)
-    control = capacity_control()
+    control = capacity_control(CONTROL_SECONDS)
     sequential, parallel, before = [], [], []
+    spent = {False: 0.0, True: 0.0}
     equal, again = True, 0
-    rounds = next((ROUNDS[size] for size in sorted(ROUNDS) if count <= size), 3)
     for number in range(rounds + 1):
         order = ((False, ALONE), (True, crew)) if number % 2 else ((True, crew), (False, ALONE))
         took = {}
         for helped, each in order:
             gc.collect()
             layer = Layer(workload.world)
+            busy = cpu_time(crew)
             began = time.perf_counter()
             block = build_raw_block(layer, _plan(), (), workload.raws, each)
             took[helped] = time.perf_counter() - began
-            equal = equal and block.record == expected and list(layer.changes.items()) == state
+            spent[helped] += cpu_time(crew) - busy if number else 0
+            equal = equal and block.record == plain.record and list(layer.changes.items()) == plain.state
             again += block.again
         taken = rival.run() if rival is not None else None
         if number:
             sequential.append(took[False])
             parallel.append(took[True])
             before += [taken] if taken is not None else []
+    control = (control + capacity_control(CONTROL_SECONDS)) / 2
+    speedup = statistics.median(one / both for one, both in zip(sequential, parallel, strict=True))
     return LedgerRow(
         accounts=len(workload.accounts),
         block=count,
         per_second=count / statistics.median(parallel),
         sequential_per_second=count / statistics.median(sequential),
         before_per_second=count / statistics.median(before) if before else None,
-        speedup=statistics.median(one / both for one, both in zip(sequential, parallel, strict=True)),
+        speedup=speedup,
+        of_control=speedup / control,
+        cpu_speedup=2 * spent[False] / spent[True],
+        sequential_us=spent[False] * 1e6 / (count * rounds),
+        workers_us=spent[True] * 1e6 / (count * rounds),
         equal=equal,
-        executions_per_transaction=len(expected.entries) / count,
+        executions_per_transaction=len(plain.record.entries) / count,
         prepared_per_transaction=1 + again / (count * (rounds + 1)),
-        control=min(control, capacity_control()),
+        dependent=plain.contention.dependent,
+        longest=plain.contention.longest,
+        control=control,
     )
 
 
+class PlainBlock(NamedTuple):
+    """What the plain executor makes: each decoded, read and run before the next."""
+
+    record: BlockRecord
+    state: list[tuple[bytes, object]]
+    contention: Contention
+
+
 def _plan() -> Plan:
-    return Plan(RULES, None, 1_000, GAS_LIMIT)
+    return Plan(RULES, None, BLOCK_TIME, GAS_LIMIT)
 
 
-def _plainly(workload: Workload) -> tuple[BlockRecord, list[tuple[bytes, object]]]:
-    """Return what the plain executor makes of it: each decoded, read and run before the next."""
-    state = Layer(workload.world)
+def _plainly(workload: Workload) -> PlainBlock:
+    state = RecordingLayer(workload.world)
     decoded = (decode_transaction(raw, RULES.chain_id) for raw in workload.raws)
-    record = build_block(state, _plan(), (), decoded)
-    return record, list(state.changes.items())
+    record = build_block(state, _plan(), (), state.each(decoded))
+    return PlainBlock(record, list(state.changes.items()), contention(state.accesses))
 
 
 def ledger_table(result: LedgerResult) -> Table:
@@ -329,7 +352,7 @@ def ledger_table(result: LedgerResult) -> Table:
     )
     table = Table(title="the simulated ledger", caption=caption, box=SIMPLE_HEAD, padding=0)
     table.add_column("workload")
-    for heading in ("accounts", "block", "one/s", "all/s", "speed-up", "executions", "prepared", "equal", "control"):
+    for heading in ("accounts", "block", "one/s", "all/s", "×", "× of CPU", "dependent", "longest", "equal", "control"):
         table.add_column(heading, justify="right")
     for name, figures in result.workloads.items():
         for row in figures.rows:
@@ -340,8 +363,9 @@ def ledger_table(result: LedgerResult) -> Table:
                 f"{row.sequential_per_second:,.0f}",
                 f"{row.per_second:,.0f}",
                 f"{row.speedup:.2f}",
-                f"{row.executions_per_transaction:.2f}",
-                f"{row.prepared_per_transaction:.3f}",
+                f"{row.cpu_speedup:.2f}",
+                f"{row.dependent:.0%}",
+                f"{row.longest:,}",
                 "yes" if row.equal else "NO",
                 f"{row.control:.2f}",
             )

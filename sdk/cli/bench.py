@@ -384,10 +384,13 @@ def follow(
 @app.command()
 def ledger(
     only: Annotated[
-        list[str] | None, Option("--workload", help="transfer, token, dispute; may be repeated. Default: all.")
+        list[str] | None,
+        Option("--workload", help="transfer, token, dispute, swap, swaps, lending; repeatable. Default: all."),
     ] = None,
     accounts: Annotated[str, Option(help="Numbers of accounts, with commas between.")] = "2,10,100,1000,10000",
-    blocks: Annotated[str, Option("--block", help="Transactions of a block, with commas between.")] = "1000,10000",
+    blocks: Annotated[
+        str | None, Option("--block", help="Transactions of a block. Default: 1000, with the most accounts also 10000.")
+    ] = None,
     against: Annotated[str, Option(help="The git revision that says how fast it was before.")] = "daa42bc",
     repository: Annotated[
         Path | None, Option(help="The git repository with that revision. Default: the current directory.")
@@ -405,7 +408,8 @@ def ledger(
 
     if unknown := set(only or ()) - set(WORKLOADS):
         raise BadParameter(f"unknown workload {', '.join(sorted(unknown))}; known are {', '.join(WORKLOADS)}")
-    counts, sizes = _numbers("--accounts", accounts, 100_000), _numbers("--block", blocks, 100_000)
+    counts = _numbers("--accounts", accounts, 100_000)
+    sizes = _numbers("--block", blocks, 100_000) if blocks is not None else ()
     if min(counts) < 2:
         raise BadParameter("--accounts takes at least 2: one pays the other one")
     result = run_guarded(

@@ -313,7 +313,12 @@ def _key(data: Any, password_file: Any) -> Any:
     from tallystick.sdk.daemon.configuration import data_directory
     from tallystick.sdk.daemon.keystore import load_key
 
-    return load_key(data_directory(data), None, password_file)
+    directory = data_directory(data)
+    if (directory / "config" / "operator_key.json").exists():
+        from tallystick.settlement.replicated.validator import operator_of
+
+        return operator_of(directory)
+    return load_key(directory, None, password_file)
 
 
 def _run(act: Callable[[LedgerChain], Awaitable[None]], url: str, as_json: bool) -> None:

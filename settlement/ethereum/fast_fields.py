@@ -8,6 +8,7 @@ the long way through an RLP decoder, which says what is wrong with them. A prope
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from tallystick.channels.protocol.keys import keccak
@@ -47,12 +48,26 @@ def _number(bytes_max: int) -> bytes:
 _WORD = b"(\xa0[\x01-\xff].{31}|" + _number(31)[1:]
 _HEAD = re.compile(b"".join(map(_number, (8, 8, 16, 16, 8))) + b"\x94(.{20})" + _number(16), re.DOTALL)
 """Chain, nonce, both fees, gas, recipient and value."""
+_PLAIN = re.compile(
+    b"\x02\xf8(.)%s\x80\xc0([\x01\x80])\xa0([\x01-\xff].{31})\xa0([\x01-\xff].{31})" % _HEAD.pattern, re.DOTALL
+)
+"""A whole transaction without data, whose r and s have no zero in front: nearly all transfers of coins."""
+_HEADERS = tuple(list_header(bytes(size)) for size in range(256))
 _TAIL = re.compile(b"\xc0([\x01\x80])" + _WORD + _WORD, re.DOTALL)
 """An empty access list, parity, r and s."""
 
 
 def read_fields(raw: bytes) -> TransactionFields | None:
     """Return the fields of a transaction that is as most are, None for any other."""
+    plain = _PLAIN.fullmatch(raw)
+    if plain is not None:
+        size, chain, nonce, priority, fee_max, gas, to, value, parity, r, s = plain.groups()
+        if size[0] != len(raw) - 3:
+            return None
+        signed = raw[3 : plain.start(9)]
+        digest = keccak(TYPE + _HEADERS[len(signed)] + signed)
+        numbers = _value(chain), _value(nonce), _value(priority), _value(fee_max), _value(gas)
+        return TransactionFields(*numbers, to, _value(value), b"", parity[0] & 0x7F, r + s, digest)
     start, end = _payload(raw, 1, 0xC0)
     head = _HEAD.match(raw, start)
     if head is None or raw[0] != TYPE[0] or end != len(raw):
@@ -104,6 +119,7 @@ def _payload(raw: bytes, at: int, base: int) -> tuple[int, int]:
 _NOWHERE = (2**40, 2**40)
 
 
+@lru_cache(4_096)  # the same few, again and again
 def _value(number: bytes) -> int:
     return int.from_bytes(number[1:], "big") if len(number) > 1 else number[0] & 0x7F
 

@@ -7,6 +7,7 @@ need not trust the answers: a light client checks signatures.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -36,10 +37,11 @@ def engine_routes(engine: EngineClient) -> list[BaseRoute]:
     async def handle(request: Request) -> Response:
         body = bytearray()
         try:
-            async for part in request.stream():
-                body += part
-                if len(body) > QUESTION_MAX:
-                    return Response(f"a question has at most {QUESTION_MAX} bytes", status_code=413)
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    body += part
+                    if len(body) > QUESTION_MAX:
+                        return Response(f"a question has at most {QUESTION_MAX} bytes", status_code=413)
             asked = msgspec.json.decode(bytes(body), type=_EngineQuestion)
         except (ClientDisconnect, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return Response("this is no question to an engine", status_code=400)

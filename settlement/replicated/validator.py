@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,19 +16,31 @@ from typing import Any
 
 import msgspec
 import trio
+from nacl.signing import SigningKey
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.store import Store
 from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.go_programs import COMETBFT
 from tallystick.settlement.modules.validator_records import StakeRules
+from tallystick.settlement.modules.validators import address_of, possession
 from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.engine import run_engine
 from tallystick.settlement.replicated.engine_route import engine_routes
 from tallystick.settlement.replicated.engine_rpc import open_engine
 from tallystick.settlement.replicated.genesis import Genesis, check_stakes, read_genesis
-from tallystick.settlement.replicated.home import GENESIS, EngineAddress, make_keys, with_stakes, write_home
+from tallystick.settlement.replicated.home import (
+    GENESIS,
+    KEY,
+    OPERATOR,
+    EngineAddress,
+    make_keys,
+    with_stakes,
+    write_home,
+)
 from tallystick.settlement.replicated.server import serve_application
 from tallystick.settlement.replicated.snapshot_files import SnapshotFolder
 from tallystick.settlement.replicated.snapshots import FrozenLedger
@@ -81,6 +94,28 @@ def genesis_of(home: Path) -> Genesis:
         return read_genesis(msgspec.json.encode(whole["app_state"]))
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise InvalidInput(f"{home} is no home of a validator: {error}") from error
+
+
+def operator_of(home: Path) -> PrivateKey:
+    """Return the key of the account whose own stake a validator has; raise InvalidInput if it is not in this home."""
+    try:
+        return PrivateKey(bytes.fromhex(msgspec.json.decode((home / OPERATOR).read_bytes())["key"]))
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{home} holds no operator's key: {type(error).__name__}") from None
+
+
+def prove_possession(home: Path, chain_id: int, operator: Address) -> tuple[bytes, bytes, Address]:
+    """Return the key of a home's votes, the proof that it is here, and by what address the consensus knows it.
+
+    The proof is for that operator on that chain. Raise InvalidInput if there is no such key.
+    """
+    try:
+        whole = base64.b64decode(msgspec.json.decode((home / KEY).read_bytes())["priv_key"]["value"])
+        key = SigningKey(whole[:32])
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{home} holds no key of votes: {type(error).__name__}") from None
+    public = bytes(key.verify_key)
+    return public, key.sign(possession(chain_id, operator, public)).signature, address_of(public)
 
 
 async def run_validator(

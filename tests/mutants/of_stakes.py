@@ -236,8 +236,8 @@ MUTANTS = _SNAPSHOTS + tuple(
         (
             "propose with other votes than the block's",
             "settlement/replicated/application.py",
-            "replace(block, transactions=tuple(",
-            "replace(block, votes=(), transactions=tuple(",
+            "self._decide(replace(block, transactions=fitting))",
+            "self._decide(replace(block, votes=(), offences=(), transactions=fitting))",
             ("test_replicated_stakes.py",),
         ),
         (

@@ -7,13 +7,17 @@ with the state of all others, though it never saw the blocks before; it is kille
 from __future__ import annotations
 
 import random
+import sys
 
+import msgspec
 import trio
 
-from simulation.stakes import DELEGATOR
+from simulation.stakes import DELEGATOR, address_in, wait_validator
 from simulation.validators import PAYEE, WELL_SECONDS, Payer, Validator, Validators, open_validators, reach
 from tallystick.channels.protocol.objects import NATIVE
+from tallystick.sdk.ledger import LedgerAccount
 from tallystick.settlement.errors import ChainError, ChainUnavailable
+from tallystick.settlement.replicated.validator import operator_of
 from tallystick.settlement.simulated.ledger import Mint
 
 EVERY = 5
@@ -60,6 +64,23 @@ async def check_equal(validators: Validators, newcomer: Validator, first: int) -
             raise AssertionError("it says something of blocks that it never had")
 
 
+async def become_validator(validators: Validators, newcomer: Validator) -> None:
+    """Let it stake, by the command that operators use; see that it votes."""
+    async with reach(validators.all[0]) as chain:
+        await LedgerAccount(chain, DELEGATOR).pay(operator_of(newcomer.home).address, 2 * 10**17, NATIVE)
+    command = [sys.executable, "-m", "tallystick.sdk.cli", "chain"]
+    register = ["register", "--data", str(newcomer.home), "--stake", str(10**17), "--chain", validators.all[0].url]
+    await trio.run_process([*command, *register], capture_stdout=True)
+    address = address_in(newcomer.home)
+    await wait_validator(validators, 1, address, power=100_000)
+    await wait_synced(newcomer, await validators.height(0) + 4)
+    shown = await trio.run_process([*command, "validators", "--chain", newcomer.url, "--json"], capture_stdout=True)
+    found = {each["validator"]: each for each in msgspec.json.decode(shown.stdout)}
+    assert len(found) == len(validators.all) + 1
+    mine = found[f"0x{address.hex()}"]
+    assert mine["power"] == 100_000 and mine["absences"] <= 4, mine
+
+
 async def scenario(seed: int, count: int = 4, tell: bool = True) -> None:
     """Run one."""
     more = (Mint(DELEGATOR.address, NATIVE, 10**18),)
@@ -91,6 +112,8 @@ async def scenario(seed: int, count: int = 4, tell: bool = True) -> None:
             await wait_synced(newcomer, end)
             async with reach(newcomer) as chain:
                 assert await chain.balance(PAYEE, NATIVE) == payer.sent > 0
+            await become_validator(validators, newcomer)
+            said("it staked, and votes")
             said(f"killed and started again, it has all {payer.sent} transfers, as the others")
         finally:
             with trio.CancelScope(shield=True):

@@ -15,9 +15,10 @@ from tallystick.channels.protocol.objects import NATIVE, ZERO32
 from tallystick.settlement.chain import ModuleCall
 from tallystick.settlement.modules.exchange import EXCHANGE
 from tallystick.settlement.modules.table import MODULES
+from tallystick.settlement.simulated.access import RecordingLayer
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.module_calls import run_module
-from tallystick.settlement.simulated.world import Layer, Value
+from tallystick.settlement.simulated.world import Layer
 
 ROUNDS = 300
 
@@ -45,22 +46,6 @@ CALLS: tuple[tuple[str, ...] | tuple[Any, ...], ...] = (
     ("treasury", "propose", 0, SILVER, 10, CAROL, ZERO32),
     ("treasury", "vote", 0, 0, True),
 )
-
-
-class _Counted(Layer):
-    """A layer that counts which entries are read through it."""
-
-    def __init__(self, below: Layer) -> None:
-        super().__init__(below)
-        self.read = set[bytes]()
-
-    def get(self, key: bytes) -> Value | None:
-        self.read.add(key)
-        return super().get(key)
-
-    def number(self, key: bytes) -> int:
-        self.read.add(key)
-        return super().number(key)
 
 
 def populated() -> ModuleLedger:
@@ -102,9 +87,10 @@ def main() -> int:
             begun = time.perf_counter()
             run_module(attempt, BOB, call, ledger.time, ADJUDICATOR)
             took.append(time.perf_counter() - begun)
-        counted = _Counted(ledger.state)
+        counted = RecordingLayer(ledger.state)
         run_module(counted, BOB, call, ledger.time, ADJUDICATOR)
-        figures = (round(statistics.median(took) * 1e6), len(counted.read), len(counted.changes))
+        access = counted.take()
+        figures = (round(statistics.median(took) * 1e6), len(access.reads), len(access.writes))
         gas = function.gas + function.gas_per_byte * len(data)
         sys.stdout.write(f"{module + ' ' + name:<28}{figures[0]:>6}{figures[1]:>7}{figures[2]:>7}{gas:>9}\n")
     return 0
