@@ -11,9 +11,14 @@ import trio
 from trio.testing import MockClock
 
 from simulation.rollup_world import OPERATOR, WATCHER, WINDOW, RollupWorld, open_world
+from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.rollup.calls import post_call
+from tallystick.sdk.rollup.chain import ToldLog
+from tallystick.sdk.rollup.follower import RollupFollower
+from tallystick.sdk.rollup.schema import WATCHING
 from tallystick.sdk.rollup.user import RollupDesk, read_rollup
 from tallystick.sdk.rollup.watching import SILENCE, Watching
+from tallystick.settlement.errors import ChainError
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.steps import RollupTransfer, encode_step
 
@@ -88,3 +93,43 @@ async def test_a_silent_desk_is_not_asked_for_each_batch(autojump_clock: MockClo
         world.chain.advance(WINDOW // 2 + 100)
         await watching.step()
         assert asked == [0, 0] and len(world.told("demanded the signatures")) == 5
+
+
+async def test_what_a_chain_node_left_out_blinds_nobody(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        rollup = world.rollup
+        follower = RollupFollower(rollup, MemoryDisk((WATCHING,)).open(), world.place)
+        await follower.follow()
+        logs = rollup.logs
+
+        async def none(first: int, last: int) -> list[ToldLog]:
+            return []
+
+        rollup.logs = none  # type: ignore[method-assign]
+        await world.user(0).exit(1)
+        await world.go_on(14)
+        await follower.follow()
+        assert follower.core.count == 1, "one of many nodes behind one URL, which has not these blocks yet"
+        rollup.logs = logs  # type: ignore[method-assign]
+        await world.user(0).exit(1)
+        await world.go_on(14)
+        with pytest.raises(ChainError, match="told of batch 2, and 1 is next"):
+            await follower.follow()
+        await follower.follow()
+        assert (follower.core.count, len(follower.core.standing)) == (3, 3)
+
+
+async def test_batches_that_do_not_fit_into_one_answer_are_asked_for_by_halves(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        ask, last = world.rollup._ask, world.chain.newest.header.number
+
+        async def narrow(method: str, *params: Any) -> Any:
+            if method == "eth_getLogs" and int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) > 2:
+                raise ChainError("the chain node sent more than 67108864 bytes")
+            return await ask(method, *params)
+
+        whole = await world.rollup.logs(0, last)
+        world.rollup._ask = narrow  # type: ignore[method-assign]
+        assert await world.rollup.logs(0, last) == whole != []

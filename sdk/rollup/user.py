@@ -13,7 +13,6 @@ from typing import Any, cast
 import httpx
 import msgspec
 import trio
-import trio
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
