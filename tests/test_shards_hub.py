@@ -197,6 +197,24 @@ def test_a_hub_that_comes_back_late_begins_no_payment_that_could_outlive_what_it
     play(story, interval=30)
 
 
+def test_what_is_held_goes_back_also_once_the_invoices_have_expired() -> None:
+    async def story(zero: World, one: World, hub: Hub) -> None:
+        asked = await one.node("bob").create_invoice(AMOUNT, lifetime=PAY_SECONDS + 60)
+        text = await hub.mirror(asked.text)
+        paying = zero.attempt("alice", lambda alice: alice.pay(text, timeout=3_600))
+        node = zero.node("hub")
+        await node.until(lambda: asked.payment_hash in node.routing.receiving.held_payments)
+        await trio.sleep(PAY_SECONDS + 120)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.serve)
+            with trio.fail_after(900):
+                await paying.ended.wait()
+            nursery.cancel_scope.cancel()
+        assert isinstance(paying.error, PaymentFailed) and mine(one, "bob") == 0
+
+    play(story)
+
+
 def test_a_hub_promises_only_what_it_can_keep() -> None:
     async def story(zero: World, one: World, hub: Hub) -> None:
         node, bob = one.node("hub"), one.node("bob")

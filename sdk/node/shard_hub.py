@@ -145,5 +145,5 @@ class ShardHub:
         await self._here.until(lambda: self._here.onchain.fresh)
 
     async def _give_back(self, payment_hash: bytes) -> None:
-        if self._here.invoice(payment_hash).state(self._here.engine.chain.now) is InvoiceState.OPEN:
+        if self._here.invoice(payment_hash).state(self._here.engine.chain.now) is not InvoiceState.CLAIMED:
             await self._here.cancel_invoice(payment_hash)
