@@ -139,6 +139,11 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
             assert anchor in anchors(where), f"{page.name} points to {target}"
 
 
+def test_no_page_holds_both_sides_of_a_merge() -> None:
+    for page in (*PAGES, ROOT / "CHANGELOG.md"):
+        assert not re.search(r"^(<<<<<<<|=======|>>>>>>>)( |$)", page.read_text("utf-8"), flags=re.MULTILINE), page.name
+
+
 def test_every_file_that_the_architecture_names_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     named = set(re.findall(rf"`((?:{'|'.join((*PARTS, 'examples', 'tests', 'docs'))})/[\w/.]*)`", text))
