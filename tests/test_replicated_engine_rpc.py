@@ -95,6 +95,35 @@ async def test_who_goes_away_takes_nobody_else_with_him() -> None:
     assert engine.requests == [[b"sender who goes"], [b"waiter who stays"]]
 
 
+async def test_who_goes_away_while_his_transaction_is_on_its_way_takes_nobody_else_with_him() -> None:
+    engine = AnsweringEngine()
+    client = engine.client()
+    going = trio.CancelScope()
+
+    async def go_away() -> None:
+        with going:
+            await client.broadcast(b"goes")
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.broadcast, b"first")
+            await engine.came.wait()
+            nursery.start_soon(client.broadcast, b"second")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(go_away)
+            await trio.testing.wait_all_tasks_blocked()
+            arrived, engine.gate = engine.gate, trio.Event()
+            arrived.set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert engine.requests[1:] == [[b"second", b"goes"]]
+            nursery.start_soon(client.broadcast, b"third")
+            await trio.testing.wait_all_tasks_blocked()
+            going.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            engine.gate.set()
+    assert engine.requests == [[b"first"], [b"second", b"goes"], [b"third"]]
+
+
 async def test_an_engine_that_does_not_answer_is_told_to_all_who_wait() -> None:
     engine = AnsweringEngine()
     engine.gate.set()

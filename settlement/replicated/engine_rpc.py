@@ -98,7 +98,7 @@ class EngineClient:
         except ChainUnavailable as error:
             for handed in batch:
                 handed.answer = error
-        del self._handed[: len(batch)]
+        self._handed = [each for each in self._handed if each not in batch]  # some may have gone away meanwhile
 
     async def _post(self, body: Any) -> Any:
         try:
