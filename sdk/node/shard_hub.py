@@ -122,7 +122,7 @@ class ShardHub:
                 return await self._give_back(payment_hash)
         try:
             receipt = await self._there.pay(mirror.text, max_fee=mirror.fee, timeout=PAY_SECONDS)
-        except (PaymentFailed, InvalidInvoice):  # nothing is under way there, and nothing was paid
+        except (PaymentFailed, InvalidInvoice, InvalidInput):  # nothing is under way there for it, and nothing was paid
             return await self._give_back(payment_hash)
         while True:
             await self._wait_fresh()
