@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.transactions import Transaction, sign_call
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import ProposedBlock
+from tallystick.settlement.simulated import mempool
 from tallystick.settlement.simulated.branch import ADJUDICATOR, Branch, ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
 from tallystick.settlement.simulated.mempool import NONCES_AHEAD, Mempool
@@ -156,3 +158,47 @@ def test_a_validator_s_door_stays_open_to_who_pays_and_its_fee_price_low() -> No
     assert app.branch.fee_price() == 3, "more than a block of these waits, for 2 each"
     proposed = app.prepare(ProposedBlock(1, 1_000, ()), 10**6)
     assert len(proposed) == 7 and set(proposed) < set(honest)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["add", "drop", "mine"])), max_size=60))
+def test_of_a_full_pool_the_cheapest_goes_and_of_equals_the_last(moves: list[tuple[int, int, str]]) -> None:
+    pool, order, mined = Mempool(6), list[bytes](), dict[Address, int]()
+    for sender, price, what in moves:
+        own = [each for each in pool if each.sender == person(sender)]
+        if what == "drop":
+            for each in own[-1:]:
+                pool.drop(each)
+        elif what == "mine" and own:
+            mined[person(sender)] = own[0].nonce + 1
+            pool.forget_used(lambda account: mined.get(account, 0), lambda account: HELD)
+        else:
+            new = sent(sender, mined.get(person(sender), 0) + price % 2 * len(own), price)
+            with suppress(TransactionRefused):
+                pool.add(new, mined.get(person(sender), 0), HELD)
+                order.append(new.hash)
+        assert len(pool) <= 6
+        if len(pool):
+            least = min(each.price for each in pool)
+            last = max(
+                (each for each in pool if each.price == least), key=lambda each: order[::-1].index(each.hash) * -1
+            )
+            assert pool._cheapest() == last
+
+
+def test_a_full_pool_does_not_look_at_all_that_waits_for_each_that_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, asked = Mempool(500), 0
+    for sender in range(500):
+        pool.add(sent(sender, 0, price=5), 0, HELD)
+    unready = mempool._AccountQueue.unready
+
+    def counted(account: mempool._AccountQueue) -> int:
+        nonlocal asked
+        asked += 1
+        return unready.fget(account)
+
+    monkeypatch.setattr(mempool._AccountQueue, "unready", property(counted))
+    monkeypatch.setattr(Mempool, "ready", lambda pool: pytest.fail("it looks at all"))
+    for sender in range(500, 600):
+        assert refusal(lambda sender=sender: pool.add(sent(sender, 0, price=5), 0, HELD)) == Refusal.MEMPOOL_FULL
+        pool.add(sent(sender, 0, price=6), 0, HELD)
+    assert len(pool) == 500 and asked < 2_000

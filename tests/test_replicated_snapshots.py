@@ -118,6 +118,15 @@ def test_a_wrong_chunk_is_asked_for_again_of_others_than_who_sent_it() -> None:
     assert apply(0, chunks[0]).result == 1 and new.app_hash == app.app_hash
 
 
+def test_chunks_that_no_ledger_is_cut_into_are_not_kept() -> None:
+    huge = b"x" * (module.CHUNK_MAX + 1)
+    app, new = advanced(), application()
+    assert new.offer(LedgerSnapshot(3, (bytes(32), digest_of(huge))), app.app_hash)
+    request = MESSAGES["RequestApplySnapshotChunk"](index=1, chunk=huge, sender="mallory")
+    told = MESSAGES["Response"].FromString(answer(new, "apply_snapshot_chunk", request)).apply_snapshot_chunk
+    assert told.result == 5, "the snapshot is not rejected"
+
+
 def forged(app: Application, **changes: Any) -> tuple[LedgerSnapshot, list[bytes]]:
     frozen = app.freeze()
     head = replace(frozen.head, **{name: value for name, value in changes.items() if name != "world"})

@@ -60,6 +60,9 @@ READ_MAX = 50_000
 READ_BYTES = 67_108_864
 """Bytes of these, at most: who sends them need hold nothing."""
 
+GAS_LEAST = 20_000
+"""Gas that each transaction takes, at least."""
+
 FRAMING = 8
 """Bytes that a transaction takes in a block besides its own, at most."""
 
@@ -186,7 +189,13 @@ class Application:
         return proposed.transactions
 
     def accepts(self, block: ProposedBlock) -> bool:
-        """Whether a proposal is one that an honest validator makes: each of its transactions has its place there."""
+        """Whether a proposal is one that an honest validator makes: each of its transactions has its place there.
+
+        What has more of them than there is gas for is refused unread: a block has room for millions of empty ones.
+        """
+        paying = sum(not self.rules.dev or raw[:1] != MINT_MARK for raw in block.transactions)
+        if paying * GAS_LEAST > self.rules.gas_limit:
+            return False
         return None not in self._decide(block).results
 
     def finalize(self, block: ProposedBlock) -> Decision:

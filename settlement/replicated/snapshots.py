@@ -29,6 +29,9 @@ FORMAT = 1
 CHUNK_BYTES = 1_048_576
 """Bytes of entries in a chunk, about."""
 
+CHUNK_MAX = 2 * CHUNK_BYTES
+"""Of a chunk of entries as it travels, at most: an entry's key and value are longer than what stands around them."""
+
 CHUNKS_MAX = 4_096
 """Of one snapshot: it is held in memory until it is whole."""
 
@@ -140,9 +143,11 @@ class Restoration:
         self._chunks: dict[int, bytes] = {}
 
     def add(self, index: int, chunk: bytes) -> bool:
-        """Take a chunk; return whether it is the one that was offered."""
+        """Take a chunk; return whether it is the one that was offered. Raise InvalidInput if no ledger has such."""
         if not 0 <= index < len(self.snapshot.digests) or digest_of(chunk) != self.snapshot.digests[index]:
             return False
+        if index and len(chunk) > CHUNK_MAX:
+            raise InvalidInput(f"a chunk of a snapshot has {len(chunk)} bytes: no ledger is cut like that")
         self._chunks[index] = chunk
         return True
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import msgspec
 
@@ -34,6 +35,10 @@ MINIMUM_PRICE = 1
 class _PooledTransaction(msgspec.Struct, frozen=True):
     transaction: Transaction
     arrival: int
+
+
+_Offer: TypeAlias = tuple[int, int, Address, int]
+"""A price, an arrival (below zero: of equals, what came last is first), a sender and a nonce."""
 
 
 class _AccountQueue:
@@ -81,6 +86,10 @@ class Mempool:
         self.gas = 0
         """Of all that is ready."""
         self._arrivals = 0
+        self._unready: dict[Address, _AccountQueue] = {}
+        """Those of which something is not ready."""
+        self._offers: list[_Offer] = []
+        """A heap of all that waits, once the pool was full, and of some that waits no longer."""
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -171,7 +180,7 @@ class Mempool:
     def _make_room(self, newest: Transaction) -> None:
         """Drop what is worth least; raise TransactionRefused if that is the newest."""
         own = self._accounts[newest.sender]
-        most = max(self._accounts.values(), key=lambda account: (account.unready, account is own))
+        most = max(self._unready.values(), default=own, key=lambda account: (account.unready, account is own))
         if most.unready:
             last = most.waiting[max(most.waiting)].transaction
             self._remove(last)
@@ -179,7 +188,7 @@ class Mempool:
                 why = "one that waits for another nonce, or for coins, takes no room from others"
                 raise TransactionRefused(f"the pool is full; {why}", Refusal.MEMPOOL_FULL)
             return
-        cheapest = min(self.ready(), key=lambda waiting: (waiting.price, waiting is not newest))
+        cheapest = self._cheapest()
         later = [nonce for nonce in self._accounts[cheapest.sender].waiting if nonce >= cheapest.nonce]
         if cheapest is newest or (cheapest.sender == newest.sender and newest.nonce in later):
             self._remove(newest)
@@ -189,11 +198,33 @@ class Mempool:
         for nonce in later:
             self._remove(self._accounts[cheapest.sender].waiting[nonce].transaction)
 
+    def _cheapest(self) -> Transaction:
+        """Return what offers least, of equals what came last. It does not look at all that waits."""
+        if not 0 < len(self._offers) <= 2 * len(self):
+            self._offers = [
+                (pooled.transaction.price, -pooled.arrival, sender, nonce)
+                for sender, account in self._accounts.items()
+                for nonce, pooled in account.waiting.items()
+            ]
+            heapq.heapify(self._offers)
+        while True:
+            _, arrival, sender, nonce = self._offers[0]
+            account = self._accounts.get(sender)
+            pooled = account.waiting.get(nonce) if account is not None else None
+            if pooled is not None and pooled.arrival == -arrival:
+                return pooled.transaction
+            heapq.heappop(self._offers)
+
     def _insert(self, transaction: Transaction) -> None:
         self._arrivals += 1
         account = self._accounts[transaction.sender]
         account.waiting[transaction.nonce] = _PooledTransaction(transaction, self._arrivals)
         self._hashes.add(transaction.hash)
+        if self._offers:
+            offer = (transaction.price, -self._arrivals, transaction.sender, transaction.nonce)
+            heapq.heappush(self._offers, offer)
+            if len(self._offers) > 2 * len(self):
+                self._offers = []
         self._look(transaction.sender, account)
 
     def _remove(self, transaction: Transaction) -> None:
@@ -204,5 +235,9 @@ class Mempool:
 
     def _look(self, sender: Address, account: _AccountQueue) -> None:
         self.gas += account.look()
+        if account.unready:
+            self._unready[sender] = account
+        else:
+            self._unready.pop(sender, None)
         if not account.waiting:
             del self._accounts[sender]

@@ -188,6 +188,13 @@ MUTANTS = (
         ("test_replicated_joining.py",),
     ),
     Mutant(
+        "replicated: take an offer that waits no longer for the cheapest",
+        "settlement/simulated/mempool.py",
+        "if pooled is not None and pooled.arrival == -arrival:",
+        "if pooled is not None:",
+        ("test_mempool_room.py",),
+    ),
+    Mutant(
         "replicated: take the engine's answers to be in the order of the transactions",
         "settlement/replicated/engine_rpc.py",
         'answers = {each.get("id"): each for each in (said if isinstance(said, list) else [said])}',
