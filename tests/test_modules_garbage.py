@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulation.module_ledger import ALICE, ASSETS, BOB, EVER, GOLD, PEOPLE, SILVER, ModuleLedger, calldata
+from simulation.stake_ledger import ADDRESSES, StakeLedger
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.cli.ledger import _read_values
@@ -24,7 +25,8 @@ from tallystick.settlement.testing.local import LocalChain
 FUNCTIONS = [(module.name, function) for module in MODULES.values() for function in module.functions.values()]
 NUMBERS = {bits: st.sampled_from([0, 1, 2, 1_000, 2**bits - 1]) | st.integers(0, 2**bits - 1) for bits in (64, 128)}
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "address": st.sampled_from([*ASSETS, *PEOPLE, MODULES["exchange"].address]) | st.binary(min_size=20, max_size=20),
+    "address": st.sampled_from([*ASSETS, *PEOPLE, MODULES["exchange"].address, *ADDRESSES[:2]])
+    | st.binary(min_size=20, max_size=20),
     "bool": st.booleans(),
     "bytes32": st.binary(min_size=32, max_size=32),
     "bytes": st.binary(max_size=200),
@@ -55,7 +57,10 @@ BEGINNING: tuple[tuple[Address, str, str, tuple[Any, ...]], ...] = (
 
 
 def populated() -> ModuleLedger:
-    ledger = ModuleLedger()
+    ledger = StakeLedger()
+    ledger.call(BOB, "validators", "delegate", ADDRESSES[1], 500)
+    ledger.call(BOB, "validators", "undelegate", 2, 100)
+    ledger.block(offences=[ledger.offence(1, 1)], fees=1_000)
     for by, name, function, values in BEGINNING:
         ledger.call(by, name, function, *values)
         ledger.time += 400

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from simulation.module_ledger import ALICE, BOB, CAROL, DAVE, EVER, GOLD, PEOPLE, SILVER, ModuleLedger, calldata
 from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.chain import ModuleCall
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.modules.exchange import EXCHANGE, PERIOD
 from tallystick.settlement.modules.lending import BONUS, FLASH_FEE, LENDING, LIMIT_MAX, MARGIN, YEAR
-from tallystick.settlement.simulated.world import balance_key
+from tallystick.settlement.simulated.branch import ADJUDICATOR
+from tallystick.settlement.simulated.module_calls import run_module
+from tallystick.settlement.simulated.world import Layer, balance_key
 
 LIMIT = 800_000
 DEPTH = 10**15
@@ -272,3 +277,18 @@ def test_a_flash_loan_makes_no_further_one_and_cannot_be_left_in_its_own_market(
     impoverish(ledger)
     assert flash(ledger, 5_000_000, ("lending", "supply", 0, 5_000_000)) == Revert.NOT_REPAID
     assert ledger.refused(CAROL, "lending", "flash", 0, 1, [EXCHANGE.address], []) == Revert.BAD_TERMS
+
+
+def test_calls_within_a_flash_loan_each_pay_for_their_own_bytes() -> None:
+    ledger = with_market()
+    ledger.call(ALICE, "lending", "supply", 0, 10**9)
+    within = calldata("exchange", "swapPath", [GOLD, SILVER, GOLD], [0, 0], 10**6, 0, EVER)
+    honest = calldata("lending", "flash", 0, 1, [EXCHANGE.address] * 8, [within] * 8)
+    offsets = honest.rindex((8).to_bytes(32, "big")) + 32
+    first = honest[offsets : offsets + 32]
+    assert int.from_bytes(first, "big") == 8 * 32
+    shared = honest[:offsets] + first * 8 + honest[offsets + 256 : offsets + 256 + 32 + -(-len(within) // 32) * 32]
+    for data, refused in ((honest, False), (shared, True)):
+        call = ModuleCall(LENDING.address, data, 0)
+        with pytest.raises(Reverted, match="share their bytes") if refused else nullcontext():
+            run_module(Layer(ledger.state), CAROL, call, ledger.time, ADJUDICATOR)

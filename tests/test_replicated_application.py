@@ -19,7 +19,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import FailedCall
-from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainUnavailable, LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
 from tallystick.settlement.ethereum.transactions import sign_envelope
 from tallystick.settlement.replicated.application import Application
@@ -301,6 +301,20 @@ def test_what_is_kept_decoded_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatc
     funded = application()
     run(funded, [(POOL[0, 0],)])
     assert funded.kept_bytes == 0
+
+
+async def test_a_validator_refuses_by_itself_what_its_ledger_refuses_and_hands_over_the_rest() -> None:
+    async with open_engine(Path("nowhere")) as engine:
+        chain = ReplicatedChain(GENESIS, engine, bytes)
+        for raw, why in ((transfer(0, 99), Refusal.NONCE_TOO_HIGH), (b"\2junk", Refusal.MALFORMED)):
+            with pytest.raises(TransactionRefused) as refused:
+                await chain.submit(raw)
+            assert refused.value.code == why
+        with pytest.raises(TransactionRefused):
+            await chain.order_mint(Mint(KEYS[0].address, NATIVE, 0))
+        with pytest.raises(ChainUnavailable):
+            await chain.submit(POOL[0, 0])
+        assert [waiting.raw for waiting in chain.waiting()] == [POOL[0, 0]], "it may propose it itself"
 
 
 async def test_no_validator_can_be_told_what_the_others_do_not_know() -> None:

@@ -140,3 +140,19 @@ async def test_an_engine_is_asked_what_only_looks_and_nothing_else() -> None:
                 answer = await http.post(path, json=body)
                 assert answer.status_code == status
     assert asked == ["commit", "commit"] and "must be less" in answer.text
+
+
+async def test_an_engine_is_asked_for_what_was_read_here_however_it_reads_names_itself() -> None:
+    passed: list[Any] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        passed.append(msgspec.json.decode(request.content))
+        return httpx.Response(200, json={})
+
+    engine = EngineClient(httpx.AsyncClient(transport=httpx.MockTransport(reply), base_url="http://engine"))
+    app = make_app(LocalChain(), engine_routes(engine))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://node") as http:
+        asked = {"jsonrpc": "2.0", "id": 5, "method": "commit", "params": {"height": "9"}}
+        answer = await http.post("/engine", json={**asked, "Method": "dump_consensus_state"})
+        assert answer.status_code == 200
+    assert passed == [asked]

@@ -24,7 +24,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "rollup.py"
 PASSWORD = {"TALLY_PASSWORD": "test"}
 RICH = 10**19
 TERMS = ("--bond", "1000000", "--window", "8", "--order-time", "600", "--answer-time", "300", "--fee", "1000")
-CHANNELS = 12
+CHANNELS = 5
 
 
 class Parties:
@@ -82,7 +82,7 @@ async def play(parties: Parties, url: str) -> None:
                 operate[operate.index("127.0.0.1:0")] = desk.removeprefix("http://")
                 async with started([*operate, "--json"], PASSWORD) as second:
                     await second.line_with("listening")
-                    assert "closed 12 channels" in await trading.line_with("closed")
+                    assert "closed 5 channels" in await trading.line_with("closed")
                     await trading.line_with("takes out")
                     await trading.line_with("paid")
                     assert await trading.process.wait() == 0
@@ -115,7 +115,7 @@ async def steal(parties: Parties, url: str, rollup: str, start: int) -> None:
 async def test_merchants_are_settled_by_a_rollup_on_the_simulated_chain(tmp_path: Path) -> None:
     parties = Parties(tmp_path)
     mints = [word for address in parties.addresses for word in ("--mint", f"{address}={RICH}")]
-    command = [*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--interval", "0.4", "--json"]
+    command = [*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--interval", "1", "--json"]
     async with started([*command, *mints]) as chain:
         url = (await chain.json())["url"]
         await play(parties, url)

@@ -178,3 +178,25 @@ async def test_a_batch_is_on_disk_before_it_is_posted_and_no_other_takes_its_pla
         await world.go_on(20)
         assert (await world.user(0).where(step))["is"] == "posted"
         assert not world.told("convict")
+
+
+async def test_a_list_that_a_reorganisation_has_reordered_makes_another_batch_and_convicts_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        floor = world.chain.newest.header.number
+        await world.user(0).deposit(1_000)
+        await world.user(1).deposit(2_000)
+        await world.go_on(14)
+        assert (await world.rollup.facts()).batches == 1
+        posts = {OPERATOR.address}
+        depth = world.chain.newest.header.number - floor
+        world.chain.reorganise(depth, keep=lambda waiting: waiting.sender in posts)
+        await world.user(1).deposit(2_000)
+        await world.user(0).deposit(1_000)
+        await world.go_on(20)
+        facts, core = await world.rollup.facts(), await read_rollup(world.rollup)
+        assert (facts.batches, facts.bonded, core.is_wrong) == (1, BOND, False)
+        assert [entry.amount0 for entry in core.entries] == [2_000, 1_000] and core.queue_end == 2
+        assert len(read_batches(world.disks["operator"].open(), 0)) == 2, "the first one fits no more"
+        assert not world.told("convict")

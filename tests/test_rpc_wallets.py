@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 from eth_abi.abi import encode
 from test_rpc_server import ALICE, BOB, Remote, remote
 
@@ -16,7 +17,7 @@ from tallystick.settlement.chain import Call, ModuleCall, TransferCall
 from tallystick.settlement.ethereum.rpc_shapes import quantity, to_hex
 from tallystick.settlement.ethereum.transactions import GAS, gas_of, sign_call
 from tallystick.settlement.modules.exchange import EXCHANGE
-from tallystick.settlement.simulated import rpc_server
+from tallystick.settlement.simulated import rpc_records, rpc_server
 from tallystick.settlement.simulated.rpc_server import BATCH_MAX, WAITING
 
 STRANGER = Address(b"\x99" * 20)
@@ -179,6 +180,49 @@ async def test_a_batch_is_answered_in_order_each_call_by_itself() -> None:
         assert answers[1]["error"]["code"] == -32601
         (broken, good) = await node.post(b'[5, {"id": 8, "method": "eth_chainId"}]')
         assert broken["error"]["code"] == -32600 and broken["id"] is None and good["result"] == "0x539"
+
+
+async def test_what_is_asked_of_a_full_block_takes_as_long_as_the_block_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = 0
+    write = rpc_records.write_event
+
+    def counted(*values: Any) -> Any:
+        nonlocal written
+        written += 1
+        return write(*values)
+
+    monkeypatch.setattr(rpc_records, "write_event", counted)
+    async with remote() as node:
+        for nonce in range(20):
+            to = Address(bytes([nonce + 1]) * 20)
+            call = ModuleCall(EXCHANGE.address, calldata("exchange", "createPool", GOLD, to, 0), 0)
+            await node.call("eth_sendRawTransaction", signed(node, nonce, call=call))
+        await node.call("tally_mine")
+        receipts = await node.call("eth_getBlockReceipts", "latest")
+        assert written == 20 and all(len(receipt["logs"]) == 1 for receipt in receipts)
+        assert receipts == [await node.call("eth_getTransactionReceipt", each["transactionHash"]) for each in receipts]
+
+
+async def test_others_get_their_turn_between_the_calls_of_a_batch() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with remote() as node, trio.open_nursery() as nursery:
+        ask = [{"jsonrpc": "2.0", "id": number, "method": "net_version"} for number in range(BATCH_MAX)]
+        await node.http.post("/", json=ask[:1])
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        before = turns
+        await node.http.post("/", json=ask)
+        assert turns - before > BATCH_MAX // 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_batch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 
 import pytest
 import trio
-from test_shards_hub import AMOUNT, DEPOSIT, FEE, ask, mine, pass_on, play
+from test_shards_hub import AMOUNT, DEPOSIT, FEE, Hub, mine, play
 
-from tallystick.channels.errors import TallystickError
 from tallystick.router.errors import PaymentFailed
-from tallystick.router.receiving.issued import InvoiceRecord
 from tallystick.sdk.testing.world import World
 
 UNPAID, PAID = (DEPOSIT, 0, DEPOSIT, 0), (DEPOSIT - AMOUNT - FEE, AMOUNT + FEE, DEPOSIT - AMOUNT, AMOUNT)
@@ -22,17 +19,6 @@ EFFECTS = 8
 
 def balances(zero: World, one: World) -> tuple[int, int, int, int]:
     return mine(zero, "alice"), mine(zero, "hub"), mine(one, "hub"), mine(one, "bob")
-
-
-async def serve(zero: World, one: World, asked: InvoiceRecord) -> None:
-    """Be the hub: begin anew whenever a node of it has died."""
-    while True:
-        for world in (zero, one):
-            if not world.is_up("hub"):
-                await world.start("hub")
-        with trio.move_on_after(120), suppress(TallystickError):
-            await pass_on(zero, one, asked)
-        await trio.sleep(1)
 
 
 def locked(world: World, name: str) -> int:
@@ -53,18 +39,18 @@ def test_a_hub_that_dies_at_any_of_its_effects_loses_nothing(seed: int) -> None:
     """Bob's node refuses the payment of every other seed."""
     rng = random.Random(seed)
 
-    async def story(zero: World, one: World) -> None:
+    async def story(zero: World, one: World, hub: Hub) -> None:
         asked = await one.node("bob").create_invoice(AMOUNT)
-        mirrored = await ask(zero, asked)
+        text = await hub.mirror(asked.text)
         if seed % 2:
             await one.node("bob").cancel_invoice(asked.payment_hash)
         for world in rng.choice(([zero], [one], [zero, one])):
             life = world.seats["hub"].life
             assert life is not None
             life.gate.aim(rng.randrange(EFFECTS), after=rng.random() < 0.5)
-        paying = zero.attempt("alice", lambda alice: alice.pay(mirrored.text, timeout=3_600))
+        paying = zero.attempt("alice", lambda alice: alice.pay(text, timeout=3_600))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, zero, one, asked)
+            nursery.start_soon(hub.serve)
             with trio.fail_after(7_200):
                 await paying.ended.wait()
                 found = await settled(zero, one)
@@ -76,14 +62,16 @@ def test_a_hub_that_dies_at_any_of_its_effects_loses_nothing(seed: int) -> None:
 
 
 def test_a_payee_that_is_silent_until_its_lock_has_ended_is_paid_by_nobody() -> None:
-    async def story(zero: World, one: World) -> None:
+    async def story(zero: World, one: World, hub: Hub) -> None:
         asked = await one.node("bob").create_invoice(AMOUNT, hold=True)
-        mirrored = await ask(zero, asked)
-        paying = zero.attempt("alice", lambda alice: alice.pay(mirrored.text, timeout=4 * 3_600))
-        assert not await pass_on(zero, one, asked)
-        with trio.fail_after(4 * 3_600):
-            await paying.ended.wait()
-        assert isinstance(paying.error, PaymentFailed)
-        assert await settled(zero, one) == UNPAID
+        text = await hub.mirror(asked.text)
+        paying = zero.attempt("alice", lambda alice: alice.pay(text, timeout=4 * 3_600))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.serve)
+            with trio.fail_after(4 * 3_600):
+                await paying.ended.wait()
+            assert isinstance(paying.error, PaymentFailed)
+            assert await settled(zero, one) == UNPAID
+            nursery.cancel_scope.cancel()
 
     play(story, interval=30)

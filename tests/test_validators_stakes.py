@@ -368,6 +368,23 @@ def test_each_loses_its_share_who_stood_behind_the_vote_and_nobody_who_came_late
     assert ledger.balance(CAROL, NATIVE) - before == 2_930
 
 
+def test_what_got_too_old_in_a_pause_is_forgotten_a_little_at_a_time() -> None:
+    ledger = StakeLedger()
+    for _ in range(60):
+        ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 1)
+        ledger.block(seconds=0)
+    for _ in range(10):
+        ledger.block(seconds=1_000)
+    for _ in range(20):
+        before = dict(ledger.state.changes)
+        ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 1)
+        after = ledger.state.changes
+        assert sum(value != before.get(key) for key, value in after.items()) < 40, "a block does more than is paid for"
+        ledger.block()
+    kept = [key for key, value in ledger.state.changes.items() if value and key[:1] == b"m" and key[21:22] == b"B"]
+    assert len(kept) < 30, "what is too old is never forgotten"
+
+
 def test_what_is_too_old_is_no_evidence() -> None:
     for blocks, seconds, is_old in ((7, 100, True), (7, 5, False), (3, 100, False)):
         ledger = StakeLedger()

@@ -70,6 +70,8 @@ class Routing:
         `claim_fee` says below what worth in the native coin a secret is not claimed on chain now; 0: all are claimed.
         """
         options, rank = node.options, node.engine.rank
+        self.options = options
+        """As they were chosen."""
         self._node = node
         self.channels = node.channels
         self.policies = Policies(node.channels, forwarding)

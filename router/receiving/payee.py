@@ -121,6 +121,13 @@ class Payee:
         """The held payments: hash to amount."""
         return {digest: group.sum for digest, group in self._gathering.items() if group.held}
 
+    def held_until(self, payment_hash: bytes) -> int | None:
+        """Return the chain time up to which a held payment can be settled, None if it is not held."""
+        group = self._gathering.get(payment_hash)
+        if group is None or not group.held:
+            return None
+        return min(part.lock.expiry for part in group.parts) - self._last_moment
+
     def on_arrived(self, part: FinalLock, wanted: Claimable | None, now: int) -> list[Answer]:
         """A lock ends here. `wanted` is None if nothing is known of its hash (or if it was paid or cancelled)."""
         payment_hash = part.lock.condition

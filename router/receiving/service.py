@@ -109,6 +109,10 @@ class Receiving:
         """Complete payments that wait for `settle` or `cancel`: hash to amount."""
         return self._payee.held_payments
 
+    def held_until(self, payment_hash: bytes) -> int | None:
+        """Return the chain time up to which a held payment can be settled, None if it is not held."""
+        return self._payee.held_until(payment_hash)
+
     def refusal(self, payment_hash: bytes) -> PartRefused | None:
         """Return what was given back last of what came for an invoice since we started, None if there was nothing."""
         return self._refusals.get(payment_hash)

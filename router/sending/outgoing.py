@@ -282,7 +282,11 @@ class OutgoingPayments:
     def _send(self, active: _Active, parts: list[Part]) -> None:
         for part in parts:
             margin = active.routes.margin(part.route)
-            expiry = self._channels.chain.sure + max(active.order.lock_seconds, margin + SLACK if margin else 0)
+            life = max(active.order.lock_seconds, margin + SLACK if margin else 0)
+            expiry = self._channels.chain.sure + life
+            if life > active.payment.limits.lock_max:
+                active.payment.part_impossible(part.number, f"its locks would have to live {life} seconds")
+                continue
             try:
                 onion = onion_of(active.order, part.route, expiry, self._entropy)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use

@@ -50,6 +50,8 @@ class Limits(Options, frozen=True, kw_only=True):
     """Parts that the payee may give back without refusing the payment."""
     avoid_seconds: int = 600
     """How long a channel or node that made no sense, or is of no use for now, is avoided while there are others."""
+    lock_max: int = 2**32
+    """How many seconds a lock may live, whatever those on the way ask for: a way that takes more is not gone."""
     waits: bool = True
     """Whether to wait for what is of no use for now, if nothing else is left."""
     pause: float = 1.0

@@ -27,7 +27,7 @@ from tallystick.sdk.rollup.calls import (
     write_rollup_call,
 )
 from tallystick.settlement.chain import Header, ModuleCall
-from tallystick.settlement.errors import ChainError, RpcError
+from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Envelope, Signature
 from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
@@ -115,9 +115,18 @@ class RollupChain:
             await trio.sleep(LOOK_SECONDS)
 
     async def logs(self, first: int, last: int) -> list[ToldLog]:
-        """Return what was told from one block to another one, in order."""
+        """Return what was told from one block to another one, in order.
+
+        Full batches are so long that those of some hundred blocks do not fit into an answer: then half is asked for.
+        """
         wanted = {"address": to_hex(self.teller), "fromBlock": quantity(first), "toBlock": quantity(last)}
-        found = await self._read(lambda logs: [_read_log(log) for log in logs], "eth_getLogs", wanted)
+        try:
+            found = await self._read(lambda logs: [_read_log(log) for log in logs], "eth_getLogs", wanted)
+        except (ChainError, ChainUnavailable):
+            if first >= last:
+                raise
+            middle = (first + last) // 2
+            return [*await self.logs(first, middle), *await self.logs(middle + 1, last)]
         return sorted(found)
 
     def event(self, log: ToldLog) -> RollupEvent | None:

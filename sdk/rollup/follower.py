@@ -83,12 +83,23 @@ class RollupFollower:
             return False
         head = FollowedHead(target.number, target.hash, target.time)
         ours = [log for log in logs if self._chain.event(log) is not None]
+        try:
+            for log in ours:
+                self._tell(self.core, log)
+        except ChainError:
+            self._begin_anew()
+            raise
         self._store.commit([LogsFollowed(head, tuple(KeptLog(*log) for log in ours))])
         self._heads.append(head)
         del self._heads[:-HEADS_KEPT]
-        for log in ours:
-            self._tell(self.core, log)
         return True
+
+    def _begin_anew(self) -> None:
+        """Forget everything: the chain node has left something out, now or earlier, and nobody can say where."""
+        self._heads.clear()
+        self._store.commit([LogsUndone(self._start - 1)])
+        self.core = self._rebuilt()
+        self.remade += 1
 
     def _rebuilt(self) -> RollupWatcher:
         core = RollupWatcher(self._place)

@@ -5,9 +5,10 @@ For a way out nobody is asked: the state follows from what the chain told.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -49,7 +50,10 @@ AGAIN = 0.5
 """Seconds between two tries to reach an operator that is away."""
 
 TIMEOUT = 15.0
-"""Seconds for an answer of the operator's desk."""
+"""Seconds for a whole answer of the operator's desk."""
+
+ANSWER_MAX = 1024 * 1024
+"""Bytes of one: the signatures of a full batch take a third of that."""
 
 
 class RollupDesk:
@@ -74,17 +78,39 @@ class RollupDesk:
 
     async def _ask(self, path: str, body: object) -> Any:
         try:
-            if body is None:
-                reply = await self._client.get(path)
-            else:
-                reply = await self._client.post(path, content=msgspec.json.encode(body))
-            answer = msgspec.json.decode(reply.content)
-        except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            status, reply = await self._send(path, None if body is None else msgspec.json.encode(body))
+            answer = msgspec.json.decode(reply)
+        except (
+            httpx.HTTPError,
+            httpx.StreamError,
+            httpx.InvalidURL,
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+            trio.TooSlowError,
+        ) as error:
             why = str(error) or type(error).__name__
             raise NodeUnreachable(f"the operator at {self._client.base_url} does not answer: {why}") from error
-        if reply.status_code != 200:
+        if status != 200:
             raise CallFailed(str(answer.get("error", "")) if isinstance(answer, dict) else "it refuses")
         return answer
+
+    async def _send(self, path: str, content: bytes | None) -> tuple[int, bytes]:
+        """Return status and answer. An operator may gain by an answer that never ends: it is whole in time, or none."""
+        method, headers = "GET" if content is None else "POST", {"accept-encoding": "identity"}
+        status, answer = 0, bytearray()
+        with trio.move_on_after(TIMEOUT) as patience:
+            async with self._client.stream(method, path, content=content, headers=headers, timeout=None) as response:
+                status = response.status_code
+                response.headers.pop("content-encoding", None)  # an answer is as long as what was sent
+                async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as parts:
+                    async for part in parts:
+                        answer += part
+                        if len(answer) > ANSWER_MAX:
+                            patience.cancel()  # an error here would not reach what is open
+        if patience.cancelled_caught:
+            raise trio.TooSlowError(f"no whole answer of at most {ANSWER_MAX} bytes came within {TIMEOUT:g} seconds")
+        return status, bytes(answer)
 
     async def signatures(self, number: int) -> tuple[tuple[bytes, ...], ...] | None:
         """Return the signatures of a batch, None if they cannot be had now."""
@@ -98,7 +124,8 @@ class RollupDesk:
 @asynccontextmanager
 async def open_desk(url: str, patience: float = 0.0) -> AsyncIterator[RollupDesk]:
     """Give the operator's desk at a URL; one that is away is asked again for `patience` seconds."""
-    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # it has nothing to remember with us
+    async with httpx.AsyncClient(base_url=url, trust_env=False, cookies=jar) as client:
         yield RollupDesk(client, patience)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import trio
+
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.calls import RollupCall
@@ -20,6 +22,13 @@ from tallystick.settlement.rollup.watcher import CallSilence, ConvictBatch, Dema
 Say = Callable[[str], None]
 Ask = Callable[[int], Awaitable[tuple[tuple[bytes, ...], ...] | None]]
 """Gives the signatures of a batch by its number, None if they cannot be had."""
+
+
+SILENCE = 15.0
+"""Seconds without signatures after which a desk is asked no more in one look at the chain."""
+
+READING = 60.0
+"""Seconds that all reading at the desk may take in one look: what is left is read after the next one."""
 
 
 class WatcherPolicy(Options, frozen=True, kw_only=True):
@@ -61,24 +70,29 @@ class Watching:
             self._looked, self._remade = {}, self._follower.remade
         facts = await self._chain.facts()
         core = self._follower.core
+        for duty in core.duties(self._follower.head.time, facts.final):  # first what waits for nobody's desk
+            if not isinstance(duty, DemandSignatures):
+                await self._do(duty, facts.demand_fee)
         await self._look(facts.final, facts.window)
-        demanded = 0
-        for duty in core.duties(self._follower.head.time, facts.final):
-            demanded += isinstance(duty, DemandSignatures)
-            if demanded > self._policy.demands:
-                break
-            await self._do(duty, facts.demand_fee)
+        duties = core.duties(self._follower.head.time, facts.final)
+        for demand in [each for each in duties if isinstance(each, DemandSignatures)][: self._policy.demands]:
+            await self._do(demand, facts.demand_fee)
         if self._policy.claims and (await self._chain.account(self._key.address))[2]:
             await self._call(RollupCall("claim"), "claimed what it earned")
 
     async def _look(self, final: int, window: int) -> None:
         """Look at the signatures of batches that were not looked at yet."""
-        core = self._follower.core
+        core, begun, wasted = self._follower.core, trio.current_time(), 0.0
         for number in range(final, len(core.standing)):
             serial = core.standing[number].serial
             if self._ask is None or self._looked.get(number) == serial:
                 continue
-            signatures = await self._ask(number)
+            asked = trio.current_time()
+            if asked - begun > READING:
+                break
+            signatures = await self._ask(number) if wasted < SILENCE else None
+            if signatures is None:
+                wasted += trio.current_time() - asked
             if signatures is None and self._follower.head.time <= core.standing[number].batch.time + window // 2:
                 continue
             core.on_signatures(number, signatures or ())

@@ -36,6 +36,9 @@ DELAY = 2
 SEATS = 128
 """Validators that can be chosen from: whoever brings more than the least of them takes its seat."""
 
+FORGOTTEN_MAX = 4
+"""Notes of a validator's stake that one change of it forgets at most: many may get too old at once, after a pause."""
+
 POWER_TOTAL = 2**60 - 1
 """All voting power together stays below this, which is CometBFT's limit."""
 
@@ -186,7 +189,8 @@ def _note_stake(state: ModuleState, validator: Validator) -> None:
     row = validator.row + (count - 1).to_bytes(8, "big")
     state.put(b"B" + row, state.get(b"H") << 64 | state.get(b"T"))
     state.put(b"A" + row, validator.number(state, b"s"))
-    while first + 2 < count and rules.is_over(state, *_noted(state, validator, first + 2)):
+    last = first + FORGOTTEN_MAX
+    while first + 2 < count and first < last and rules.is_over(state, *_noted(state, validator, first + 2)):
         for letter in (b"B", b"A"):
             state.put(letter + validator.row + first.to_bytes(8, "big"), 0)
         first += 1

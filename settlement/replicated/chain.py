@@ -51,12 +51,17 @@ class ReplicatedChain(SimulatedChain):
         """See `Chain`; raise TransactionRefused, or ChainUnavailable if the engine does not answer."""
         hash = decode_transaction(raw, self.chain_id).hash
         if hash not in self._branch.receipts:
-            await self._engine.broadcast(raw)
+            await self._hand_over(raw)
         return hash
 
     async def order_mint(self, order: Mint) -> None:
         """See `SimulatedChain`."""
-        await self._engine.broadcast(encode_order(MintOrder(order, self._entropy(SALT_SIZE))))
+        await self._hand_over(encode_order(MintOrder(order, self._entropy(SALT_SIZE))))
+
+    async def _hand_over(self, raw: bytes) -> None:
+        """Check a transaction here and now, and give it to the engine, which would say the same 20 ms later."""
+        self.application.check(raw)
+        await self._engine.broadcast(raw)
 
     def mint(self, order: Mint) -> None:
         """Refuse: the validators are asked, by `order_mint`."""

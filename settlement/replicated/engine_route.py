@@ -1,8 +1,8 @@
 """What a validator's chain node tells of its engine, at `/engine`: enough for a light client, and to join the chain.
 
 The engine itself listens to its application alone. A question is passed on to it if it only looks, and is one of these:
-signed headers, sets of validators, parameters, the genesis, and where the engine is reached by others. Whoever asks
-need not trust the answers: a light client checks signatures.
+signed headers, sets of validators, parameters, the genesis, and where the engine is reached by others. It is written
+anew, as it was read here. Whoever asks need not trust the answers: a light client checks signatures.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ QUESTION_MAX = 4_096
 class _EngineQuestion(msgspec.Struct):
     method: str
     params: dict[str, Any] = {}
+    id: int | str | None = None
+    jsonrpc: str = "2.0"
 
 
 def engine_routes(engine: EngineClient) -> list[BaseRoute]:
@@ -48,7 +50,7 @@ def engine_routes(engine: EngineClient) -> list[BaseRoute]:
         if asked.method not in QUESTIONS:
             return Response(f"the engine is asked for {', '.join(QUESTIONS)} alone", status_code=403)
         try:
-            status, answer = await engine.pass_on(bytes(body))
+            status, answer = await engine.pass_on(msgspec.json.encode(asked))  # the engine takes "Method" for a method
         except ChainUnavailable as error:
             return Response(str(error), status_code=503, media_type="text/plain")
         return Response(answer, status_code=status, media_type="application/json")

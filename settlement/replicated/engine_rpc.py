@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import trio
 
-from tallystick.settlement.errors import ChainUnavailable, Refusal, TransactionRefused
+from tallystick.settlement.errors import ChainUnavailable
 
 _KNOWN = "already exists in cache"
 """What the engine says of a transaction that it has: that is no refusal."""
@@ -23,8 +23,6 @@ BATCH_BYTES = 500_000
 """Of these, at most, unless it is one alone: the engine takes a request of a million, and they travel as text."""
 
 _JSON = {"content-type": "application/json"}
-
-_REFUSALS = {refusal.value: refusal for refusal in Refusal}
 
 
 class _Handed(msgspec.Struct, eq=False):
@@ -56,7 +54,7 @@ class EngineClient:
         return reply.status_code, reply.content
 
     async def broadcast(self, raw: bytes) -> None:
-        """Hand in a transaction; return once the engine has checked it. Raise TransactionRefused, or ChainUnavailable.
+        """Hand in a transaction that the ledger has checked; return once the engine has it. Raise ChainUnavailable.
 
         A request costs more than the transaction in it: what comes while one is on its way, goes with the next, in the
         order in which it came. Who waits first sends it for all.
@@ -72,10 +70,7 @@ class EngineClient:
                 self._handed.remove(own)
         if isinstance(own.answer, ChainUnavailable):
             raise ChainUnavailable(str(own.answer))
-        result = _result(own.answer)
-        if isinstance(result, dict) and result.get("code"):
-            code = _REFUSALS.get(str(result.get("codespace")), Refusal.MALFORMED)
-            raise TransactionRefused(str(result.get("log")), code)
+        _result(own.answer)
 
     async def _send(self) -> None:
         """Send the first of what was handed in, and take the answers down; if it is cancelled, the next one sends."""
@@ -89,7 +84,7 @@ class EngineClient:
             {
                 "jsonrpc": "2.0",
                 "id": number,
-                "method": "broadcast_tx_sync",
+                "method": "broadcast_tx_async",
                 "params": {"tx": each.raw},
             }
             for number, each in enumerate(batch)
@@ -103,7 +98,7 @@ class EngineClient:
         except ChainUnavailable as error:
             for handed in batch:
                 handed.answer = error
-        del self._handed[: len(batch)]
+        self._handed = [each for each in self._handed if each not in batch]  # some may have gone away meanwhile
 
     async def _post(self, body: Any) -> Any:
         try:

@@ -138,8 +138,10 @@ class RollupWatcher:
     def on_batch(self, number: int, batch: Batch, serial: int = 0) -> list[RollupDuty]:
         """A batch was posted: return what must be done if it is wrong. What stands on a wrong one falls with it."""
         self._posted = number + 1
-        if number != len(self.standing):
+        if self._wrong is not None:
             return []
+        if number != len(self.standing):
+            raise InvalidInput(f"the chain told of batch {number}, and {len(self.standing)} is next")
         found = replay(batch, self.state, self.place, self.entry)
         if found.wrong is not None:
             context = StepContext(self.place, batch.time, batch.queue_end)

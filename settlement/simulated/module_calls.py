@@ -63,10 +63,13 @@ def _perform(
     if module is None or function is None or (function.is_view and not look):
         name = f"module {module.name}" if module else f"account 0x{to.hex()}"
         raise Reverted(Revert.UNKNOWN_CALL, f"the {name} has no function 0x{data[:4].hex()} that can be called here")
+    types = function.form.types
     try:
-        values = decode_values(function.form.types, data[4:])
+        values = decode_values(types, data[4:])
     except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of {function.form.name} cannot be read: {error}") from error
+    if types[-1:] == ("bytes[]",) and sum(map(len, values[-1])) > len(data):  # each call within pays for its own bytes
+        raise Reverted(Revert.UNKNOWN_CALL, f"calls within {function.form.name} must not share their bytes")
     return function, function.rule(ModuleRun(state, module, caller, time, events, depth, contract), *values)
 
 

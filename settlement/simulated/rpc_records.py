@@ -5,7 +5,7 @@ Every field that libraries insist on is there; roots of tries are left out, as t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tallystick.channels.errors import InvalidInput
@@ -23,7 +23,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
 )
 from tallystick.settlement.ethereum.transactions import Transaction, decode_transaction, read_transaction
 from tallystick.settlement.simulated.chain import SimulatedChain
-from tallystick.settlement.simulated.ledger import MINER, BlockRecord, Entry
+from tallystick.settlement.simulated.ledger import MINER, BlockRecord
 
 NEWEST = ("latest", "pending", "safe", "finalized")
 """Words for the newest block, whose state is the one that is known."""
@@ -137,12 +137,31 @@ def write_logs(record: BlockRecord, contract: Address) -> list[dict[str, Any]]:
     return logs
 
 
-def write_receipt(chain: SimulatedChain, entry: Entry, record: BlockRecord) -> dict[str, Any]:
-    """Return a receipt as `eth_getTransactionReceipt` gives it."""
+def write_receipts(chain: SimulatedChain, record: BlockRecord) -> Iterator[dict[str, Any]]:
+    """Yield the receipts of a block, in the order of its transactions, as `eth_getTransactionReceipt` gives them."""
+    logs: dict[str, list[dict[str, Any]]] = {}
+    for log in write_logs(record, chain.contract):
+        logs.setdefault(log["transactionHash"], []).append(log)
+    gas = 0
+    for index, entry in enumerate(record.entries):
+        gas += entry.execution.gas
+        yield _write_receipt(chain, record, index, gas, logs.get(to_hex(entry.hash), []))
+
+
+def write_receipt(chain: SimulatedChain, record: BlockRecord, index: int) -> dict[str, Any]:
+    """Return the receipt of a block's transaction."""
+    hash = to_hex(record.entries[index].hash)
+    logs = [log for log in write_logs(record, chain.contract) if log["transactionHash"] == hash]
+    gas = sum(each.execution.gas for each in record.entries[: index + 1])
+    return _write_receipt(chain, record, index, gas, logs)
+
+
+def _write_receipt(
+    chain: SimulatedChain, record: BlockRecord, index: int, gas: int, logs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    entry = record.entries[index]
     transaction = decode_transaction(entry.raw, chain.chain_id)
     done = entry.execution
-    index = record.entries.index(entry)
-    logs = [log for log in write_logs(record, chain.contract) if log["transactionHash"] == to_hex(entry.hash)]
     return {
         "transactionHash": to_hex(entry.hash),
         "transactionIndex": quantity(index),
@@ -154,7 +173,7 @@ def write_receipt(chain: SimulatedChain, entry: Entry, record: BlockRecord) -> d
         "type": "0x2",
         "status": quantity(done.success),
         "gasUsed": quantity(done.gas),
-        "cumulativeGasUsed": quantity(sum(each.execution.gas for each in record.entries[: index + 1])),
+        "cumulativeGasUsed": quantity(gas),
         "effectiveGasPrice": quantity(transaction.price),
         "logs": logs,
         "logsBloom": _bloom(logs),

@@ -18,6 +18,7 @@ Filters (`eth_newFilter`) and subscriptions are not kept: libraries then ask for
 from __future__ import annotations
 
 import importlib.metadata
+from bisect import bisect_left
 from itertools import accumulate
 from typing import Any
 
@@ -36,7 +37,7 @@ from tallystick.settlement.simulated.rpc_records import (
     parameter,
     read_number,
     write_mined,
-    write_receipt,
+    write_receipts,
     write_transaction,
 )
 from tallystick.settlement.simulated.world import Layer
@@ -137,10 +138,7 @@ def _prices(record: BlockRecord, percentiles: list[float]) -> list[int]:
     if not offers:
         return [0] * len(percentiles)
     sums = list(accumulate(gas for _, gas in offers))
-    return [
-        next(price for (price, _), below in zip(offers, sums, strict=True) if below * 100 >= sums[-1] * each)
-        for each in percentiles
-    ]
+    return [offers[bisect_left(sums, sums[-1] * each, key=lambda gas: gas * 100)][0] for each in percentiles]
 
 
 async def _transaction(chain: SimulatedChain, params: list[Any]) -> Any:
@@ -173,7 +171,7 @@ async def _count(chain: SimulatedChain, params: list[Any]) -> Any:
 
 async def _receipts(chain: SimulatedChain, params: list[Any]) -> Any:
     record = _block(chain, params)
-    return None if record is None else [write_receipt(chain, entry, record) for entry in record.entries]
+    return None if record is None else [*write_receipts(chain, record)]
 
 
 WALLET_METHODS = {

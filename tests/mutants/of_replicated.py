@@ -174,6 +174,20 @@ MUTANTS = (
         ("test_replicated_engine_rpc.py",),
     ),
     Mutant(
+        "replicated: drop as many as were sent, though one of them went away",
+        "settlement/replicated/engine_rpc.py",
+        "        self._handed = [each for each in self._handed if each not in batch]",
+        "        del self._handed[: len(batch)]",
+        ("test_replicated_engine_rpc.py",),
+    ),
+    Mutant(
+        "replicated: pass what is asked on to the engine as it came",
+        "settlement/replicated/engine_route.py",
+        "engine.pass_on(msgspec.json.encode(asked))",
+        "engine.pass_on(bytes(body))",
+        ("test_replicated_joining.py",),
+    ),
+    Mutant(
         "replicated: take the engine's answers to be in the order of the transactions",
         "settlement/replicated/engine_rpc.py",
         'answers = {each.get("id"): each for each in (said if isinstance(said, list) else [said])}',

@@ -10,6 +10,7 @@ BOOKS = "settlement/modules/rollups.py"
 ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
 LEAVING = ("test_rollup_leaving.py", "test_rollup_twins.py")
+PROGRAMS = ("test_rollup_programs.py",)
 WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
 
 
@@ -253,5 +254,40 @@ MUTANTS = (
         "        if number >= len(self.standing):\n            return []",
         "        if number < 0:\n            return []",
         WATCHER,
+    ),
+    _mutant(
+        "operator: post what is not on disk",
+        "sdk/rollup/operating.py",
+        "                self._store.commit([BatchMade(self._made)])\n",
+        "                pass\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "operator: promise what is not on disk",
+        "sdk/rollup/operating.py",
+        "            self._store.commit([StepTaken(word, signed.signatures, until)])\n",
+        "",
+        PROGRAMS,
+    ),
+    _mutant(
+        "operator: post a batch that was made for another list",
+        "sdk/rollup/operating.py",
+        "if state_root(batch.accounts, batch.channels, batch.queue_end, done) != batch.root:",
+        "if done == batch.root:",
+        PROGRAMS,
+    ),
+    _mutant(
+        "follower: believe what left the chain",
+        "sdk/rollup/follower.py",
+        "            self.core = self._rebuilt()\n            self.remade += 1\n",
+        "            self.remade += 1\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "watcher: demand before the desk has had time",
+        "sdk/rollup/watching.py",
+        "            if signatures is None and",
+        "            if signatures is False and",
+        PROGRAMS,
     ),
 )

@@ -73,6 +73,13 @@ MUTANTS = _SNAPSHOTS + tuple(
     Mutant(f"stakes: {name}", file, before, after, tests)
     for name, file, before, after, tests in (
         (
+            "forget in one block what got too old in a long pause",
+            RECORDS,
+            "first + 2 < count and first < last and",
+            "first + 2 < count and",
+            TESTS,
+        ),
+        (
             "slash what came after the offence",
             RECORDS,
             "return self.since <= at and (",

@@ -107,7 +107,8 @@ async def scenario(seed: int, tell: bool = True) -> None:
         other = next(each for each in range(4) if each not in (chosen, guilty))
         async with reach(validators.all[other]) as chain:
             account = LedgerAccount(chain, DELEGATOR)
-            await account.call("validators", "delegate", [address_in(homes[chosen]), DELEGATED], value=DELEGATED)
+            target = address_in(homes[chosen])
+            made = await account.call("validators", "delegate", [target, DELEGATED], value=DELEGATED)
             await account.call("validators", "delegate", [address_in(homes[guilty]), 10**15], value=10**15)
         rules = StakeRules()
         power = (OWN_STAKE + DELEGATED) // rules.unit
@@ -128,6 +129,9 @@ async def scenario(seed: int, tell: bool = True) -> None:
         await validators.goes_on(range(4))
         await validators.check_agreement()
         await check_payments(validators, payer.sent)
+        async with reach(validators.all[other]) as chain:
+            done = await LedgerAccount(chain, DELEGATOR).call("validators", "claim", [made.expected["delegation"]])
+            assert done.expected["amount"] > 0, "no fee came to who delegated"
         slashed = (OWN_STAKE + 10**15) * rules.slash // 10**6
         for validator in validators.all:
             async with reach(validator) as chain:
