@@ -8,17 +8,23 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
-from simulation.rollup_world import OPERATOR, WATCHER, WINDOW, RollupWorld, open_world
+from simulation.rollup_world import FEE, OPERATOR, STRANGER, WATCHER, WINDOW, RollupWorld, open_world
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.memory import MemoryDisk
-from tallystick.sdk.rollup.calls import post_call
+from tallystick.sdk.errors import CallFailed
+from tallystick.sdk.rollup import operating
+from tallystick.sdk.rollup.calls import MODULE, RollupCall, RollupPlace, post_call
 from tallystick.sdk.rollup.chain import ToldLog
 from tallystick.sdk.rollup.follower import RollupFollower
-from tallystick.sdk.rollup.schema import WATCHING
+from tallystick.sdk.rollup.schema import WATCHING, BatchesForgotten, BatchMade, read_batches, read_steps
 from tallystick.sdk.rollup.user import RollupDesk, read_rollup
 from tallystick.sdk.rollup.watching import SILENCE, Watching
 from tallystick.settlement.errors import ChainError
+from tallystick.settlement.ethereum.abi import Envelope
+from tallystick.settlement.ethereum.module_calls import write_call
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.steps import RollupTransfer, encode_step
 
@@ -133,3 +139,63 @@ async def test_batches_that_do_not_fit_into_one_answer_are_asked_for_by_halves(a
         whole = await world.rollup.logs(0, last)
         world.rollup._ask = narrow  # type: ignore[method-assign]
         assert await world.rollup.logs(0, last) == whole != []
+
+
+async def test_steps_in_batches_leave_room_for_others(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operating, "PENDING_MAX", 2)
+    async with open_world() as world:
+        await begun(world)
+        for _ in range(3):  # more than may wait, long before the first one is final
+            await world.user(0).exit(1)
+            await world.user(0).exit(1)
+            with pytest.raises(CallFailed, match="2 steps are on their way"):
+                await world.user(0).exit(1)
+            await world.go_on(14)
+        assert len(read_steps(world.disks["operator"].open())) == 6
+
+
+async def test_a_batch_that_has_another_number_after_a_reorganisation_is_still_shown(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.user(0).exit(1)
+        await world.go_on(14)
+        store = world.disks["operator"].open()
+        (made,) = read_batches(store, 1)
+        store.commit([BatchesForgotten(2), BatchMade(replace(made, number=2))])
+        await world.start_operator()
+        await world.rollup.act(STRANGER, RollupCall("demand", (1, 0), FEE))
+        await world.go_on(2)
+        assert world.told("showed the signatures of step 0 of batch 1")
+        assert await world.desk.signatures(1) == made.signatures
+
+
+async def test_a_flood_of_demands_does_not_hold_up_batches_and_the_first_due_is_answered_first(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        await begun(world)
+        for _ in range(12):
+            await world.user(0).exit(1)
+        await world.go_on(14)
+        for position in reversed(range(12)):
+            await world.rollup.act(STRANGER, RollupCall("demand", (1, position), FEE))
+        await world.user(1).exit(1)
+        world.chain.advance(12)
+        await world.operating.step()
+        told = world.told("showed", "posted batch 2")
+        assert told == [f"showed the signatures of step {at} of batch 1" for at in range(11, 3, -1)] + [
+            "posted batch 2 of 1 steps"
+        ]
+
+
+async def test_nobody_signs_for_a_rollup_whose_signatures_count_on_another_chain(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        call = write_call(MODULE.name, "createRollup", [world.rollup.chain_id + 1, 1, 1, 1, 1, 1])
+        await world.rollup._mined(await world.rollup._send(STRANGER, Envelope(call.module, 0, call.data)))
+        world.rollup.at = RollupPlace(1)
+        with pytest.raises(InvalidInput, match="takes signatures of chain"):
+            await world.rollup.rules_of()

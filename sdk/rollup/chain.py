@@ -158,6 +158,8 @@ class RollupChain:
     async def rules_of(self) -> Place:
         """Return which rollup it is, for what is signed."""
         facts = await self.facts()
+        if facts.chain_id != self.chain_id:  # a rollup of the same number on that chain would take what is signed here
+            raise InvalidInput(f"rollup {self.at} takes signatures of chain {facts.chain_id}: this is {self.chain_id}")
         return Place(facts.chain_id, facts.vault)
 
     async def account(self, owner: Address) -> tuple[int | None, int, int]:

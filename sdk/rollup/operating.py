@@ -42,11 +42,14 @@ from tallystick.settlement.rollup.operator import (
     show_signatures,
 )
 from tallystick.settlement.rollup.state import state_root
-from tallystick.settlement.rollup.steps import EntryKind
+from tallystick.settlement.rollup.steps import EntryKind, Op
 from tallystick.settlement.rollup.watcher import RollupWatcher
 
 KEPT_SECONDS = 86_400
 """For how long a step that came to nothing is tried again: a reorganisation may make it right."""
+
+ANSWERS = 8
+"""Demands that are answered before the next batch: a flood of them must not hold up what the chain has ordered."""
 
 Say = Callable[[str], None]
 
@@ -95,6 +98,8 @@ class Operating:
         self._steps = read_steps(store)
         self._posted: dict[bytes, int] = {}
         """Of the steps that are in batches on the chain: the number of the batch."""
+        self._settled = 0
+        """How many of the steps on disk these are: until their batch is final they stay."""
         self._made: PostBatch | None = None
         self._seen: _Seen | None = None
         self._numbers: dict[Address, int] = {}
@@ -126,8 +131,8 @@ class Operating:
         if known is None:
             if self.facts.frozen:
                 raise InvalidInput("everything has stopped here: leave by the chain")
-            if len(self._steps) >= PENDING_MAX:
-                raise InvalidInput(f"{len(self._steps)} steps are on their way already")
+            if (waiting := len(self._steps) - self._settled) >= PENDING_MAX:
+                raise InvalidInput(f"{waiting} steps are on their way already")
             if word in self._posted:
                 raise InvalidInput(f"this step is in batch {self._posted[word]} already")
             self.core.submit(signed, self.time)
@@ -157,9 +162,25 @@ class Operating:
 
     def signatures(self, number: int) -> tuple[tuple[bytes, ...], ...] | None:
         """Return those of a batch that stands, None if it is not there, or is final and forgotten."""
-        standing = self._follower.core.standing
-        found = read_batch(self._store, number, standing[number].batch) if number < len(standing) else None
+        found = self._ours(number)
         return found.signatures if found else None
+
+    def _ours(self, number: int) -> PostBatch | None:
+        """Return a batch that stands, with its signatures; None if it is not there, or is final and forgotten.
+
+        After a reorganisation it may have another number than it was made for: then it is put together from its steps.
+        """
+        standing = self._follower.core.standing
+        if number >= len(standing):
+            return None
+        batch = standing[number].batch
+        found = read_batch(self._store, number, batch)
+        if found is not None or number < self.facts.final:
+            return found
+        kept = [(word[0] == Op.NEXT, self._steps.get(word)) for word in words_of(batch)]
+        if not all(is_next or each for is_next, each in kept):
+            return None
+        return PostBatch(number, batch, tuple(each.signed.signatures if each else () for _, each in kept))
 
     # --- what is on the chain, and what is made ------------------------------------------------------------------
 
@@ -171,6 +192,7 @@ class Operating:
         core = RollupOperator(
             seen.place, self._policy.steps_max, state=seen.state, number=seen.count, entries=seen.entries
         )
+        self._settled = sum(word in self._posted for word in self._steps)
         for word, kept in self._steps.items():
             if word not in self._posted:
                 try:
@@ -237,9 +259,9 @@ class Operating:
     async def _answer(self) -> None:
         """Show what was demanded."""
         seen = self._follower.core
-        for number, position in sorted(seen.waiting):
+        for number, position in sorted(seen.waiting, key=lambda each: (seen.waiting[each], each))[:ANSWERS]:
             standing = seen.standing[number] if number < len(seen.standing) else None
-            made = read_batch(self._store, number, standing.batch) if standing else None
+            made = self._ours(number)
             if standing is None or made is None:
                 self._say(f"the signatures of batch {number} are demanded, and are not on this disk")
                 continue
@@ -275,5 +297,6 @@ class Operating:
             self._store.commit([StepsForgotten(tuple(over))])
             for word in over:
                 del self._steps[word]
+            self._settled = sum(word in self._posted for word in self._steps)
         if final and read_batches(self._store, final - 1):
             self._store.commit([BatchesForgotten(final)])
