@@ -15,7 +15,7 @@ from simulation.rollup_world import FEE, OPERATOR, STRANGER, WATCHER, WINDOW, Ro
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.errors import CallFailed
-from tallystick.sdk.rollup import operating
+from tallystick.sdk.rollup import operating, user
 from tallystick.sdk.rollup.calls import MODULE, RollupCall, RollupPlace, post_call
 from tallystick.sdk.rollup.chain import ToldLog
 from tallystick.sdk.rollup.follower import RollupFollower
@@ -25,6 +25,7 @@ from tallystick.sdk.rollup.watching import SILENCE, Watching
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.module_calls import write_call
+from tallystick.settlement.modules import rollups
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.steps import RollupTransfer, encode_step
 
@@ -199,3 +200,26 @@ async def test_nobody_signs_for_a_rollup_whose_signatures_count_on_another_chain
         world.rollup.at = RollupPlace(1)
         with pytest.raises(InvalidInput, match="takes signatures of chain"):
             await world.rollup.rules_of()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_users_leave_though_more_batches_wait_than_one_call_makes_final(
+    stopped: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rollups, user):
+        monkeypatch.setattr(module, "FINAL_MAX", 2)
+    async with open_world() as world:
+        await begun(world)
+        for _ in range(6):
+            await world.user(0).exit(1)
+            await world.go_on(14)
+        await world.user(1).exit(400)
+        await world.go_on(14)
+        await world.user(0).deposit(5)
+        world.chain.advance(WINDOW + 1)
+        if stopped:
+            await world.watching.step()
+            world.chain.advance(WINDOW + 1)
+        assert (await world.rollup.facts()).batches - (await world.rollup.facts()).final > 4
+        assert await world.user(1).withdraw() is not None
+        assert (await read_rollup(world.rollup)).paid == {world.user(1).address: 500_000 if stopped else 400}

@@ -11,6 +11,7 @@ ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
 LEAVING = ("test_rollup_leaving.py", "test_rollup_twins.py")
 PROGRAMS = ("test_rollup_programs.py",)
+HOSTILE = ("test_rollup_hostile.py",)
 WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
 
 
@@ -289,5 +290,33 @@ MUTANTS = (
         "            if signatures is None and",
         "            if signatures is False and",
         PROGRAMS,
+    ),
+    _mutant(
+        "take what was not told of for a batch on top of a wrong one",
+        "settlement/rollup/watcher.py",
+        "        if number != len(self.standing):\n            raise InvalidInput(",
+        "        if number != len(self.standing):\n            return []\n            raise InvalidInput(",
+        HOSTILE,
+    ),
+    _mutant(
+        "read at a desk before a wrong batch is convicted",
+        "sdk/rollup/watching.py",
+        "            if not isinstance(duty, DemandSignatures):\n",
+        "            if False:\n",
+        HOSTILE,
+    ),
+    _mutant(
+        "lose a batch whose number has changed",
+        "sdk/rollup/operating.py",
+        "        if found is not None or number < self.facts.final:\n",
+        "        if found is not None or number >= 0:\n",
+        HOSTILE,
+    ),
+    _mutant(
+        "leave batches uncounted when everybody leaves",
+        "sdk/rollup/user.py",
+        "        while last < len(core.standing) and now >",
+        "        while False and now >",
+        HOSTILE,
     ),
 )
