@@ -88,9 +88,7 @@ class Root(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by name."""
         if cmd_name in GROUPS:
-            group = get_command(importlib.import_module(f"tallystick.sdk.cli.{cmd_name}").app)
-            group.name = cmd_name
-            return group
+            return get_command(importlib.import_module(f"tallystick.sdk.cli.{cmd_name}").app)
         if cmd_name in DEFERRED:
             return Deferred(name=cmd_name, help=DEFERRED[cmd_name][1])
         return super().get_command(ctx, cmd_name)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 MEANWHILE = "It closes once both agree, whether this command waits or not; `tally channel force-close` closes alone."
 
-app = make_group("Open, look at, fund and close channels.")
+app = make_group("Open, look at, fund and close channels.", name="channel")
 
 PEER = "02a1…c3@127.0.0.1:7735"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tallystick.sdk.control.network_views import InvoiceInfo
     from tallystick.sdk.control.views import ChannelInfo
 
-app = make_group("Ask for payments, and see what came of it.")
+app = make_group("Ask for payments, and see what came of it.", name="invoice")
 
 LIFETIME_MAX = 10 * 366 * 86_400
 """Seconds for which an invoice may be open: more is a typing error."""

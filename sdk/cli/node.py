@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tallystick.sdk.control.views import NodeInfo
     from tallystick.sdk.daemon.daemon import Ready
 
-app = make_group("Run a node, wait until it is ready, ask what it is, stop it.")
+app = make_group("Run a node, wait until it is ready, ask what it is, stop it.", name="node")
 
 
 @app.command(epilog=example("node run --password-file ~/.tally-password"))

@@ -37,13 +37,12 @@ def _whole(text: str, least: int, what: str) -> int:
 def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
     """Return what checks the form of an argument; it raises BadParameter, with `otherwise`, if that is another one."""
 
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise BadParameter(f"{text!r} {otherwise}")
-        return text
+    def text(given: str) -> str:  # help calls what it takes by this name
+        if not re.fullmatch(pattern, given):
+            raise BadParameter(f"{given!r} {otherwise}")
+        return given
 
-    parse.__name__ = "str"  # so help calls what it takes
-    return parse
+    return text
 
 
 parse_account = _form(r"0x[0-9a-fA-F]{40}", "is no account: give its address, 0x and 40 hex digits")

@@ -11,7 +11,7 @@ from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import ask_node, example, make_group, print_result
 from tallystick.sdk.cli.tables import show_peers
 
-app = make_group("List peers, connect to one.", invoke_without_command=True)
+app = make_group("List peers, connect to one.", name="peers", invoke_without_command=True)
 
 
 @app.callback()

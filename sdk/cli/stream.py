@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tallystick.sdk.control.client import ControlClient
     from tallystick.sdk.control.views import StreamInfo
 
-app = make_group("Pay by the unit: open a stream, pay units of it, end it.")
+app = make_group("Pay by the unit: open a stream, pay units of it, end it.", name="stream")
 
 LockArgument = Annotated[int, Argument(metavar="LOCK", min=0, help="The stream's lock, as `open` showed it.")]
 
