@@ -371,6 +371,7 @@ def test_each_loses_its_share_who_stood_behind_the_vote_and_nobody_who_came_late
         ledger.block()
     before = ledger.balance(CAROL, NATIVE)
     assert ledger.call(CAROL, "validators", "withdraw", part) == (930,)
+    assert ledger.held[2] == 71 + 70, "what is lost at a withdrawal is not burnt"
     assert ledger.call(CAROL, "validators", "withdraw", here[1]) == (2_000,)
     assert ledger.balance(CAROL, NATIVE) - before == 2_930
 
