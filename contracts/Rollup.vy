@@ -156,6 +156,8 @@ demands: public(HashMap[bytes32, Demand])
 last_due: uint256
 # When everything stopped; zero while it runs.
 frozen: public(uint256)
+# Whether something was overdue then.
+late: bool
 # Channels that were paid out after everything stopped.
 settled: public(HashMap[uint256, bool])
 
@@ -547,7 +549,8 @@ def demand(number: uint256, position: uint256):
 
 @external
 def answer(number: uint256, proof: DynArray[uint256, PROOF], by0: Signature, by1: Signature):
-    """Show what was demanded. Anybody may; the operator is paid."""
+    """Show what was demanded. Anybody may; half of the fee is the operator's. Half is burnt, so that one that demands
+    its own steps, and holds up what is final, pays for it."""
     batch: Posted = self._standing(number)
     found: Verdict = self._judge(proof, batch.meta, batch.steps)
     assert not found.wrong, "step-wrong"
@@ -559,7 +562,8 @@ def answer(number: uint256, proof: DynArray[uint256, PROOF], by0: Signature, by1
         self._check(found.digest, by1, found.second)
     self.demands[name].deadline = 0
     self.batches[number].meta = batch.meta - (1 << DEMANDS)
-    self.owed[OPERATOR] += DEMAND_FEE
+    self.owed[OPERATOR] += DEMAND_FEE // 2
+    self.owed[BURNT] += DEMAND_FEE - DEMAND_FEE // 2
     log SignatureShown(number=number, position=proof[0], by0=by0, by1=by1)
 
 @external
@@ -689,6 +693,7 @@ def freeze():
     end: uint256 = self._queue_end()
     self.frozen = block.timestamp
     if end < self.queue_length and block.timestamp > self.dues[end]:
+        self.late = True
         lost: uint256 = self.bonded // 2
         reward: uint256 = min(DEMAND_FEE, lost)
         self.bonded -= lost
@@ -709,14 +714,20 @@ def _ended():
 @nonreentrant
 def escape(proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account all that it held and took out by the last final batch.
-    The operator's bond pays what a demand costs to who brings the proof, for each account."""
+    If something was overdue, the operator's bond pays who brings the proof as much as the account gets, and no more
+    than what a demand costs: an account of dust is worth dust."""
     self._ended()
     assert self.count > 0, "wrong-status"
     words: uint256[4] = self._shown(self.count - 1, proof, ACCOUNT_TAG)
-    reward: uint256 = min(DEMAND_FEE, self.bonded)
-    self.bonded -= reward
-    self.owed[msg.sender] += reward
-    self._pay_out(convert(convert(words[0], uint160), address), words[1] + words[3])
+    owner: address = convert(convert(words[0], uint160), address)
+    total: uint256 = words[1] + words[3]
+    if self.late:
+        before: uint256 = self.paid[owner]
+        assert total > before, "nothing-owed"
+        reward: uint256 = min(min(DEMAND_FEE, self.bonded), total - before)
+        self.bonded -= reward
+        self.owed[msg.sender] += reward
+    self._pay_out(owner, total)
 
 @internal
 @view

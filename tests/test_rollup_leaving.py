@@ -65,10 +65,13 @@ def test_an_operator_that_stops_loses_half_of_its_bond_and_pays_for_everybodys_w
     assert twins.number("bonded") == BOND // 2
     assert (owed(twins, WATCHER), owed(twins, BURNT)) == (FEE, BOND // 2 - FEE)
     assert twins.do(OPERATOR, "unbond") == "wrong-status"
-    paid = sum(twins.do(WATCHER, "escape", withdrawal(posted.after, user)) is None for user in range(3))
-    assert paid > 0
+    paid = 0
+    for user in range(3):
+        if twins.do(WATCHER, "escape", withdrawal(posted.after, user)) is None:
+            paid += held(posted, user)
+    assert 0 < paid < FEE
     assert twins.do(WATCHER, "escape", withdrawal(posted.after, 0)) == "nothing-owed"
-    assert owed(twins, WATCHER) == (1 + paid) * FEE and twins.number("bonded") == BOND // 2 - paid * FEE
+    assert owed(twins, WATCHER) == FEE + paid and twins.number("bonded") == BOND // 2 - paid
     assert twins.do(OPERATOR, "unbond") == "wrong-status", "a deposit is not given back yet"
     at = len(twins.house.queue) - 1
     assert twins.do(WATCHER, "reclaim", at, list(twins.house.queue[at].words)) is None
@@ -98,7 +101,7 @@ def test_an_operator_does_not_take_its_bond_back_and_then_stop() -> None:
     assert twins.do(OPERATOR, "unbond") == "wrong-status"
 
 
-def test_an_operator_that_says_that_it_stops_loses_what_ways_out_cost_and_no_more() -> None:
+def test_an_operator_that_says_that_it_stops_loses_nothing() -> None:
     twins = begun(3)
     house = twins.house
     posted = house.honest(3)
@@ -107,8 +110,39 @@ def test_an_operator_that_says_that_it_stops_loses_what_ways_out_cost_and_no_mor
     assert twins.do(OPERATOR, "freeze") is None and twins.do(OPERATOR, "freeze") == "wrong-status"
     assert (twins.number("bonded"), owed(twins, BURNT)) == (BOND, 0)
     twins.set_time(house.time + WINDOW + 1)
-    paid = sum(twins.do(OPERATOR, "escape", withdrawal(posted.after, user)) is None for user in range(3))
-    assert owed(twins, OPERATOR) == paid * FEE, "it may lead everybody out itself"
+    paid = sum(twins.do(WATCHER, "escape", withdrawal(posted.after, user)) is None for user in range(3))
+    assert paid > 0 and owed(twins, WATCHER) == 0, "nothing was overdue"
+    assert twins.number("bonded") == BOND
+
+
+def test_a_way_out_is_paid_what_the_account_gets_and_a_fee_at_most() -> None:
+    twins = begun(1, users=0)
+    house = twins.house
+    deposit(twins, 0, 1)
+    deposit(twins, 1, 3 * FEE)
+    posted = house.honest(0)
+    assert twins.post(posted.batch) is None
+    deposit(twins, 0, 5)
+    twins.set_time(house.time + ORDER_TIME + 1)
+    assert twins.do(house.keys[3].address, "freeze") is None
+    twins.set_time(house.time + WINDOW + 1)
+    for user, reward in ((0, 1), (1, FEE)):
+        before = owed(twins, WATCHER)
+        assert twins.do(WATCHER, "escape", withdrawal(posted.after, user)) is None
+        assert owed(twins, WATCHER) - before == reward
+    assert twins.number("bonded") == BOND // 2 - 1 - FEE
+
+
+def test_whoever_demands_its_own_steps_pays_for_it() -> None:
+    twins = begun(4)
+    house = twins.house
+    posted = house.honest(0)
+    assert twins.post(posted.batch) is None
+    assert twins.do(OPERATOR, "demand", 0, 0, value=FEE) is None
+    proof = twins.proof(posted.batch, 0, posted.before)
+    signed = twins.statements(proof, posted.batch)
+    assert twins.do(OPERATOR, "answer", 0, list(proof.words), statements=signed) is None
+    assert (owed(twins, OPERATOR), owed(twins, BURNT)) == (FEE // 2, FEE // 2)
 
 
 def test_an_operator_that_says_so_too_late_loses_as_any_other() -> None:

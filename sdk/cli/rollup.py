@@ -71,7 +71,9 @@ def create(
     window: Annotated[int, Option(min=1, help="Seconds within which a batch can be convicted.")] = 259_200,
     order_time: Annotated[int, Option(min=1, help="Seconds within which what the chain orders must be done.")] = 86_400,
     answer_time: Annotated[int, Option(min=1, help="Seconds within which signatures must be shown.")] = 14_400,
-    fee: Annotated[int, limit_option(help="What a demand of signatures costs: it should pay for an answer.")] = 10**15,
+    fee: Annotated[
+        int, limit_option(help="What a demand of signatures costs: half of it should pay for an answer.")
+    ] = 10**15,
     chain: ChainUrl = LOCAL_CHAIN,
     as_json: Json = False,
 ) -> None:

@@ -182,6 +182,7 @@ def freeze(state: ModuleState, rollup: int) -> tuple[()]:
     refuse(not overdue and not is_operator, Revert.WINDOW_OPEN, "no entry of the list is overdue")
     books.put(b"frozen", state.time)
     if overdue:
+        books.put(b"late", 1)
         lost = books.get(b"bonded") // 2
         reward = min(books.get(b"fee"), lost)
         books.add(b"bonded", -lost)
@@ -202,17 +203,20 @@ def _check_ended(books: Books) -> None:
 def escape(state: ModuleState, rollup: int, proof: list[int]) -> tuple[()]:
     """Pay an account all that it held and took out by the last batch of a frozen rollup.
 
-    The operator's bond pays what a demand costs to who brings the proof, for each account.
+    If something was overdue, the operator's bond pays who brings the proof as much as the account gets, and no more
+    than what a demand costs: an account of dust is worth dust.
     """
     books = open_books(state, rollup)
     _check_ended(books)
     count = books.get(b"count")
     refuse(not count, Revert.WRONG_STATUS, "the rollup has no batch")
     account = _shown(books, count - 1, proof)
-    reward = min(books.get(b"fee"), books.get(b"bonded"))
+    total = account.balance + account.exited
+    gets = max(total - books.get(b"w" + account.owner), 0)
+    reward = min(books.get(b"fee"), books.get(b"bonded"), gets) if books.get(b"late") else 0
     books.add(b"bonded", -reward)
     books.owe(state.caller, reward)
-    return _pay_out(books, account.owner, account.balance + account.exited)
+    return _pay_out(books, account.owner, total)
 
 
 def _ordered(books: Books, index: int, words: list[int], kind: EntryKind) -> QueueEntry:

@@ -353,7 +353,7 @@ def demand(state: ModuleState, rollup: int, number: int, position: int) -> tuple
     "answer(uint64 rollup, uint64 number, uint256[] proof, bytes signatures)", gas=150_000, gas_per_byte=16
 )
 def answer(state: ModuleState, rollup: int, number: int, proof: list[int], signatures: bytes) -> tuple[()]:
-    """Show what was demanded: the step's signatures, of 64 bytes each. Anybody may; the operator earns the fee."""
+    """Show what was demanded: the step's signatures, of 64 bytes each. Anybody may; half of the fee is the operator's, half is burnt."""
     books = open_books(state, rollup)
     books.check_standing(number)
     shown, found = books.judged(number, proof)
@@ -365,7 +365,9 @@ def answer(state: ModuleState, rollup: int, number: int, proof: list[int], signa
         refuse(not good, Revert.BAD_SIGNATURE, f"signature {at} is not that of 0x{statement.signer.hex()}")
     books.put(key + b"t", 0)
     books.add(_batch(number, b"d"), -1)
-    books.owe(books.address(b"operator"), books.get(b"fee"))
+    fee = books.get(b"fee")
+    books.owe(books.address(b"operator"), fee // 2)
+    books.owe(BURNT, fee - fee // 2)
     state.emit(SIGNATURE_SHOWN, state.caller, rollup, number, shown.position)
     return ()
 

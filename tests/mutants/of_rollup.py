@@ -109,6 +109,8 @@ MUTANTS = (
         "deadline = min(state.time + wait,",
         LEAVING,
     ),
+    _mutant("let dust drain the bond", ACCOUNTS, 'books.get(b"bonded"), gets)', 'books.get(b"bonded"))', LEAVING),
+    _mutant("give a demand's fee back to who answers", BOOKS, '"operator"), fee // 2)', '"operator"), fee)', LEAVING),
     _mutant("pay for a way out from nothing", ACCOUNTS, '    books.add(b"bonded", -reward)\n', "", LEAVING),
     _mutant(
         "contract: take a batch made for another list",
