@@ -18,6 +18,7 @@ from simulation.replicas import GENESIS
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import system_entropy
 from tallystick.channels.protocol.keys import keccak
+from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.modules.validator_records import StakeRules
 from tallystick.settlement.modules.validators import address_of, possession
 from tallystick.settlement.replicated.engine_route import QUESTION_MAX, engine_routes
@@ -106,6 +107,11 @@ async def test_a_home_is_made_of_what_two_nodes_agree_on(tmp_path: Path) -> None
         {"commit": {"signed_header": {"commit": {"block_id": {"hash": 'AB"\n'}}}}},
         {"status": {"sync_info": {"latest_block_height": "7"}, "node_info": {"id": '"', "listen_addr": "tcp://x:1"}}},
         {"status": {}},
+        {"genesis": {}},
+        {"genesis": []},
+        {"genesis": None},
+        {"status": None},
+        {"commit": {"signed_header": []}},
     ],
 )
 async def test_nodes_that_contradict_each_other_or_say_nonsense_are_not_joined(tmp_path: Path, other: Any) -> None:
@@ -115,6 +121,25 @@ async def test_nodes_that_contradict_each_other_or_say_nonsense_are_not_joined(t
         with pytest.raises(InvalidInput, match="2 of its nodes"):
             await join_home(tmp_path / "new", [urls[0], urls[0]], 4_001, system_entropy)
     assert not (tmp_path / "new").exists()
+
+
+async def test_an_answer_without_end_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.settlement.replicated.engine_rpc.ANSWER_MAX", 1_000)
+    given = 0
+
+    async def parts() -> AsyncIterator[bytes]:
+        nonlocal given
+        while given < 100_000:
+            given += 100
+            yield b" " * 100
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=parts())
+
+    engine = EngineClient(httpx.AsyncClient(transport=httpx.MockTransport(reply), base_url="http://engine"))
+    with pytest.raises(ChainUnavailable, match="more than 1000 bytes"):
+        await engine.ask("genesis")
+    assert given <= 1_200
 
 
 async def test_an_engine_is_asked_what_only_looks_and_nothing_else() -> None:

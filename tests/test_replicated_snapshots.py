@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -33,6 +35,7 @@ from tallystick.settlement.replicated.snapshots import (
     digest_of,
     read_snapshot,
 )
+from tallystick.settlement.replicated.validator import keep_snapshots
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.sqlite import SCHEMA
 
@@ -243,6 +246,22 @@ async def test_a_folder_of_snapshots_holds_whole_ones_alone_and_the_newest(tmp_p
         await again.keep(app.freeze())
     assert [each.height for each in again.snapshots()] == [3, 4, 5]
     assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == ["3", "4", "5"]
+
+
+async def test_a_validator_goes_on_where_its_disk_takes_no_snapshot(tmp_path: Path) -> None:
+    app, said = advanced(), list[str]()
+    folder = SnapshotFolder(tmp_path / "snapshots")
+    (tmp_path / "snapshots").write_text("no folder")
+    give, taken = trio.open_memory_channel[FrozenLedger](2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_snapshots, folder, taken, said.append)
+        give.send_nowait(app.freeze())
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(said) == 1 and "a snapshot was not kept" in said[0]
+        (tmp_path / "snapshots").unlink()
+        give.send_nowait(app.freeze())
+        give.close()
+    assert len(said) == 1 and len(folder.snapshots()) == 1
 
 
 def test_snapshots_are_listed_and_given_out_as_the_engine_asks() -> None:

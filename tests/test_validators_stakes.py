@@ -34,6 +34,7 @@ class Stakes(RuleBasedStateMachine):
         }
         self.registered = {0: 0, 1: 1}
         self.convicted: set[int] = set()
+        self.offences: set[tuple[int, int]] = set()
         self.burnt = 0
         self.fees = 0
         self.claimed = 0
@@ -90,7 +91,8 @@ class Stakes(RuleBasedStateMachine):
             assert said is None
             since = mine["since"]
             if worth < mine["amount"]:
-                since = mine["since"] = self.ledger.height  # it has paid
+                since = mine["since"] = 10**9  # it has paid, once for all
+                self.burnt += mine["amount"] - worth
             if amount == worth:
                 mine |= {"until": self.ledger.height, "amount": worth}
             else:
@@ -113,6 +115,7 @@ class Stakes(RuleBasedStateMachine):
             assert ledger.height - last > RULES.evidence_blocks
             assert ledger.clock - ledger.times[last] > RULES.evidence_seconds
             assert ledger.balance(PEOPLE[mine["by"]], NATIVE) - before == worth
+            self.burnt += mine["amount"] - worth
             mine["amount"] = 0
         else:
             assert said == Revert.WINDOW_OPEN
@@ -156,17 +159,18 @@ class Stakes(RuleBasedStateMachine):
             ledger.height - block > RULES.evidence_blocks
             and ledger.clock - ledger.times[block] > RULES.evidence_seconds
         )
+        paid = {number for each in self.offences for number in self.behind(*each)}
         behind = self.behind(who, block)
         worth = {number: ledger.worth(number) for number, part in self.parts.items() if part["amount"]}
         ledger.block(10, offences=[ledger.offence(who, block)])
-        guilty = who in self.registered and who not in self.convicted and not too_old
+        guilty = who in self.registered and not too_old
         for number, amount in worth.items():
-            expected = loss(amount) if guilty and number in behind else 0
+            expected = loss(amount) if guilty and number in behind and number not in paid else 0
             assert amount - ledger.worth(number) == expected, "the wrong stake was slashed, or the wrong part of it"
         if guilty:
             self.convicted.add(who)
+            self.offences.add((who, block))
             assert all(self.parts[number]["amount"] for number in behind), "a stake was gone before its evidence"
-            self.burnt += loss(sum(worth[number] for number in behind))
 
     @invariant()
     def holds(self) -> None:
@@ -174,10 +178,12 @@ class Stakes(RuleBasedStateMachine):
         ledger.check_conservation()
         stakes, rewards, burnt = ledger.held
         assert burnt == self.burnt, "not the share was slashed"
-        worth = [
-            ledger.read("validators", "delegation", number) for number, part in self.parts.items() if part["amount"]
-        ]
-        assert 0 <= stakes - sum(each[2] for each in worth) <= len(self.parts), "stakes are not what delegations say"
+        there = {number: part["amount"] for number, part in self.parts.items() if part["amount"]}
+        worth = [ledger.read("validators", "delegation", number) for number in there]
+        slashed = {number for each in self.offences for number in self.behind(*each)} & set(there)
+        assert stakes == sum(there.values()), "stakes are not what was delegated, less what was burnt"
+        lost = sum(loss(there[number]) for number in slashed)
+        assert stakes - sum(each[2] for each in worth) == lost, "stakes are not what delegations say"
         due = sum(each[3] for each in worth)
         due += sum(ledger.validator(who)["commissionEarned"] for who in self.registered)
         waiting = ledger.balance(MINER, NATIVE)
@@ -355,34 +361,50 @@ def test_each_loses_its_share_who_stood_behind_the_vote_and_nobody_who_came_late
     ledger.block(offences=[offence])
     losses = [before - ledger.worth(each) for before, each in zip(worth, (1, *here, part, other, late), strict=True)]
     assert losses == [700, 71, 0, 140, 70, 0, 0]
-    assert ledger.held[2] == loss(OWN + 1_001 + 3_000)
     ledger.block(offences=[offence, ledger.offence(1, at + 3)])
-    assert ledger.held[2] == loss(OWN + 1_001 + 3_000), "it was slashed twice"
+    again = [before - ledger.worth(each) for before, each in zip(worth, (1, *here, part, other, late), strict=True)]
+    assert again == [*losses[:-1], 280], "who came later pays for the later offence, and nobody pays twice"
     rest = ledger.call(CAROL, "validators", "undelegate", here[0], 500)[0]
     assert [ledger.worth(each) for each in (here[0], rest)] == [430, 500], "it was slashed again"
+    assert ledger.held[2] == 71
     for _ in range(12):
         ledger.block()
     before = ledger.balance(CAROL, NATIVE)
     assert ledger.call(CAROL, "validators", "withdraw", part) == (930,)
+    assert ledger.held[2] == 71 + 70, "what is lost at a withdrawal is not burnt"
     assert ledger.call(CAROL, "validators", "withdraw", here[1]) == (2_000,)
     assert ledger.balance(CAROL, NATIVE) - before == 2_930
 
 
-def test_what_got_too_old_in_a_pause_is_forgotten_a_little_at_a_time() -> None:
-    ledger = StakeLedger()
-    for _ in range(60):
-        ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 1)
-        ledger.block(seconds=0)
-    for _ in range(10):
-        ledger.block(seconds=1_000)
-    for _ in range(20):
-        before = dict(ledger.state.changes)
-        ledger.call(CAROL, "validators", "delegate", ADDRESSES[0], 1)
-        after = ledger.state.changes
-        assert sum(value != before.get(key) for key, value in after.items()) < 40, "a block does more than is paid for"
+def test_who_shows_an_offence_of_little_stake_first_pays_for_the_later_one_as_well() -> None:
+    for early_first in (True, False):
+        ledger = StakeLedger()
         ledger.block()
-    kept = [key for key, value in ledger.state.changes.items() if value and key[:1] == b"m" and key[21:22] == b"B"]
-    assert len(kept) < 30, "what is too old is never forgotten"
+        early = ledger.height
+        more = ledger.call(BOB, "validators", "delegate", ADDRESSES[1], 90_000)[0]
+        for _ in range(3):
+            ledger.block()
+        late = ledger.height
+        order = (early, late) if early_first else (late, early)
+        for block in order:
+            ledger.block(offences=[ledger.offence(1, block)])
+        assert [ledger.worth(each) for each in (1, more)] == [OWN - loss(OWN), 90_000 - 6_300]
+        for number in (1, more):
+            ledger.call(BOB, "validators", "undelegate", number, ledger.worth(number))
+        assert ledger.held[2] == 7_000, "the order of the evidence decides what it costs"
+
+
+def test_who_has_paid_for_one_offence_does_not_pay_for_the_next() -> None:
+    ledger = StakeLedger()
+    for _ in range(3):
+        ledger.block()
+    ledger.block(offences=[ledger.offence(1, ledger.height)])
+    rest = ledger.call(BOB, "validators", "undelegate", 1, 300)[0]
+    for _ in range(4):
+        ledger.block()
+    for _ in range(3):
+        ledger.block(offences=[ledger.offence(1, ledger.height)])
+    assert (ledger.worth(1), ledger.worth(rest), ledger.held[2]) == (OWN - 700 - 300, 300, 700)
 
 
 def test_what_is_too_old_is_no_evidence() -> None:
@@ -393,7 +415,7 @@ def test_what_is_too_old_is_no_evidence() -> None:
         for _ in range(blocks):
             ledger.block(seconds=seconds)
         ledger.block(offences=[offence])
-        assert (ledger.held[2] == 0) == is_old
+        assert (ledger.worth(1) == OWN) == is_old
 
 
 def test_on_a_chain_without_validators_all_of_it_is_refused() -> None:

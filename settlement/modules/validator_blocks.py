@@ -13,22 +13,20 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.modules.interface import ModuleState, get_wide, put_wide, rounded_up
+from tallystick.settlement.modules.interface import ModuleState, get_wide, put_wide
 from tallystick.settlement.modules.validator_records import (
-    BURNT,
     MILLION,
     REWARDS,
     SCALE,
     SEATS,
-    STAKES,
     StakeRules,
     Validator,
     add_validator,
     begin_delegation,
     find_validator,
     get_rules,
+    note_offence,
     put_rules,
-    stake_behind,
     validator_of,
 )
 from tallystick.settlement.modules.validators import address_of
@@ -112,17 +110,17 @@ def begin_block(
 
 
 def _convict(state: ModuleState, rules: StakeRules, offence: Offence) -> None:
-    """Take a share of all that stood behind a vote that contradicts another one: from each the same, and from no other.
+    """Convict who signed twice: it never votes again. All that stood behind the vote loses a share, and nothing else.
 
-    A validator is convicted once: it never votes again. Each delegation loses its part when it is next touched.
+    Each delegation loses it once, for whichever offences are proven, in whatever order: when it is next touched.
     """
     validator = find_validator(state, Address(offence.address))
-    if validator is None or validator.is_convicted(state) or rules.is_over(state, offence.block, offence.time):
+    if validator is None or rules.is_over(state, offence.block, offence.time):
         return
-    validator.put(state, b"o", offence.block + 1)
-    lost = rounded_up(stake_behind(state, validator, offence.block) * rules.slash, MILLION)
-    state.give(NATIVE, lost, STAKES, BURNT)
-    state.put(b"D", 1)
+    note_offence(state, validator, offence.block)
+    if not validator.is_convicted(state):
+        validator.put(state, b"o", offence.block + 1)
+        state.put(b"D", 1)
 
 
 def _share_fees(state: ModuleState, votes: Sequence[BlockVote]) -> None:

@@ -33,11 +33,11 @@ SCALE = 64
 DELAY = 2
 """Blocks from a change of stakes to the first one whose votes it decides."""
 
+OFFENCES_LAST = 2**40 - 1
+"""The last block that offences are counted for: however many there are, each costs 41 words at most."""
+
 SEATS = 128
 """Validators that can be chosen from: whoever brings more than the least of them takes its seat."""
-
-FORGOTTEN_MAX = 4
-"""Notes of a validator's stake that one change of it forgets at most: many may get too old at once, after a pause."""
 
 POWER_TOTAL = 2**60 - 1
 """All voting power together stays below this, which is CometBFT's limit."""
@@ -175,44 +175,25 @@ def change_stake(state: ModuleState, validator: Validator, owner: Address, chang
     for letter in letters:
         validator.put(state, letter, validator.number(state, letter) + change)
     state.put(b"D", 1)
-    _note_stake(state, validator)
     take_seat(state, validator)
 
 
-def _note_stake(state: ModuleState, validator: Validator) -> None:
-    """Note how much is staked after this block, and forget what no evidence can ask for any more."""
-    first, count = validator.number(state, b"f"), validator.number(state, b"n")
-    rules = get_rules(state)
-    if not count or _noted(state, validator, count - 1)[0] != state.get(b"H"):
-        count += 1
-        validator.put(state, b"n", count)
-    row = validator.row + (count - 1).to_bytes(8, "big")
-    state.put(b"B" + row, state.get(b"H") << 64 | state.get(b"T"))
-    state.put(b"A" + row, validator.number(state, b"s"))
-    last = first + FORGOTTEN_MAX
-    while first + 2 < count and first < last and rules.is_over(state, *_noted(state, validator, first + 2)):
-        for letter in (b"B", b"A"):
-            state.put(letter + validator.row + first.to_bytes(8, "big"), 0)
-        first += 1
-    validator.put(state, b"f", first)
+def note_offence(state: ModuleState, validator: Validator, block: int) -> None:
+    """Keep that votes of a block contradict each other, in a Fenwick tree over what blocks decided them."""
+    node = max(block - DELAY, 0) + 1
+    while node <= OFFENCES_LAST + 1:
+        key = validator.key(b"F") + node.to_bytes(8, "big")
+        state.put(key, state.get(key) + 1)
+        node += node & -node
 
 
-def _noted(state: ModuleState, validator: Validator, index: int) -> tuple[int, int]:
-    """Return the block of a note, and its time."""
-    word = state.get(b"B" + validator.row + index.to_bytes(8, "big"))
-    return word >> 64, word & 2**64 - 1
-
-
-def stake_behind(state: ModuleState, validator: Validator, block: int) -> int:
-    """Return what stood behind a validator's votes in a block that is not too old to be evidence."""
-    low, high = validator.number(state, b"f"), validator.number(state, b"n")
-    while low < high:
-        middle = (low + high) // 2
-        if _noted(state, validator, middle)[0] <= max(block - DELAY, 0):
-            low = middle + 1
-        else:
-            high = middle
-    return state.get(b"A" + validator.row + (low - 1).to_bytes(8, "big")) if low else 0
+def _count_offences(state: ModuleState, validator: Validator, last: int) -> int:
+    """Return how many offences are proven in votes that blocks up to this one decided."""
+    node, count = last + 1, 0
+    while node > 0:
+        count += state.get(validator.key(b"F") + node.to_bytes(8, "big"))
+        node -= node & -node
+    return count
 
 
 def take_seat(state: ModuleState, validator: Validator) -> None:
@@ -243,21 +224,21 @@ class Delegation(NamedTuple):
     owner: Address
     amount: int
     since: int
-    """The block in which it was made; 0: it was there from the beginning."""
+    """The block in which it was made; 0: it was there from the beginning; `OFFENCES_LAST`: it paid for an offence."""
     until: int
     """One more than the block in which it was undelegated; 0: it is not."""
     mark: int
     """What a unit had earned when this delegation was last paid."""
 
-    def is_behind(self, block: int) -> bool:
-        """Whether it stood behind the validator's votes in a block."""
-        at = max(block - DELAY, 0)
-        return self.since <= at and (not self.until or self.until > at + 1)
-
     def loss(self, state: ModuleState, rules: StakeRules) -> int:
-        """Return what it loses by what its validator did."""
-        offence = self.validator.number(state, b"o")
-        return rounded_up(self.amount * rules.slash, MILLION) if offence and self.is_behind(offence - 1) else 0
+        """Return what it loses: its share, once, if it stood behind any vote that is proven to contradict another."""
+        if not self.validator.is_convicted(state):
+            return 0
+        before = _count_offences(state, self.validator, self.since - 1)
+        until = self.until - 2 if self.until else OFFENCES_LAST
+        if _count_offences(state, self.validator, until) <= before:
+            return 0
+        return rounded_up(self.amount * rules.slash, MILLION)
 
     def earned(self, state: ModuleState) -> int:
         """Return what it has earned since it was last paid."""

@@ -17,7 +17,9 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.modules.interface import ModuleState, get_wide, refuse
 from tallystick.settlement.modules.validator_records import (
+    BURNT,
     MILLION,
+    OFFENCES_LAST,
     REWARDS,
     STAKES,
     VALIDATORS,
@@ -160,8 +162,9 @@ def undelegate(state: ModuleState, number: int, amount: int) -> tuple[int]:
     lost = found.loss(state, rules)
     now = state.get(b"H")
     if lost:
+        state.give(NATIVE, lost, STAKES, BURNT)
         change_stake(state, found.validator, found.owner, -lost)
-        found = found._replace(amount=found.amount - lost, since=now)  # it has paid for what was before
+        found = found._replace(amount=found.amount - lost, since=OFFENCES_LAST)  # it has paid, once for all
     refuse(not 0 < amount <= found.amount, Revert.BAD_AMOUNT, f"delegation {number} is of {found.amount}")
     change_stake(state, found.validator, found.owner, -amount)
     state.put(b"U", now)
@@ -189,6 +192,8 @@ def withdraw(state: ModuleState, number: int) -> tuple[int]:
     )
     lost = found.loss(state, rules)
     put_delegation(state, found._replace(amount=0, since=0, until=0, mark=0))
+    if lost:
+        state.give(NATIVE, lost, STAKES, BURNT)
     state.give(NATIVE, found.amount - lost, STAKES, found.owner)
     state.emit(WITHDRAWN, found.owner, number, found.amount - lost, lost)
     return (found.amount - lost,)

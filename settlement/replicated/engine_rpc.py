@@ -22,6 +22,9 @@ BATCH_MAX = 10
 BATCH_BYTES = 500_000
 """Of these, at most, unless it is one alone: the engine takes a request of a million, and they travel as text."""
 
+ANSWER_MAX = 64 * 2**20
+"""Bytes that are read of an answer: a genesis is the largest."""
+
 _JSON = {"content-type": "application/json"}
 
 
@@ -102,9 +105,14 @@ class EngineClient:
 
     async def _post(self, body: Any) -> Any:
         try:
-            reply = await self._client.post("/", content=msgspec.json.encode(body), headers=_JSON)
-            return msgspec.json.decode(reply.content)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            read = bytearray()
+            async with self._client.stream("POST", "/", content=msgspec.json.encode(body), headers=_JSON) as reply:
+                async for part in reply.aiter_bytes():
+                    read += part
+                    if len(read) > ANSWER_MAX:
+                        raise ChainUnavailable(f"an engine's answer has more than {ANSWER_MAX} bytes")
+            return msgspec.json.decode(bytes(read))
+        except (httpx.HTTPError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise ChainUnavailable(f"the validator's engine does not answer: {error}") from error
 
 

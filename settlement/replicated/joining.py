@@ -40,14 +40,14 @@ async def join_home(home: Path, urls: Sequence[str], port: int, entropy: Entropy
         raise InvalidInput(f"a chain is joined by {SOURCES_LEAST} of its nodes at least, not {len(set(sources))}")
     async with AsyncExitStack() as stack:
         engines = [await stack.enter_async_context(open_remote_engine(source)) for source in sources]
-        geneses = [(await each.ask("genesis"))["genesis"] for each in engines]
-        statuses = [await each.ask("status") for each in engines]
         try:
+            geneses = [(await each.ask("genesis"))["genesis"] for each in engines]
+            statuses = [await each.ask("status") for each in engines]
             latest = min(int(status["sync_info"]["latest_block_height"]) for status in statuses)
             trusted = [await _hash_of(each, latest) for each in engines]
             peers = [_peer(status, url) for status, url in zip(statuses, urls, strict=True)]
             genesis = read_genesis(msgspec.json.encode(geneses[0]["app_state"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"this is no engine of a chain's: {error}") from error
     if any(each != geneses[0] for each in geneses) or len(set(trusted)) > 1:
         raise InvalidInput(f"{' and '.join(urls)} do not serve one chain")

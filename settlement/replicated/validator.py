@@ -155,7 +155,7 @@ async def run_validator(
                         frozen.send_nowait(chain.application.freeze())
 
             serve = partial(serve_application, on_commit=on_commit, on_refused=refused)
-            nursery.start_soon(_keep_snapshots, shelf, taken)
+            nursery.start_soon(keep_snapshots, shelf, taken, refused)
             await nursery.start(serve, chain.application, application)
             nursery.start_soon(run_engine, program, home, application, rpc)
             routes = engine_routes(engine)
@@ -163,9 +163,15 @@ async def run_validator(
             nursery.cancel_scope.cancel()
 
 
-async def _keep_snapshots(shelf: SnapshotFolder, taken: trio.MemoryReceiveChannel[FrozenLedger]) -> None:
+async def keep_snapshots(
+    shelf: SnapshotFolder, taken: trio.MemoryReceiveChannel[FrozenLedger], refused: Callable[[str], None]
+) -> None:
+    """Write each snapshot; where the disk takes one not, say so and go on: a validator votes without snapshots too."""
     async for frozen in taken:
-        await shelf.keep(frozen)
+        try:
+            await shelf.keep(frozen)
+        except OSError as error:
+            refused(f"a snapshot was not kept: {error}")
 
 
 def _free_places(count: int) -> Sequence[EngineAddress]:
