@@ -353,7 +353,10 @@ def demand(state: ModuleState, rollup: int, number: int, position: int) -> tuple
     "answer(uint64 rollup, uint64 number, uint256[] proof, bytes signatures)", gas=150_000, gas_per_byte=16
 )
 def answer(state: ModuleState, rollup: int, number: int, proof: list[int], signatures: bytes) -> tuple[()]:
-    """Show what was demanded: the step's signatures, of 64 bytes each. Anybody may; half of the fee is the operator's, half is burnt."""
+    """Show what was demanded: the step's signatures, of 64 bytes each. Anybody may.
+
+    Half of the fee is the operator's, half is burnt: one that demands its own steps pays for it.
+    """
     books = open_books(state, rollup)
     books.check_standing(number)
     shown, found = books.judged(number, proof)
