@@ -26,6 +26,7 @@ from tallystick.channels.protocol.objects import CooperativeClose
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.schema import read_batches
 from tallystick.sdk.rollup.user import read_rollup
+from tallystick.settlement.modules.rollups import BURNT
 from tallystick.settlement.rollup.rules import channel_name
 from tallystick.settlement.rollup.state import RollupState
 from tallystick.settlement.rollup.steps import EntryKind, encode_step
@@ -187,8 +188,8 @@ class RollupHistory:
         paid = sum(account.exited for account in (core.state.accounts.get(at) for at in range(len(USERS))) if account)
         held = wealth(core.state, self.channels) - paid
         owed = 0
-        for key in (*USERS, STRANGER, WATCHER, OPERATOR):
-            owed += (await world.rollup.account(key.address))[2]
+        for address in (*(key.address for key in (*USERS, STRANGER, WATCHER, OPERATOR)), BURNT):
+            owed += (await world.rollup.account(address))[2]
         vault = await world.rollup.balance(facts.vault)
         assert paid + held == deposits and vault == held + facts.bonded + owed, (paid, held, vault, facts, owed)
         assert not world.told("convict", "stopped everything")
