@@ -105,7 +105,7 @@ class ValidatorsGround(SimulatedGround):
         stage.tell(
             f"the key of validator {CHEAT} votes from a second machine, too, and against what the first one says"
         )
-        while (found := await self._validator(guilty))["power"]:  # noqa: ASYNC110  # it is a question
+        while (found := await self._validator(guilty))["power"]:  # noqa: ASYNC110  # nobody tells: it is asked anew
             await trio.sleep(LOOK_SECONDS)
         await second.stop()
         slashed = await self.chain.balance(BURNT, NATIVE)
@@ -138,7 +138,7 @@ class ValidatorsGround(SimulatedGround):
         return dict(read_answer(call, await self._chains[WATCHED].view(call)))
 
     async def _wait_block(self, chain: RpcChain, number: int) -> None:
-        while (await chain.head()).number < number:  # noqa: ASYNC110  # it is a question
+        while (await chain.head()).number < number:  # noqa: ASYNC110  # nobody tells: it is asked anew
             await trio.sleep(LOOK_SECONDS)
 
 

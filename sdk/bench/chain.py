@@ -223,7 +223,7 @@ async def _load(
                 nursery.start_soon(_send, subject, client, source, end, taken)
         watcher = await stack.enter_async_context(open_raw(subject.doors[-1]))  # idle connections are ended
         with trio.move_on_after(DRAIN_SECONDS):
-            while (done := await subject.count(watcher) - before) < taken[0]:  # noqa: ASYNC110  # it is a question
+            while (done := await subject.count(watcher) - before) < taken[0]:  # noqa: ASYNC110  # nobody tells: it is asked anew
                 await trio.sleep(interval / 10)
         took, cpu = time.perf_counter() - began, [read() - start for read, start in zip(used, cpu, strict=True)]
     if done != taken[0] or not done:

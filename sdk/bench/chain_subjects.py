@@ -118,7 +118,7 @@ class KvStore:
     async def wait_shown(self, door: RawClient, transaction: bytes, hash: bytes) -> None:
         """See `MeasuredChain`."""
         key = transaction.partition(b"=")[0].hex()
-        while not await self._has(door, key):  # noqa: ASYNC110  # it is a question
+        while not await self._has(door, key):  # noqa: ASYNC110  # nobody tells: it is asked anew
             await trio.sleep(LOOK_SECONDS)
 
     async def _has(self, door: RawClient, key: str) -> bool:
@@ -204,7 +204,7 @@ async def open_kvstore(folder: Path, count: int, genesis: Genesis, interval: flo
         for door in doors:
             async with open_raw(door) as client:
                 with trio.fail_after(FIRST_SECONDS):
-                    while not await _engine_height(client):  # noqa: ASYNC110  # it is a question
+                    while not await _engine_height(client):  # noqa: ASYNC110  # nobody tells: it is asked anew
                         await trio.sleep(LOOK_SECONDS)
         yield KvStore(doors, engines)
 

@@ -7,7 +7,6 @@ import sys
 
 def main() -> None:
     """Run the `tally` command on the process's arguments."""
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # httpx's own command, which loads rich and click
     try:
         from tallystick.sdk.cli.app import app
 

@@ -52,6 +52,9 @@ VALIDATORS_MAX = 16
 SNAPSHOT_BLOCKS = 1_000
 """Blocks from one snapshot to the next, unless told otherwise."""
 
+STANDARD_RULES = StakeRules()
+"""Of stakes, unless told otherwise."""
+
 
 def found_validators(
     folder: Path,
@@ -59,7 +62,7 @@ def found_validators(
     genesis: Genesis,
     interval: float,
     entropy: Entropy,
-    rules: StakeRules = StakeRules(),  # noqa: B008 - it is frozen
+    rules: StakeRules = STANDARD_RULES,
 ) -> list[Path]:
     """Make the homes of so many validators in a folder, for one machine; return them. What is there stays.
 

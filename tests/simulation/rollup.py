@@ -24,12 +24,13 @@ from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import CooperativeClose
 from tallystick.sdk.rollup.calls import RollupCall
+from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.schema import read_batches
 from tallystick.sdk.rollup.user import read_rollup
 from tallystick.settlement.modules.rollups import BURNT
 from tallystick.settlement.rollup.rules import channel_name
 from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import EntryKind, encode_step
+from tallystick.settlement.rollup.steps import EntryKind, Step, encode_step
 
 FAR = 2**39
 
@@ -194,9 +195,9 @@ class RollupHistory:
         assert paid + held == deposits and vault == held + facts.bonded + owed, (paid, held, vault, facts, owed)
         assert not world.told("convict", "stopped everything")
 
-    def _keep(self, made: tuple[object, object]) -> None:
+    def _keep(self, made: tuple[Step, Promise]) -> None:
         step, promise = made
-        self.promised[encode_step(step)] = promise.until  # type: ignore[arg-type, attr-defined]
+        self.promised[encode_step(step)] = promise.until
 
     def _channel(self) -> int:
         if not self.channels:
