@@ -30,7 +30,7 @@ from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses, tally
 from tallystick.sdk.cli.validators import found_homes
 from tallystick.settlement.ethereum.module_calls import read_answer, write_call
 from tallystick.settlement.ethereum.rpc_client import RpcChain
-from tallystick.settlement.modules.validator_records import BURNT, REWARDS
+from tallystick.settlement.modules.validator_records import REWARDS
 from tallystick.settlement.replicated.home import KEY, NODE_KEY, SETTINGS, STATE
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
@@ -108,7 +108,8 @@ class ValidatorsGround(SimulatedGround):
         while (found := await self._validator(guilty))["power"]:  # noqa: ASYNC110  # nobody tells: it is asked anew
             await trio.sleep(LOOK_SECONDS)
         await second.stop()
-        slashed = await self.chain.balance(BURNT, NATIVE)
+        first = (await self._view("delegationAt", found["operator"], 0))["delegation"]  # all of its stake
+        slashed = found["stake"] - (await self._view("delegation", first))["amount"]
         stage.check(
             slashed > 0 and slashed * 20 == found["stake"],
             f"the ledger convicts validator {CHEAT} by its signatures for block {found['signedTwiceIn']}: "
@@ -134,7 +135,10 @@ class ValidatorsGround(SimulatedGround):
         stage.console.print(table)
 
     async def _validator(self, address: Address) -> dict[str, Any]:
-        call = write_call("validators", "validator", [address])
+        return await self._view("validator", address)
+
+    async def _view(self, name: str, *arguments: object) -> dict[str, Any]:
+        call = write_call("validators", name, list(arguments))
         return dict(read_answer(call, await self._chains[WATCHED].view(call)))
 
     async def _wait_block(self, chain: RpcChain, number: int) -> None:
