@@ -290,5 +290,5 @@ def test_calls_within_a_flash_loan_each_pay_for_their_own_bytes() -> None:
     shared = honest[:offsets] + first * 8 + honest[offsets + 256 : offsets + 256 + 32 + -(-len(within) // 32) * 32]
     for data, refused in ((honest, False), (shared, True)):
         call = ModuleCall(LENDING.address, data, 0)
-        with pytest.raises(Reverted, match="share their bytes") if refused else nullcontext():
+        with pytest.raises(Reverted, match="is due after") if refused else nullcontext():
             run_module(Layer(ledger.state), CAROL, call, ledger.time, ADJUDICATOR)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -21,6 +19,7 @@ from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import ChainUnavailable, LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
+from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.transactions import GAS, TARIFF, sign_envelope
 from tallystick.settlement.replicated.application import GAS_LEAST, Application
 from tallystick.settlement.replicated.chain import ReplicatedChain
@@ -256,7 +255,7 @@ def test_how_a_library_words_what_it_refuses_is_no_part_of_the_hash(monkeypatch:
     block = tuple(sign_envelope(KEYS[at], 1337, each, 0, 2, 2, 100_000) for at, each in enumerate((alone, within)))
     one, two = application(), application()
     hashes = run(one, [block])
-    monkeypatch.setattr("eth_abi.abi.decode", _in_other_words)
+    monkeypatch.setattr("tallystick.settlement.ethereum.abi.decode_values", _in_other_words)
     assert run(two, [block]) == hashes
     (failed, batch), (other, other_batch) = (app.branch.newest.entries for app in (one, two))
     assert failed.execution.reason != other.execution.reason
@@ -264,11 +263,11 @@ def test_how_a_library_words_what_it_refuses_is_no_part_of_the_hash(monkeypatch:
     assert failed.execution.reason[:12] == other.execution.reason[:12] == "unknown-call"
 
 
-def _in_other_words(types: Sequence[str], data: bytes) -> object:
+def _in_other_words(types: tuple[str, ...], data: bytes) -> object:
     try:
-        return decode(types, data)
-    except DecodingError as error:
-        raise DecodingError("in other words") from error
+        return decode_values(types, data)
+    except InvalidInput as error:
+        raise InvalidInput("in other words") from error
 
 
 def test_that_a_call_failed_and_by_which_rule_is_part_of_the_hash() -> None:

@@ -1,18 +1,21 @@
 """Values as Solidity's ABI writes them: `encode_values` and `decode_values` are inverse to each other.
 
-Values that take a word each, as most do, are written and read here, in a tenth of the time that `eth_abi` takes; all
-others go to `eth_abi`, which is loaded when the first of them comes: that takes a quarter of a second and 10 MB, and
-many processes never meet one. Property tests keep both ways equal.
+Values that take a word each, as most do, are written and read here in one go, all others by `abi_kinds`. What a program
+gives to be written that is not plainly of its type goes to `eth_abi`, which says what is wrong with it: it takes a
+quarter of a second and 10 MB to load, and many processes never do. Nothing is read by it. Property tests keep the two
+equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
+from tallystick.settlement.ethereum.abi_kinds import read_kinds, write_kinds
 
 
 def encode_values(types: Sequence[str], values: Sequence[Any]) -> bytes:
@@ -20,6 +23,8 @@ def encode_values(types: Sequence[str], values: Sequence[Any]) -> bytes:
     words = _words(types, values)
     if words is not None:
         return words
+    with suppress(InvalidInput, ValueError):
+        return write_kinds(types, values)
     from eth_abi.abi import encode
     from eth_abi.exceptions import EncodingError
 
@@ -30,27 +35,17 @@ def encode_values(types: Sequence[str], values: Sequence[Any]) -> bytes:
 
 
 def decode_values(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
-    """Return the values in data, addresses as their 20 bytes; raise InvalidInput if it cannot be read."""
+    """Return the values in data, addresses as their 20 bytes; raise InvalidInput if it cannot be read.
+
+    Behind values of a word each there may be more, as contracts have it. Where one is a list, a tuple or a string, the
+    data must be what `encode_values` would write, to the byte.
+    """
     readers = _word_readers(types)
-    if readers is not None:
-        if len(data) < 32 * len(readers):
-            raise InvalidInput(f"Tried to read {32 * len(readers)} bytes, only got {len(data)} bytes")
-        return tuple(read(data[32 * at : 32 * at + 32]) for at, read in enumerate(readers))
-    from eth_abi.abi import decode
-    from eth_abi.exceptions import DecodingError
-
-    try:
-        found = decode(types, data)
-    except (DecodingError, OverflowError, ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise InvalidInput(str(error)) from error
-    return tuple(_bare(kind, value) for kind, value in zip(types, found, strict=True))
-
-
-def _bare(kind: str, value: Any) -> Any:
-    """Return a value as we have it: addresses as their 20 bytes."""
-    if kind == "address":
-        return Address(bytes.fromhex(value[2:]))
-    return tuple(_bare("address", each) for each in value) if kind == "address[]" else value
+    if readers is None:
+        return read_kinds(types, data)
+    if len(data) < 32 * len(readers):
+        raise InvalidInput(f"Tried to read {32 * len(readers)} bytes, only got {len(data)} bytes")
+    return tuple(read(data[32 * at : 32 * at + 32]) for at, read in enumerate(readers))
 
 
 def _words(types: Sequence[str], values: Sequence[Any]) -> bytes | None:

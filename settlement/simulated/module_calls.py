@@ -9,6 +9,7 @@ from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import ModuleCall, ModuleEvent
 from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.ethereum.abi_kinds import write_kinds
 from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 from tallystick.settlement.modules.interface import Form, Function, Module
 from tallystick.settlement.modules.table import MODULES_AT, find_function
@@ -68,8 +69,6 @@ def _perform(
         values = decode_values(types, data[4:])
     except InvalidInput as error:
         raise Reverted(Revert.UNKNOWN_CALL, f"the arguments of {function.form.name} cannot be read: {error}") from error
-    if types[-1:] == ("bytes[]",) and sum(map(len, values[-1])) > len(data):  # each call within pays for its own bytes
-        raise Reverted(Revert.UNKNOWN_CALL, f"calls within {function.form.name} must not share their bytes")
     return function, function.rule(ModuleRun(state, module, caller, time, events, depth, contract), *values)
 
 
@@ -120,7 +119,7 @@ class ModuleRun:
     def emit(self, event: Form, *values: Any) -> None:
         first, *others = values
         try:
-            data = encode_values(event.types[1:], others)
+            data = write_kinds(event.types[1:], others)
         except InvalidInput as error:
             raise Reverted(Revert.BAD_AMOUNT, f"{event.name} has no room for a number as large: {error}") from error
         self._events.append(ModuleEvent(self._module.address, (event.hash, first.rjust(32, b"\0")), data))
