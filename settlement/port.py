@@ -134,6 +134,8 @@ class ChainFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How deep a block is that no reorganisation reaches."""
     confirmations: int = 3
     """Depth (1: in the head block) at which little is relied on a block."""
+    kinds: tuple[int, ...] | None = None
+    """Kinds of locks that its contract decides; None: all that this program knows. Others go back to their senders."""
     has_evidence: bool = False
     """Whether what one node says of channels can be borne out otherwise (`Chain.evidence`), before it counts."""
     depths: tuple[tuple[int, int], ...] = ()

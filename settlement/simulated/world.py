@@ -15,7 +15,8 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | p      | p0, p1, asset      | how many channels this pair has had in this asset         |
 | s      | sha256 of a secret | block time of its registration                            |
 | l      | stream's condition | what its deepest registered link is worth                 |
-| k      | kind, condition    | what the verdict of any other kind of lock keeps of it    |
+| k      | kind, condition    | what the verdict of any other kind of lock keeps of it;   |
+|        |                    | with a + behind: what of that is above 128 bits           |
 | m      | module, its key    | a word of a rule module's                                 |
 | h      | see `crossing`     | which shard it is, and what crossed to and from others    |
 
