@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tallystick.channels.apps.interface import App, AppTable
+from tallystick.channels.apps.interface import AppTable
 from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol import apps
@@ -213,12 +213,13 @@ class Odd(type(GAME)):  # type: ignore[misc]
 
     name = "odd"
     said: Any = None
+    late = 0
 
     def forfeit(self, state: bytes, stakes: tuple[int, int]) -> Any:
         return self.said
 
     def due(self, state: bytes) -> int:
-        return state[8] * 1_000
+        return self.late
 
 
 @pytest.mark.parametrize("said", [None, (51, 0), (0, 71), (-1, 0), (1,)])
@@ -236,17 +237,15 @@ def test_a_state_that_both_signed_and_no_rules_know_is_refused() -> None:
     assert Bench().refused(senseless) is Revert.BAD_PROOF
 
 
-@pytest.mark.parametrize(("due", "until"), [(0, 1_600), (1, 1_600), (2, 2_000), (9, EXPIRY)])
+@pytest.mark.parametrize(("due", "until"), [(0, 1_600), (1_000, 1_600), (2_000, 2_000), (9_000, EXPIRY)])
 def test_nobody_is_late_before_the_rules_say_so_and_at_most_until_the_expiry(
     due: int, until: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd: App = Odd()
-    odd.said = (0, 0)  # type: ignore[attr-defined]
+    odd = Odd()
+    odd.said, odd.late = (0, 0), due
     terms = msgspec.structs.replace(TERMS, app=odd.id)
     monkeypatch.setattr(registry, "APPS", AppTable(odd))
-    state = bytes(8) + bytes([due])
-    call = RegisterStateCall(terms, 1, state, (signed(0, 1, state, terms), signed(1, 1, state, terms)))
-    assert Bench().take(call).until == until
+    assert Bench().take(agreed(4, terms=terms)).until == until
 
 
 # --- how it travels ----------------------------------------------------------------------------------------------

@@ -5,4 +5,6 @@ from __future__ import annotations
 from tallystick.channels.apps.interface import AppTable
 from tallystick.channels.apps.tictactoe import TicTacToe
 
-APPS = AppTable(TicTacToe())
+SHIPPED = (TicTacToe(),)
+
+APPS = AppTable(*SHIPPED)

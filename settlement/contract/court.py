@@ -108,18 +108,18 @@ def _move(
         raise Reverted(Revert.NOT_NEWER, "the move is on another state than the one that stands")
     if len(call.move) > MOVE_MAX:
         raise Reverted(Revert.BAD_PROOF, f"a move has at most {MOVE_MAX} bytes")
-    mover, after = _moved(app, call.state, call.move)
+    mover, after = _moved(app, call)
     _check_signature(call.terms, record.number + 1, after, mover, call.signature, verify)
     stands = _standing(record.heard, record.agreed, record.number + 1, after, time, call.terms, app)
     signatures = (call.signature, b"") if mover == 0 else (b"", call.signature)
     return stands, _told(stands, call.terms, after, call.move, signatures, time)
 
 
-def _moved(app: App, state: bytes, move: bytes) -> tuple[int, bytes]:
+def _moved(app: App, call: CourtMoveCall) -> tuple[int, bytes]:
     """Return who moves, and the state that follows."""
     try:
-        mover = app.turn(state)
-        after = app.valid(state, move, mover) if mover is not None else b""
+        mover = app.turn(call.state)
+        after = app.valid(call.state, call.move, mover, instance_id(call.terms)) if mover is not None else b""
     except InvalidMove as error:
         raise Reverted(Revert.NOT_ALLOWED, f"the rules of {app.name} forbid this move: {error}") from error
     except Exception as error:
