@@ -15,7 +15,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.daemon.keystore import create
 from tallystick.sdk.rollup.calls import RollupPlace, post_call
 from tallystick.sdk.rollup.chain import open_rollup_chain
-from tallystick.sdk.rollup.user import read_rollup
+from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.settlement.rollup.execution import make_batch
 from tallystick.settlement.rollup.steps import RollupTransfer
 from tallystick.settlement.testing.anvil import start_anvil

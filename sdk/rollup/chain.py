@@ -44,7 +44,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_quantity,
     to_hex,
 )
-from tallystick.settlement.ethereum.transactions import gas_of, sign_creation, sign_envelope, transaction_hash
+from tallystick.settlement.ethereum.transactions import FIGURES, gas_of, sign_creation, sign_envelope, transaction_hash
 from tallystick.settlement.ethereum.views import read_revert_data
 from tallystick.settlement.rollup.events import RollupEvent
 from tallystick.settlement.rollup.rules import Place
@@ -59,6 +59,9 @@ LOOK_SECONDS = 0.5
 
 WAIT = 5
 """Seconds that a chain node is asked to wait for a new head."""
+
+LEDGER_FINAL = FIGURES.final_blocks
+"""Blocks of the simulated ledger that a reorganisation may replace: it calls none final."""
 
 BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
@@ -106,6 +109,18 @@ class RollupChain:
         """Return a block by its number, None above the head."""
         answer = await self._ask("eth_getBlockByNumber", quantity(number), False)
         return None if answer is None else read_answer(read_header, answer)
+
+    async def final_number(self) -> int:
+        """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
+        head = await self.head()
+        if self.is_ledger:
+            return max(0, head.number - LEDGER_FINAL)
+        depth = profile_of(self.chain_id).final_blocks
+        (said,) = await self._endpoint.ask((NodeQuestion("eth_getBlockByNumber", ("finalized", False)),))
+        if isinstance(said, RpcError) or result(said) is None:
+            return max(0, head.number - depth)
+        at_most = head.number - depth // 2  # some nodes call their newest block final
+        return max(0, min(read_answer(read_header, result(said)).number, at_most))
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash may differ from `known`."""

@@ -11,6 +11,7 @@ ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
 LEAVING = ("test_rollup_leaving.py", "test_rollup_twins.py")
 PROGRAMS = ("test_rollup_programs.py",)
+SIGNING = ("test_rollup_signing.py",)
 HOSTILE = ("test_rollup_hostile.py",)
 WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
 
@@ -268,7 +269,7 @@ MUTANTS = (
     _mutant(
         "operator: promise what is not on disk",
         "sdk/rollup/operating.py",
-        "            self._store.commit([StepTaken(word, signed.signatures, until)])\n",
+        "            self._store.commit([StepTaken(word, each.signatures, until) for word, each in fresh])\n",
         "",
         PROGRAMS,
     ),
@@ -316,9 +317,52 @@ MUTANTS = (
     ),
     _mutant(
         "leave batches uncounted when everybody leaves",
-        "sdk/rollup/user.py",
+        "sdk/rollup/leaving.py",
         "        while last < len(core.standing) and now >",
         "        while False and now >",
         HOSTILE,
+    ),
+    _mutant(
+        "user: send what is not on disk",
+        "sdk/rollup/signing.py",
+        "        self._store.commit([sign_moment(steps, [encode_step(each.step) for each in steps])])\n"
+        "        return read_bundle(self._store, bundle)\n",
+        "        return steps\n",
+        SIGNING,
+    ),
+    _mutant(
+        "user: sign under the number that the desk names",
+        "sdk/rollup/signing.py",
+        "else await self._next(last, ours.nonce)\n",
+        "else ours.nonce\n",
+        SIGNING,
+    ),
+    _mutant(
+        "user: sign another step though one that was signed is refused",
+        "sdk/rollup/signing.py",
+        "            rest = await self._settle(steps)\n",
+        "            rest: Sequence[RecordedStep] | None = ()\n",
+        SIGNING,
+    ),
+    _mutant(
+        "user: take a number for free before its step is impossible for good",
+        "sdk/rollup/signing.py",
+        "is_void(steps[0], await read_final_state(self._chain, self._start), index)",
+        "is_void(steps[0], (await read_rollup(self._chain, self._start)).state, index)",
+        SIGNING,
+    ),
+    _mutant(
+        "user: count a window as over that a reorganisation may open again",
+        "sdk/rollup/reading.py",
+        "(await chain.facts()).window, await chain.final_number()",
+        "(await chain.facts()).window, (await chain.head()).number",
+        SIGNING,
+    ),
+    _mutant(
+        "user: begin at the desk's number without a record",
+        "sdk/rollup/signing.py",
+        "        if told > proven or (last",
+        "        if (last",
+        SIGNING,
     ),
 )
