@@ -37,7 +37,7 @@ from tallystick.settlement.following.follower import (
     headers_kept,
 )
 from tallystick.settlement.following.freshness import BOUND
-from tallystick.settlement.following.index import ChainIndex, EventsSeen, puzzle_of
+from tallystick.settlement.following.index import ChainIndex, EventsSeen, puzzles_of
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
@@ -312,4 +312,4 @@ class ChainFollowing:
         if seen.sightings or not seen.registered:
             return bool(seen.sightings)
         pending = pending_puzzles(self._node.engine.views.channels)
-        return any(puzzle_of(event) in pending for event in seen.registered)
+        return any(not pending.isdisjoint(puzzles_of(event)) for event in seen.registered)

@@ -14,10 +14,14 @@ from operator import attrgetter
 
 import msgspec
 
+from tallystick.channels.limits import KIND_MAX
+from tallystick.channels.protocol.app_court import AppStands
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
+from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decode_column, table
 from tallystick.channels.values.discretion import Discreet
@@ -45,6 +49,11 @@ from tallystick.settlement.chain import (
     Withdrawn,
     with_side,
 )
+from tallystick.settlement.following.courts import InCourt, instance_of, stakes_of
+from tallystick.settlement.following.courts import fold as fold_court
+
+STANDS = KIND_MAX + 1
+"""Under which kind the states are kept that stand in court: their outcomes are proofs of kind 1."""
 
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -104,15 +113,17 @@ def with_event(view: ContractChannel | None, event: ChannelEvent) -> ContractCha
             return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
 
 
-def puzzle_of(event: RegistryEvent) -> Puzzle:
-    """Return the puzzle that what was registered solves."""
+def puzzles_of(event: RegistryEvent) -> tuple[Puzzle, ...]:
+    """Return the puzzles that what was registered is about."""
     match event:
         case SecretRegistered(digest):
-            return HASH, digest
+            return ((HASH, digest),)
         case LinkRegistered(condition):
-            return STREAM, condition
-        case ProofRegistered(condition, kind):
-            return kind, condition
+            return ((STREAM, condition),)
+        case ProofRegistered(condition, kind) if kind != APP:
+            return ((kind, condition),)
+        case AppStands() | ProofRegistered():
+            return tuple((APP, stake) for stake in stakes_of(instance_of(event)))
 
 
 class ChainIndex:
@@ -230,8 +241,39 @@ class ChainIndex:
                 found[kind, condition] = (time, proof)
         return found
 
+    def stakes(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, StakeInCourt]:
+        """Return what the court had said after block `up_to` of those of these puzzles that are stakes in apps."""
+        found: dict[Puzzle, StakeInCourt] = {}
+        for kind, condition in puzzles:
+            court = self.court(condition, up_to) if kind == APP else None
+            if court is not None:
+                found[kind, condition] = court.stake(condition)
+        return found
+
+    def court(self, stake: bytes, up_to: int) -> InCourt | None:
+        """Return what the court knew after block `up_to` of the instance that has a stake with that condition."""
+        found = []
+        for kind in (STANDS, APP):
+            query = _PROOFS.rows(
+                at_most("number", up_to),
+                columns=f"number {CAME} time proof",
+                order=("number",),
+                kind=kind,
+                condition=stake,
+            )
+            found += [(*row, kind) for row in self._store.read(query)]
+        events = (
+            decode_column(_STANDS, proof, "chain_proofs")
+            if kind == STANDS
+            else ProofRegistered(stake, APP, proof, time)
+            for _, _, time, proof, kind in sorted(found)
+        )
+        return fold_court(events)
+
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
+
+_STANDS: Codec[AppStands] = Codec(AppStands, canonical=False)
 
 _EVENTS = table("chain_events", "number position sighting", keys=2)
 _SECRETS = table("chain_secrets", "digest secret time number")
@@ -249,8 +291,12 @@ def _seen(rows: Rows, moment: EventsSeen) -> None:
             case LinkRegistered(condition, link, depth, tip, unit, length, time):
                 proof = StreamProof(link, depth, StreamTerms(tip, unit, length)).encode()
                 rows.keep(_LINKS, condition, depth, proof, time, moment.number)
-            case ProofRegistered(condition, kind, solution, time):
-                rows.keep(_PROOFS, kind, condition, moment.number, solution, time)
+            case ProofRegistered(_, _, solution, time):
+                for kind, condition in puzzles_of(event):
+                    rows.keep(_PROOFS, kind, condition, moment.number, solution, time)
+            case AppStands():
+                for _, condition in puzzles_of(event):
+                    rows.keep(_PROOFS, STANDS, condition, moment.number, _STANDS.encode(event), event.time)
 
 
 def _undone(rows: Rows, moment: EventsUndone) -> None:
