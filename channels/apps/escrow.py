@@ -35,7 +35,7 @@ _ALLOWED = {
 }
 
 
-class _State(NamedTuple):
+class _EscrowState(NamedTuple):
     buyer: int
     arbiter: Address
     price: int
@@ -53,13 +53,13 @@ class Escrow(App):
     version = 1
     moves_most = 3
     gas = 120_000
-    rules = "b07e5a461486ecbd24f49f1c4463987c93f3011cb2014d2005b96e754949ed8c"
+    rules = "f752288343c1995c7aab2cea76e462ea5516c321cbcf8215e385fa8cd1f2c8ec"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `buyer` (0, 1), `arbiter`, `default` (to the seller if the arbiter is silent), `deadline`, `decide`."""
         words = Words(parameters)
         buyer = words.number("buyer", 1)
-        state = _State(
+        state = _EscrowState(
             buyer=buyer,
             arbiter=Address(words.data("arbiter", 20)),
             price=stakes[buyer],
@@ -142,15 +142,15 @@ class Escrow(App):
         }
 
 
-def _turn(state: _State) -> int | None:
+def _turn(state: _EscrowState) -> int | None:
     if state.stage == _ENDED:
         return None
     return 1 - state.buyer if state.stage == _DISPUTED else state.buyer
 
 
-def _read(state: bytes) -> _State:
+def _read(state: bytes) -> _EscrowState:
     buyer, arbiter, *rest = split(state, 1, 20, 16, 16, 8, 8, 1, 16)
-    seen = _State(seat(buyer), Address(arbiter), *(number(field) for field in rest))
+    seen = _EscrowState(seat(buyer), Address(arbiter), *(number(field) for field in rest))
     if seen.stage > _ENDED or arbiter == bytes(20) or not seen.price:
         raise InvalidInput("this is no state of an escrow")
     if max(seen.default, seen.paid) > seen.price or seen.deadline > seen.decide:
@@ -160,6 +160,6 @@ def _read(state: bytes) -> _State:
     return seen
 
 
-def _write(state: _State) -> bytes:
+def _write(state: _EscrowState) -> bytes:
     amounts = packed((state.price, 16), (state.default, 16), (state.deadline, 8), (state.decide, 8))
     return packed((state.buyer, 1)) + state.arbiter + amounts + packed((state.stage, 1), (state.paid, 16))

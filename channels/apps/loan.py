@@ -25,7 +25,7 @@ _HEAD = 1 + 1 + 1 + 16 + 3 * 8 + 32
 INSTALMENTS_MAX = 16
 
 
-class _State(NamedTuple):
+class _LoanState(NamedTuple):
     borrower: int
     drawn: int
     repaid: int
@@ -55,12 +55,12 @@ class Loan(App):
     version = 1
     moves_most = 1 + INSTALMENTS_MAX
     gas = 60_000
-    rules = "14dee60ee3de7e04b010582ec0f0946503f9b49dd8c320bf25417884fcb2446d"
+    rules = "72b21ef186b02e95f62f3ccef42622acbda287e687c3658fd78e10056bca3814"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `borrower` (0, 1), `worth`, `lend`, `first`, `every`, `principal` and `instalments` (hashes)."""
         words = Words(parameters)
-        state = _State(
+        state = _LoanState(
             borrower=words.number("borrower", 1),
             drawn=0,
             repaid=0,
@@ -131,17 +131,17 @@ class Loan(App):
         return seen._asdict() | hashes | {"drawn": bool(seen.drawn), "owed": seen.owed, "turn": seen.turn}
 
 
-def _last(state: _State) -> int:
+def _last(state: _LoanState) -> int:
     return max(state.lend, state.first + (len(state.instalments) - 1) * state.every)
 
 
-def _read(state: bytes) -> _State:
+def _read(state: bytes) -> _LoanState:
     count = max(0, len(state) - _HEAD) // 32
     borrower, drawn, repaid, worth, lend, first, every, principal, *hashes = split(
         state, 1, 1, 1, 16, 8, 8, 8, 32, *[32] * count
     )
     progress = number(drawn), number(repaid), number(worth)
-    seen = _State(seat(borrower), *progress, number(lend), number(first), number(every), principal, tuple(hashes))
+    seen = _LoanState(seat(borrower), *progress, number(lend), number(first), number(every), principal, tuple(hashes))
     if not 1 <= count <= INSTALMENTS_MAX or not seen.worth or seen.lend > seen.first:
         raise InvalidInput("a loan has from 1 to 16 instalments, worth something, the first due after it is lent")
     if seen.drawn > 1 or seen.repaid > (count if seen.drawn else 0):
@@ -151,7 +151,7 @@ def _read(state: bytes) -> _State:
     return seen
 
 
-def _write(state: _State) -> bytes:
+def _write(state: _LoanState) -> bytes:
     head = packed((state.borrower, 1), (state.drawn, 1), (state.repaid, 1), (state.worth, 16))
     times = packed((state.lend, 8), (state.first, 8), (state.every, 8))
     return head + times + state.principal + b"".join(state.instalments)

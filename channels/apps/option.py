@@ -28,7 +28,7 @@ _OPEN, _EXERCISED, _LAPSED = 0, 1, 2
 _KINDS, _STAGES = ("call", "put"), ("open", "exercised", "lapsed")
 
 
-class _State(NamedTuple):
+class _OptionState(NamedTuple):
     kind: int
     holder: int
     oracle: Address
@@ -62,7 +62,7 @@ class Option(App):
     version = 1
     moves_most = 1
     gas = 120_000
-    rules = "10e8a4f9d6ffbc0604a927940c121fc7f9588bb546f551a616d6169b053e6729"
+    rules = "aac2f75b0fe0863eff48f903a28e78145b00c039c79f205c2f96708657bae0d6"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `kind` (call, put), `holder`, `oracle`, `feed`, `strike`, `size`, `unit`, `after`, `before`, `due`.
@@ -70,7 +70,7 @@ class Option(App):
         Amounts in the assets' units, times in chain time. Raise InvalidInput if the writer's stake is not the cover.
         """
         words = Words(parameters)
-        state = _State(
+        state = _OptionState(
             kind=words.choice("kind", *_KINDS),
             holder=words.number("holder", 1),
             oracle=Address(words.data("oracle", 20)),
@@ -155,12 +155,12 @@ class Option(App):
         return words | {"oracle": seen.oracle.hex(), "feed": seen.feed.hex(), "turn": self.turn(state)}
 
 
-def _read(state: bytes) -> _State:
+def _read(state: bytes) -> _OptionState:
     kind, holder, oracle, feed, strike, size, unit, after, before, due, stage, price = split(
         state, 1, 1, 20, 32, 16, 16, 16, 8, 8, 8, 1, 16
     )
     numbers = tuple(number(field) for field in (strike, size, unit, after, before, due, stage, price))
-    seen = _State(number(kind), seat(holder), Address(oracle), feed, *numbers)
+    seen = _OptionState(number(kind), seat(holder), Address(oracle), feed, *numbers)
     if seen.kind > _PUT or seen.stage > _LAPSED or oracle == bytes(20):
         raise InvalidInput("this is no state of an option")
     if not (seen.strike and seen.size and seen.unit and seen.after <= seen.before <= seen.due):
@@ -170,17 +170,17 @@ def _read(state: bytes) -> _State:
     return seen
 
 
-def _write(state: _State) -> bytes:
+def _write(state: _OptionState) -> bytes:
     window = packed((state.after, 8), (state.before, 8), (state.due, 8))
     amounts = packed((state.strike, 16), (state.size, 16), (state.unit, 16))
     head = packed((state.kind, 1), (state.holder, 1)) + state.oracle + state.feed
     return head + amounts + window + packed((state.stage, 1), (state.price, 16))
 
 
-def _is_worth(state: _State, price: int) -> bool:
+def _is_worth(state: _OptionState, price: int) -> bool:
     return price > state.strike if state.kind == _CALL else price < state.strike
 
 
-def _settled(state: _State, worth: int, stakes: Stakes) -> Paid:
+def _settled(state: _OptionState, worth: int, stakes: Stakes) -> Paid:
     premium = stakes[state.holder]
     return (premium, worth) if state.holder == 0 else (worth, premium)

@@ -25,7 +25,7 @@ NEEDED_MAX = 7
 _HEAD = 1 + 1 + 1 + 16 + 16 + 8
 
 
-class _State(NamedTuple):
+class _VoteState(NamedTuple):
     payee: int
     needed: int
     stage: int
@@ -35,20 +35,20 @@ class _State(NamedTuple):
     members: tuple[Address, ...]
 
 
-class Payout(App):
+class VotedPayout(App):
     """One move of the payee, or none."""
 
     name = "payout"
     version = 1
     moves_most = 1
     gas = 200_000
-    rules = "d13ed73d66a87d83d1ffcc10cfbd9111e62974ef6b3e4042a6acbe641f65c29d"
+    rules = "c706ffec299e73152efa017e5d9e6908bb45f348851d068db6d374b12c20a946"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `payee` (0, 1), `members` (addresses), `needed` (how many must sign), `due`."""
         words = Words(parameters)
         payee = words.number("payee", 1)
-        state = _State(
+        state = _VoteState(
             payee=payee,
             needed=words.number("needed", NEEDED_MAX, 1),
             stage=0,
@@ -130,7 +130,7 @@ class Payout(App):
         return seen._asdict() | {"members": [each.hex() for each in seen.members], "turn": self.turn(state)}
 
 
-def _read(state: bytes) -> _State:
+def _read(state: bytes) -> _VoteState:
     count = max(0, len(state) - _HEAD) // 20
     payee, *rest = split(state, 1, 1, 1, 16, 16, 8, *[20] * count)
     needed, stage, most, paid, due = (number(field) for field in rest[:5])
@@ -141,9 +141,9 @@ def _read(state: bytes) -> _State:
         raise InvalidInput("members are named once, in rising order")
     if stage > 1 or not most or not (1 <= paid <= most if stage else paid == 0):
         raise InvalidInput("this is no state of a pay-out")
-    return _State(seat(payee), needed, stage, most, paid, due, members)
+    return _VoteState(seat(payee), needed, stage, most, paid, due, members)
 
 
-def _write(state: _State) -> bytes:
+def _write(state: _VoteState) -> bytes:
     head = packed((state.payee, 1), (state.needed, 1), (state.stage, 1), (state.most, 16), (state.paid, 16))
     return head + packed((state.due, 8)) + b"".join(state.members)

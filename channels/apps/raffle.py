@@ -24,7 +24,7 @@ _COMMITTED, _NAMED, _WON, _LOST = 0, 1, 2, 3
 _STAGES = ("committed", "named", "won", "lost")
 
 
-class _State(NamedTuple):
+class _RaffleState(NamedTuple):
     holder: int
     odds: int
     stage: int
@@ -43,13 +43,13 @@ class Raffle(App):
     version = 1
     moves_most = 2
     gas = 30_000
-    rules = "52919bc2c0e649a1c11618e312cff6a3fb571cc9e86f6752f592b1e5d76f1d91"
+    rules = "048213386d2f92b57fb0f9c438d8112242356f8264f716147c1c14e9f21f4309"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `holder` (0, 1) of the ticket, `odds`, and `commitment`, keccak of player 0's secret (`keccak`)."""
         words = Words(parameters)
         holder, odds = words.number("holder", 1), words.number("odds", ODDS_MAX, 2)
-        state = _write(_State(holder, odds, _COMMITTED, words.data("commitment", 32), bytes(32)))
+        state = _write(_RaffleState(holder, odds, _COMMITTED, words.data("commitment", 32), bytes(32)))
         words.end()
         self.check(state, stakes, 0)
         return state
@@ -106,13 +106,13 @@ class Raffle(App):
         return seen._asdict() | hashes | {"stage": _STAGES[seen.stage], "turn": seen.turn}
 
 
-def _read(state: bytes) -> _State:
+def _read(state: bytes) -> _RaffleState:
     holder, odds, stage, commitment, named = split(state, 1, 4, 1, 32, 32)
-    seen = _State(seat(holder), number(odds), number(stage), commitment, named)
+    seen = _RaffleState(seat(holder), number(odds), number(stage), commitment, named)
     if seen.stage > _LOST or seen.odds < 2 or (seen.stage == _COMMITTED) != (named == bytes(32)):
         raise InvalidInput("this is no state of a raffle")
     return seen
 
 
-def _write(state: _State) -> bytes:
+def _write(state: _RaffleState) -> bytes:
     return packed((state.holder, 1), (state.odds, 4), (state.stage, 1)) + state.commitment + state.number

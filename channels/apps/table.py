@@ -7,11 +7,11 @@ from tallystick.channels.apps.escrow import Escrow
 from tallystick.channels.apps.interface import AppTable
 from tallystick.channels.apps.loan import Loan
 from tallystick.channels.apps.option import Option
-from tallystick.channels.apps.payout import Payout
+from tallystick.channels.apps.payout import VotedPayout
 from tallystick.channels.apps.raffle import Raffle
 from tallystick.channels.apps.rps import RockPaperScissors
 from tallystick.channels.apps.tictactoe import TicTacToe
 
-SHIPPED = (ConnectFour(), Escrow(), Loan(), Option(), Payout(), Raffle(), RockPaperScissors(), TicTacToe())
+SHIPPED = (ConnectFour(), Escrow(), Loan(), Option(), VotedPayout(), Raffle(), RockPaperScissors(), TicTacToe())
 
 APPS = AppTable(*SHIPPED)
