@@ -15,12 +15,13 @@ from simulation.rollup_world import FEE, OPERATOR, STRANGER, WATCHER, WINDOW, Ro
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.errors import CallFailed
-from tallystick.sdk.rollup import operating, user
+from tallystick.sdk.rollup import leaving, operating
+from tallystick.sdk.rollup.asking import RollupDesk
 from tallystick.sdk.rollup.calls import MODULE, RollupCall, RollupPlace, post_call
 from tallystick.sdk.rollup.chain import ToldLog
 from tallystick.sdk.rollup.follower import RollupFollower
+from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import WATCHING, BatchesForgotten, BatchMade, read_batches, read_steps
-from tallystick.sdk.rollup.user import RollupDesk, read_rollup
 from tallystick.sdk.rollup.watching import SILENCE, Watching
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.abi import Envelope
@@ -206,7 +207,7 @@ async def test_nobody_signs_for_a_rollup_whose_signatures_count_on_another_chain
 async def test_users_leave_though_more_batches_wait_than_one_call_makes_final(
     stopped: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (rollups, user):
+    for module in (rollups, leaving):
         monkeypatch.setattr(module, "FINAL_MAX", 2)
     async with open_world() as world:
         await begun(world)

@@ -29,6 +29,8 @@ _SIGNED = {
     "CooperativeClose": "bytes32 channel,uint128 balance0,uint128 balance1,uint64 validUntil",
     "Withdrawal": "bytes32 channel,uint8 participant,uint128 total,uint64 validUntil",
     "Voucher": "bytes32 channel,address beneficiary",
+    "AppState": "bytes32 instance,uint64 number,bytes32 state",
+    "AppOutcome": "bytes32 instance,uint128 paid0,uint128 paid1",
 }
 
 TYPES: dict[str, list[dict[str, str]]] = {
@@ -40,8 +42,15 @@ TYPES: dict[str, list[dict[str, str]]] = {
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _NAME = keccak(b"Tallystick")
 _VERSION = keccak(b"1")
-_BALANCE_PROOF, _COOPERATIVE_CLOSE, _WITHDRAWAL, _VOUCHER = (
-    keccak(f"{name}({fields})".encode()) for name, fields in _SIGNED.items()
+
+
+def type_hash(name: str) -> bytes:
+    """Return the hash (32 bytes) of one of the types that are signed."""
+    return keccak(f"{name}({_SIGNED[name]})".encode())
+
+
+_BALANCE_PROOF, _COOPERATIVE_CLOSE, _WITHDRAWAL, _VOUCHER = map(
+    type_hash, ("BalanceProof", "CooperativeClose", "Withdrawal", "Voucher")
 )
 
 
@@ -55,7 +64,8 @@ def domain_separator(chain_id: int, contract: Address) -> bytes:
     return keccak(_DOMAIN_TYPE + _NAME + _VERSION + _word(chain_id) + bytes(12) + contract)
 
 
-def _digest(domain: bytes, struct: bytes) -> bytes:
+def digest_of_struct(domain: bytes, struct: bytes) -> bytes:
+    """Return the digest (32 bytes) of a struct that is encoded already: its type's hash, and a word for each field."""
     return keccak(b"\x19\x01" + domain + keccak(struct))
 
 
@@ -71,24 +81,24 @@ def digest_proof(domain: bytes, proof: BalanceProof) -> bytes:
         proof.locks_root,
         proof.seen.to_bytes(32, "big"),
     )
-    return _digest(domain, b"".join(fields))
+    return digest_of_struct(domain, b"".join(fields))
 
 
 def digest_cooperative_close(domain: bytes, close: CooperativeClose) -> bytes:
     """Return the digest (32 bytes) that both parties sign for a cooperative close."""
     fields = _word(close.balance0) + _word(close.balance1) + _word(close.valid_until)
-    return _digest(domain, _COOPERATIVE_CLOSE + close.channel + fields)
+    return digest_of_struct(domain, _COOPERATIVE_CLOSE + close.channel + fields)
 
 
 def digest_withdrawal(domain: bytes, withdrawal: Withdrawal) -> bytes:
     """Return the digest (32 bytes) that both parties sign for a withdrawal."""
     fields = _word(withdrawal.participant) + _word(withdrawal.total) + _word(withdrawal.valid_until)
-    return _digest(domain, _WITHDRAWAL + withdrawal.channel + fields)
+    return digest_of_struct(domain, _WITHDRAWAL + withdrawal.channel + fields)
 
 
 def digest_voucher(domain: bytes, voucher: Voucher) -> bytes:
     """Return the digest (32 bytes) that the victim signs for its tower."""
-    return _digest(domain, _VOUCHER + voucher.channel + bytes(12) + voucher.beneficiary)
+    return digest_of_struct(domain, _VOUCHER + voucher.channel + bytes(12) + voucher.beneficiary)
 
 
 @lru_cache(maxsize=4096)

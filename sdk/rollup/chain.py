@@ -26,6 +26,7 @@ from tallystick.sdk.rollup.calls import (
     read_rollup_log,
     write_rollup_call,
 )
+from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.chain import Header, ModuleCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Envelope, Signature
@@ -44,7 +45,7 @@ from tallystick.settlement.ethereum.rpc_shapes import (
     read_quantity,
     to_hex,
 )
-from tallystick.settlement.ethereum.transactions import gas_of, sign_creation, sign_envelope, transaction_hash
+from tallystick.settlement.ethereum.transactions import FIGURES, gas_of, sign_creation, sign_envelope, transaction_hash
 from tallystick.settlement.ethereum.views import read_revert_data
 from tallystick.settlement.rollup.events import RollupEvent
 from tallystick.settlement.rollup.rules import Place
@@ -59,6 +60,9 @@ LOOK_SECONDS = 0.5
 
 WAIT = 5
 """Seconds that a chain node is asked to wait for a new head."""
+
+LEDGER_FINAL = FIGURES.final_blocks
+"""Blocks of the simulated ledger that a reorganisation may replace: it calls none final."""
 
 BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
@@ -106,6 +110,18 @@ class RollupChain:
         """Return a block by its number, None above the head."""
         answer = await self._ask("eth_getBlockByNumber", quantity(number), False)
         return None if answer is None else read_answer(read_header, answer)
+
+    async def final_number(self) -> int:
+        """Return the newest block that no reorganisation reaches: as the chain says, or by depth if it does not."""
+        head = await self.head()
+        if self.is_ledger:
+            return max(0, head.number - LEDGER_FINAL)
+        depth = profile_of(self.chain_id).final_blocks
+        (said,) = await self._endpoint.ask((NodeQuestion("eth_getBlockByNumber", ("finalized", False)),))
+        if isinstance(said, RpcError) or result(said) is None:
+            return max(0, head.number - depth)
+        at_most = head.number - depth // 2  # some nodes call their newest block final
+        return max(0, min(read_answer(read_header, result(said)).number, at_most))
 
     async def wait(self, known: bytes) -> None:
         """Return once the head's hash may differ from `known`."""
@@ -193,9 +209,18 @@ class RollupChain:
             return await self._mined(sent)
 
     async def create(
-        self, key: PrivateKey, numbers: tuple[int, int, int, int, int], timeout: float = 60
+        self,
+        key: PrivateKey,
+        numbers: tuple[int, int, int, int, int],
+        timeout: float = 60,
+        *,
+        accept_terms: bool = False,
     ) -> RollupPlace:
-        """Make a rollup whose operator is the key's account: bond, window, an order's time, an answer's, the fee."""
+        """Make a rollup whose operator is the key's account: bond, window, an order's time, an answer's, the fee.
+
+        Raise InvalidInput if these make no sense (`terms`), unless that is accepted.
+        """
+        check_terms(*numbers, accept=accept_terms)
         if self.is_ledger:
             made = write_call(MODULE.name, "createRollup", [self.chain_id, *numbers])
             envelope = Envelope(made.module, 0, made.data)

@@ -25,8 +25,8 @@ from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import CooperativeClose
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.promises import Promise
+from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import read_batches
-from tallystick.sdk.rollup.user import read_rollup
 from tallystick.settlement.modules.rollups import BURNT
 from tallystick.settlement.rollup.rules import channel_name
 from tallystick.settlement.rollup.state import RollupState
@@ -70,14 +70,14 @@ class RollupHistory:
         """Somebody pays."""
         payer, payee = self.random.sample(range(len(USERS)), 2)
         user = self.world.user(payer)
-        balance = (await user.account())["balance"]
+        balance = (await user.account()).balance
         self._keep(await user.transfer(USERS[payee].address, self.random.randint(0, balance)))
 
     async def open(self) -> None:
         """Somebody opens a channel."""
         opener, other = self.random.sample(range(len(USERS)), 2)
         user, self.channels = self.world.user(opener), self.channels + 1
-        balance = (await user.account())["balance"]
+        balance = (await user.account()).balance
         made = await user.open_channel(self.channels, USERS[other].address, self.random.randint(0, balance))
         self._keep(made)
 
@@ -85,7 +85,7 @@ class RollupHistory:
         """Somebody pays into a channel."""
         channel = self._channel()
         side = self.random.choice(await self._sides(channel))
-        balance = (await self.world.user(side).account())["balance"]
+        balance = (await self.world.user(side).account()).balance
         self._keep(await self.world.user(side).fund(channel, self.random.randint(0, balance)))
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ class RollupHistory:
     async def exit(self) -> None:
         """Somebody takes coins out by the desk."""
         user = self.world.user(self.user())
-        self._keep(await user.exit(self.random.randint(0, (await user.account())["balance"])))
+        self._keep(await user.exit(self.random.randint(0, (await user.account()).balance)))
 
     async def order(self) -> None:
         """Somebody orders something by the chain's list."""

@@ -1,0 +1,295 @@
+"""Signing steps under an account's numbers, each number once, and handing them in at the operator's desk.
+
+What is signed is on disk before it is sent. After a refusal, a crash or a desk that is away the same bytes are handed
+in again; another step is signed under a number only when a state that nothing takes back has made the first one
+impossible. The numbers come from the record and from the chain: what the desk says of them only decides what is handed
+in again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.storage.store import Store
+from tallystick.sdk.errors import CallFailed
+from tallystick.sdk.rollup.asking import DeskAccount, RollupDesk
+from tallystick.sdk.rollup.chain import RollupChain
+from tallystick.sdk.rollup.promises import Promise
+from tallystick.sdk.rollup.reading import read_final_state, read_rollup
+from tallystick.sdk.rollup.record import (
+    RecordedStep,
+    StepPromised,
+    StepSettled,
+    StepStanding,
+    read_bundle,
+    read_free,
+    read_last,
+    read_unsettled,
+    sign_moment,
+)
+from tallystick.settlement.rollup.rules import Place, digest_transfer
+from tallystick.settlement.rollup.state import LeafStanding, RollupState
+from tallystick.settlement.rollup.steps import (
+    RollupExit,
+    RollupFund,
+    RollupOpen,
+    RollupTransfer,
+    Step,
+    encode_step,
+)
+
+
+class StepWaits(CallFailed):
+    """A step that was signed is not taken: until it is, no other one is signed."""
+
+
+class WantedStep(NamedTuple):
+    """What a user wants to sign, under a number that is still to be found."""
+
+    make: Callable[[int, int, int], Step]
+    """Of the numbers of our account and of the other one, and the number to sign under."""
+    digest: Callable[[int], bytes]
+    """Of the statement, by that number."""
+    cost: int
+    """Coins that it takes out of the account."""
+    other: Address = NATIVE
+    """Another account that the step names."""
+    check: Callable[[], Awaitable[None]] | None = None
+    """Raises InvalidInput if the operator could not take it: what is signed has its number for good."""
+
+
+class StepSigner:
+    """One account's steps."""
+
+    def __init__(
+        self,
+        chain: RollupChain,
+        place: Place,
+        key: PrivateKey,
+        store: Store,
+        desk: RollupDesk,
+        *,
+        fee_max: int = 0,
+        start: int = 0,
+    ) -> None:
+        """`fee_max` is what a step may cost at the desk; `start` a block not after the rollup's first one."""
+        self._chain = chain
+        self._place = place
+        self._key = key
+        self._store = store
+        self._desk = desk
+        self._fee_max = fee_max
+        self._start = start
+
+    async def hand_in(self, wanted: WantedStep) -> tuple[Step, Promise]:
+        """Sign a step, hand it in, and return it with the operator's promise.
+
+        What was signed before and is not taken is handed in first; if it is the very same, that is all. Raise
+        StepWaits if it is refused, InvalidInput if the step makes no sense or its number is in doubt.
+        """
+        number = (await self._account()).nonce
+        for bundle in read_unsettled(self._store, number):
+            found = await self._again(bundle, wanted)
+            if found is not None:
+                return found
+        made = await self._send(await self._sign(wanted))
+        if made is None:
+            raise StepWaits("the step came to nothing: the chain shows that it is impossible")
+        return made
+
+    async def resend(self) -> list[tuple[Step, Promise]]:
+        """Hand in again what was signed and may not have reached the operator; return what it promises now.
+
+        Raise StepWaits if it refuses.
+        """
+        done = []
+        for bundle in read_unsettled(self._store, (await self._account()).nonce):
+            steps = read_bundle(self._store, bundle)
+            made = await self._send(steps) if steps else None
+            done += [made] if made else []
+        return done
+
+    async def _again(self, bundle: int, wanted: WantedStep) -> tuple[Step, Promise] | None:
+        """Hand in a bundle again; return it if it is what is wanted, and nobody was told of a promise of it yet."""
+        steps = read_bundle(self._store, bundle)
+        first = next((each for each in steps if each.standing == StepStanding.SIGNED), None)
+        made = await self._send(steps) if steps else None
+        same = first is not None and first.number == steps[0].number and wanted.digest(first.number) == first.digest
+        return made if same else None
+
+    async def _sign(self, wanted: WantedStep) -> list[RecordedStep]:
+        """Sign a step, and the operator's fee for it; return what is in its bundle, once all is on disk."""
+        ours, operator = await self._account(), (await self._chain.facts()).operator
+        if wanted.check is not None:
+            await wanted.check()
+        free, last = read_free(self._store), read_last(self._store)
+        bundle = free.bundle if free is not None else last.bundle + 1 if last is not None else 0
+        beside = read_bundle(self._store, bundle)
+        number = free.number if free is not None else await self._next(last, ours.nonce)
+        if free is not None and wanted.digest(number) == free.digest:
+            raise InvalidInput("the chain has made this very step impossible for good")
+        fee = 0 if operator == self._key.address else await self._fee()
+        if operator == wanted.other:
+            fee -= min(fee, wanted.cost)
+        fee -= sum(
+            each.step.amount for each in beside if isinstance(each.step, RollupTransfer) and each.other == operator
+        )
+        if ours.balance < wanted.cost + max(0, fee):
+            raise InvalidInput(
+                f"the account has {ours.balance} in the rollup: this takes {wanted.cost}, and a fee of {max(0, fee)}"
+            )
+        steps = [await self._signed(bundle, number, wanted, ours.number)]
+        if fee > 0:
+            top = max([number, *(each.number for each in beside), last.number if last is not None else 0])
+            steps.append(await self._signed(bundle, top + 1, self._paying(operator, fee), ours.number))
+        self._store.commit([sign_moment(steps, [encode_step(each.step) for each in steps])])
+        return read_bundle(self._store, bundle)
+
+    async def _fee(self) -> int:
+        fee = (await self._desk.terms()).fee
+        if fee > self._fee_max:
+            raise InvalidInput(f"the operator takes {fee} for a step, and {self._fee_max} at most is allowed")
+        return fee
+
+    def _paying(self, operator: Address, fee: int) -> WantedStep:
+        def digest(number: int) -> bytes:
+            return digest_transfer(self._place, self._key.address, operator, fee, number)
+
+        return WantedStep(lambda ours, theirs, number: RollupTransfer(ours, theirs, fee, number), digest, fee, operator)
+
+    async def _signed(self, bundle: int, number: int, wanted: WantedStep, ours: int) -> RecordedStep:
+        theirs = (await self._account(wanted.other)).number if wanted.other != NATIVE else 0
+        step, digest = wanted.make(ours, theirs, number), wanted.digest(number)
+        return RecordedStep(digest, bundle, number, step, wanted.other, self._key.sign(digest))
+
+    async def _next(self, last: RecordedStep | None, told: int) -> int:
+        """Return the number to sign under: the one after the last that was signed.
+
+        Where the record says nothing, or the desk knows later numbers, the chain's batches have to bear these out.
+        """
+        if last is not None and told <= last.number + 1:
+            if told <= last.number:
+                raise StepWaits(f"number {told} was signed under, and the operator took that, and asks for it again")
+            return last.number + 1
+        proven = self._number_in((await read_rollup(self._chain, self._start)).state, await self._index())
+        if told > proven or (last is not None and proven <= last.number):
+            raise InvalidInput(
+                f"the operator knows steps of this account up to number {told - 1} that are not in this record, and "
+                f"the chain's batches know those up to {proven - 1}: another program signs with this key, or a record "
+                "was lost; wait until all are in batches"
+            )
+        return proven
+
+    async def _send(self, steps: Sequence[RecordedStep]) -> tuple[Step, Promise] | None:
+        """Hand in what can be carried out of a bundle; return its first step and the promise of it.
+
+        None if the chain shows that it was carried out, or cannot be any more.
+        """
+        named = [await self._renamed(each) for each in steps]
+        words = [encode_step(each) for each in named]
+        body = [
+            {"step": f"0x{word.hex()}", "signatures": [f"0x{each.signature.hex()}"]}
+            for word, each in zip(words, steps, strict=True)
+        ]
+        try:
+            answer = await self._desk.ask("/steps", {"steps": body})
+        except CallFailed as error:
+            rest = await self._settle(steps)
+            if rest is not None:
+                if rest:
+                    await self._send(rest)
+                return None
+            raise StepWaits(
+                f"the operator does not take step number {steps[0].number}, which was signed ({error}). The same step "
+                "may be handed in again, and no other one is signed under its number unless the chain makes it "
+                "impossible for good; what the account holds can leave by the chain"
+            ) from error
+        promises = read_promised(answer, words)
+        operator = (await self._chain.facts()).operator
+        if not all(each.is_signed(self._place, operator) for each in promises):
+            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        self._store.commit(
+            [
+                StepPromised(each.digest, promise.step, promise.until, promise.signature)
+                for each, promise in zip(steps, promises, strict=True)
+            ]
+        )
+        return named[0], promises[0]
+
+    async def _renamed(self, recorded: RecordedStep) -> Step:
+        """Return a step with the numbers that its accounts have now: what was signed names them by address."""
+        step = recorded.step
+        if isinstance(step, RollupFund):
+            return step
+        ours = (await self._account()).number
+        if isinstance(step, RollupExit):
+            return replace(step, account=ours)
+        theirs = (await self._account(recorded.other)).number
+        if isinstance(step, RollupOpen):
+            return replace(step, opener=ours, other=theirs)
+        return replace(step, payer=ours, payee=theirs) if isinstance(step, RollupTransfer) else step
+
+    async def _settle(self, steps: Sequence[RecordedStep]) -> Sequence[RecordedStep] | None:
+        """Ask the chain what became of steps that the desk refuses; return those that are still to be handed in.
+
+        None if nothing has become of any. After a step that is void comes none: another one has its number first.
+        """
+        index = await self._index()
+        done = self._number_in((await read_rollup(self._chain, self._start)).state, index)
+        over = [StepSettled(each.digest, StepStanding.TAKEN) for each in steps if each.number < done]
+        if over:
+            self._store.commit(over)
+            return steps[len(over) :]
+        if not is_void(steps[0], await read_final_state(self._chain, self._start), index):
+            return None
+        self._store.commit([StepSettled(steps[0].digest, StepStanding.VOID)])
+        return ()
+
+    async def _index(self) -> int:
+        number, _, _ = await self._chain.account(self._key.address)
+        if number is None:
+            raise InvalidInput("this key has no account in the rollup: a deposit makes one")
+        return number
+
+    def _number_in(self, state: RollupState, index: int) -> int:
+        """Return the number that our account signs under next in a state; 0 if it has no account there yet."""
+        account = state.accounts.get(index)
+        return account.nonce if account is not None and account.owner == self._key.address else 0
+
+    async def _account(self, owner: Address | None = None) -> DeskAccount:
+        return await self._desk.account(owner or self._key.address)
+
+
+def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:
+    """Whether a step of an account can never be carried out after a state that nothing takes back.
+
+    A channel's number is used once, and a closed channel stays closed; for anything else coins may come.
+    """
+    account = final.accounts.get(index)
+    if account is None or account.nonce > recorded.number:
+        return False
+    step = recorded.step
+    if isinstance(step, RollupOpen):
+        return final.channels.get(step.channel) is not None
+    if isinstance(step, RollupFund):
+        channel = final.channels.get(step.channel)
+        return channel is not None and channel.standing == LeafStanding.CLOSED
+    return False
+
+
+def read_promised(answer: Any, words: Sequence[bytes]) -> list[Promise]:
+    """Return the promises in a desk's answer; raise CallFailed if there is not one for each word."""
+    try:
+        promises = [
+            Promise(word, int(each["until"]), bytes.fromhex(each["signature"][2:]))
+            for word, each in zip(words, answer["promises"], strict=True)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CallFailed("the operator's answer to a step is no promise: watch for the step") from error
+    return promises
