@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from simulation.rollup_world import FEE, OPERATOR, STRANGER, WATCHER, WINDOW, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup import leaving, operating
@@ -223,4 +224,4 @@ async def test_users_leave_though_more_batches_wait_than_one_call_makes_final(
             world.chain.advance(WINDOW + 1)
         assert (await world.rollup.facts()).batches - (await world.rollup.facts()).final > 4
         assert await world.user(1).withdraw() is not None
-        assert (await read_rollup(world.rollup)).paid == {world.user(1).address: 500_000 if stopped else 400}
+        assert (await read_rollup(world.rollup)).paid == {(world.user(1).address, NATIVE): 500_000 if stopped else 400}

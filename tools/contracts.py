@@ -45,7 +45,7 @@ def compiled(source: Path) -> dict[str, Any]:
 
 def code_size(contract: dict[str, Any]) -> int:
     """Return how many bytes of code are on chain."""
-    immutables = contract["layout"]["code_layout"].values()
+    immutables = contract["layout"].get("code_layout", {}).values()
     return len(contract["runtime"]) // 2 - 1 + sum(place["length"] for place in immutables)
 
 

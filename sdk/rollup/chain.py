@@ -12,7 +12,6 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.contracts import artifact
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import (
     MODULE,
@@ -21,7 +20,7 @@ from tallystick.sdk.rollup.calls import (
     RollupCall,
     RollupFacts,
     RollupPlace,
-    creation_values,
+    creation_code,
     read_module_facts,
     read_rollup_log,
     write_rollup_call,
@@ -68,7 +67,7 @@ BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
 
 _WORD = ("uint256",)
-_ADDRESS = ("address",)
+_ADDRESSES = ("address", "address")
 
 
 class ToldLog(NamedTuple):
@@ -178,13 +177,14 @@ class RollupChain:
             raise InvalidInput(f"rollup {self.at} takes signatures of chain {facts.chain_id}: this is {self.chain_id}")
         return Place(facts.chain_id, facts.vault)
 
-    async def account(self, owner: Address) -> tuple[int | None, int, int]:
-        """Return an account's number (None if it has none), what was paid out to it, and what it may claim."""
+    async def account(self, owner: Address, asset: Address = NATIVE) -> tuple[int | None, int, int]:
+        """Return an account's number (None if it has none), what was paid out to it, and what its owner may claim."""
         if self.is_ledger:
-            found = await self._module("accountOf", owner)
+            found = await self._module("accountOf", owner, asset)
             return (found["number"] if found["exists"] else None), found["withdrawn"], found["owed"]
         values = [
-            (await self._view(Signature(name, _ADDRESS, _WORD), owner))[0] for name in ("numbers", "paid", "owed")
+            (await self._view(Signature(name, _ADDRESSES, _WORD), asset, owner))[0]
+            for name in ("numbers", "paid", "owed")
         ]
         return (values[0] - 1 if values[0] else None), values[1], values[2]
 
@@ -229,7 +229,7 @@ class RollupChain:
                 receipt = await self._receipt(await self._mined(await self._send(key, envelope)))
             logs = [_read_log(log) for log in receipt["logs"] if read_address(log["address"]) == MODULE.address]
             return RollupPlace(int.from_bytes(logs[0].data[-32:], "big"))
-        code = artifact("Rollup").code + creation_values(int.from_bytes(key.address, "big"), *numbers)
+        code = creation_code(int.from_bytes(key.address, "big"), *numbers)
         gas = await self._read(read_quantity, "eth_estimateGas", {"from": to_hex(key.address), "data": to_hex(code)})
         cap, tip, nonce = await self._offer(key.address)
         raw = sign_creation(key, self.chain_id, code, nonce, cap, tip, min(GAS_MAX, gas * 5 // 4))

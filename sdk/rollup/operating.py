@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.admission import AccountLimits, check_fee, paid_to
@@ -134,7 +134,7 @@ class Operating:
         """How many batches are final by a block that no reorganisation reaches: nobody can demand anything of them."""
         self._made: PostBatch | None = None
         self._seen: _Seen | None = None
-        self._numbers: dict[Address, int] = {}
+        self._numbers: dict[tuple[Address, Address], int] = {}
         self._numbered = 0
         self.core = self._begin()
 
@@ -195,13 +195,13 @@ class Operating:
         made = words_of(self._made.batch) if self._made else ()
         return ("waiting" if word in waiting or word in made else "refused"), None
 
-    def number_of(self, owner: Address) -> int | None:
-        """Return the number of an account, by the chain's list; None if it has none."""
+    def number_of(self, owner: Address, asset: Address = NATIVE) -> int | None:
+        """Return the number of an owner's account of an asset, by the chain's list; None if it has none."""
         for entry in self._follower.core.entries[self._numbered :]:
             if entry.kind == EntryKind.DEPOSIT:
-                self._numbers[entry.first] = entry.index
+                self._numbers[entry.first, entry.asset] = entry.index
         self._numbered = len(self._follower.core.entries)
-        return self._numbers.get(owner)
+        return self._numbers.get((owner, asset))
 
     def signatures(self, number: int) -> tuple[tuple[bytes, ...], ...] | None:
         """Return those of a batch that stands, None if it is not there, or is final and forgotten."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, AnyAddress, CooperativeClose, to_address
+from tallystick.channels.protocol.objects import NATIVE, Address, AnyAddress, CooperativeClose, to_address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.asking import DeskAccount, DeskStep, RollupDesk
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.chain import RollupChain
+from tallystick.sdk.rollup.disputing import RollupDisputes
 from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.reading import read_rollup
@@ -69,6 +70,8 @@ class RollupUser:
             self._signer = StepSigner(chain, place, key, store, desk, fee_max=fee_max, start=start)
         self.leaving = RollupLeaving(chain, key, start)
         """Its ways out by the chain alone."""
+        self.disputes = RollupDisputes(chain, place, key, start)
+        """How it closes channels without their other side, and answers who does."""
 
     @property
     def address(self) -> Address:
@@ -179,7 +182,7 @@ class RollupUser:
 
     async def force_exit(self) -> bytes:
         """Order all that the account holds out, by the chain: the operator must, or everything stops."""
-        return await self._chain.act(self._key, RollupCall("forceExit"))
+        return await self._chain.act(self._key, RollupCall("forceExit", (NATIVE,)))
 
     async def force_close(self, channel: int, balance0: int, valid_until: int, other: bytes) -> bytes:
         """Order a close that both signed by the chain, without asking the operator for anything."""
@@ -192,7 +195,7 @@ class RollupUser:
         statements = self._closing(channel, first, second, balance0, found.total, valid_until)
         ours = self._key.sign(statements[0].digest)
         signatures = tuple(ours if each.signer == self.address else other for each in statements)
-        values = (channel, first, second, balance0, found.total - balance0, valid_until)
+        values = (channel, first, second, balance0, found.total - balance0, valid_until, NATIVE)
         call = RollupCall("forceClose", values, statements=statements, signatures=signatures)
         return await self._chain.act(self._key, call)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.chain import RollupChain
@@ -91,7 +92,7 @@ class Watching:
         if gone and (done := await self._leaving.refund(self._follower.events())):
             self._say(f"got back what {done} demands cost: their batch is gone")
         if (await self._chain.account(self._key.address))[2]:
-            await self._call(RollupCall("claim"), "claimed what it earned")
+            await self._call(RollupCall("claim", (NATIVE,)), "claimed what it earned")
 
     async def _look(self, final: int, window: int) -> None:
         """Look at the signatures of batches that were not looked at yet."""
