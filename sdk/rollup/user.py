@@ -94,8 +94,12 @@ class RollupUser:
         check_terms(*(await self._chain.facts()).terms, accept=self._accept_terms)
         return await self._chain.act(self._key, RollupCall("deposit", (self.address,), amount))
 
-    async def transfer(self, to: AnyAddress, amount: int) -> tuple[Step, Promise]:
-        """Pay another account of the rollup; return the step and the operator's promise of it."""
+    async def transfer(self, to: AnyAddress, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
+        """Pay another account of the rollup; return the step and the operator's promise of it.
+
+        The promise is None if a batch on the chain has it already. `key` makes it safe to ask again, also after a
+        crash: under one key there is one step.
+        """
         payee = to_address(to)
 
         def digest(number: int) -> bytes:
@@ -104,9 +108,11 @@ class RollupUser:
         wanted = WantedStep(
             lambda ours, theirs, number: RollupTransfer(ours, theirs, amount, number), digest, amount, payee
         )
-        return await self._hand_in(wanted)
+        return await self._signs.hand_in(wanted, key)
 
-    async def open_channel(self, channel: int, other: AnyAddress, deposit: int) -> tuple[Step, Promise]:
+    async def open_channel(
+        self, channel: int, other: AnyAddress, deposit: int, *, key: str | None = None
+    ) -> tuple[Step, Promise | None]:
         """Open a channel under a number that none has had."""
         partner = to_address(other)
         name = channel_name(self._place, self.address, partner, channel)
@@ -124,9 +130,9 @@ class RollupUser:
         def make(ours: int, theirs: int, number: int) -> Step:
             return RollupOpen(channel, ours, theirs, deposit, number)
 
-        return await self._hand_in(WantedStep(make, digest, deposit, partner, check))
+        return await self._signs.hand_in(WantedStep(make, digest, deposit, partner, check), key)
 
-    async def fund(self, channel: int, amount: int) -> tuple[Step, Promise]:
+    async def fund(self, channel: int, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Pay into a channel, on our side."""
         first, second = (await self._asked.channel(channel)).sides
         name = channel_name(self._place, first, second, channel)
@@ -141,19 +147,19 @@ class RollupUser:
         def make(ours: int, theirs: int, number: int) -> Step:
             return RollupFund(channel, int(self.address == second), amount, number)
 
-        return await self._hand_in(WantedStep(make, digest, amount, check=check))
+        return await self._signs.hand_in(WantedStep(make, digest, amount, check=check), key)
 
-    async def exit(self, amount: int) -> tuple[Step, Promise]:
+    async def exit(self, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Take coins out: once the batch is final, `withdraw` pays them."""
 
         def digest(number: int) -> bytes:
             return digest_exit(self._place, self.address, amount, number)
 
-        return await self._hand_in(
-            WantedStep(lambda ours, theirs, number: RollupExit(ours, amount, number), digest, amount)
+        return await self._signs.hand_in(
+            WantedStep(lambda ours, theirs, number: RollupExit(ours, amount, number), digest, amount), key
         )
 
-    async def resend(self) -> list[tuple[Step, Promise]]:
+    async def resend(self) -> list[tuple[Step, Promise | None]]:
         """Hand in again what was signed and may not have reached the operator; return what it promises now."""
         return await self._signs.resend()
 
@@ -196,9 +202,6 @@ class RollupUser:
     async def withdraw(self) -> bytes | None:
         """Have paid what the account took out, or all if everything has stopped: see `RollupLeaving.withdraw`."""
         return await self.leaving.withdraw()
-
-    async def _hand_in(self, wanted: WantedStep) -> tuple[Step, Promise]:
-        return await self._signs.hand_in(wanted)
 
     async def _close(self, channel: int, balance0: int, valid_until: int) -> tuple[Statement, Statement]:
         found = await self._asked.channel(channel)

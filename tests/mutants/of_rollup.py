@@ -240,7 +240,7 @@ MUTANTS = (
         "contract: take a close of others than a channel's sides",
         CONTRACT,
         "    assert self.numbers[asset][first] == words[0] + 1 and self.numbers[asset][second] == words[1] + 1,",
-        "assert words[0] != words[1],",
+        "    assert words[0] != words[1],",
     ),
     _mutant(
         "keep nothing of what was made final",
@@ -342,15 +342,15 @@ MUTANTS = (
     _mutant(
         "user: sign another step though one that was signed is refused",
         "sdk/rollup/signing.py",
-        "            rest = await self._settle(steps)\n",
-        "            rest: Sequence[RecordedStep] | None = ()\n",
+        "            if await self._is_over(steps[0]):\n                return None\n",
+        "            self._store.commit([StepSettled(steps[0].digest, StepStanding.VOID)])\n            return None\n",
         SIGNING,
     ),
     _mutant(
         "user: take a number for free before its step is impossible for good",
         "sdk/rollup/signing.py",
-        "is_void(steps[0], await read_final_state(self._chain, self._start), index)",
-        "is_void(steps[0], (await read_rollup(self._chain, self._start)).state, index)",
+        "is_void(step, await read_final_state(self._chain, self._start), await self._index())",
+        "is_void(step, (await read_rollup(self._chain, self._start)).state, await self._index())",
         SIGNING,
     ),
     _mutant(

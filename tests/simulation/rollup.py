@@ -4,25 +4,28 @@
 
 Users deposit, pay, open, fund and close channels, pay within them, close them alone by old proofs and new, leave by
 the desk or by the chain's list; strangers demand signatures; blocks are taken back with some of what was in them;
-operator and watcher end in the middle of requests and start again. Then all goes well for a while, and it must hold
-that no batch was convicted and nothing stopped, that of the batches under one number no two fit one list at one time,
-that each step that was promised is in a batch or refused by the rules, and that no coin is lost or made: in the
-state, and in the vault after everybody has left.
+operator and watcher end in the middle of requests and start again, users at their commits; desks refuse, lose answers
+and lie. Then all goes well for a while, and it must hold that no batch was convicted and nothing stopped, that no user
+signed two statements under one number, that of the batches under one number no two fit one list at one time, that each
+step that was promised is in a batch or refused by the rules, and that no coin is lost or made: in the state, and in the
+vault after everybody has left.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import random
 import sys
 import time as clock
 
 import trio
 from trio.testing import MockClock
 
+from simulation.rollup_desks import HostileDesk
 from simulation.rollup_paying import PaidChannel
 from simulation.rollup_world import BOND, FEE, OPERATOR, STRANGER, USERS, WATCHER, WINDOW, RollupWorld, open_world
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import InvalidInput, StoreError, TallystickError
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import CooperativeClose
 from tallystick.sdk.rollup.calls import RollupCall
@@ -33,7 +36,7 @@ from tallystick.settlement.modules.rollups import BURNT
 from tallystick.settlement.rollup.disputes import ChannelParties
 from tallystick.settlement.rollup.rules import channel_name
 from tallystick.settlement.rollup.state import LeafStanding, RollupState
-from tallystick.settlement.rollup.steps import EntryKind, Step, encode_step
+from tallystick.settlement.rollup.steps import EntryKind, Step
 
 FAR = 2**39
 
@@ -57,14 +60,27 @@ class RollupHistory:
             *("pay", "alone", "answer"),
         )
         kind = self.random.choice(kinds)
+        self._hurt_users()
         try:
             await getattr(self, kind)()
+        except StoreError:
+            kind = "user ended"
+            for at in range(len(USERS)):
+                self.world.restart_user(at)
         except TallystickError as error:
             kind = f"refused {kind}"
             if not str(error):
                 raise
         self.happened[kind] += 1
         await self.world.go_on(self.random.randrange(4))
+
+    def _hurt_users(self) -> None:
+        """Let users' programs end at a commit, and their desks lie, as often as the operator's program ends."""
+        for at, desk in self.world.between.items():
+            desk.rate = self.world.faults.rate * 2
+            desk.says = {"nonce": self.random.randrange(9)} if self.random.random() < desk.rate else {}
+            if self.random.random() < desk.rate:
+                self.world.stores[at].fail_at(self.random.randrange(2), takes_effect=self.random.random() < 0.5)
 
     def user(self) -> int:
         """Choose one."""
@@ -193,6 +209,9 @@ class RollupHistory:
         """Let all go well for a while, and raise AssertionError unless all is as it must be."""
         world = self.world
         world.faults.rate = 0.0
+        self._hurt_users()
+        for at in range(len(USERS)):
+            world.restart_user(at)
         await world.start_operator()
         await world.start_watcher()
         await world.go_on(30)
@@ -214,6 +233,10 @@ class RollupHistory:
         deposits = sum(entry.amount0 for entry in core.entries if entry.kind == EntryKind.DEPOSIT)
         assert wealth(core.state, self.channels) == deposits
         self._check_batches(core.count)
+        for desk in world.between.values():
+            statements = desk.statements()
+            self.happened["statements"] += len(statements)
+            assert all(len(each) == 1 for each in statements.values()), "two statements under one number"
         await self._leave(deposits)
 
     def _check_batches(self, count: int) -> None:
@@ -251,9 +274,10 @@ class RollupHistory:
         assert paid + held == deposits and vault == held + facts.bonded + owed, (paid, held, vault, facts, owed)
         assert not world.told("convict", "stopped everything")
 
-    def _keep(self, made: tuple[Step, Promise]) -> None:
-        step, promise = made
-        self.promised[encode_step(step)] = promise.until
+    def _keep(self, made: tuple[Step, Promise | None]) -> None:
+        _, promise = made
+        if promise is not None:
+            self.promised[promise.step] = promise.until
 
     def _channel(self) -> int:
         if not self.channels:
@@ -277,6 +301,7 @@ async def play(seed: int, steps: int = 25) -> collections.Counter[str]:
     """Play one history; return how often what happened."""
     async with open_world(seed) as world:
         history = RollupHistory(world)
+        world.between = {at: HostileDesk(lambda: world.desk, random.Random(seed + at)) for at in range(len(USERS))}
         history.floor = world.chain.newest.header.number
         for user in range(3):
             await world.user(user).deposit(world.random.randint(1, 10**6))
