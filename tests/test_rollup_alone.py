@@ -26,7 +26,7 @@ async def begun(world: RollupWorld) -> PaidChannel:
     await world.user(1).fund(CHANNEL, 200)
     await world.go_on(14)
     parties = await world.user(0).disputes.parties(CHANNEL)
-    return PaidChannel(parties, parties.name(world.place), (world.user(0), world.user(1)))
+    return PaidChannel(parties, (world.user(0), world.user(1)))
 
 
 def without_desk(world: RollupWorld, at: int) -> RollupDisputes:

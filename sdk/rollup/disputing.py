@@ -31,6 +31,17 @@ class RollupDisputes:
         """Return whose channel it is, by the chain alone; raise InvalidInput if there is none of that number."""
         return _parties(await read_rollup(self._chain, self._start), channel)
 
+    def next_proof(self, parties: ChannelParties, amount: int, last: SignedProof | None = None) -> BalanceProof:
+        """Return the balance proof by which we pay so much more than by `last`, our newest that both have signed.
+
+        Nothing is signed yet. Raise InvalidInput if we are no side of the channel.
+        """
+        if self._key.address not in (parties.first, parties.second):
+            raise InvalidInput("this account is no side of the channel")
+        seq, before = (last.proof.seq, last.proof.transferred) if last is not None else (0, 0)
+        sender = int(self._key.address == parties.second)
+        return BalanceProof(parties.name(self._place), sender, seq + 1, before + amount, seen=seq)
+
     def sign(self, parties: ChannelParties, proof: BalanceProof) -> bytes:
         """Return our signature of a balance proof, as its sender or its receiver.
 

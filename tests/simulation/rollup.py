@@ -161,7 +161,7 @@ class RollupHistory:
         if found is None or found.users[0].address != USERS[first].address:
             parties = ChannelParties(channel, USERS[first].address, USERS[second].address)
             pair = self.world.user(first), self.world.user(second)
-            found = self.pairs[channel] = PaidChannel(parties, parties.name(self.world.place), pair)
+            found = self.pairs[channel] = PaidChannel(parties, pair)
         return found
 
     async def exit(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tallystick.channels.protocol.objects import BalanceProof, ChannelId, SignedProof
+from tallystick.channels.protocol.objects import SignedProof
 from tallystick.sdk.rollup.user import RollupUser
 from tallystick.settlement.rollup.disputes import ChannelParties
 
@@ -12,10 +12,9 @@ from tallystick.settlement.rollup.disputes import ChannelParties
 class PaidChannel:
     """One channel's proofs."""
 
-    def __init__(self, parties: ChannelParties, name: ChannelId, users: tuple[RollupUser, RollupUser]) -> None:
+    def __init__(self, parties: ChannelParties, users: tuple[RollupUser, RollupUser]) -> None:
         self.parties = parties
         self.users = users
-        self._name = name
         self._proofs: tuple[list[SignedProof], list[SignedProof]] = ([], [])
 
     def given(self, sender: int) -> int:
@@ -24,8 +23,8 @@ class PaidChannel:
 
     def pay(self, sender: int, amount: int) -> SignedProof:
         """Let a side pay; both sign."""
-        seq = len(self._proofs[sender])
-        proof = BalanceProof(self._name, sender, seq + 1, self.given(sender) + amount, seen=seq)
+        last = self._proofs[sender][-1] if self._proofs[sender] else None
+        proof = self.users[sender].disputes.next_proof(self.parties, amount, last)
         by = [self.users[side].disputes.sign(self.parties, proof) for side in (sender, 1 - sender)]
         signed = SignedProof(proof, by[0], by[1])
         self._proofs[sender].append(signed)
