@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from simulation.evm import calldata
 from simulation.evm_tokens import code_of
@@ -11,6 +12,7 @@ from simulation.rollup_twins import BOND, FEE, OPERATOR, ORDER_TIME, RICH, WATCH
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.rollup.execution import make_batch, replay
 from tallystick.settlement.rollup.rules import Statement, digest_exit, digest_transfer
+from tallystick.settlement.rollup.state import RollupChannel, RollupState
 from tallystick.settlement.rollup.steps import (
     EntryKind,
     NextEntry,
@@ -53,16 +55,30 @@ class Assets:
         return Posted(batch, (), before, house.state)
 
 
+def blind(state: RollupState, step: RollupTransfer | RollupOpen) -> RollupState:
+    """Return the state after a step, if assets did not matter."""
+    payer, payee = (step.opener, step.other) if isinstance(step, RollupOpen) else (step.payer, step.payee)
+    amount, after = step.deposit if isinstance(step, RollupOpen) else step.amount, state.copy()
+    paying, paid = after.accounts.get(payer), after.accounts.get(payee)
+    assert paying is not None and paid is not None
+    after.put_account(payer, replace(paying, balance=paying.balance - amount, nonce=paying.nonce + 1))
+    if isinstance(step, RollupOpen):
+        after.put_channel(step.channel, RollupChannel(payer, payee, amount))
+    else:
+        after.put_account(payee, replace(paid, balance=paid.balance + amount))
+    return after
+
+
 @pytest.mark.parametrize(
     "step",
     [RollupTransfer(0, 3, 5, 0), RollupTransfer(2, 1, 5, 0), RollupOpen(7, 0, 3, 5, 0), RollupOpen(7, 3, 0, 5, 0)],
 )
-def test_a_step_over_two_assets_is_convicted(step: Step) -> None:
+def test_a_step_over_two_assets_is_convicted(step: RollupTransfer | RollupOpen) -> None:
     assets = Assets()
     house, twins = assets.house, assets.twins
     right = make_batch(house.state, [RollupTransfer(0, 1, 5, 0)], house.place, house.time, 4, house.entry)
     posted = Posted(right[0], (), house.state, right[1])
-    wrong = rebuilt(house, posted, 0, step, None)
+    wrong = rebuilt(house, posted, 0, step, blind(house.state, step))
     assert wrong is not None and twins.post(wrong) is None
     proof = twins.proof(wrong, 0, posted.before)
     assert twins.do(WATCHER, "convict", 1, list(proof.words)) is None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from simulation.rollup_house import FAR
+from simulation.rollup_house import FAR, Posted, rebuilt
 from simulation.rollup_quarrel import INDEX, Numbers, Quarrel
-from simulation.rollup_twins import OPERATOR, ORDER_TIME, WATCHER, WINDOW
+from simulation.rollup_twins import BOND, OPERATOR, WATCHER, WINDOW
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.objects import BalanceProof, SignedProof
+from tallystick.settlement.rollup.execution import make_batch, replay
 from tallystick.settlement.rollup.leaving import show_channel
-from tallystick.settlement.rollup.state import LeafStanding
-from tallystick.settlement.rollup.steps import EntryKind, NextEntry, QueueEntry, RollupClose
+from tallystick.settlement.rollup.state import RollupState
+from tallystick.settlement.rollup.steps import EntryKind, NextEntry, QueueEntry, RollupClose, RollupFund, Step
 from tallystick.settlement.testing.token import TOKEN
 
 
@@ -176,7 +179,7 @@ def test_a_closed_channel_is_not_closed_alone_and_what_both_signed_comes_first()
     twins.check_equal()
 
 
-def test_an_operator_cannot_carry_out_another_settlement_or_leave_one_out() -> None:
+def test_an_operator_that_settles_otherwise_is_convicted_and_no_other_one() -> None:
     quarrel = Quarrel(5, (1_000, 500))
     house, twins = quarrel.house, quarrel.twins
     assert quarrel.close(1, Numbers(0, 2, 300), None) is None
@@ -184,14 +187,49 @@ def test_an_operator_cannot_carry_out_another_settlement_or_leave_one_out() -> N
     assert quarrel.settle() is None
     house.order(QueueEntry(EntryKind.SETTLE, INDEX, *quarrel.sides, 300, 0))
     before = house.state
-    quarrel.post(NextEntry())
-    channel = house.state.channels.get(INDEX)
-    assert channel is not None and channel.standing == LeafStanding.CLOSED
+    batch, right = make_batch(before, [NextEntry()], house.place, house.time, 3, house.entry)
+    posted = Posted(batch, (), before, right)
+    for claimed in wrong_ends(right, before):
+        bad = rebuilt(house, posted, 0, NextEntry(), claimed)
+        assert bad is not None and twins.post(bad) is None
+        proof = twins.proof(bad, 0, before)
+        assert twins.do(WATCHER, "convict", 1, list(proof.words)) is None
+        assert twins.do(OPERATOR, "bond", value=BOND) is None
+    assert twins.post(batch) is None
+    assert twins.do(WATCHER, "convict", 1, list(twins.proof(batch, 0, before).words)) == "step-right"
+    house.state = right
     assert balances(quarrel) == [700, 800]
-    house.state = before
-    twins.set_time(house.time + ORDER_TIME + 1)
-    assert twins.do(OPERATOR, "freeze") is None, "nothing is overdue: it is done"
-    assert twins.number("bonded") > 0
+    twins.check_equal()
+
+
+def wrong_ends(right: RollupState, before: RollupState) -> Iterator[RollupState]:
+    """Yield states in which a channel of 1,000 and 500 whose first side has given 300 is not settled as it must be."""
+    for first in (0, 1_000, 699, 701, 1_500):  # as if other proofs stood, or one side were convicted
+        made = right.copy()
+        for at, balance in enumerate((first, 1_500 - first)):
+            account = right.accounts.get(at)
+            assert account is not None
+            made.put_account(at, replace(account, balance=balance))
+        yield made
+    made = right.copy()
+    channel = before.channels.get(INDEX)
+    assert channel is not None
+    made.put_channel(INDEX, channel)  # it is paid out, and stays open
+    yield made
+    yield RollupState(before.accounts, before.channels, right.head, right.done)
+
+
+def test_each_step_of_a_channel_is_right_on_both() -> None:
+    quarrel = Quarrel(9, (1_000, 500))
+    quarrel.deposit(1, 70)
+    house, twins, before = quarrel.house, quarrel.twins, quarrel.state
+    steps: list[Step] = [NextEntry(), RollupFund(INDEX, 1, 60, 1), RollupFund(INDEX, 0, 0, 1)]
+    quarrel.post(*steps)
+    batch, _ = make_batch(before, steps, house.place, house.time, 3, house.entry)
+    for at, state in enumerate(replay(batch, before, house.place, house.entry).states):
+        assert twins.do(WATCHER, "convict", 1, list(twins.proof(batch, at, state).words)) == "step-right"
+    channel = quarrel.state.channels.get(INDEX)
+    assert channel is not None and (channel.total, channel.second_paid) == (1_560, 560)
 
 
 def test_what_is_closed_alone_while_everything_stands_still_is_paid_out() -> None:

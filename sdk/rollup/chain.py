@@ -12,6 +12,7 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.contracts import artifact
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import (
     MODULE,
@@ -88,6 +89,8 @@ class RollupChain:
         self._endpoint = endpoint
         self._caps: dict[tuple[Address, int], int] = {}
         """What was offered for a transaction by account and number: one in its place must offer more."""
+        self._is_known = False
+        """Whether the contract's code was looked at."""
         self.chain_id = chain_id
         self.at = place
         self.is_ledger = is_ledger
@@ -164,11 +167,30 @@ class RollupChain:
                 ),
             ]
         )
-        if len(read_answer(read_bytes, code)) < 1_000:
-            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
+        await self._check_code(read_answer(read_bytes, code))
         operator, *made = TERMS.decode_result(read_answer(read_bytes, terms))
         counted = [int.from_bytes(read_answer(read_bytes, each), "big") for each in numbers]
         return RollupFacts(operator, self.teller, self.chain_id, *made, *counted)
+
+    async def _check_code(self, code: bytes) -> None:
+        """Raise ChainError unless the contract is the one that is known here, and so is the judge that it was given.
+
+        Another judge could call every step right. What follows the code are the contract's constants.
+        """
+        if self._is_known:
+            return
+        if not code:
+            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
+        codes = {"Rollup": code}
+        if code.startswith(artifact("Rollup").deployed):
+            (judge,) = await self._view(Signature("JUDGE", (), ("address",)))
+            codes["RollupJudge"] = await self._read(read_bytes, "eth_getCode", to_hex(judge), "latest")
+        for name, found in codes.items():
+            if not found.startswith(artifact(name).deployed):
+                raise ChainError(
+                    f"the contract at 0x{self.teller.hex()} is not {name}.vy of this release: do not use it"
+                )
+        self._is_known = True
 
     async def rules_of(self) -> Place:
         """Return which rollup it is, for what is signed."""
