@@ -424,4 +424,32 @@ MUTANTS = (
         "    return [demand for demand in waiting if demand[0] < 0]\n",
         ("test_rollup_ways_out.py",),
     ),
+    _mutant(
+        "user: believe the desk's numbers of accounts",
+        "sdk/rollup/signing.py",
+        "        theirs = await self._index(recorded.other)\n",
+        "        theirs = (await self._account(recorded.other)).number\n",
+        SIGNING,
+    ),
+    _mutant(
+        "user: take a promise for the end of time",
+        "sdk/rollup/signing.py",
+        "        if each.until > head.time + facts.order_time + SLACK:\n",
+        "        if each.until > 2**64:\n",
+        SIGNING,
+    ),
+    _mutant(
+        "user: pay what a fee rose by under the same number",
+        "sdk/rollup/signing.py",
+        "        more = await self._signed(bundle, last.number + 1, self",
+        "        more = await self._signed(bundle, last.number, self",
+        FEES,
+    ),
+    _mutant(
+        "watcher: pay an operator for each of its steps",
+        "sdk/rollup/watching.py",
+        "or self._demanded[serial] < self._policy.per_batch):\n",
+        "or True):\n",
+        HOSTILE,
+    ),
 )
