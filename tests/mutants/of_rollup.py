@@ -240,7 +240,7 @@ MUTANTS = (
         "contract: take a close of others than a channel's sides",
         CONTRACT,
         "    assert self.numbers[asset][first] == words[0] + 1 and self.numbers[asset][second] == words[1] + 1,",
-        "assert words[0] != words[1],",
+        "    assert words[0] != words[1],",
     ),
     _mutant(
         "keep nothing of what was made final",

@@ -108,6 +108,8 @@ def main(names: list[str]) -> int:
                 compile_contracts(target)
             survived = run_tests(target, mutant.tests)
             file.write_text(text)
+            if file.suffix == ".vy":  # else what comes next would run the broken bytecode
+                shutil.copytree(ROOT / "contracts" / "artifacts", file.parent / "artifacts", dirs_exist_ok=True)
             survivors += survived
             print(f"{'SURVIVED' if survived else 'killed  '}  {mutant.name}", flush=True)
     print(f"{len(chosen)} mutants, {survivors} not killed")
