@@ -42,7 +42,7 @@ async def test_a_desk_that_refuses_and_names_another_number_never_holds_two_stat
         desk.refuses = True
         with pytest.raises(StepWaits, match="step number 0, which was signed"):
             await world.user(0).transfer(USERS[1].address, 100)
-        for nonce in (0, 1, 5):
+        for nonce in (0, 5):
             desk.says = {"nonce": nonce}
             for _ in range(2):
                 with pytest.raises(StepWaits, match="step number 0"):

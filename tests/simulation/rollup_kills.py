@@ -23,12 +23,13 @@ from typing import Any
 
 import trio
 
-from simulation.processes import TALLY, Running, run, started
+from simulation.processes import TALLY, Running, started
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.daemon.keystore import create
 from tallystick.sdk.rollup.calls import RollupPlace
 from tallystick.sdk.rollup.chain import open_rollup_chain
 from tallystick.sdk.rollup.reading import read_rollup
+from tallystick.sdk.rollup.user import RollupUser
 from tallystick.settlement.testing.anvil import start_anvil
 
 PASSWORD = {"TALLY_PASSWORD": "test"}
@@ -36,7 +37,7 @@ RICH = 10**19
 FEE, DEPOSIT, BOND = 3, 100_000, 10**6
 NAMES = ("operator", "watcher", "ann", "ben", "cid")
 USERS = NAMES[2:]
-TERMS = (f"--bond={BOND}", "--window=100000", "--order-time=100000", "--answer-time=50000", "--fee=1000")
+TERMS = (BOND, 100_000, 100_000, 50_000, 1_000)
 LONGEST = 1.5
 """Seconds from a command's start to a kill, at most: a command takes about one."""
 
@@ -72,21 +73,26 @@ class KilledRollup:
         """Return an account's address."""
         return f"0x{self.keys[who].address.hex()}"
 
-    async def begin(self) -> None:
+    async def begin(self, watched: bool) -> None:
         """Make the rollup, start its programs, and let users deposit."""
-        made = await self._done(self.command("operator", "create", *TERMS))
-        self.rollup, self.start = str(made["rollup"]), int(made["block"])
-        for name in ("operator", "watcher"):
-            await self.launch(name)
-        for who in USERS:
-            command = [
-                each for each in self.command(who, "deposit", str(DEPOSIT)) if each not in ("--start", str(self.start))
-            ]
-            await self._done(command)
-            self.held[who] = DEPOSIT
+        operator = self.keys["operator"]
+        async with open_rollup_chain(self.url, RollupPlace()) as chain:
+            self.rollup = str(await chain.create(operator, TERMS))
+            self.start = (await chain.head()).number
+        await self.launch("operator")
+        if watched:
+            await self.launch("watcher")
+        else:
+            self.kills.pop("watcher")
+        async with open_rollup_chain(self.url, RollupPlace.read(self.rollup)) as chain:
+            place = await chain.rules_of()
+            for who in USERS:
+                await RollupUser(chain, place, self.keys[who]).deposit(DEPOSIT)
+                self.held[who] = DEPOSIT
 
     async def launch(self, name: str) -> None:
         """Start the operator or the watcher."""
+        words: tuple[str, ...]
         if name == "operator":
             words = ("operate", "--pay-bond", "--every=1", f"--step-fee={FEE}", f"--listen={self.desk[7:]}")
         else:
@@ -106,6 +112,7 @@ class KilledRollup:
         who = self.random.choice(USERS)
         other = self.random.choice([each for each in USERS if each != who])
         amount = self.random.randint(1, 500)
+        words: tuple[str, ...]
         match self.random.choice(("pay", "pay", "open", "exit")):
             case "pay":
                 words, self.held[other] = ("pay", self.address(other), str(amount)), self.held[other] + amount
@@ -152,11 +159,6 @@ class KilledRollup:
                 return await asking.json()
         return None
 
-    async def _done(self, command: list[str]) -> Any:
-        code, output, error = await run(command, PASSWORD)
-        assert code == 0, error
-        return json.loads(output)
-
     async def check(self) -> None:
         """Wait until all is in batches; raise AssertionError unless all that was asked was done once, and no more."""
         async with open_rollup_chain(self.url, RollupPlace.read(self.rollup)) as chain:
@@ -195,13 +197,13 @@ async def _chain(directory: Path, keys: dict[str, PrivateKey], *, anvil: bool) -
         yield (await chain.json())["url"]
 
 
-async def play(directory: Path, seed: int, rounds: int, *, anvil: bool = False) -> dict[str, int]:
+async def play(directory: Path, seed: int, rounds: int, *, anvil: bool = False, watched: bool = True) -> dict[str, int]:
     """Play so many rounds; return how often whom was killed. Raise AssertionError, which names what is wrong."""
     keys = {name: create(directory / name, "test", light=True) for name in NAMES}
     async with _chain(directory, keys, anvil=anvil) as url:
         world = KilledRollup(directory, url, seed, keys)
         try:
-            await world.begin()
+            await world.begin(watched)
             for number in range(rounds):
                 await world.round(number)
             await world.check()
