@@ -6,10 +6,11 @@ import pytest
 from trio.testing import MockClock
 
 from simulation.rollup_desks import HostileDesk
-from simulation.rollup_world import OPERATOR, USERS, WINDOW, RollupWorld, open_world
+from simulation.rollup_world import OPERATOR, ORDER_TIME, USERS, WINDOW, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput, StoreError
-from tallystick.sdk.errors import NodeUnreachable
+from tallystick.sdk.errors import CallFailed, NodeUnreachable
 from tallystick.sdk.rollup import chain as rollup_chain
+from tallystick.sdk.rollup.operating import OperatorPolicy
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.record import read_promises
 from tallystick.sdk.rollup.signing import StepWaits
@@ -41,7 +42,7 @@ async def test_a_desk_that_refuses_and_names_another_number_never_holds_two_stat
         desk.refuses = True
         with pytest.raises(StepWaits, match="step number 0, which was signed"):
             await world.user(0).transfer(USERS[1].address, 100)
-        for nonce in (0, 1, 5):
+        for nonce in (0, 5):
             desk.says = {"nonce": nonce}
             for _ in range(2):
                 with pytest.raises(StepWaits, match="step number 0"):
@@ -219,3 +220,20 @@ async def test_a_step_that_a_batch_has_is_not_signed_again_though_nobody_promise
         desk.loses, desk.refuses = False, True
         step, promise = await world.user(0).transfer(USERS[1].address, 100)
         assert isinstance(step, RollupTransfer) and (step.nonce, promise) == (0, None)
+
+
+async def test_a_desk_that_names_another_account_as_the_payee_is_not_believed(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        desk = await begun(world)
+        desk.says = {"number": 2}
+        step, _ = await world.user(0).transfer(USERS[1].address, 100)
+        assert isinstance(step, RollupTransfer) and (step.payer, step.payee) == (0, 1)
+
+
+async def test_a_promise_for_later_than_the_chain_would_order_is_none(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.start_operator(OperatorPolicy(promise=ORDER_TIME + 90))
+        with pytest.raises(CallFailed, match="orders what it must do within 600 seconds"):
+            await world.user(0).exit(5)
+        assert read_promises(world.stores[0]) == []

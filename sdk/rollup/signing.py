@@ -45,6 +45,9 @@ from tallystick.settlement.rollup.steps import (
     encode_step,
 )
 
+SLACK = 60
+"""Seconds by which the operator's view of the chain may be ahead of ours."""
+
 
 class StepWaits(CallFailed):
     """A step that was signed is not taken: until it is, no other one is signed."""
@@ -102,7 +105,7 @@ class StepSigner:
             if known.standing == StepStanding.TAKEN:
                 return known.step, known.promise
         for bundle in read_unsettled(self._store, (await self._account()).nonce):
-            steps = read_bundle(self._store, bundle)
+            steps = await self._topped(bundle)
             made = await self._send(steps) if steps else None
             first = next((each for each in steps if each.standing == StepStanding.SIGNED), None)
             same = first is not None and first == steps[0] and first.key == key
@@ -120,7 +123,7 @@ class StepSigner:
         """
         done = []
         for bundle in read_unsettled(self._store, (await self._account()).nonce):
-            steps = read_bundle(self._store, bundle)
+            steps = await self._topped(bundle)
             made = await self._send(steps) if steps else None
             done += [made] if made else []
         return done
@@ -139,18 +142,35 @@ class StepSigner:
         fee = 0 if operator == self._key.address else await self._fee()
         if operator == wanted.other:
             fee -= min(fee, wanted.cost)
-        fee -= sum(
-            each.step.amount for each in beside if isinstance(each.step, RollupTransfer) and each.other == operator
-        )
+        fee -= sum(paid_to_other(each, operator) for each in beside)
         if ours.balance < wanted.cost + max(0, fee):
             raise InvalidInput(
                 f"the account has {ours.balance} in the rollup: this takes {wanted.cost}, and a fee of {max(0, fee)}"
             )
-        steps = [(await self._signed(bundle, number, wanted, ours.number))._replace(key=key)]
+        steps = [(await self._signed(bundle, number, wanted))._replace(key=key)]
         if fee > 0:
             top = max([number, *(each.number for each in beside), last.number if last is not None else 0])
-            steps.append(await self._signed(bundle, top + 1, self._paying(operator, fee), ours.number))
+            steps.append(await self._signed(bundle, top + 1, self._paying(operator, fee)))
         self._store.commit([sign_moment(steps, [encode_step(each.step) for each in steps])])
+        return read_bundle(self._store, bundle)
+
+    async def _topped(self, bundle: int) -> list[RecordedStep]:
+        """Return a bundle that was signed, with what the fee has risen by since, if that is allowed."""
+        steps, last = read_bundle(self._store, bundle), read_last(self._store)
+        operator, fee = (await self._chain.facts()).operator, (await self._desk.terms()).fee
+        missing = fee - sum(paid_to_other(each, operator) for each in steps)
+        is_taken = any(each.standing != StepStanding.SIGNED for each in steps)
+        if (
+            not steps
+            or last is None
+            or is_taken
+            or missing <= 0
+            or fee > self._fee_max
+            or operator == self._key.address
+        ):
+            return steps
+        more = await self._signed(bundle, last.number + 1, self._paying(operator, missing))
+        self._store.commit([sign_moment([more], [encode_step(more.step)])])
         return read_bundle(self._store, bundle)
 
     async def _fee(self) -> int:
@@ -165,9 +185,9 @@ class StepSigner:
 
         return WantedStep(lambda ours, theirs, number: RollupTransfer(ours, theirs, fee, number), digest, fee, operator)
 
-    async def _signed(self, bundle: int, number: int, wanted: WantedStep, ours: int) -> RecordedStep:
-        theirs = (await self._account(wanted.other)).number if wanted.other != NATIVE else 0
-        step, digest = wanted.make(ours, theirs, number), wanted.digest(number)
+    async def _signed(self, bundle: int, number: int, wanted: WantedStep) -> RecordedStep:
+        theirs = await self._index(wanted.other) if wanted.other != NATIVE else 0
+        step, digest = wanted.make(await self._index(), theirs, number), wanted.digest(number)
         return RecordedStep(digest, bundle, number, step, wanted.other, self._key.sign(digest))
 
     async def _next(self, last: RecordedStep | None, told: int) -> int:
@@ -215,9 +235,7 @@ class StepSigner:
                 "impossible for good; what the account holds can leave by the chain"
             ) from error
         promises = read_promised(answer, words)
-        operator = (await self._chain.facts()).operator
-        if not all(each.is_signed(self._place, operator) for each in promises):
-            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        await check_promises(self._chain, self._place, promises)
         self._store.commit(
             [
                 StepPromised(each.digest, promise.step, promise.until, promise.signature)
@@ -231,10 +249,10 @@ class StepSigner:
         step = recorded.step
         if isinstance(step, RollupFund):
             return step
-        ours = (await self._account()).number
+        ours = await self._index()
         if isinstance(step, RollupExit):
             return replace(step, account=ours)
-        theirs = (await self._account(recorded.other)).number
+        theirs = await self._index(recorded.other)
         if isinstance(step, RollupOpen):
             return replace(step, opener=ours, other=theirs)
         return replace(step, payer=ours, payee=theirs) if isinstance(step, RollupTransfer) else step
@@ -254,10 +272,13 @@ class StepSigner:
         self._store.commit([StepSettled(step.digest, StepStanding.VOID)])
         return True
 
-    async def _index(self) -> int:
-        number, _, _ = await self._chain.account(self._key.address)
+    async def _index(self, owner: Address | None = None) -> int:
+        """Return the number of an account in the rollup as the chain has it: a desk may name somebody else's."""
+        number, _, _ = await self._chain.account(owner or self._key.address)
         if number is None:
-            raise InvalidInput("this key has no account in the rollup: a deposit makes one")
+            raise InvalidInput(
+                f"0x{(owner or self._key.address).hex()} has no account in the rollup: a deposit makes one"
+            )
         return number
 
     def _number_in(self, state: RollupState, index: int) -> int:
@@ -286,6 +307,11 @@ def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:
     return False
 
 
+def paid_to_other(recorded: RecordedStep, other: Address) -> int:
+    """Return what a step pays to another account by a transfer."""
+    return recorded.step.amount if isinstance(recorded.step, RollupTransfer) and recorded.other == other else 0
+
+
 def read_promised(answer: Any, words: Sequence[bytes]) -> list[Promise]:
     """Return the promises in a desk's answer; raise CallFailed if there is not one for each word."""
     try:
@@ -296,3 +322,16 @@ def read_promised(answer: Any, words: Sequence[bytes]) -> list[Promise]:
     except (KeyError, TypeError, ValueError) as error:
         raise CallFailed("the operator's answer to a step is no promise: watch for the step") from error
     return promises
+
+
+async def check_promises(chain: RollupChain, place: Place, promises: Sequence[Promise]) -> None:
+    """Raise CallFailed unless the operator signed these promises, for no later than the chain would order as much."""
+    facts, head = await chain.facts(), await chain.head()
+    for each in promises:
+        if not each.is_signed(place, facts.operator):
+            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        if each.until > head.time + facts.order_time + SLACK:
+            raise CallFailed(
+                f"the operator took the step, and promises it for {each.until} only: the chain orders what it must do "
+                f"within {facts.order_time} seconds; watch for the step"
+            )

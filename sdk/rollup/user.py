@@ -16,7 +16,7 @@ from tallystick.sdk.rollup.disputing import RollupDisputes
 from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.reading import read_rollup
-from tallystick.sdk.rollup.signing import StepSigner, WantedStep, read_promised
+from tallystick.sdk.rollup.signing import StepSigner, WantedStep, check_promises, read_promised
 from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.rollup.rules import (
     Place,
@@ -176,8 +176,7 @@ class RollupUser:
         word = encode_step(step)
         body = {"step": f"0x{word.hex()}", "signatures": [f"0x{each.hex()}" for each in signatures]}
         (promise,) = read_promised(await self._asked.ask("/steps", {"steps": [body]}), [word])
-        if not promise.is_signed(self._place, (await self._chain.facts()).operator):
-            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        await check_promises(self._chain, self._place, [promise])
         return step, promise
 
     async def force_exit(self) -> bytes:

@@ -27,6 +27,7 @@ import of_modules
 import of_replicated
 import of_rollup
 import of_rollup_channels
+import of_rollup_users
 import of_router
 import of_sdk
 import of_session
@@ -43,7 +44,7 @@ SECONDS = 300
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_shards, of_execution),
-    *(of_rollup, of_rollup_channels),
+    *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_court, of_app_rules),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
