@@ -110,7 +110,7 @@ class StepSigner:
             if known.standing == StepStanding.TAKEN:
                 return known.step, known.promise
         for bundle in read_unsettled(self._store, (await self._account()).nonce):
-            steps = await self._topped(bundle)
+            steps = read_bundle(self._store, bundle)
             made = await self._send(steps) if steps else None
             first = next((each for each in steps if each.standing == StepStanding.SIGNED), None)
             same = first is not None and first == steps[0] and first.key == key
@@ -128,7 +128,7 @@ class StepSigner:
         """
         done = []
         for bundle in read_unsettled(self._store, (await self._account()).nonce):
-            steps = await self._topped(bundle)
+            steps = read_bundle(self._store, bundle)
             made = await self._send(steps) if steps else None
             done += [made] if made else []
         return done
@@ -159,25 +159,24 @@ class StepSigner:
         self._store.commit([sign_moment(steps, [encode_step(each.step) for each in steps])])
         return read_bundle(self._store, bundle)
 
-    async def _topped(self, bundle: int) -> list[RecordedStep]:
-        """Return a bundle that was signed, with what the fee has risen by since, if that is allowed."""
-        steps, last = read_bundle(self._store, bundle), read_last(self._store)
-        operator, fee = (await self._chain.facts()).operator, (await self._desk.terms()).fee
+    async def _top_up(self, steps: Sequence[RecordedStep]) -> bool:
+        """Sign what the fee has risen by since steps were signed, which the desk refuses, if that is allowed.
+
+        Return whether anything was signed, under a number of its own.
+        """
+        last, operator, fee = (
+            read_last(self._store),
+            (await self._chain.facts()).operator,
+            (await self._desk.terms()).fee,
+        )
         missing = fee - sum(paid_to_other(each, operator) for each in steps)
-        is_taken = any(each.standing != StepStanding.SIGNED for each in steps)
-        if (
-            not steps
-            or last is None
-            or is_taken
-            or missing <= 0
-            or fee > self._fee_max
-            or self._asset != NATIVE
-            or operator == self._key.address
-        ):
-            return steps
-        more = await self._signed(bundle, last.number + 1, self._paying(operator, missing))
+        if self._asset != NATIVE or operator == self._key.address:
+            return False
+        if last is None or missing <= 0 or fee > self._fee_max:
+            return False
+        more = await self._signed(steps[0].bundle, last.number + 1, self._paying(operator, missing))
         self._store.commit([sign_moment([more], [encode_step(more.step)])])
-        return read_bundle(self._store, bundle)
+        return True
 
     async def _fee(self) -> int:
         fee = (await self._desk.terms()).fee
@@ -237,6 +236,8 @@ class StepSigner:
                 return named[0], steps[0].promise
             if await self._is_over(steps[0]):
                 return None
+            if await self._top_up(steps):
+                return await self._send(read_bundle(self._store, steps[0].bundle))
             raise StepWaits(
                 f"the operator does not take step number {steps[0].number}, which was signed ({error}). The same step "
                 "may be handed in again, and no other one is signed under its number unless the chain makes it "

@@ -75,8 +75,8 @@ MUTANTS = (
     _mutant(
         "operator: take a step without its fee",
         "sdk/rollup/operating.py",
-        "        check_fee(bundle, self.core.ahead, operator, self.policy.fee)\n",
-        "",
+        "        check_fee(steps, self.core.ahead, operator, self.policy.fee)",
+        "        ",
         FEES,
     ),
     _mutant(
@@ -132,8 +132,8 @@ MUTANTS = (
     _mutant(
         "user: pay what a fee rose by under the same number",
         "sdk/rollup/signing.py",
-        "        more = await self._signed(bundle, last.number + 1, self",
-        "        more = await self._signed(bundle, last.number, self",
+        "await self._signed(steps[0].bundle, last.number + 1, self",
+        "await self._signed(steps[0].bundle, last.number, self",
         FEES,
     ),
     _mutant(
