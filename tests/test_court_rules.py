@@ -7,105 +7,34 @@ from typing import Any
 import msgspec
 import pytest
 
+from simulation.court_bench import (
+    AT,
+    EXPIRY,
+    GAME,
+    INSTANCE,
+    PERIOD,
+    TERMS,
+    Bench,
+    agreed,
+    move,
+    outcome,
+    played,
+    signed,
+)
 from tallystick.channels.apps.interface import AppTable
-from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol import apps
-from tallystick.channels.protocol.app_court import AppStands, CourtMoveCall, RegisterStateCall
-from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import NATIVE, Lock
-from tallystick.settlement.chain import Block, Header, ProofRegistered, RegisterProofCall
+from tallystick.channels.protocol.app_court import AppStands, RegisterStateCall
+from tallystick.channels.protocol.keys import keccak
+from tallystick.settlement.chain import Block, Header, ProofRegistered
 from tallystick.settlement.contract import court
-from tallystick.settlement.contract.verdicts.app import AppVerdict
 from tallystick.settlement.errors import ChainError, Revert, Reverted
 from tallystick.settlement.ethereum.abi import Deployment, decode_call, encode_call
 from tallystick.settlement.ethereum.event_logs import decode_event, encode_event
-from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.ethereum.transactions import gas_of
 from tallystick.settlement.following.checked import check_block
 from tallystick.settlement.simulated import registry
 from tallystick.settlement.simulated.branch import ADJUDICATOR
-from tallystick.settlement.simulated.world import Layer
-
-KEYS = PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)
-GAME = APPS.named("tictactoe")
-START = GAME.init((50, 70))
-EXPIRY, PERIOD = 5_000, 600
-AT = Deployment(1337, ADJUDICATOR)
-TERMS = apps.AppTerms(
-    *AT,
-    GAME.id,
-    keccak(START),
-    (KEYS[0].address, KEYS[1].address),
-    (50, 70),
-    (NATIVE, NATIVE),
-    EXPIRY,
-    PERIOD,
-    3,
-)
-INSTANCE = apps.instance_id(TERMS)
-STAKES = apps.stake_condition(INSTANCE, 0), apps.stake_condition(INSTANCE, 1)
-
-
-def played(*cells: int) -> bytes:
-    """The board after these moves, which need not be allowed."""
-    board = bytearray(START)
-    for index, cell in enumerate(cells):
-        board[cell] = 1 + index % 2
-    return bytes(board)
-
-
-def signed(player: int, number: int, state: bytes, terms: apps.AppTerms = TERMS) -> bytes:
-    statement = apps.AppState(apps.instance_id(terms), number, keccak(state))
-    return KEYS[player].sign(apps.digest_state(terms, statement))
-
-
-def agreed(*cells: int, terms: apps.AppTerms = TERMS) -> RegisterStateCall:
-    """The state after these moves, by both."""
-    state, number = played(*cells), len(cells)
-    return RegisterStateCall(terms, number, state, (signed(0, number, state, terms), signed(1, number, state, terms)))
-
-
-def move(*cells: int, by: int | None = None) -> CourtMoveCall:
-    """The last of these moves, on the state before it."""
-    number, after = len(cells), played(*cells)
-    mover = (number - 1) % 2 if by is None else by
-    return CourtMoveCall(TERMS, played(*cells[:-1]), bytes(cells[-1:]), signed(mover, number, after))
-
-
-def outcome(paid: tuple[int, int], player: int = 0) -> RegisterProofCall:
-    digest = apps.digest_outcome(TERMS, apps.AppOutcome(INSTANCE, paid))
-    signatures = KEYS[0].sign(digest), KEYS[1].sign(digest)
-    return RegisterProofCall(apps.APP, STAKES[player], apps.OutcomeProof(TERMS, paid, signatures).encode())
-
-
-class Bench:
-    """A ledger's court."""
-
-    def __init__(self) -> None:
-        self.state = Layer({})
-        self.time = 1_000
-
-    def take(self, call: RegisterStateCall | CourtMoveCall | RegisterProofCall, at: int | None = None) -> Any:
-        self.time = self.time if at is None else at
-        trial = Layer(self.state)
-        if isinstance(call, RegisterProofCall):
-            (event,) = registry.register(trial, call, self.time)
-        else:
-            (event,) = registry.run_court(trial, call, self.time, verify_signer)
-        self.state.changes.update(trial.changes)
-        return event
-
-    def refused(self, call: RegisterStateCall | CourtMoveCall | RegisterProofCall, at: int | None = None) -> Revert:
-        before = dict(self.state.changes)
-        with pytest.raises(Reverted) as caught:
-            self.take(call, at)
-        assert self.state.changes == before
-        return caught.value.code
-
-    def due(self, time: int, player: int = 0, expiry: int = EXPIRY) -> int | None:
-        lock = Lock(0, TERMS.stakes[player], expiry, apps.APP, STAKES[player])
-        return AppVerdict().due(lock, time, registry.kept(self.state, lock.puzzle))
 
 
 def test_a_registered_state_stands_for_a_period_and_then_decides_what_follows_from_silence() -> None:

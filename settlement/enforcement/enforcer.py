@@ -228,8 +228,9 @@ class Enforcer:
         claims = self._engine.views.claims(channel.id)
         market = self._following.market
         prices = (market.lowest, market.tariff)
+        stakes = self._index.stakes(puzzles, self._index.head_number)
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices
+            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices, stakes
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

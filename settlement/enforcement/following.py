@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -21,6 +21,7 @@ from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Header
+from tallystick.settlement.enforcement.apps import AppHeld
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
@@ -85,6 +86,9 @@ class EnforcingNode:
     """Is told what a person should know."""
     clock: Clock
     elapsed: Elapsed
+    apps: Callable[[], Iterable[AppHeld]] = tuple
+    """Returns what the node holds of each app's instance that is not over. It is asked with every block, and is stored
+    before it is told."""
 
     @property
     def views(self) -> Views:

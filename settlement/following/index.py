@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -49,7 +49,7 @@ from tallystick.settlement.chain import (
     Withdrawn,
     with_side,
 )
-from tallystick.settlement.following.courts import InCourt, instance_of, stakes_of
+from tallystick.settlement.following.courts import CourtEvent, InCourt, instance_of, stakes_of
 from tallystick.settlement.following.courts import fold as fold_court
 
 STANDS = KIND_MAX + 1
@@ -137,6 +137,8 @@ class ChainIndex:
         self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
         """By how many of a channel's events are in it, from the first on: what was folded since one was last put in."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
+        self._told: list[CourtEvent] = []
+        """Of the newest block, which may not be on disk yet: a move in court has little time."""
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -145,6 +147,7 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
+        self._told = [event for event in block.events if isinstance(event, AppStands | ProofRegistered)]
         sightings, registered = [], []
         for event in block.events:
             if isinstance(event, AccountEvent):
@@ -163,6 +166,7 @@ class ChainIndex:
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
         self.head_number, self.head_time = number - 1, time
+        self._told = []
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
@@ -252,23 +256,18 @@ class ChainIndex:
 
     def court(self, stake: bytes, up_to: int) -> InCourt | None:
         """Return what the court knew after block `up_to` of the instance that has a stake with that condition."""
-        found = []
-        for kind in (STANDS, APP):
-            query = _PROOFS.rows(
-                at_most("number", up_to),
-                columns=f"number {CAME} time proof",
-                order=("number",),
-                kind=kind,
-                condition=stake,
-            )
-            found += [(*row, kind) for row in self._store.read(query)]
-        events = (
-            decode_column(_STANDS, proof, "chain_proofs")
-            if kind == STANDS
-            else ProofRegistered(stake, APP, proof, time)
-            for _, _, time, proof, kind in sorted(found)
-        )
-        return fold_court(events)
+        newest = list[CourtEvent]()
+        if up_to >= self.head_number:
+            newest = [event for event in self._told if (APP, stake) in puzzles_of(event)]
+        until, columns = at_most("number", self.head_number - 1 if newest else up_to), f"number {CAME} time proof"
+        outcomes = _PROOFS.rows(until, columns=columns, kind=APP, condition=stake)
+        states = _PROOFS.rows(until, columns=columns, kind=STANDS, condition=stake)
+        found: list[tuple[int, int, CourtEvent]] = []
+        for number, came, time, proof in self._store.read(outcomes):
+            found.append((number, came, ProofRegistered(stake, APP, proof, time)))
+        for number, came, _, state in self._store.read(states):
+            found.append((number, came, decode_column(_STANDS, state, "chain_proofs")))
+        return fold_court([*(event for *_, event in sorted(found, key=itemgetter(0, 1))), *newest])
 
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
