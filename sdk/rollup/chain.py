@@ -21,7 +21,7 @@ from tallystick.sdk.rollup.calls import (
     RollupCall,
     RollupFacts,
     RollupPlace,
-    creation_values,
+    creation_code,
     read_module_facts,
     read_rollup_log,
     write_rollup_call,
@@ -68,7 +68,7 @@ BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
 
 _WORD = ("uint256",)
-_ADDRESS = ("address",)
+_ADDRESSES = ("address", "address")
 
 
 class ToldLog(NamedTuple):
@@ -89,6 +89,8 @@ class RollupChain:
         self._endpoint = endpoint
         self._caps: dict[tuple[Address, int], int] = {}
         """What was offered for a transaction by account and number: one in its place must offer more."""
+        self._is_known = False
+        """Whether the contract's code was looked at."""
         self.chain_id = chain_id
         self.at = place
         self.is_ledger = is_ledger
@@ -165,11 +167,30 @@ class RollupChain:
                 ),
             ]
         )
-        if len(read_answer(read_bytes, code)) < 1_000:
-            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
+        await self._check_code(read_answer(read_bytes, code))
         operator, *made = TERMS.decode_result(read_answer(read_bytes, terms))
         counted = [int.from_bytes(read_answer(read_bytes, each), "big") for each in numbers]
         return RollupFacts(operator, self.teller, self.chain_id, *made, *counted)
+
+    async def _check_code(self, code: bytes) -> None:
+        """Raise ChainError unless the contract is the one that is known here, and so is the judge that it was given.
+
+        Another judge could call every step right. What follows the code are the contract's constants.
+        """
+        if self._is_known:
+            return
+        if not code:
+            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
+        codes = {"Rollup": code}
+        if code.startswith(artifact("Rollup").deployed):
+            (judge,) = await self._view(Signature("JUDGE", (), ("address",)))
+            codes["RollupJudge"] = await self._read(read_bytes, "eth_getCode", to_hex(judge), "latest")
+        for name, found in codes.items():
+            if not found.startswith(artifact(name).deployed):
+                raise ChainError(
+                    f"the contract at 0x{self.teller.hex()} is not {name}.vy of this release: do not use it"
+                )
+        self._is_known = True
 
     async def rules_of(self) -> Place:
         """Return which rollup it is, for what is signed."""
@@ -178,13 +199,14 @@ class RollupChain:
             raise InvalidInput(f"rollup {self.at} takes signatures of chain {facts.chain_id}: this is {self.chain_id}")
         return Place(facts.chain_id, facts.vault)
 
-    async def account(self, owner: Address) -> tuple[int | None, int, int]:
-        """Return an account's number (None if it has none), what was paid out to it, and what it may claim."""
+    async def account(self, owner: Address, asset: Address = NATIVE) -> tuple[int | None, int, int]:
+        """Return an account's number (None if it has none), what was paid out to it, and what its owner may claim."""
         if self.is_ledger:
-            found = await self._module("accountOf", owner)
+            found = await self._module("accountOf", owner, asset)
             return (found["number"] if found["exists"] else None), found["withdrawn"], found["owed"]
         values = [
-            (await self._view(Signature(name, _ADDRESS, _WORD), owner))[0] for name in ("numbers", "paid", "owed")
+            (await self._view(Signature(name, _ADDRESSES, _WORD), asset, owner))[0]
+            for name in ("numbers", "paid", "owed")
         ]
         return (values[0] - 1 if values[0] else None), values[1], values[2]
 
@@ -229,7 +251,7 @@ class RollupChain:
                 receipt = await self._receipt(await self._mined(await self._send(key, envelope)))
             logs = [_read_log(log) for log in receipt["logs"] if read_address(log["address"]) == MODULE.address]
             return RollupPlace(int.from_bytes(logs[0].data[-32:], "big"))
-        code = artifact("Rollup").code + creation_values(int.from_bytes(key.address, "big"), *numbers)
+        code = creation_code(int.from_bytes(key.address, "big"), *numbers)
         gas = await self._read(read_quantity, "eth_estimateGas", {"from": to_hex(key.address), "data": to_hex(code)})
         cap, tip, nonce = await self._offer(key.address)
         raw = sign_creation(key, self.chain_id, code, nonce, cap, tip, min(GAS_MAX, gas * 5 // 4))

@@ -35,8 +35,8 @@ from tallystick.settlement.rollup.operator import SignedStep
 from tallystick.settlement.rollup.rules import WrongStep
 from tallystick.settlement.rollup.steps import WORD, decode_step
 
-BUNDLE_MAX = 64
-"""Steps that are handed in at once."""
+BUNDLE_MAX = 8
+"""Steps that are handed in at once: all are carried out on trial before the last one may turn out to be wrong."""
 
 BODY_MAX = 512 * BUNDLE_MAX
 """Bytes of a request: a step with two signatures takes 380."""

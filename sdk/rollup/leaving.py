@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.sdk.rollup.calls import RollupCall, RollupFacts
 from tallystick.sdk.rollup.chain import RollupChain
 from tallystick.sdk.rollup.reading import read_events, read_rollup
@@ -47,9 +47,9 @@ class RollupLeaving:
         return await self._withdraw_newest(core, number, paid)
 
     async def reclaim(self, channel: int) -> bytes:
-        """Have a channel of a rollup that has stopped paid out, by an order to close it that no batch has.
+        """Have a channel of a rollup that has stopped paid out, by an order that ends it and that no batch has.
 
-        Both sides are owed what they signed, and claim it. Return the transaction's hash; raise Reverted, or
+        Both sides are owed what is theirs, and claim it. Return the transaction's hash; raise Reverted, or
         InvalidInput if there is no such order.
         """
         core = await read_rollup(self._chain, self._start)
@@ -57,7 +57,7 @@ class RollupLeaving:
         orders = [
             (at, entry)
             for at, entry in enumerate(core.entries)
-            if at >= core.queue_end and entry.kind == EntryKind.CLOSE and entry.index == channel
+            if at >= core.queue_end and entry.kind in (EntryKind.CLOSE, EntryKind.SETTLE) and entry.index == channel
         ]
         if not orders:
             raise InvalidInput(f"no order to close channel {channel} waits: give one by a close that both signed")
@@ -92,7 +92,7 @@ class RollupLeaving:
         """Have paid what is owed to the account; return the transaction's hash, None if nothing is."""
         if not (await self._chain.account(self._key.address))[2]:
             return None
-        return await self._chain.act(self._key, RollupCall("claim"))
+        return await self._chain.act(self._key, RollupCall("claim", (NATIVE,)))
 
     async def stop(self) -> bytes:
         """Stop everything, as the operator may at any time, and anybody may if an entry is overdue. Raise Reverted."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import StoreError, TallystickError
+from tallystick.channels.errors import InvalidInput, StoreError, TallystickError
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.directory import hold_identity
@@ -55,7 +55,7 @@ async def run_operator(
 
     `url` is the chain's node, `start` a block not after the rollup's first one, and never to be changed. `pay_bond`:
     pay in what is wanting of the bond. Raise StoreInUse, StoreForeign, ChainUnavailable, or InvalidInput if the key is
-    not the operator's.
+    not the operator's or it promises later than the chain orders.
     """
     require_trio("run_operator")
     store = open_store(directory, OPERATOR_SCHEMAS, owner="tally rollup operate")
@@ -63,6 +63,12 @@ async def run_operator(
         alone.callback(store.close)
         async with open_rollup_chain(url, rollup) as chain:
             facts = await chain.facts()
+            promised = (policy or OperatorPolicy()).promise
+            if promised > facts.order_time:
+                raise InvalidInput(
+                    f"users of this rollup take no promise of {promised} seconds: the chain orders as much within "
+                    f"{facts.order_time}"
+                )
             ours = Identity(key.address, facts.chain_id, facts.vault)
             claim_directory(store, ours, (), str(directory))
             alone.enter_context(hold_identity("rollup operator", ours))

@@ -5,17 +5,18 @@ from __future__ import annotations
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address, AnyAddress, CooperativeClose, to_address
+from tallystick.channels.protocol.objects import NATIVE, Address, AnyAddress, CooperativeClose, to_address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.asking import DeskAccount, DeskStep, RollupDesk
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.chain import RollupChain
+from tallystick.sdk.rollup.disputing import RollupDisputes
 from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.reading import read_rollup
-from tallystick.sdk.rollup.signing import StepSigner, WantedStep, read_promised
+from tallystick.sdk.rollup.signing import StepSigner, WantedStep, check_promises, read_promised
 from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.rollup.rules import (
     Place,
@@ -69,6 +70,8 @@ class RollupUser:
             self._signer = StepSigner(chain, place, key, store, desk, fee_max=fee_max, start=start)
         self.leaving = RollupLeaving(chain, key, start)
         """Its ways out by the chain alone."""
+        self.disputes = RollupDisputes(chain, place, key, start)
+        """How it closes channels without their other side, and answers who does."""
 
     @property
     def address(self) -> Address:
@@ -91,8 +94,12 @@ class RollupUser:
         check_terms(*(await self._chain.facts()).terms, accept=self._accept_terms)
         return await self._chain.act(self._key, RollupCall("deposit", (self.address,), amount))
 
-    async def transfer(self, to: AnyAddress, amount: int) -> tuple[Step, Promise]:
-        """Pay another account of the rollup; return the step and the operator's promise of it."""
+    async def transfer(self, to: AnyAddress, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
+        """Pay another account of the rollup; return the step and the operator's promise of it.
+
+        The promise is None if a batch on the chain has it already. `key` makes it safe to ask again, also after a
+        crash: under one key there is one step.
+        """
         payee = to_address(to)
 
         def digest(number: int) -> bytes:
@@ -101,9 +108,11 @@ class RollupUser:
         wanted = WantedStep(
             lambda ours, theirs, number: RollupTransfer(ours, theirs, amount, number), digest, amount, payee
         )
-        return await self._hand_in(wanted)
+        return await self._signs.hand_in(wanted, key)
 
-    async def open_channel(self, channel: int, other: AnyAddress, deposit: int) -> tuple[Step, Promise]:
+    async def open_channel(
+        self, channel: int, other: AnyAddress, deposit: int, *, key: str | None = None
+    ) -> tuple[Step, Promise | None]:
         """Open a channel under a number that none has had."""
         partner = to_address(other)
         name = channel_name(self._place, self.address, partner, channel)
@@ -121,9 +130,9 @@ class RollupUser:
         def make(ours: int, theirs: int, number: int) -> Step:
             return RollupOpen(channel, ours, theirs, deposit, number)
 
-        return await self._hand_in(WantedStep(make, digest, deposit, partner, check))
+        return await self._signs.hand_in(WantedStep(make, digest, deposit, partner, check), key)
 
-    async def fund(self, channel: int, amount: int) -> tuple[Step, Promise]:
+    async def fund(self, channel: int, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Pay into a channel, on our side."""
         first, second = (await self._asked.channel(channel)).sides
         name = channel_name(self._place, first, second, channel)
@@ -138,19 +147,19 @@ class RollupUser:
         def make(ours: int, theirs: int, number: int) -> Step:
             return RollupFund(channel, int(self.address == second), amount, number)
 
-        return await self._hand_in(WantedStep(make, digest, amount, check=check))
+        return await self._signs.hand_in(WantedStep(make, digest, amount, check=check), key)
 
-    async def exit(self, amount: int) -> tuple[Step, Promise]:
+    async def exit(self, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Take coins out: once the batch is final, `withdraw` pays them."""
 
         def digest(number: int) -> bytes:
             return digest_exit(self._place, self.address, amount, number)
 
-        return await self._hand_in(
-            WantedStep(lambda ours, theirs, number: RollupExit(ours, amount, number), digest, amount)
+        return await self._signs.hand_in(
+            WantedStep(lambda ours, theirs, number: RollupExit(ours, amount, number), digest, amount), key
         )
 
-    async def resend(self) -> list[tuple[Step, Promise]]:
+    async def resend(self) -> list[tuple[Step, Promise | None]]:
         """Hand in again what was signed and may not have reached the operator; return what it promises now."""
         return await self._signs.resend()
 
@@ -167,13 +176,12 @@ class RollupUser:
         word = encode_step(step)
         body = {"step": f"0x{word.hex()}", "signatures": [f"0x{each.hex()}" for each in signatures]}
         (promise,) = read_promised(await self._asked.ask("/steps", {"steps": [body]}), [word])
-        if not promise.is_signed(self._place, (await self._chain.facts()).operator):
-            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        await check_promises(self._chain, self._place, [promise])
         return step, promise
 
     async def force_exit(self) -> bytes:
         """Order all that the account holds out, by the chain: the operator must, or everything stops."""
-        return await self._chain.act(self._key, RollupCall("forceExit"))
+        return await self._chain.act(self._key, RollupCall("forceExit", (NATIVE,)))
 
     async def force_close(self, channel: int, balance0: int, valid_until: int, other: bytes) -> bytes:
         """Order a close that both signed by the chain, without asking the operator for anything."""
@@ -186,16 +194,13 @@ class RollupUser:
         statements = self._closing(channel, first, second, balance0, found.total, valid_until)
         ours = self._key.sign(statements[0].digest)
         signatures = tuple(ours if each.signer == self.address else other for each in statements)
-        values = (channel, first, second, balance0, found.total - balance0, valid_until)
+        values = (channel, first, second, balance0, found.total - balance0, valid_until, NATIVE)
         call = RollupCall("forceClose", values, statements=statements, signatures=signatures)
         return await self._chain.act(self._key, call)
 
     async def withdraw(self) -> bytes | None:
         """Have paid what the account took out, or all if everything has stopped: see `RollupLeaving.withdraw`."""
         return await self.leaving.withdraw()
-
-    async def _hand_in(self, wanted: WantedStep) -> tuple[Step, Promise]:
-        return await self._signs.hand_in(wanted)
 
     async def _close(self, channel: int, balance0: int, valid_until: int) -> tuple[Statement, Statement]:
         found = await self._asked.channel(channel)
