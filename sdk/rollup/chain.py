@@ -12,7 +12,6 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.contracts import artifact
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import (
     MODULE,
@@ -26,6 +25,7 @@ from tallystick.sdk.rollup.calls import (
     read_rollup_log,
     write_rollup_call,
 )
+from tallystick.sdk.rollup.code import check_judge, read_judge
 from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.chain import Header, ModuleCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
@@ -91,7 +91,7 @@ class RollupChain:
         self._endpoint = endpoint
         self._caps: dict[tuple[Address, int], int] = {}
         """What was offered for a transaction by account and number: one in its place must offer more."""
-        self._is_known = False
+        self._is_checked = False
         """Whether the contract's code was looked at."""
         self.chain_id = chain_id
         self.at = place
@@ -157,42 +157,33 @@ class RollupChain:
             raise ChainError(f"what the chain node tells of the rollup cannot be right: {error}") from error
 
     async def facts(self) -> RollupFacts:
-        """Return what it is, and where it stands now. Raise Reverted if there is none."""
+        """Return what it is, and where it stands now.
+
+        Raise Reverted if there is none, ChainError if a contract is there that is not of this release.
+        """
         if self.is_ledger:
             return read_module_facts(await self._module("rollup"))
-        code, terms, *numbers = await self._endpoint.ask(
+        await self._check_code()
+        terms, *numbers = await self._endpoint.ask(
             [
-                NodeQuestion("eth_getCode", (to_hex(self.teller), "latest")),
-                *(
-                    NodeQuestion("eth_call", ({"to": to_hex(self.teller), "data": to_hex(data)}, "latest"))
-                    for data in (TERMS.encode_call(), *(Signature(name, ()).encode_call() for name in NUMBERS))
-                ),
+                NodeQuestion("eth_call", ({"to": to_hex(self.teller), "data": to_hex(data)}, "latest"))
+                for data in (TERMS.encode_call(), *(Signature(name, ()).encode_call() for name in NUMBERS))
             ]
         )
-        await self._check_code(read_answer(read_bytes, code))
         operator, *made = TERMS.decode_result(read_answer(read_bytes, terms))
         counted = [int.from_bytes(read_answer(read_bytes, each), "big") for each in numbers]
         return RollupFacts(operator, self.teller, self.chain_id, *made, *counted)
 
-    async def _check_code(self, code: bytes) -> None:
-        """Raise ChainError unless the contract is the one that is known here, and so is the judge that it was given.
-
-        Another judge could call every step right. What follows the code are the contract's constants.
-        """
-        if self._is_known:
+    async def _check_code(self) -> None:
+        """Raise ChainError unless the contract and its judge are those of this release. It is asked for once."""
+        if self._is_checked:
             return
+        code = await self._read(read_bytes, "eth_getCode", to_hex(self.teller), "latest")
         if not code:
             raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
-        codes = {"Rollup": code}
-        if code.startswith(artifact("Rollup").deployed):
-            (judge,) = await self._view(Signature("JUDGE", (), ("address",)))
-            codes["RollupJudge"] = await self._read(read_bytes, "eth_getCode", to_hex(judge), "latest")
-        for name, found in codes.items():
-            if not found.startswith(artifact(name).deployed):
-                raise ChainError(
-                    f"the contract at 0x{self.teller.hex()} is not {name}.vy of this release: do not use it"
-                )
-        self._is_known = True
+        judge = read_judge(code, Place(self.chain_id, self.teller))
+        check_judge(await self._read(read_bytes, "eth_getCode", to_hex(judge), "latest"), judge)
+        self._is_checked = True
 
     async def rules_of(self) -> Place:
         """Return which rollup it is, for what is signed."""

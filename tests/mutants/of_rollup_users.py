@@ -143,4 +143,18 @@ MUTANTS = (
         "or True):\n",
         HOSTILE,
     ),
+    _mutant(
+        "believe the judge of any rollup",
+        "sdk/rollup/code.py",
+        '    if code != artifact("RollupJudge").deployed:\n',
+        "    if not code:\n",
+        ("test_rollup_code.py",),
+    ),
+    _mutant(
+        "take any contract for a rollup",
+        "sdk/rollup/code.py",
+        "    if not code.startswith(compiled) or",
+        "    if",
+        ("test_rollup_code.py",),
+    ),
 )
