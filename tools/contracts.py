@@ -60,7 +60,7 @@ def main() -> int:
     arguments.add_argument("--check", action="store_true")
     check = arguments.parse_args().check
     wrong = 0
-    for source in sorted(CONTRACTS.glob("*.vy")):
+    for source in sorted((*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("apps/*.vy"))):
         target = CONTRACTS / "artifacts" / f"{source.stem}.json"
         contract = compiled(source)
         text = written(contract)
