@@ -68,6 +68,8 @@ BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
 
 _WORD = ("uint256",)
+_ALLOWANCE = Signature("allowance", ("address", "address"), ("uint256",))
+_APPROVE = Signature("approve", ("address", "uint256"))
 _ADDRESSES = ("address", "address")
 
 
@@ -220,6 +222,17 @@ class RollupChain:
         with trio.fail_after(timeout):
             sent = await self._send(key, write_rollup_call(self.at, call))
             return await self._mined(sent)
+
+    async def allow(self, key: PrivateKey, token: Address, amount: int) -> None:
+        """Let the rollup take so many tokens of the key's account, which an EVM asks for. Raise as `act`."""
+        if self.is_ledger:
+            return
+        allowance = {"to": to_hex(token), "data": to_hex(_ALLOWANCE.encode_call(key.address, self.teller))}
+        (allowed,) = _ALLOWANCE.decode_result(await self._read(read_bytes, "eth_call", allowance, "latest"))
+        for wanted in (0, amount) if 0 < allowed < amount else (amount,) if allowed < amount else ():
+            with trio.fail_after(60):  # some tokens let none be raised but from 0
+                approval = Envelope(token, 0, _APPROVE.encode_call(self.teller, wanted))
+                await self._mined(await self._send(key, approval))
 
     async def create(
         self,

@@ -27,7 +27,9 @@ from tallystick.settlement.rollup.watcher import RollupWatcher
 class RollupLeaving:
     """One account's ways out."""
 
-    def __init__(self, chain: RollupChain, key: PrivateKey, start: int = 0) -> None:
+    def __init__(self, chain: RollupChain, key: PrivateKey, start: int = 0, asset: Address = NATIVE) -> None:
+        """`asset` is what the account holds: who has several has several accounts."""
+        self._asset = asset
         self._chain = chain
         self._key = key
         self._start = start
@@ -37,7 +39,10 @@ class RollupLeaving:
 
         Return the transaction's hash, None if there is nothing to be paid now. Raise Reverted.
         """
-        facts, (number, paid, _) = await self._chain.facts(), await self._chain.account(self._key.address)
+        facts, (number, paid, _) = (
+            await self._chain.facts(),
+            await self._chain.account(self._key.address, self._asset),
+        )
         core = await read_rollup(self._chain, self._start)
         if number is None:
             raise InvalidInput("this account has nothing in the rollup")
@@ -89,10 +94,10 @@ class RollupLeaving:
         return done
 
     async def claim(self) -> bytes | None:
-        """Have paid what is owed to the account; return the transaction's hash, None if nothing is."""
-        if not (await self._chain.account(self._key.address))[2]:
+        """Have paid what its owner is owed of the asset; return the transaction's hash, None if nothing is."""
+        if not (await self._chain.account(self._key.address, self._asset))[2]:
             return None
-        return await self._chain.act(self._key, RollupCall("claim", (NATIVE,)))
+        return await self._chain.act(self._key, RollupCall("claim", (self._asset,)))
 
     async def stop(self) -> bytes:
         """Stop everything, as the operator may at any time, and anybody may if an entry is overdue. Raise Reverted."""
@@ -132,7 +137,8 @@ class RollupLeaving:
         calls += [
             RollupCall("reclaim", (at, list(entry.words)))
             for at, entry in enumerate(core.entries)
-            if at >= core.queue_end and entry.first == self._key.address and entry.kind == EntryKind.DEPOSIT
+            if at >= core.queue_end
+            and (entry.first, entry.asset, entry.kind) == (self._key.address, self._asset, EntryKind.DEPOSIT)
         ]
         done = None
         for call in calls:

@@ -61,7 +61,7 @@ class WantedStep(NamedTuple):
     digest: Callable[[int], bytes]
     """Of the statement, by that number."""
     cost: int
-    """Coins that it takes out of the account."""
+    """What it takes out of the account."""
     other: Address = NATIVE
     """Another account that the step names."""
     check: Callable[[], Awaitable[None]] | None = None
@@ -81,8 +81,13 @@ class StepSigner:
         *,
         fee_max: int = 0,
         start: int = 0,
+        asset: Address = NATIVE,
     ) -> None:
-        """`fee_max` is what a step may cost at the desk; `start` a block not after the rollup's first one."""
+        """`fee_max` is what a step may cost at the desk; `start` a block not after the rollup's first one.
+
+        `asset` is the account's; each has numbers of its own, and so takes a record of its own.
+        """
+        self._asset = asset
         self._chain = chain
         self._place = place
         self._key = key
@@ -165,7 +170,9 @@ class StepSigner:
             (await self._desk.terms()).fee,
         )
         missing = fee - sum(paid_to_other(each, operator) for each in steps)
-        if last is None or missing <= 0 or fee > self._fee_max or operator == self._key.address:
+        if self._asset != NATIVE or operator == self._key.address:
+            return False
+        if last is None or missing <= 0 or fee > self._fee_max:
             return False
         more = await self._signed(steps[0].bundle, last.number + 1, self._paying(operator, missing))
         self._store.commit([sign_moment([more], [encode_step(more.step)])])
@@ -173,6 +180,8 @@ class StepSigner:
 
     async def _fee(self) -> int:
         fee = (await self._desk.terms()).fee
+        if fee and self._asset != NATIVE:
+            raise InvalidInput("the operator takes a fee for a step, in coins: an account of a token cannot pay it")
         if fee > self._fee_max:
             raise InvalidInput(f"the operator takes {fee} for a step, and {self._fee_max} at most is allowed")
         return fee
@@ -274,7 +283,7 @@ class StepSigner:
 
     async def _index(self, owner: Address | None = None) -> int:
         """Return the number of an account in the rollup as the chain has it: a desk may name somebody else's."""
-        number, _, _ = await self._chain.account(owner or self._key.address)
+        number, _, _ = await self._chain.account(owner or self._key.address, self._asset)
         if number is None:
             raise InvalidInput(
                 f"0x{(owner or self._key.address).hex()} has no account in the rollup: a deposit makes one"
@@ -287,7 +296,7 @@ class StepSigner:
         return account.nonce if account is not None and account.owner == self._key.address else 0
 
     async def _account(self, owner: Address | None = None) -> DeskAccount:
-        return await self._desk.account(owner or self._key.address)
+        return await self._desk.account(owner or self._key.address, self._asset)
 
 
 def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:

@@ -53,12 +53,14 @@ class RollupUser:
         fee_max: int = 0,
         start: int = 0,
         accept_terms: bool = False,
+        asset: AnyAddress = NATIVE,
     ) -> None:
         """`store` records what is signed: nothing is without it. `fee_max` is what the operator may take for a step.
 
         `start` is a block not after the rollup's first one; `accept_terms` is for deposits where its terms make no
-        sense.
+        sense. `asset` is what the account holds: for each token there is an account, and a `store`, of its own.
         """
+        self.asset = to_address(asset)
         self._chain = chain
         self._place = place
         self._key = key
@@ -67,8 +69,8 @@ class RollupUser:
         self._accept_terms = accept_terms
         self._signer = None
         if desk is not None and store is not None:
-            self._signer = StepSigner(chain, place, key, store, desk, fee_max=fee_max, start=start)
-        self.leaving = RollupLeaving(chain, key, start)
+            self._signer = StepSigner(chain, place, key, store, desk, fee_max=fee_max, start=start, asset=self.asset)
+        self.leaving = RollupLeaving(chain, key, start, self.asset)
         """Its ways out by the chain alone."""
         self.disputes = RollupDisputes(chain, place, key, start)
         """How it closes channels without their other side, and answers who does."""
@@ -80,19 +82,22 @@ class RollupUser:
 
     async def account(self, owner: AnyAddress | None = None) -> DeskAccount:
         """Return what the operator says of an account, ours by default."""
-        return await self._asked.account(to_address(owner or self.address))
+        return await self._asked.account(to_address(owner or self.address), self.asset)
 
     async def where(self, step: Step) -> DeskStep:
         """Return what the operator says became of a step."""
         return await self._asked.step(encode_step(step))
 
     async def deposit(self, amount: int) -> bytes:
-        """Move coins of the account into the rollup; return the transaction's hash.
+        """Move coins or tokens of the account into the rollup, which is allowed to take them; return the transaction.
 
         Raise Reverted, or InvalidInput if the rollup's terms make no sense, unless that was accepted.
         """
         check_terms(*(await self._chain.facts()).terms, accept=self._accept_terms)
-        return await self._chain.act(self._key, RollupCall("deposit", (self.address,), amount))
+        if self.asset == NATIVE:
+            return await self._chain.act(self._key, RollupCall("deposit", (self.address,), amount))
+        await self._chain.allow(self._key, self.asset, amount)
+        return await self._chain.act(self._key, RollupCall("depositToken", (self.address, self.asset, amount)))
 
     async def transfer(self, to: AnyAddress, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Pay another account of the rollup; return the step and the operator's promise of it.
@@ -103,7 +108,7 @@ class RollupUser:
         payee = to_address(to)
 
         def digest(number: int) -> bytes:
-            return digest_transfer(self._place, self.address, payee, amount, number)
+            return digest_transfer(self._place, self.address, payee, amount, number, self.asset)
 
         wanted = WantedStep(
             lambda ours, theirs, number: RollupTransfer(ours, theirs, amount, number), digest, amount, payee
@@ -115,7 +120,7 @@ class RollupUser:
     ) -> tuple[Step, Promise | None]:
         """Open a channel under a number that none has had."""
         partner = to_address(other)
-        name = channel_name(self._place, self.address, partner, channel)
+        name = channel_name(self._place, self.address, partner, channel, self.asset)
 
         def digest(number: int) -> bytes:
             return digest_open(self._place, name, deposit, number)
@@ -135,7 +140,7 @@ class RollupUser:
     async def fund(self, channel: int, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
         """Pay into a channel, on our side."""
         first, second = (await self._asked.channel(channel)).sides
-        name = channel_name(self._place, first, second, channel)
+        name = channel_name(self._place, first, second, channel, self.asset)
 
         def digest(number: int) -> bytes:
             return digest_fund(self._place, name, amount, number)
@@ -150,10 +155,10 @@ class RollupUser:
         return await self._signs.hand_in(WantedStep(make, digest, amount, check=check), key)
 
     async def exit(self, amount: int, *, key: str | None = None) -> tuple[Step, Promise | None]:
-        """Take coins out: once the batch is final, `withdraw` pays them."""
+        """Take out what the account holds, or a part: once the batch is final, `withdraw` pays them."""
 
         def digest(number: int) -> bytes:
-            return digest_exit(self._place, self.address, amount, number)
+            return digest_exit(self._place, self.address, amount, number, self.asset)
 
         return await self._signs.hand_in(
             WantedStep(lambda ours, theirs, number: RollupExit(ours, amount, number), digest, amount), key
@@ -181,7 +186,7 @@ class RollupUser:
 
     async def force_exit(self) -> bytes:
         """Order all that the account holds out, by the chain: the operator must, or everything stops."""
-        return await self._chain.act(self._key, RollupCall("forceExit", (NATIVE,)))
+        return await self._chain.act(self._key, RollupCall("forceExit", (self.asset,)))
 
     async def force_close(self, channel: int, balance0: int, valid_until: int, other: bytes) -> bytes:
         """Order a close that both signed by the chain, without asking the operator for anything."""
@@ -190,11 +195,13 @@ class RollupUser:
         owners = [core.state.accounts.get(each) for each in (found.first, found.second)] if found else []
         if found is None or len(owners) != 2 or owners[0] is None or owners[1] is None:
             raise InvalidInput(f"there is no channel {channel}")
+        if owners[0].asset != self.asset:
+            raise InvalidInput(f"channel {channel} is one of 0x{owners[0].asset.hex()}")
         first, second = owners[0].owner, owners[1].owner
         statements = self._closing(channel, first, second, balance0, found.total, valid_until)
         ours = self._key.sign(statements[0].digest)
         signatures = tuple(ours if each.signer == self.address else other for each in statements)
-        values = (channel, first, second, balance0, found.total - balance0, valid_until, NATIVE)
+        values = (channel, first, second, balance0, found.total - balance0, valid_until, self.asset)
         call = RollupCall("forceClose", values, statements=statements, signatures=signatures)
         return await self._chain.act(self._key, call)
 
@@ -211,7 +218,7 @@ class RollupUser:
     ) -> tuple[Statement, Statement]:
         if not 0 <= balance0 <= total:
             raise InvalidInput(f"channel {channel} holds {total}: its first side cannot get {balance0}")
-        name = channel_name(self._place, first, second, channel)
+        name = channel_name(self._place, first, second, channel, self.asset)
         close = CooperativeClose(name, balance0, total - balance0, valid_until)
         digest = digest_cooperative_close(self._place.domain, close)
         return Statement(first, digest), Statement(second, digest)
