@@ -89,6 +89,10 @@ class Policy(Options, frozen=True, kw_only=True):
     locked_value: int = AMOUNT_MAX
     """Total value of pending locks per simplex beyond which a new one is rejected."""
 
+    kinds: tuple[int, ...] | None = None
+    """Kinds of locks that the chain decides: others are not signed, and a peer's are rejected. None: all that this
+    program knows. A node sets it by its chain."""
+
     lock_expiry_min: int = 120
     """A lock that expires sooner than this from now is rejected: its secret would be too late to be paid (below)."""
 

@@ -96,11 +96,11 @@ def test_a_game_is_won_lost_and_forfeited_by_its_rules() -> None:
     state = GAME.init((50, 70))
     for player, cell in [(0, 0), (1, 4), (0, 1), (1, 5)]:
         assert GAME.forfeit(state, (50, 70)) == ((50, 0) if player == 0 else (0, 70))
-        state = GAME.valid(state, GAME.move(cell=cell), player)
+        state = GAME.valid(state, GAME.move(cell=cell), player, INSTANCE)
     with pytest.raises(InvalidMove):
-        GAME.valid(state, GAME.move(cell=0), 0)
+        GAME.valid(state, GAME.move(cell=0), 0, INSTANCE)
     with pytest.raises(InvalidMove):
-        GAME.valid(state, GAME.move(cell=2), 1)
-    state = GAME.valid(state, GAME.move(cell=2), 0)
+        GAME.valid(state, GAME.move(cell=2), 1, INSTANCE)
+    state = GAME.valid(state, GAME.move(cell=2), 0, INSTANCE)
     assert GAME.turn(state) is None and GAME.outcome(state, (50, 70)) == (0, 70)
     assert GAME.describe(state)["rows"] == ["XXX", ".OO", "..."]

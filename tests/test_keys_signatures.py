@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature
-from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, recover, with_recovery_id
+from tallystick.channels.protocol.keys import PrivateKey, PublicKey, close_key, is_signed, recover, with_recovery_id
 from tallystick.channels.protocol.objects import NATIVE, Address, Terms, check_amount
 from tallystick.settlement.ethereum.accounts import Account
 
@@ -35,6 +35,17 @@ def test_a_signature_with_high_s_is_refused(digest: bytes) -> None:
     high = ORDER - int.from_bytes(signature[32:], "big")
     with pytest.raises(InvalidSignature):
         ALICE.public.verify(digest, signature[:32] + high.to_bytes(32, "big"))
+    assert not is_signed(digest, signature[:32] + high.to_bytes(32, "big"), ALICE.address)
+
+
+def test_whether_high_s_is_refused_does_not_hang_on_whom_one_has_met() -> None:
+    """The same statement is judged alike by a validator that knows the signer's key and by one that does not."""
+    stranger, digest = PrivateKey(b"\x0b" * 32), b"\x0c" * 32
+    signature = stranger.sign(digest)
+    high = signature[:32] + (ORDER - int.from_bytes(signature[32:], "big")).to_bytes(32, "big")
+    before = is_signed(digest, high, stranger.address)
+    assert is_signed(digest, signature, stranger.address)
+    assert before is is_signed(digest, high, stranger.address) is False
 
 
 @pytest.mark.parametrize("signature", [b"", b"\x01" * 63, b"\x01" * 65, b"\xff" * 64])

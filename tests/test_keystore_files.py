@@ -34,16 +34,18 @@ def no_password_around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TALLY_PASSWORD", raising=False)
 
 
+@pytest.mark.parametrize("password", [PASSWORD, "Schlüssel", "Schlu\u0308ssel", "密码\t\u200b"], ids=ascii)
 def test_a_created_key_is_opened_again_by_its_password_from_any_of_the_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = create(tmp_path, PASSWORD, light=True)
+    """Whatever script it is in: it counts as it was typed, to the last character, and has one form when it is read."""
+    key = create(tmp_path, password, light=True)
     file = tmp_path / "password"
-    file.write_text(PASSWORD + "\n")
-    assert load_key(tmp_path, PASSWORD, None).address == key.address
+    file.write_text(password + "\n", "utf-8")
+    assert load_key(tmp_path, password, None).address == key.address
     assert load_key(tmp_path, None, file).address == key.address
-    assert load_key(tmp_path, None, None, ask=lambda: PASSWORD).address == key.address
-    monkeypatch.setenv("TALLY_PASSWORD", PASSWORD)
+    assert load_key(tmp_path, None, None, ask=lambda: password).address == key.address
+    monkeypatch.setenv("TALLY_PASSWORD", password)
     assert load_key(tmp_path).address == key.address
 
 

@@ -20,10 +20,12 @@ from simulation.rollup_world import (
     open_world,
 )
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import RollupCall, post_call
+from tallystick.sdk.rollup.chain import LEDGER_FINAL
+from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import read_batches, read_steps
-from tallystick.sdk.rollup.user import read_rollup
 from tallystick.settlement.errors import Reverted
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.execution import make_batch
@@ -43,34 +45,41 @@ async def test_users_pay_close_and_leave_and_the_watcher_has_nothing_to_do(autoj
         await begun(world)
         first, second = world.user(0), world.user(1)
         step, promise = await first.transfer(second.address, 250)
-        assert (await first.where(step))["is"] == "waiting"
+        assert (await first.where(step)).what == "waiting"
         kept = read_steps(world.disks["operator"].open())
         await world.start_operator()
-        assert await world.user(0).hand_in(step, *kept[encode_step(step)].signed.signatures) == promise
+        signature = kept[encode_step(step)].signed.signatures[0].hex()
+        again = await world.desk.ask(
+            "/steps", {"steps": [{"step": encode_step(step).hex(), "signatures": [signature]}]}
+        )
+        assert again["promises"][0]["signature"] == f"0x{promise.signature.hex()}"
         first, second = world.user(0), world.user(1)
-        assert (await first.where(step))["is"] == "waiting", "it is on the disk"
+        assert (await first.where(step)).what == "waiting", "it is on the disk"
         await first.open_channel(7, second.address, 10_000)
         await second.fund(7, 5_000)
         with pytest.raises(CallFailed, match="signature is not that of"):
             await first.close(7, 4_000, 2**39, bytes(64))
         close, _ = await first.close(7, 4_000, 2**39, await second.sign_close(7, 4_000, 2**39))
         await world.go_on(20)
-        assert ((await first.where(close))["is"], (await first.where(close))["batch"]) == ("posted", 1)
+        assert ((await first.where(close)).what, (await first.where(close)).batch) == ("posted", 1)
         assert world.operating.time <= promise.until
         with pytest.raises(InvalidInput, match="holds 0"):
             await second.sign_close(7, 4_000, 2**39)
         await world.start_operator()
         second = world.user(1)
-        assert (await second.where(close))["is"] == "posted"
+        assert (await second.where(close)).what == "posted"
         await second.exit(100_000)
         await world.go_on(20)
         assert await second.withdraw() is None, "not final yet"
         world.chain.advance(WINDOW + 1)
         await world.rollup.act(STRANGER, RollupCall("finalise"))
         assert await second.withdraw() is not None
-        assert (await read_rollup(world.rollup)).paid == {second.address: 100_000}
+        assert (await read_rollup(world.rollup)).paid == {(second.address, NATIVE): 100_000}
         assert not world.told("demand", "convict", "refuses", "stopped")
         await world.go_on(2)
+        assert read_batches(world.disks["operator"].open(), 0), "a reorganisation may open the window again"
+        await world.start_operator()
+        await world.go_on(LEDGER_FINAL + 2)
         assert not read_batches(world.disks["operator"].open(), 0), "what is final is forgotten"
 
 
@@ -135,7 +144,7 @@ async def test_an_honest_operator_shows_what_is_demanded(autojump_clock: MockClo
         await begun(world)
         step, _ = await world.user(0).transfer(USERS[1].address, 250)
         await world.go_on(14)
-        number = (await world.user(0).where(step))["batch"]
+        number = (await world.user(0).where(step)).batch
         await world.rollup.act(STRANGER, RollupCall("demand", (number, 0), FEE))
         await world.start_operator()
         await world.go_on(2)
@@ -161,7 +170,10 @@ async def test_an_operator_that_is_gone_is_stopped_and_everybody_leaves_by_the_c
             assert await user.withdraw() is not None
         facts = await world.rollup.facts()
         assert facts.deposited == 0 or world.rollup.is_ledger
-        assert (await read_rollup(world.rollup)).paid == {first.address: 1_000_000, second.address: 500_000}
+        assert (await read_rollup(world.rollup)).paid == {
+            (first.address, NATIVE): 1_000_000,
+            (second.address, NATIVE): 500_000,
+        }
 
 
 async def test_a_batch_is_on_disk_before_it_is_posted_and_no_other_takes_its_place(autojump_clock: MockClock) -> None:
@@ -176,7 +188,7 @@ async def test_a_batch_is_on_disk_before_it_is_posted_and_no_other_takes_its_pla
             assert len(read_batches(store, 1)) <= 1
         world.faults.rate = 0.0
         await world.go_on(20)
-        assert (await world.user(0).where(step))["is"] == "posted"
+        assert (await world.user(0).where(step)).what == "posted"
         assert not world.told("convict")
 
 
@@ -200,3 +212,38 @@ async def test_a_list_that_a_reorganisation_has_reordered_makes_another_batch_an
         assert [entry.amount0 for entry in core.entries] == [2_000, 1_000] and core.queue_end == 2
         assert len(read_batches(world.disks["operator"].open(), 0)) == 2, "the first one fits no more"
         assert not world.told("convict")
+
+
+async def test_signatures_are_kept_until_no_reorganisation_can_ask_for_them(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.user(0).transfer(USERS[1].address, 250)
+        await world.go_on(14)
+        floor = world.chain.newest.header.number
+        world.chain.advance(WINDOW + 1)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        await world.go_on(LEDGER_FINAL - 10)
+        assert (await world.rollup.facts()).final == 2
+        world.chain._ahead -= WINDOW  # the other branch is as long, and its blocks came faster
+        world.chain.reorganise(world.chain.newest.header.number - floor, keep=lambda _: False)
+        await world.rollup.act(STRANGER, RollupCall("demand", (1, 0), FEE))
+        await world.go_on(4)
+        assert world.told("showed the signatures of step 0 of batch 1")
+        world.chain.advance(WINDOW + 1_000)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        assert ((await world.rollup.facts()).final, (await world.rollup.facts()).bonded) == (2, BOND)
+
+
+async def test_a_block_that_left_the_chain_makes_nothing_final(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        floor = world.chain.newest.header.number
+        world.chain.advance(WINDOW + 1)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        await world.go_on(2)
+        world.chain._ahead -= WINDOW
+        world.chain.reorganise(world.chain.newest.header.number - floor, keep=lambda _: False)
+        world.chain.mine(LEDGER_FINAL + 4)
+        await world.go_on(2)
+        assert (await world.rollup.facts()).final == 0
+        assert read_batches(world.disks["operator"].open(), 0)

@@ -55,7 +55,7 @@ class Watched:
             context = StepContext(house.place, house.time, len(house.queue))
             try:
                 ahead, statements = run_step(state, step, context, house.entry)
-                self.operator.submit(SignedStep(step, tuple(house.sign(each) for each in statements)), house.time)
+                self.operator.submit(SignedStep(step, tuple(house.sign(each) for each in statements)), time=house.time)
             except WrongStep:
                 continue
             state = ahead
@@ -172,14 +172,14 @@ def test_the_operator_takes_only_what_is_right_and_signed_and_drops_what_came_to
     _, statements = run_step(world.operator.state, step, context, house.entry)
     good = tuple(house.sign(each) for each in statements)
     with pytest.raises(InvalidSignature, match="not that of"):
-        world.operator.submit(SignedStep(step, good[::-1]), house.time)
+        world.operator.submit(SignedStep(step, good[::-1]), time=house.time)
     with pytest.raises(InvalidSignature, match="needs 2"):
-        world.operator.submit(SignedStep(step, good[:1]), house.time)
+        world.operator.submit(SignedStep(step, good[:1]), time=house.time)
     with pytest.raises(WrongStep, match="valid until"):
-        world.operator.submit(SignedStep(step, good), house.time + 1)
+        world.operator.submit(SignedStep(step, good), time=house.time + 1)
     with pytest.raises(WrongStep, match="chain alone"):
-        world.operator.submit(SignedStep(NextEntry(), ()), house.time)
-    world.operator.submit(SignedStep(step, good), house.time)
+        world.operator.submit(SignedStep(NextEntry(), ()), time=house.time)
+    world.operator.submit(SignedStep(step, good), time=house.time)
     assert world.operator.next_batch(house.time + 1) is None, "it expired meanwhile"
     assert world.operator.state.root == made.batch.root
 
@@ -193,10 +193,10 @@ def test_a_step_with_a_number_that_no_word_holds_is_not_taken_and_takes_no_other
     watched = Watched(3)
     house, operator = watched.house, watched.operator
     opened = _signed(watched, RollupOpen(7, 0, 1, 1, 0))
-    operator.submit(opened, house.time)
+    operator.submit(opened, time=house.time)
     for large in (RollupClose(7, 1, 2**40), RollupOpen(2**32 + 9, 1, 0, 0, 0)):
         with pytest.raises(InvalidInput, match="in a rollup"):
-            operator.submit(_signed(watched, large), house.time)
+            operator.submit(_signed(watched, large), time=house.time)
     made = operator.next_batch(house.time)
     assert made is not None and made.signatures[-1] == opened.signatures
 

@@ -9,8 +9,14 @@ comes in only when somebody stalls: then the court counts, and once the clock ha
 An app in which stalling has a meaning (an option that nobody exercised, an instalment that was not paid) says by `due`
 before which chain time nobody can be called late.
 
+A move may carry what somebody else signed (an arbiter, an oracle, members who vote). Such a statement is about one
+instance, whose id the rules are told, or about a fact that is the same for everybody, at a time that the rules bound:
+what was signed once must not count again elsewhere.
+
 What is paid is at most each player's stake; `outcome` and `forfeit` are asked by the court, too, which clamps nothing:
 it refuses. A property test holds every app that ships to that.
+
+A state has one encoding: what is not a state of the app is refused by every function here with InvalidInput.
 """
 
 from __future__ import annotations
@@ -44,37 +50,48 @@ class App(ABC):
     gas: ClassVar[int]
     """What the simulated ledger charges for having the court look at one move; the cost of `play` is bounded."""
 
+    rules: ClassVar[str]
+    """keccak of the rules as `digest.digest_of` finds it in the app's source, 64 hex digits: pinned, so that a release,
+    a Python or a formatter changes nothing, and a test says when rules changed under one version."""
+
     @property
     def id(self) -> bytes:
-        """32 bytes: what terms name the app by, on the simulated ledger."""
-        return keccak(f"tallystick app {self.name}/{self.version}".encode())
+        """32 bytes: what terms name the app by, on the simulated ledger. Others' rules never have it."""
+        return keccak(f"tallystick app {self.name}/{self.version}/{self.rules}".encode())
 
     @abstractmethod
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Return the state to begin with; raise InvalidInput if these parameters make no sense with these stakes."""
 
     @abstractmethod
-    def check(self, state: bytes, stakes: Stakes) -> None:
-        """Raise InvalidInput unless `init` could have returned that state for these stakes: the peer proposes it."""
+    def check(self, state: bytes, stakes: Stakes, expiry: int) -> None:
+        """Raise InvalidInput unless `init` could have returned that state for these stakes: the peer proposes it.
+
+        `expiry` is that of the terms. An app whose `due` would be later in any state is refused, too: after it the
+        court takes up nothing that it does not know, and the stakes of others, who pass locks on, are not held.
+        """
 
     @abstractmethod
     def turn(self, state: bytes) -> int | None:
         """Return which player moves, None if the state is final."""
 
     @abstractmethod
-    def valid(self, state: bytes, move: bytes, by: int) -> bytes:
-        """Return the state that follows; raise InvalidMove if the rules forbid it, or it is not this player's turn."""
+    def valid(self, state: bytes, move: bytes, by: int, instance: bytes) -> bytes:
+        """Return the state that follows; raise InvalidMove if the rules forbid it, or it is not this player's turn.
+
+        `instance` (32 bytes, `protocol.apps.instance_id`) is what statements that a move carries must be about.
+        """
 
     @abstractmethod
     def outcome(self, state: bytes, stakes: Stakes) -> Paid:
-        """Return what is paid if the app ends in this final state."""
+        """Return what is paid if the app ends in this final state; raise InvalidInput if it is not final."""
 
     @abstractmethod
     def forfeit(self, state: bytes, stakes: Stakes) -> Paid:
-        """Return what is paid if whose turn it is does not move in this state."""
+        """Return what is paid if whose turn it is does not move in this state; raise InvalidInput if it is final."""
 
     def due(self, state: bytes) -> int:
-        """Return the chain time before which whose turn it is cannot be late."""
+        """Return the chain time before which whose turn it is cannot be late: 0 if the state is final."""
         return 0
 
     @abstractmethod
@@ -102,6 +119,8 @@ class AppTable:
         """Add an app; raise InvalidInput if its id is taken, or if the table is in use already."""
         if self._closed:
             raise InvalidInput(f"the app {app.name} comes too late: register apps before a node is opened")
+        if len(app.rules) != 64 or not set(app.rules) <= set("0123456789abcdef"):
+            raise InvalidInput(f"the app {app.name} must pin its rules: 64 hex digits, as `rules_of` finds them")
         if app.id in self._apps:
             raise InvalidInput(f"an app {app.name}/{app.version} is registered already")
         self._apps[app.id] = app

@@ -71,6 +71,8 @@ def reject(channel: Channel, lock_id: int, reason: bytes) -> Channel:
 
 def policy_objection(lock: Lock, simplex: Simplex, policy: Policy, now: int) -> str | None:
     """Return why our policy wants the peer's new lock rejected, None if it does not. `now` is chain time."""
+    if policy.kinds is not None and lock.kind not in policy.kinds:
+        return f"on this chain nobody could claim a lock of kind {lock.kind}: it would go back to its sender"
     if lock.expiry < now + policy.lock_expiry_min:
         return f"the lock expires too soon: at least {policy.lock_expiry_min} s are needed"
     if lock.expiry > now + policy.lock_expiry_max:

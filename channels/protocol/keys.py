@@ -23,6 +23,8 @@ _CONTEXT = coincurve.GLOBAL_CONTEXT.ctx
 HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 """Half the order of secp256k1's group: the largest low s."""
 
+_HALF_ORDER = HALF_ORDER.to_bytes(32, "big")
+
 
 def keccak(data: bytes) -> bytes:
     """Return keccak-256 of `data` (32 bytes), the pre-standard padding that Ethereum uses."""
@@ -233,6 +235,8 @@ _ODD_R = bytes(15)
 
 def is_signed(digest: bytes, signature: bytes, signer: Address) -> bool:
     """Whether `signer` made `signature` (64 bytes, low s) over `digest` (32 bytes): `recover` finds so with 0 or 1."""
+    if signature[32:] > _HALF_ORDER:
+        return False
     point = _POINTS.get(signer)
     if point is not None and len(signature) == 64 and len(digest) == 32 and signature[:15] != _ODD_R:
         key, parsed = ffi.new("secp256k1_pubkey *"), ffi.new("secp256k1_ecdsa_signature *")

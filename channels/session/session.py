@@ -236,6 +236,10 @@ class Session:
             raise ChannelNotReady(f"{LOCKS_MAX} locks are pending already: wait until some are resolved")
         lock = Lock(self.next_lock, asked.amount, asked.expiry, asked.kind, asked.condition)
         require_known((lock,))
+        if self.policy.kinds is not None and lock.kind not in self.policy.kinds:
+            raise InvalidInput(
+                f"locks of kind {lock.kind} are not decided on this chain: nobody could claim them there"
+            )
         self.outbox.add_lock(AddLock(lock, asked.onion))
         self.locks.attach(lock.id, asked.attach)
         return lock.id

@@ -126,7 +126,7 @@ class Node:
             key,
             self.writer,
             clock,
-            config.channels,
+            msgspec.structs.replace(config.channels, kinds=chain.figures.kinds),
             chain_id=chain.chain_id,
             contract=chain.contract,
             tell=self._tell,

@@ -5,7 +5,7 @@
 | GET /                        | the rollup, its operator, and how far it is                                     |
 | GET /accounts/{address}      | the account's number, balance and next nonce, after all that waits              |
 | GET /channels/{number}       | a channel, after all that waits                                                 |
-| POST /steps                  | `{"step": hex, "signatures": [hex, …]}`: the operator's promise                 |
+| POST /steps                  | `{"steps": [{"step": hex, "signatures": [hex, …]}, …]}`: the operator's promises |
 | GET /steps/{hex}             | what became of a step: waiting, refused, posted, final, unknown                 |
 | GET /batches/{n}/signatures  | the signatures of a batch, for watchers                                         |
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import trio
@@ -28,15 +28,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature, TallystickError
-from tallystick.channels.protocol.objects import to_address
+from tallystick.channels.protocol.objects import NATIVE, to_address
 from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.sdk.rollup.operating import Operating
 from tallystick.settlement.rollup.operator import SignedStep
 from tallystick.settlement.rollup.rules import WrongStep
 from tallystick.settlement.rollup.steps import WORD, decode_step
 
-BODY_MAX = 4_096
-"""Bytes of a request."""
+BUNDLE_MAX = 8
+"""Steps that are handed in at once: all are carried out on trial before the last one may turn out to be wrong."""
+
+BODY_MAX = 512 * BUNDLE_MAX
+"""Bytes of a request: a step with two signatures takes 380."""
 
 GRACE = 1.0
 """Seconds that requests on their way may take when it stops."""
@@ -49,7 +52,13 @@ class HandedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: tuple[str, ...]
 
 
-_decoder = msgspec.json.Decoder(HandedIn)
+class StepBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Steps that are handed in at once, and are all taken or none."""
+
+    steps: Annotated[tuple[HandedIn, ...], msgspec.Meta(min_length=1, max_length=BUNDLE_MAX)]
+
+
+_decoder = msgspec.json.Decoder(StepBundle)
 
 
 def make_desk(operating: Operating, rollup: str) -> Starlette:
@@ -58,6 +67,7 @@ def make_desk(operating: Operating, rollup: str) -> Starlette:
     routes = [
         Route("/", _guarded(desk.about)),
         Route("/accounts/{address}", _guarded(desk.account)),
+        Route("/accounts/{address}/{asset}", _guarded(desk.account)),
         Route("/channels/{number}", _guarded(desk.channel)),
         Route("/steps", _guarded(desk.take), methods=["POST"]),
         Route("/steps/{step}", _guarded(desk.step)),
@@ -102,11 +112,13 @@ class _Desk:
             "waiting": len(core.pending),
             "frozen": facts.frozen,
             "root": _hex(core.ahead.root),
+            "fee": self._operating.policy.fee,
+            "wait": self._operating.policy.wait,
         }
 
     async def account(self, request: Request) -> Any:
         owner = to_address(request.path_params["address"])
-        number = self._operating.number_of(owner)
+        number = self._operating.number_of(owner, to_address(request.path_params.get("asset", NATIVE)))
         account = None if number is None else self._operating.core.ahead.accounts.get(number)
         if account is None:
             raise InvalidInput(f"{_hex(owner)} has no account here: a deposit makes one")
@@ -132,13 +144,9 @@ class _Desk:
             handed = _decoder.decode(await _body(request))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"this is no step: {error}") from error
-        word = _bytes(handed.step, WORD, "a step")
-        step = decode_step(word)
-        if step is None:
-            raise InvalidInput("this word is no step")
-        signed = SignedStep(step, tuple(_bytes(each, 64, "a signature") for each in handed.signatures))
-        promise = self._operating.take(signed)
-        return {"step": handed.step, "until": promise.until, "signature": _hex(promise.signature)}
+        promises = self._operating.take([_signed(each) for each in handed.steps])
+        told = [{"step": _hex(each.step), "until": each.until, "signature": _hex(each.signature)} for each in promises]
+        return {"promises": told}
 
     async def step(self, request: Request) -> Any:
         what, number = self._operating.where(_bytes(request.path_params["step"], WORD, "a step"))
@@ -178,6 +186,13 @@ async def _body(request: Request) -> bytes:
     except ClientDisconnect as error:
         raise InvalidInput("the request ended early") from error
     return bytes(body)
+
+
+def _signed(handed: HandedIn) -> SignedStep:
+    step = decode_step(_bytes(handed.step, WORD, "a step"))
+    if step is None:
+        raise InvalidInput("this word is no step")
+    return SignedStep(step, tuple(_bytes(each, 64, "a signature") for each in handed.signatures))
 
 
 def _number(request: Request) -> int:

@@ -7,14 +7,15 @@ changed by a reorganisation, its time is over, or another batch has the number. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import Options
+from tallystick.sdk.rollup.admission import AccountLimits, check_fee, paid_to
 from tallystick.sdk.rollup.calls import RollupCall, RollupFacts, post_call
 from tallystick.sdk.rollup.chain import RollupChain
 from tallystick.sdk.rollup.follower import RollupFollower
@@ -58,10 +59,28 @@ class OperatorPolicy(Options, frozen=True, kw_only=True):
     """How an operator works."""
 
     every: int = 12
-    """Seconds between two batches, unless one is full."""
+    """Seconds between two batches, at least, unless one is full."""
+    fee: int = 0
+    """For a step that its user signs under a number, paid in the rollup to the operator's account."""
+    worth: int = 0
+    """A batch is posted once what waits for it pays so much in fees,"""
+    wait: int = 300
+    """or has waited for so many seconds."""
     promise: int = 600
     """Seconds within which a step that was taken is in a batch."""
     steps_max: int = STEPS_MAX
+    per_minute: int = 600
+    """Steps that an account may hand in within a minute of the chain's time."""
+    waiting_max: int = STEPS_MAX
+    """Steps of one account that may wait for a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.wait + self.every > self.promise:
+            raise InvalidInput(
+                f"a step may wait {self.wait} s and {self.every} s more, and is promised for {self.promise} s: promise "
+                "more, or wait less"
+            )
 
 
 class _Seen(NamedTuple):
@@ -71,6 +90,14 @@ class _Seen(NamedTuple):
     entries: int
     number: int
     serials: list[int]
+
+
+class _FinalSeen(NamedTuple):
+    """At this block so many batches were final: a reorganisation may replace it, and open a window again."""
+
+    number: int
+    hash: bytes
+    final: int
 
 
 class Operating:
@@ -93,16 +120,21 @@ class Operating:
         self._store = store
         self._key = key
         self._say = say
-        self._policy = policy or OperatorPolicy()
+        self.policy = policy or OperatorPolicy()
+        self._limits = AccountLimits(self.policy.per_minute, self.policy.waiting_max)
         self.facts = facts
         self._steps = read_steps(store)
         self._posted: dict[bytes, int] = {}
         """Of the steps that are in batches on the chain: the number of the batch."""
         self._settled = 0
         """How many of the steps on disk these are: until their batch is final they stay."""
+        self._finals: list[_FinalSeen] = []
+        """In order, until nothing takes them back."""
+        self._beyond = 0
+        """How many batches are final by a block that no reorganisation reaches: nobody can demand anything of them."""
         self._made: PostBatch | None = None
         self._seen: _Seen | None = None
-        self._numbers: dict[Address, int] = {}
+        self._numbers: dict[tuple[Address, Address], int] = {}
         self._numbered = 0
         self.core = self._begin()
 
@@ -119,27 +151,38 @@ class Operating:
         await self._answer()
         if not self.facts.frozen and not self._follower.core.is_wrong:
             await self._post()
+        await self._note_final()
         self._forget()
 
-    def take(self, signed: SignedStep) -> Promise:
-        """Take a step of a user's, and promise that it comes into a batch. The same step again gives the same promise.
+    def take(self, bundle: Sequence[SignedStep]) -> list[Promise]:
+        """Take steps of users', all or none, and promise that they come into a batch.
 
-        Raise WrongStep, InvalidSignature or InvalidInput.
+        The same steps again give the same promises. Raise WrongStep, InvalidSignature or InvalidInput.
         """
-        word = word_of(signed)
-        known = self._steps.get(word)
-        if known is None:
-            if self.facts.frozen:
-                raise InvalidInput("everything has stopped here: leave by the chain")
-            if (waiting := len(self._steps) - self._settled) >= PENDING_MAX:
-                raise InvalidInput(f"{waiting} steps are on their way already")
+        words = [word_of(each) for each in bundle]
+        fresh = [(word, each) for word, each in zip(words, bundle, strict=True) if word not in self._steps]
+        if fresh:
+            self._check(fresh)
+            until = self.time + self.policy.promise
+            self._store.commit([StepTaken(word, each.signatures, until) for word, each in fresh])
+            self._steps |= {word: KeptStep(each, until) for word, each in fresh}
+        return [sign_promise(self._key, self._follower.core.place, each, self._steps[each].until) for each in words]
+
+    def _check(self, fresh: list[tuple[bytes, SignedStep]]) -> None:
+        """Hand steps to the core that are not known yet; raise as `take` does."""
+        if self.facts.frozen:
+            raise InvalidInput("everything has stopped here: leave by the chain")
+        if (waiting := len(self._steps) - self._settled) + len(fresh) > PENDING_MAX:
+            raise InvalidInput(f"{waiting} steps are on their way already")
+        for word, _ in fresh:
             if word in self._posted:
                 raise InvalidInput(f"this step is in batch {self._posted[word]} already")
-            self.core.submit(signed, self.time)
-            until = self.time + self._policy.promise
-            self._store.commit([StepTaken(word, signed.signatures, until)])
-            known = self._steps[word] = KeptStep(signed, until)
-        return sign_promise(self._key, self._follower.core.place, word, known.until)
+        operator, steps = self.number_of(self.facts.operator), [each.step for _, each in fresh]
+        check_fee(steps, self.core.ahead, operator, self.policy.fee)  # a fee that was paid before pays for nothing else
+        self._limits.on_time(self.time)
+        counts = self._limits.check(steps, self.core.state, self.core.ahead, operator)
+        self.core.submit(*[each for _, each in fresh], time=self.time)
+        self._limits.on_taken(counts)
 
     def where(self, word: bytes) -> tuple[str, int | None]:
         """Return what became of a step (unknown, waiting, refused, posted, final), and the number of its batch."""
@@ -152,13 +195,13 @@ class Operating:
         made = words_of(self._made.batch) if self._made else ()
         return ("waiting" if word in waiting or word in made else "refused"), None
 
-    def number_of(self, owner: Address) -> int | None:
-        """Return the number of an account, by the chain's list; None if it has none."""
+    def number_of(self, owner: Address, asset: Address = NATIVE) -> int | None:
+        """Return the number of an owner's account of an asset, by the chain's list; None if it has none."""
         for entry in self._follower.core.entries[self._numbered :]:
             if entry.kind == EntryKind.DEPOSIT:
-                self._numbers[entry.first] = entry.index
+                self._numbers[entry.first, entry.asset] = entry.index
         self._numbered = len(self._follower.core.entries)
-        return self._numbers.get(owner)
+        return self._numbers.get((owner, asset))
 
     def signatures(self, number: int) -> tuple[tuple[bytes, ...], ...] | None:
         """Return those of a batch that stands, None if it is not there, or is final and forgotten."""
@@ -190,13 +233,13 @@ class Operating:
         self._index(seen)
         self._made = next((each for each in read_batches(self._store, seen.count) if self._is_good(each)), None)
         core = RollupOperator(
-            seen.place, self._policy.steps_max, state=seen.state, number=seen.count, entries=seen.entries
+            seen.place, self.policy.steps_max, state=seen.state, number=seen.count, entries=seen.entries
         )
         self._settled = sum(word in self._posted for word in self._steps)
         for word, kept in self._steps.items():
             if word not in self._posted:
                 try:
-                    core.submit(kept.signed, self.time)
+                    core.submit(kept.signed, time=self.time)
                 except TallystickError:
                     continue  # it fits no more; perhaps again after a reorganisation
         return core
@@ -254,7 +297,21 @@ class Operating:
         last = seen.standing[-1].batch.time if seen.standing else 0
         due = seen.due(seen.queue_end)
         urgent = due is not None and self.time + self.facts.order_time // 2 >= due
-        return urgent or self.time >= last + self._policy.every or len(core.pending) >= self._policy.steps_max
+        if urgent or len(core.pending) >= self.policy.steps_max:
+            return True
+        return self.time >= last + self.policy.every and (self._is_worth_it() or self.time >= self._since(due))
+
+    def _is_worth_it(self) -> bool:
+        """Whether what waits pays for a batch."""
+        steps = [each.step for each in self.core.pending]
+        return paid_to(steps, self.number_of(self.facts.operator)) >= self.policy.worth
+
+    def _since(self, due: int | None) -> int:
+        """Return when what waits has waited for long enough; `due` is that of the first entry of the list, if any."""
+        kept = [self._steps[word].until for each in self.core.pending[:1] if (word := word_of(each)) in self._steps]
+        waits = [until - self.policy.promise for until in kept]
+        waits += [due - self.facts.order_time] if due is not None else []
+        return min(waits, default=0) + self.policy.wait
 
     async def _answer(self) -> None:
         """Show what was demanded."""
@@ -284,13 +341,26 @@ class Operating:
             return False
         return True
 
+    async def _note_final(self) -> None:
+        """Note where the chain called batches final, and believe it once that block is beyond all reorganisations."""
+        if self.facts.final > (self._finals[-1].final if self._finals else self._beyond):
+            head = await self._chain.head()
+            self._finals.append(_FinalSeen(head.number, head.hash, self.facts.final))
+        if not self._finals:
+            return
+        last = await self._chain.final_number()
+        while self._finals and self._finals[0].number <= last:
+            seen = self._finals.pop(0)
+            header = await self._chain.header(seen.number)
+            if header is not None and header.hash == seen.hash:
+                self._beyond = seen.final
+
     def _forget(self) -> None:
-        """Drop what is final, and what came to nothing long ago."""
-        final = self.facts.final
+        """Drop what nobody can demand any more, and what came to nothing long ago."""
         over = [
             word
             for word, kept in self._steps.items()
-            if self._posted.get(word, final) < final
+            if self._posted.get(word, self._beyond) < self._beyond
             or (word not in self._posted and self.time > kept.until + KEPT_SECONDS)
         ]
         if over:
@@ -298,5 +368,5 @@ class Operating:
             for word in over:
                 del self._steps[word]
             self._settled = sum(word in self._posted for word in self._steps)
-        if final and read_batches(self._store, final - 1):
-            self._store.commit([BatchesForgotten(final)])
+        if self._beyond and read_batches(self._store, self._beyond - 1):
+            self._store.commit([BatchesForgotten(self._beyond)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.sdk.rollup.record import SIGNING
 from tallystick.sdk.rollup.schema import OPERATING, WATCHING
 
 _WATCHING = Schema(
@@ -29,8 +30,26 @@ CREATE INDEX rollup_batches_by_number ON rollup_batches (number)
     ),
 )
 
+_SIGNING = Schema(
+    SIGNING,
+    (
+        """
+CREATE TABLE rollup_signed (
+    digest BLOB PRIMARY KEY, bundle INTEGER NOT NULL, number INTEGER NOT NULL, word BLOB NOT NULL,
+    other BLOB NOT NULL, signature BLOB NOT NULL, key TEXT UNIQUE, standing INTEGER NOT NULL,
+    until INTEGER NOT NULL, promise BLOB NOT NULL);
+CREATE INDEX rollup_signed_by_number ON rollup_signed (number);
+CREATE INDEX rollup_signed_by_bundle ON rollup_signed (bundle);
+CREATE INDEX rollup_signed_by_standing ON rollup_signed (standing)
+""",
+    ),
+)
+
 WATCHER_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING)
 """What is in a watcher's store."""
 
 OPERATOR_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING, _OPERATING)
 """What is in an operator's store."""
+
+USER_SCHEMAS = (IDENTITY_SCHEMA, _SIGNING)
+"""What is in a user's store."""

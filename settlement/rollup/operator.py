@@ -88,28 +88,29 @@ class RollupOperator:
         """The chain has ordered something: it is in the next batch."""
         self._queue.append(entry)
 
-    def submit(self, signed: SignedStep, time: int) -> None:
-        """Take a step for the next batch; raise WrongStep, InvalidSignature, or InvalidInput.
+    def submit(self, *bundle: SignedStep, time: int) -> None:
+        """Take steps for the next batch, all or none; raise WrongStep, InvalidSignature, or InvalidInput.
 
         Invalid is a number that is too large for a step, and any step while too many wait.
         """
-        if isinstance(signed.step, NextEntry):
-            raise WrongStep("the chain alone orders what is in its list")
-        encode_step(signed.step)  # what has no word would take the whole batch with it
-        if len(self._pending) >= PENDING_MAX:
+        if len(self._pending) + len(bundle) > PENDING_MAX:
             raise InvalidInput(f"{PENDING_MAX} steps wait for a batch already")
         ahead = self._ahead
         while ahead.head < len(self._queue):
             ahead, _ = run_step(ahead, NextEntry(), self._context(time), self._entry)
         self._ahead = ahead
-        ahead, statements = run_step(ahead, signed.step, self._context(time), self._entry)
-        if len(statements) != len(signed.signatures):
-            raise InvalidSignature(f"this step needs {len(statements)} signatures, not {len(signed.signatures)}")
-        for statement, signature in zip(statements, signed.signatures, strict=True):
-            if not statement.is_signed(signature):
-                raise InvalidSignature(f"the signature is not that of 0x{statement.signer.hex()} over this step")
+        for signed in bundle:
+            if isinstance(signed.step, NextEntry):
+                raise WrongStep("the chain alone orders what is in its list")
+            encode_step(signed.step)  # what has no word would take the whole batch with it
+            ahead, statements = run_step(ahead, signed.step, self._context(time), self._entry)
+            if len(statements) != len(signed.signatures):
+                raise InvalidSignature(f"this step needs {len(statements)} signatures, not {len(signed.signatures)}")
+            for statement, signature in zip(statements, signed.signatures, strict=True):
+                if not statement.is_signed(signature):
+                    raise InvalidSignature(f"the signature is not that of 0x{statement.signer.hex()} over this step")
         self._ahead = ahead
-        self._pending.append(signed)
+        self._pending += bundle
 
     def next_batch(self, time: int) -> PostBatch | None:
         """Return a batch of what the chain ordered, and then of what waits; None if there is nothing.

@@ -14,8 +14,9 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address, Puzzle
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.settlement.chain import (
     ApproveCall,
     Block,
@@ -34,10 +35,8 @@ from tallystick.settlement.chain import (
     TransactionReceipt,
     TransferCall,
 )
-from tallystick.settlement.contract import verdicts
 from tallystick.settlement.contract.adjudicator import CallContext, ChannelCall, Verify, apply, channel_of
 from tallystick.settlement.contract.state import ChannelStorage, Parameters
-from tallystick.settlement.contract.verdicts import verdict_for
 from tallystick.settlement.errors import Revert, Reverted, read_revert
 from tallystick.settlement.ethereum.abi import Deployment, Envelope
 from tallystick.settlement.ethereum.signatures import verify_signer
@@ -56,6 +55,7 @@ from tallystick.settlement.simulated.crossing import (
     take_leave,
 )
 from tallystick.settlement.simulated.module_calls import run_module
+from tallystick.settlement.simulated.registry import kept, register, run_court
 from tallystick.settlement.simulated.world import (
     Layer,
     allowance_key,
@@ -246,10 +246,9 @@ def _run(
         case ClaimCall():
             return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):
-            verdict = verdict_for(call)
-            done = verdict.register(call, lambda condition: state.number(verdict.slot(condition)), time)
-            state.put(verdict.slot(done.condition), done.kept)
-            return (done.event,)
+            return register(state, call, time)
+        case RegisterStateCall() | CourtMoveCall():
+            return run_court(state, call, time, verify)
         case _:
             return _run_channel_call(state, rules, caller, call, time, verify)
 
@@ -305,16 +304,11 @@ def _situation(
         count = state.number(count_key(*call.terms.participants, call.terms.asset))
         exists = _exists(state, call.terms.asset)
 
-    def kept(puzzle: Puzzle) -> int:
-        kind, condition = puzzle
-        verdict = verdicts.VERDICTS.find(kind)
-        return state.number(verdict.slot(condition)) if verdict is not None else 0
-
     def shared(total: int) -> int | None:
         noted = state.number(deposits_key(channel_of(call), total)) if 0 <= total <= AMOUNT_MAX else 0
         return noted - 1 if noted else None
 
-    return CallContext(rules, caller, time, count, exists, kept, shared, verify)
+    return CallContext(rules, caller, time, count, exists, partial(kept, state), shared, verify)
 
 
 def _exists(state: Layer, asset: Address) -> bool:

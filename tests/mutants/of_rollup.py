@@ -6,6 +6,7 @@ from mutant import Mutant
 
 RULES = "settlement/rollup/rules.py"
 CONTRACT = "contracts/Rollup.vy"
+JUDGE = "contracts/RollupJudge.vy"
 BOOKS = "settlement/modules/rollups.py"
 ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
@@ -83,8 +84,8 @@ MUTANTS = (
     _mutant(
         "give a deposit back twice",
         ACCOUNTS,
-        '    books.put(key, 1)\n    books.add(b"deposited", -made.amount0)\n',
-        '    books.add(b"deposited", -made.amount0)\n',
+        "    books.put(key, 1)\n    leave(books, made.asset, made.amount0)\n",
+        "    leave(books, made.asset, made.amount0)\n",
         LEAVING,
     ),
     _mutant("take a batch made for another list", BOOKS, "batch.check_form(books.done(queue_end))", "0", LEAVING),
@@ -136,21 +137,21 @@ MUTANTS = (
     ),
     _mutant(
         "contract: let a closed channel be closed",
-        CONTRACT,
-        "if words[3] != OPEN or balance0 > words[2]:",
+        JUDGE,
+        "if words[3] & M8 != OPEN or balance0 > words[2]:",
         "if balance0 > words[2]:",
     ),
-    _mutant("contract: close later than agreed", CONTRACT, "or (meta >> 40) & M40 > valid_until:", "or False:"),
-    _mutant("contract: take any nonce", CONTRACT, "words[2] != nonce or words[1] < amount:", "words[1] < amount:"),
+    _mutant("contract: close later than agreed", JUDGE, "or time > valid_until:", "or False:"),
+    _mutant("contract: take any nonce", JUDGE, "words[2] & M64 != nonce or words[1] < amount:", "words[1] < amount:"),
     _mutant(
         "contract: believe the leaves of a proof",
-        CONTRACT,
+        JUDGE,
         '    assert self._climb(leaf, index, p, at + 4, DEPTH) == root, "bad-proof"\n',
         "",
     ),
     _mutant(
         "contract: believe the step of a proof",
-        CONTRACT,
+        JUDGE,
         "    assert self._climb(keccak256(abi_encode(p[1], p[2], p[3])), p[0], p, 4, STEPS_DEPTH) == steps, "
         '"bad-proof"\n',
         "",
@@ -162,7 +163,7 @@ MUTANTS = (
         "reward: uint256 = bonded // 2",
         "reward: uint256 = bonded",
     ),
-    _mutant("contract: pay an exit twice", CONTRACT, "    self.paid[owner] = total\n", ""),
+    _mutant("contract: pay an exit twice", CONTRACT, "    self.paid[asset][owner] = total\n", ""),
     _mutant(
         "contract: take the second side's word for the first's",
         CONTRACT,
@@ -212,14 +213,14 @@ MUTANTS = (
     _mutant(
         "pay a channel out twice when everything stopped",
         ACCOUNTS,
-        '    books.put(key, 1)\n    books.add(b"deposited", -total)\n',
-        '    books.add(b"deposited", -total)\n',
+        "    books.put(key, 1)\n    leave(books, made.asset, channel.total)\n",
+        "    leave(books, made.asset, channel.total)\n",
     ),
     _mutant(
         "take a close of others than a channel's sides",
         ACCOUNTS,
-        "RollupChannel(sides[0] - 1, sides[1] - 1, total)",
-        "RollupChannel(channel.first, channel.second, total)",
+        "    refuse(sides != (channel.first + 1, channel.second + 1),",
+        "    refuse(sides == (0, 0),",
     ),
     _mutant(
         "contract: pay a channel out twice when everything stopped",
@@ -236,8 +237,8 @@ MUTANTS = (
     _mutant(
         "contract: take a close of others than a channel's sides",
         CONTRACT,
-        "assert self.numbers[first] == words[0] + 1 and self.numbers[second] == words[1] + 1,",
-        "assert words[0] != words[1],",
+        "    assert self.numbers[asset][first] == words[0] + 1 and self.numbers[asset][second] == words[1] + 1,",
+        "    assert words[0] != words[1],",
     ),
     _mutant(
         "keep nothing of what was made final",
@@ -268,7 +269,7 @@ MUTANTS = (
     _mutant(
         "operator: promise what is not on disk",
         "sdk/rollup/operating.py",
-        "            self._store.commit([StepTaken(word, signed.signatures, until)])\n",
+        "            self._store.commit([StepTaken(word, each.signatures, until) for word, each in fresh])\n",
         "",
         PROGRAMS,
     ),
@@ -316,7 +317,7 @@ MUTANTS = (
     ),
     _mutant(
         "leave batches uncounted when everybody leaves",
-        "sdk/rollup/user.py",
+        "sdk/rollup/leaving.py",
         "        while last < len(core.standing) and now >",
         "        while False and now >",
         HOSTILE,

@@ -10,15 +10,18 @@ from typing import Any
 import httpx
 import trio
 
+from simulation.rollup_desks import HostileDesk
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.memory import MemoryDisk
+from tallystick.sdk.rollup.asking import RollupDesk
 from tallystick.sdk.rollup.calls import RollupCall, RollupPlace
 from tallystick.sdk.rollup.chain import RollupChain, open_rollup_chain
 from tallystick.sdk.rollup.desk import make_desk
 from tallystick.sdk.rollup.follower import RollupFollower
 from tallystick.sdk.rollup.operating import Operating, OperatorPolicy
+from tallystick.sdk.rollup.record import SIGNING
 from tallystick.sdk.rollup.schema import OPERATING, WATCHING
-from tallystick.sdk.rollup.user import RollupDesk, RollupUser
+from tallystick.sdk.rollup.user import RollupUser
 from tallystick.sdk.rollup.watching import Watching
 from tallystick.settlement.rollup.rules import Place
 from tallystick.settlement.simulated.rpc_server import make_app
@@ -68,6 +71,11 @@ class RollupWorld:
         """Of the operator and the watcher."""
         self._crashing = crashing
         self.disks = {"operator": MemoryDisk((OPERATING, WATCHING)), "watcher": MemoryDisk((WATCHING,))}
+        self.records = [MemoryDisk((SIGNING,)) for _ in USERS]
+        """What users sign."""
+        self.stores = [disk.open() for disk in self.records]
+        self.between: dict[int, HostileDesk] = {}
+        """Where users ask, if not at the operator's desk."""
         self.said: list[str] = []
         self.asks = True
         """Whether the watcher has the operator's desk."""
@@ -92,9 +100,19 @@ class RollupWorld:
         self.watching = Watching(self._crashing, follower, WATCHER, self.said.append, ask if self.asks else None)
         return self.watching
 
-    def user(self, at: int) -> RollupUser:
+    def user(self, at: int, fee_max: int = 0) -> RollupUser:
         """Return a user, at the desk of the operator as it runs now."""
-        return RollupUser(self.rollup, self.place, USERS[at], self.desk)
+        desk = self.between.get(at, self.desk)
+        return RollupUser(self.rollup, self.place, USERS[at], desk, self.stores[at], fee_max=fee_max)
+
+    def restart_user(self, at: int) -> None:
+        """Let a user's program end, and start from its disk."""
+        self.stores[at] = self.records[at].open()
+
+    def lose_record(self, at: int) -> None:
+        """Let a user start without what was recorded."""
+        self.records[at] = MemoryDisk((SIGNING,))
+        self.restart_user(at)
 
     async def go_on(self, rounds: int = 1) -> None:
         """Let operator and watcher take steps, with a block after each; who crashes starts again from its disk."""

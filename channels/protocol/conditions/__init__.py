@@ -3,6 +3,8 @@
 | kind | condition        | proof                 | pays                | in            |
 | ---- | ---------------- | --------------------- | ------------------- | ------------- |
 | 0    | sha256(secret)   | the secret, 32 bytes  | the whole amount    | `hash_lock`   |
+| 1    | hash of an app's | the outcome that both | what the outcome    | `app`         |
+|      | instance, player | players signed        | takes of the stake  |               |
 | 2    | hash of a        | a link, its depth,    | depth × unit        | `stream`      |
 |      | stream's terms   | and the terms         | (`hashchain`)       |               |
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
+from tallystick.channels.protocol.conditions.app import AppLock
 from tallystick.channels.protocol.conditions.hash_lock import HASH, SECRET_SIZE, HashLock, digest_of
 from tallystick.channels.protocol.conditions.kinds import KindTable, LockKind
 from tallystick.channels.protocol.conditions.stream import STREAM, StreamLock
@@ -33,7 +36,7 @@ __all__ = (
     "worth",
 )
 
-KINDS: KindTable[LockKind] = KindTable(HashLock(), StreamLock())
+KINDS: KindTable[LockKind] = KindTable(HashLock(), AppLock(), StreamLock())
 """All kinds of locks that this program signs. `KINDS.register` adds one, before any lock is looked at."""
 
 

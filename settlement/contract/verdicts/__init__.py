@@ -3,11 +3,13 @@
 | kind     | the receiver gets                                               | decided                          |
 | -------- | --------------------------------------------------------------- | -------------------------------- |
 | 0 hash   | all of it, if the secret was registered at or before the expiry | then, or once the expiry is past |
+| 1 app    | what the court says of the stake, if it heard of the instance   | once the court has decided, or   |
+|          | at or before the expiry                                         | the expiry is past without it    |
 | 2 stream | as many units as the deepest registered link is deep            | once the expiry is past          |
 | unknown  | nothing                                                         | once the expiry is past          |
 
 The sender gets the rest. One registry serves all channels of a chain: of each puzzle (a kind and a condition) it keeps
-a number, which only the kind's own entry writes and reads (`hash_lock`, `stream`).
+a number, which only the kind's own entry writes and reads (`hash_lock`, `app`, `stream`).
 
 A lock of a kind that this table does not know cannot be shown to hold, so it falls back to its sender: money never
 stays in the contract for ever, and nobody is paid on a condition that nobody can check. No node signs such a lock, and
@@ -24,6 +26,7 @@ from tallystick.channels.protocol import conditions
 from tallystick.channels.protocol.conditions.kinds import KindTable
 from tallystick.channels.protocol.objects import Lock, Puzzle
 from tallystick.settlement.chain import RegisterProofCall, RegistryCall
+from tallystick.settlement.contract.verdicts.app import AppVerdict
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.contract.verdicts.rules import Verdict
 from tallystick.settlement.contract.verdicts.stream import StreamVerdict
@@ -32,7 +35,7 @@ from tallystick.settlement.errors import Revert, Reverted
 Kept: TypeAlias = Callable[[Puzzle], int]
 """Returns the number that the registry keeps of a puzzle, 0 if nothing was registered."""
 
-VERDICTS: KindTable[Verdict] = KindTable(HashVerdict(), StreamVerdict())
+VERDICTS: KindTable[Verdict] = KindTable(HashVerdict(), AppVerdict(), StreamVerdict())
 """All kinds of locks that the contract decides. `VERDICTS.register` adds one, before any lock is looked at."""
 
 

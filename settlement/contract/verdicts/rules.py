@@ -11,6 +11,9 @@ from tallystick.channels.protocol.objects import Lock
 from tallystick.settlement.chain import ProofRegistered, RegisterProofCall, RegistryCall, RegistryEvent
 from tallystick.settlement.errors import Revert, Reverted
 
+KEPT_BITS = 128
+"""Of what is kept of a puzzle."""
+
 
 class Registration(NamedTuple):
     """What comes of a proof that the registry takes: what it keeps of the condition from now on, and what it says."""
@@ -18,6 +21,8 @@ class Registration(NamedTuple):
     condition: bytes
     kept: int
     event: RegistryEvent
+    others: tuple[tuple[bytes, int], ...] = ()
+    """Further conditions that are decided with it, and what is kept of these."""
 
 
 class Verdict(ABC):
@@ -29,6 +34,8 @@ class Verdict(ABC):
     """The type of the calls by which proofs are registered."""
     early: ClassVar[bool] = False
     """Whether the first proof decides a lock at once. If not, better ones may come until its expiry."""
+    wide: ClassVar[bool] = False
+    """Whether what it keeps may have more than KEPT_BITS, and up to twice as many."""
 
     @abstractmethod
     def registration(self, lock: Lock, proof: bytes) -> RegistryCall:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.settlement.ethereum.evm.gas import TARIFF
 from tallystick.settlement.ethereum.evm.rollups import DataFee
 from tallystick.settlement.port import PACE, ChainFigures
@@ -68,6 +69,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
             block_seconds=self.pace_seconds or self.block_seconds,
             final_blocks=self.final_blocks,
             confirmations=self.depth(0),
+            kinds=(HASH, STREAM),
             has_evidence=True,
             depths=tuple((depth.worth, depth.blocks) for depth in self.depths),
         )
