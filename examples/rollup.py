@@ -93,6 +93,7 @@ async def main(options: argparse.Namespace) -> None:
             patience=PATIENCE,
             fee_max=options.fee_max,
             start=options.start,
+            accept_terms=options.accept_terms,
         )
 
     async with account(options.customer) as customer, account(options.merchant) as merchant:
@@ -126,6 +127,7 @@ if __name__ == "__main__":
     arguments.add_argument("--channels", type=int, default=10)
     arguments.add_argument("--first", type=int, default=1, help="the number of the first channel")
     arguments.add_argument("--fee-max", type=int, default=0, help="what the operator may take for a step")
+    arguments.add_argument("--accept-terms", action="store_true", help="deposit though its terms make no sense")
     arguments.add_argument("--start", type=int, default=0, help="a block not after the rollup's first one")
     arguments.add_argument("--wait", action="store_true", help="wait for the window's end, and take the coins out")
     trio.run(main, arguments.parse_args())

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
+from tallystick.channels.protocol.app_court import AppStands, CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.objects import (
     NATIVE,
     Address,
@@ -158,7 +159,7 @@ class Claimed(msgspec.Struct, frozen=True, array_like=True, tag=13):
 ChannelEvent: TypeAlias = (
     ChannelOpened | Deposited | Withdrawn | CooperativelyClosed | Closed | Challenged | Settled | Redeemed
 )
-RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered
+RegistryEvent: TypeAlias = SecretRegistered | LinkRegistered | ProofRegistered | AppStands
 AccountEvent: TypeAlias = Owed | Claimed
 Event: TypeAlias = ChannelEvent | RegistryEvent | AccountEvent
 
@@ -389,6 +390,8 @@ SingleCall: TypeAlias = (
     | SettleCall
     | RedeemCall
     | RegistryCall
+    | RegisterStateCall
+    | CourtMoveCall
     | ClaimCall
     | TransferCall
     | ApproveCall

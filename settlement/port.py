@@ -10,11 +10,12 @@ Counts of blocks that stand for a time (how long something is tried, or not beli
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.settlement.chain import (
@@ -70,6 +71,10 @@ class Charge(NamedTuple):
     """If not 0, a limit that is enough as a rule: for who cannot pay for the other one."""
 
 
+def _nothing(app: bytes) -> int:
+    return 0
+
+
 class Tariff(msgspec.Struct, frozen=True, kw_only=True):
     """What calls cost on a chain."""
 
@@ -79,6 +84,8 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
     """What comes on top of it."""
     functions: Mapping[bytes, tuple[int, int]] = {}
     """Of rule modules, by address and selector: what a call is charged for, and what each byte of it adds."""
+    app_gas: Callable[[bytes], int] = _nothing
+    """What comes on top of a call of the court, by the app's id."""
     most: int = 2**64
     """Gas of any call at most."""
     sizes: Mapping[type[Call], int] = {}
@@ -100,7 +107,8 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
             base, per_byte = self.functions.get(call.module + call.data[:4], (0, 0))
             return min(base + per_byte * len(call.data), self.most)
         each = self.each.get(type(call))
-        return min(self.calls[type(call)] + (each.gas * each.count(call) if each else 0), self.most)
+        rules = self.app_gas(call.terms.app) if isinstance(call, RegisterStateCall | CourtMoveCall) else 0
+        return min(self.calls[type(call)] + (each.gas * each.count(call) if each else 0) + rules, self.most)
 
     def size(self, call: Call) -> int:
         """Return about how many bytes a transaction of this call has."""

@@ -61,8 +61,8 @@ def test_an_outcome_decides_once_and_for_ever_up_to_the_expiry_of_the_instance()
     state = Layer({})
     assert refused(state, outcome((50, 0)), EXPIRY + 1) is Revert.EXPIRED
     registry.register(state, outcome((50, 0)), EXPIRY)
-    assert registry.kept(state, (apps.APP, STAKES[0])) == EXPIRY << 128 | 50
-    assert refused(state, outcome((0, 0)), EXPIRY) is Revert.ALREADY_REGISTERED
+    assert registry.kept(state, (apps.APP, STAKES[0])) == EXPIRY << 192 | 50
+    assert refused(state, outcome((0, 0)), EXPIRY) is Revert.WINDOW_OVER
 
 
 def test_nothing_else_decides() -> None:
@@ -90,7 +90,7 @@ def settled(lock: Lock) -> DisputeFixture:
 def test_a_stake_pays_at_once_what_the_outcome_says(paid: int) -> None:
     lock = Lock(0, 50, EXPIRY, apps.APP, STAKES[0])
     made = settled(lock)
-    made.kept[lock.puzzle] = made.time << 128 | paid
+    made.kept[lock.puzzle] = made.time << 192 | paid
     made.apply(RedeemCall(made.fixture.id, 0, (lock,)))
     assert (made.received(0), made.received(1)) == (1_000 - paid, 5 + paid)
 
@@ -98,9 +98,9 @@ def test_a_stake_pays_at_once_what_the_outcome_says(paid: int) -> None:
 def test_what_was_heard_of_after_the_expiry_of_a_lock_never_counts_for_it() -> None:
     """An instance's terms may have another expiry than a lock on it: a lock that went back stays back."""
     verdict, lock = AppVerdict(), Lock(0, 50, 3_000, apps.APP, STAKES[0])
-    for kept in (0, 3_001 << 128 | 50):
+    for kept in (0, 3_001 << 192 | 50):
         assert verdict.due(lock, 3_000, kept) is None and verdict.due(lock, 3_001, kept) == 0
-    in_time = 3_000 << 128 | 50
+    in_time = 3_000 << 192 | 50
     assert [verdict.due(lock, time, in_time) for time in (3_000, 3_001, 10**9)] == [50, 50, 50]
     less = msgspec.structs.replace(lock, amount=30)
     assert verdict.due(less, 3_000, in_time) == 30

@@ -23,7 +23,19 @@ from tallystick.settlement.testing.anvil import start_anvil
 EXAMPLE = Path(__file__).parent.parent / "examples" / "rollup.py"
 PASSWORD = {"TALLY_PASSWORD": "test"}
 RICH = 10**19
-TERMS = ("--bond", "1000000", "--window", "8", "--order-time", "600", "--answer-time", "300", "--fee", "1000")
+TERMS = (
+    "--bond",
+    "1000000",
+    "--window",
+    "8",
+    "--order-time",
+    "600",
+    "--answer-time",
+    "300",
+    "--fee",
+    "1000",
+    "--accept-terms",
+)
 CHANNELS = 5
 
 
@@ -71,12 +83,14 @@ async def play(parties: Parties, url: str) -> None:
     operate = parties.command("operator", "operate", *here, "--pay-bond", "--listen", "127.0.0.1:0", "--every", "1")
     async with started([*operate, "--json"], PASSWORD) as first:
         desk = json.loads(await first.line_with("listening"))["url"]
-        watch = parties.command("watcher", "watch", *here, "--desk", desk, "--json")
+        watch = parties.command("watcher", "watch", *here, "--desk", desk, "--accept-terms", "--json")
         async with started(watch, PASSWORD) as watcher:
             await watcher.line_with("watching")
             keys = [f"--{name}={parties.directory / name}.key" for name in ("customer", "merchant")]
             example = [sys.executable, "-I", str(EXAMPLE), *at, "--rollup", rollup, "--desk", desk, *keys]
-            async with started([*example, f"--channels={CHANNELS}", f"--start={start}", "--wait"]) as trading:
+            async with started(
+                [*example, f"--channels={CHANNELS}", f"--start={start}", "--wait", "--accept-terms"]
+            ) as trading:
                 await trading.line_with("opened")
                 await first.kill()  # and it comes back at the same place, from its disk
                 operate[operate.index("127.0.0.1:0")] = desk.removeprefix("http://")

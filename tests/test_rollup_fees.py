@@ -89,6 +89,10 @@ async def test_a_step_without_its_fee_is_not_taken_and_neither_without_the_step(
         with pytest.raises(StepWaits, match="these steps pay 0 to the operator, and it takes 5"):
             await world.user(0, fee_max=FEE).exit(10)
         assert world.operating.core.is_idle
+        spoilt = [seen[0][0], seen[0][1] | {"signatures": ["00" * 64]}]
+        with pytest.raises(CallFailed, match="signature is not that of"):
+            await ask("/steps", {"steps": spoilt})
+        assert world.operating.core.is_idle
         await world.user(0, fee_max=FEE).resend()
         assert seen[0] == seen[1] and len(seen[0]) == 2 and len(world.operating.core.pending) == 2
         free = encode_step(RollupTransfer(1, 0, 0, 2)).hex()

@@ -22,6 +22,7 @@ from simulation.rollup_world import (
 from tallystick.channels.errors import InvalidInput
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import RollupCall, post_call
+from tallystick.sdk.rollup.chain import LEDGER_FINAL
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import read_batches, read_steps
 from tallystick.settlement.errors import Reverted
@@ -75,6 +76,9 @@ async def test_users_pay_close_and_leave_and_the_watcher_has_nothing_to_do(autoj
         assert (await read_rollup(world.rollup)).paid == {second.address: 100_000}
         assert not world.told("demand", "convict", "refuses", "stopped")
         await world.go_on(2)
+        assert read_batches(world.disks["operator"].open(), 0), "a reorganisation may open the window again"
+        await world.start_operator()
+        await world.go_on(LEDGER_FINAL + 2)
         assert not read_batches(world.disks["operator"].open(), 0), "what is final is forgotten"
 
 
@@ -204,3 +208,38 @@ async def test_a_list_that_a_reorganisation_has_reordered_makes_another_batch_an
         assert [entry.amount0 for entry in core.entries] == [2_000, 1_000] and core.queue_end == 2
         assert len(read_batches(world.disks["operator"].open(), 0)) == 2, "the first one fits no more"
         assert not world.told("convict")
+
+
+async def test_signatures_are_kept_until_no_reorganisation_can_ask_for_them(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.user(0).transfer(USERS[1].address, 250)
+        await world.go_on(14)
+        floor = world.chain.newest.header.number
+        world.chain.advance(WINDOW + 1)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        await world.go_on(LEDGER_FINAL - 10)
+        assert (await world.rollup.facts()).final == 2
+        world.chain._ahead -= WINDOW  # the other branch is as long, and its blocks came faster
+        world.chain.reorganise(world.chain.newest.header.number - floor, keep=lambda _: False)
+        await world.rollup.act(STRANGER, RollupCall("demand", (1, 0), FEE))
+        await world.go_on(4)
+        assert world.told("showed the signatures of step 0 of batch 1")
+        world.chain.advance(WINDOW + 1_000)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        assert ((await world.rollup.facts()).final, (await world.rollup.facts()).bonded) == (2, BOND)
+
+
+async def test_a_block_that_left_the_chain_makes_nothing_final(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        floor = world.chain.newest.header.number
+        world.chain.advance(WINDOW + 1)
+        await world.rollup.act(STRANGER, RollupCall("finalise"))
+        await world.go_on(2)
+        world.chain._ahead -= WINDOW
+        world.chain.reorganise(world.chain.newest.header.number - floor, keep=lambda _: False)
+        world.chain.mine(LEDGER_FINAL + 4)
+        await world.go_on(2)
+        assert (await world.rollup.facts()).final == 0
+        assert read_batches(world.disks["operator"].open(), 0)

@@ -24,13 +24,14 @@ def digest_of(sources: Mapping[str, str], module: str, name: str) -> str:
 
     Modules that are not in `sources` are not followed. Raise InvalidInput if there is no such class.
     """
+    trees = {place: ast.parse(source) for place, source in sources.items()}
     found: dict[tuple[str, str], str] = {}
     wanted = [(module, name)]
     while wanted:
         place = wanted.pop()
         if place in found or place[1] in _TYPES:
             continue
-        definition = _defined(ast.parse(sources[place[0]]), place[1])
+        definition = _defined(trees[place[0]], place[1])
         if isinstance(definition, tuple):
             found[place] = ".".join(definition)
             wanted += [definition] if definition[0] in sources else []

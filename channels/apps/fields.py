@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tallystick.channels.apps.interface import Paid
 from tallystick.channels.errors import InvalidInput
 
 
@@ -28,6 +29,18 @@ def packed(*fields: tuple[int, int]) -> bytes:
     return b"".join(value.to_bytes(size, "big") for value, size in fields)
 
 
+def given(player: int, amount: int) -> Paid:
+    """Return that so much of this player's stake goes to the other, and nothing of the other one's."""
+    return (amount, 0) if player == 0 else (0, amount)
+
+
+def seat(field: bytes) -> int:
+    """Return which player a field of one byte names; raise InvalidInput if it names none."""
+    if field not in (b"\0", b"\1"):
+        raise InvalidInput("a player is 0 or 1")
+    return field[0]
+
+
 class Words:
     """What somebody said in words, of a move or of parameters: each is taken once, and none may be left."""
 
@@ -39,18 +52,18 @@ class Words:
 
     def number(self, name: str, most: int, least: int = 0, *, default: int | None = None) -> int:
         """Take a whole number; raise InvalidInput if it is missing (without a default), no number or out of range."""
-        value = self._take(name, default)
+        value = self.value(name, default)
         if type(value) is not int or not least <= value <= most:
             raise InvalidInput(f"{name} is a whole number from {least} to {most}, not {value!r}")
         return value
 
     def data(self, name: str, size: int) -> bytes:
         """Take bytes of that size, which may be said in hex; raise InvalidInput."""
-        return self._bytes(name, self._take(name), size)
+        return self._bytes(name, self.value(name), size)
 
     def several(self, name: str, size: int) -> list[bytes]:
         """Take several byte strings of that size; raise InvalidInput."""
-        value = self._take(name)
+        value = self.value(name)
         if isinstance(value, str):
             value = value.split(",")
         if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray):
@@ -59,7 +72,7 @@ class Words:
 
     def choice(self, name: str, *names: str) -> int:
         """Take one of these words, and return its place among them; raise InvalidInput."""
-        value = self._take(name)
+        value = self.value(name)
         if value not in names:
             raise InvalidInput(f"{name} is one of {', '.join(names)}, not {value!r}")
         return names.index(value)
@@ -69,7 +82,8 @@ class Words:
         if self._words:
             raise InvalidInput(f"there is no {', '.join(sorted(self._words))} here")
 
-    def _take(self, name: str, default: Any = None) -> Any:
+    def value(self, name: str, default: Any = None) -> Any:
+        """Take what was said, whatever it is; raise InvalidInput if it is missing."""
         value = self._words.pop(name, default)
         if value is None:
             raise InvalidInput(f"say {name}=…")

@@ -91,7 +91,7 @@ class App(ABC):
         """Return what is paid if whose turn it is does not move in this state; raise InvalidInput if it is final."""
 
     def due(self, state: bytes) -> int:
-        """Return the chain time before which whose turn it is cannot be late."""
+        """Return the chain time before which whose turn it is cannot be late: 0 if the state is final."""
         return 0
 
     @abstractmethod

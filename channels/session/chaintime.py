@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,6 +12,25 @@ from tallystick.channels.values.discretion import Discreet
 
 LEAD = 3_600
 """Seconds that the head may be ahead of the newest confirmed block for its time to be taken at its word."""
+
+
+class StakeInCourt(NamedTuple):
+    """What the chain's court says of a stake in an app: a lock of kind 1 (docs/apps.md)."""
+
+    heard: int
+    """Block time at which it first heard of the instance."""
+    decides: int
+    """Block time from which on it is decided, if nothing follows."""
+    paid: int
+    """What goes to the other player then."""
+
+    def counts_for(self, lock: Lock) -> bool:
+        """Whether it heard of it in time for this lock: else that goes back to its sender."""
+        return self.heard <= lock.expiry
+
+    def is_decided(self, time: int) -> bool:
+        """Whether it is decided in a block of that time."""
+        return time >= self.decides
 
 
 class ChainTime(Discreet, msgspec.Struct, frozen=True):
@@ -22,6 +42,9 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
     """Of the newest confirmed block: what is before it does not change."""
     proofs: Mapping[Puzzle, tuple[int, bytes]] = {}
     """Puzzle of a pending lock to (block time, what an unlock carries: of a stream, the deepest link)."""
+
+    stakes: Mapping[Puzzle, StakeInCourt] = {}
+    """What the court knows of pending stakes in apps (confirmed)."""
 
     @property
     def sure(self) -> int:
@@ -35,4 +58,16 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
     def registered_in_time(self, lock: Lock) -> bytes | None:
         """Return what the chain registered by the lock's expiry to have it paid, None if there is nothing."""
         found = self.proofs.get(lock.puzzle)
-        return found[1] if found and found[0] <= lock.expiry else None
+        stake = self.stakes.get(lock.puzzle)
+        since = stake.heard if stake is not None else found[0] if found else 0
+        return found[1] if found and since <= lock.expiry else None
+
+    def went_back(self, lock: Lock, margin: int = 0) -> bool:
+        """Whether it is certain, and was `margin` seconds ago, that nothing of a lock is paid.
+
+        A stake in an app does not while its instance is in court, nor if the court gave something of it away.
+        """
+        stake = self.stakes.get(lock.puzzle)
+        if stake is not None and stake.counts_for(lock):
+            return stake.paid == 0 and stake.is_decided(self.final - margin)
+        return lock.expiry + margin < self.final

@@ -14,11 +14,12 @@ from collections.abc import Iterable
 
 from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import kind_of
+from tallystick.channels.protocol.conditions import kind_of, worth
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import Error, Update
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay
+from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import PaymentsReceived
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import ended_locks
@@ -35,13 +36,13 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
         session.counting.on_signed(message.seq)
         return
     rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
-    unpaid = [lock for lock in _cancelled(session, message.operations) if chain.registered_in_time(lock) is None]
-    if any(lock.expiry >= chain.final and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead
+    unpaid = [lock for lock in _cancelled(session, message.operations) if not _is_paid(chain, lock)]
+    if any(not chain.went_back(lock) and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead
         text = "a lock that is cancelled is not known to have expired here yet"
         leave_aside(session, message, Fault.CANCEL_REFUSED, text)
         return
     session.streams.check_unlocks(message.operations)
-    expired = frozenset(lock.id for lock in unpaid if lock.expiry < chain.final)
+    expired = frozenset(lock.id for lock in unpaid if chain.went_back(lock))
     simplex = core.accept(session.channel, message.seq, message.seen, message.operations, expired)
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     session.channel = core.with_peer_update(session.channel, simplex, message.signature)
@@ -67,6 +68,12 @@ def leave_aside(session: Session, message: Update, code: Fault, text: str) -> No
     session.counting.on_signed(message.seq)
     session.learn(missed=True)
     session.send(Error(session.channel.id, code, text))
+
+
+def _is_paid(chain: ChainTime, lock: Lock) -> bool:
+    """Whether the chain shows that something of a lock goes to its receiver."""
+    proof = chain.registered_in_time(lock)
+    return proof is not None and worth(lock, proof) > 0
 
 
 def _cancelled(session: Session, operations: Iterable[Operation]) -> list[Lock]:

@@ -44,7 +44,7 @@ def let_pass(session: Session, chain: ChainTime) -> None:
             session.streams.on_time(lock)
         elif secret is not None and (amount := worth(lock, secret)):
             session.locks.pay(lock, secret, amount)
-        elif lock.expiry + CANCEL_MARGIN < chain.final:
+        elif chain.went_back(lock, CANCEL_MARGIN):
             session.locks.end(Cancel(lock.id))
     session.streams.on_chain_moved()
 

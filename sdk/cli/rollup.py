@@ -17,10 +17,12 @@ from tallystick.sdk.cli.options import (
     parse_account,
 )
 from tallystick.sdk.cli.rollup_options import (
+    AcceptTerms,
     Listen,
     Rollup,
     Start,
     app,
+    as_user,
     directory_of,
     key_of,
     place_of,
@@ -35,6 +37,7 @@ from tallystick.sdk.cli.shell import example, run_guarded
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.sdk.rollup.chain import RollupChain
+    from tallystick.sdk.rollup.user import RollupUser
 
 
 @app.command(epilog=example("rollup create --data ~/.tally-rollup --bond 1000000000000000000"))
@@ -49,12 +52,13 @@ def create(
         int, limit_option(help="What a demand of signatures costs: half of it should pay for an answer.")
     ] = 10**15,
     chain: ChainUrl = LOCAL_CHAIN,
+    accept_terms: AcceptTerms = False,
     as_json: Json = False,
 ) -> None:
     """Make a rollup whose operator is the key in --data. On an EVM it puts the contract onto the chain."""
 
     async def act(node: RollupChain, key: PrivateKey) -> None:
-        made = await node.create(key, (bond, window, order_time, answer_time, fee))
+        made = await node.create(key, (bond, window, order_time, answer_time, fee), accept_terms=accept_terms)
         block = (await node.head()).number
         print_fields({"rollup": str(made), "operator": f"0x{key.address.hex()}", "block": block}, as_json)
 
@@ -113,6 +117,7 @@ def watch(
     desk: Annotated[str, Option("--desk", envvar="TALLY_DESK", help="The operator's, to read signatures at.")] = "",
     chain: ChainUrl = LOCAL_CHAIN,
     start: Start = 0,
+    accept_terms: AcceptTerms = False,
     as_json: Json = False,
 ) -> None:
     """Watch a rollup until Ctrl-C or SIGTERM: convict wrong batches, demand signatures, and get what that earns."""
@@ -130,11 +135,47 @@ def watch(
                 ready=lambda facts: tell(as_json, "watching", f"watching, from {facts.batches} batches on"),
                 say=lambda text: tell(as_json, "said", text),
                 start=start,
+                accept_terms=accept_terms,
             )
 
         until_stopped(run)
 
     run_guarded(work)
+
+
+@app.command(epilog=example("rollup stop --data ~/.tally-rollup --rollup 0"))
+def stop(
+    rollup: Rollup,
+    data: Data = None,
+    password_file: PasswordFile = None,
+    chain: ChainUrl = LOCAL_CHAIN,
+    as_json: Json = False,
+) -> None:
+    """Stop a rollup for good: its operator at any time, anybody if something that the chain ordered is overdue."""
+
+    async def act(user: RollupUser) -> None:
+        print_fields({"transaction": f"0x{(await user.leaving.stop()).hex()}"}, as_json)
+
+    as_user(act, chain, rollup, "", data, password_file)
+
+
+@app.command(epilog=example("rollup unbond --data ~/.tally-rollup --rollup 0"))
+def unbond(
+    rollup: Rollup,
+    data: Data = None,
+    password_file: PasswordFile = None,
+    chain: ChainUrl = LOCAL_CHAIN,
+    start: Start = 0,
+    as_json: Json = False,
+) -> None:
+    """Take the operator's bond back and have it paid, once everybody has left, or ten windows after it stopped."""
+
+    async def act(user: RollupUser) -> None:
+        await user.leaving.unbond()
+        done = await user.leaving.claim()
+        print_fields({"transaction": f"0x{done.hex()}" if done else ""}, as_json)
+
+    as_user(act, chain, rollup, "", data, password_file, start=start)
 
 
 @app.command(epilog=example("rollup show --rollup 0"))
@@ -152,11 +193,13 @@ def show(
     async def act(node: RollupChain, _: object) -> None:
         from tallystick.channels.protocol.objects import to_address
         from tallystick.sdk.rollup.reading import read_rollup
+        from tallystick.sdk.rollup.terms import odd_terms
 
         facts, core = await node.facts(), await read_rollup(node, start)
         shown: dict[str, Any] = {name: value for name, value in facts._asdict().items() if name != "vault"}
         shown |= {"operator": f"0x{facts.operator.hex()}", "contract": f"0x{facts.vault.hex()}"}
         shown |= {"root": f"0x{core.state.root.hex()}", "wrong": core.is_wrong, "done": core.queue_end}
+        shown |= {"warnings": odd_terms(*facts.terms)}
         whose = to_address(account)
         if any(whose):
             number, paid, owed = await node.account(whose)

@@ -54,6 +54,14 @@ Listen = Annotated[str, Option("--listen", help="host:port; port 0 takes a free 
 FeeMax = Annotated[
     int, limit_option("--fee-max", envvar="TALLY_FEE_MAX", help="What the operator may take for a step, at most.")
 ]
+AcceptTerms = Annotated[
+    bool,
+    Option(
+        "--accept-terms",
+        envvar="TALLY_ACCEPT_TERMS",
+        help="Go on though the rollup's times or fee make no sense for real money.",
+    ),
+]
 DESK = "http://127.0.0.1:9921"
 """Where `tally rollup operate` listens, unless told otherwise."""
 
@@ -156,6 +164,7 @@ def as_user(
     *,
     fee_max: int = 0,
     start: int = 0,
+    accept_terms: bool = False,
 ) -> None:
     """Do something as a user of a rollup; without a desk's URL it is done by the chain alone."""
 
@@ -175,6 +184,7 @@ def as_user(
                 desk=desk,
                 fee_max=fee_max,
                 start=start,
+                accept_terms=accept_terms,
             ) as user:
                 await act(user)
 

@@ -9,6 +9,7 @@ from typer import Argument, Option
 from tallystick.sdk.cli.options import LOCAL_CHAIN, AmountArgument, ChainUrl, Data, Json, PasswordFile
 from tallystick.sdk.cli.rollup_options import (
     DESK,
+    AcceptTerms,
     ChannelNumber,
     DeskUrl,
     FeeMax,
@@ -35,6 +36,7 @@ def deposit(
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
+    accept_terms: AcceptTerms = False,
     as_json: Json = False,
 ) -> None:
     """Move coins of the key's account into the rollup; the first time makes an account there."""
@@ -42,7 +44,7 @@ def deposit(
     async def act(user: RollupUser) -> None:
         print_fields({"transaction": f"0x{(await user.deposit(amount)).hex()}"}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file)
+    as_user(act, chain, rollup, "", data, password_file, accept_terms=accept_terms)
 
 
 @app.command(epilog=example("rollup pay 0x2b762adcd8360d8a9f63cf729909279f768d7962 250 --rollup 0"))
@@ -248,9 +250,13 @@ def claim(
     start: Start = 0,
     as_json: Json = False,
 ) -> None:
-    """Have paid on the chain what is owed to the account: a reclaimed channel, a reward, a fee, a bond."""
+    """Have paid on the chain what is owed to the account: a reclaimed channel, a reward, a fee, a bond.
+
+    What demands cost whose batch is gone is given back first.
+    """
 
     async def act(user: RollupUser) -> None:
+        await user.leaving.refund()
         done = await user.leaving.claim()
         print_fields({"transaction": f"0x{done.hex()}" if done else ""}, as_json)
 

@@ -221,6 +221,11 @@ class RollupFacts(NamedTuple):
     frozen: int
     deposited: int = 0
 
+    @property
+    def terms(self) -> tuple[int, int, int, int, int]:
+        """What it was made with: bond, window, an order's time, an answer's, a demand's fee."""
+        return self.bond, self.window, self.order_time, self.answer_time, self.demand_fee
+
 
 TERMS = Signature("terms", (), ("address", *["uint256"] * 5))
 """The contract's view of what it was made with."""

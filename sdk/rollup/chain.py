@@ -26,6 +26,7 @@ from tallystick.sdk.rollup.calls import (
     read_rollup_log,
     write_rollup_call,
 )
+from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.chain import Header, ModuleCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Envelope, Signature
@@ -208,9 +209,18 @@ class RollupChain:
             return await self._mined(sent)
 
     async def create(
-        self, key: PrivateKey, numbers: tuple[int, int, int, int, int], timeout: float = 60
+        self,
+        key: PrivateKey,
+        numbers: tuple[int, int, int, int, int],
+        timeout: float = 60,
+        *,
+        accept_terms: bool = False,
     ) -> RollupPlace:
-        """Make a rollup whose operator is the key's account: bond, window, an order's time, an answer's, the fee."""
+        """Make a rollup whose operator is the key's account: bond, window, an order's time, an answer's, the fee.
+
+        Raise InvalidInput if these make no sense (`terms`), unless that is accepted.
+        """
+        check_terms(*numbers, accept=accept_terms)
         if self.is_ledger:
             made = write_call(MODULE.name, "createRollup", [self.chain_id, *numbers])
             envelope = Envelope(made.module, 0, made.data)

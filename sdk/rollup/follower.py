@@ -20,6 +20,7 @@ from tallystick.sdk.rollup.schema import (
 )
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import ChainError
+from tallystick.settlement.rollup.events import RollupEvent
 from tallystick.settlement.rollup.rules import Place
 from tallystick.settlement.rollup.watcher import RollupWatcher
 
@@ -31,7 +32,8 @@ class RollupFollower:
         self._chain = chain
         self._store = store
         self._place = place
-        self._start = start
+        self.start = start
+        """A block not after the rollup's first one."""
         self._heads = read_heads(store)
         self.remade = 0
         """How many times the core was made anew."""
@@ -40,7 +42,7 @@ class RollupFollower:
     @property
     def head(self) -> FollowedHead:
         """The block up to which it knows everything."""
-        return self._heads[-1] if self._heads else FollowedHead(self._start - 1, b"", 0)
+        return self._heads[-1] if self._heads else FollowedHead(self.start - 1, b"", 0)
 
     async def follow(self) -> bool:
         """Look at the chain; return whether anything has changed. Raise ChainUnavailable or ChainError."""
@@ -97,7 +99,7 @@ class RollupFollower:
     def _begin_anew(self) -> None:
         """Forget everything: the chain node has left something out, now or earlier, and nobody can say where."""
         self._heads.clear()
-        self._store.commit([LogsUndone(self._start - 1)])
+        self._store.commit([LogsUndone(self.start - 1)])
         self.core = self._rebuilt()
         self.remade += 1
 
@@ -107,6 +109,11 @@ class RollupFollower:
             self._tell(core, ToldLog(*log))
         return core
 
+    def events(self) -> list[RollupEvent]:
+        """Return all that was told, in order, from the disk."""
+        logs = [ToldLog(*log) for log in read_logs(self._store)]
+        return [event for log in logs if (event := self._chain.event(log)) is not None]
+
     def _tell(self, core: RollupWatcher, log: ToldLog) -> None:
         event = self._chain.event(log)
         if event is None:
@@ -114,4 +121,4 @@ class RollupFollower:
         try:
             core.on_event(event)
         except InvalidInput as error:
-            raise ChainError(f"{error}: is block {self._start} after the rollup's first one?") from error
+            raise ChainError(f"{error}: is block {self.start} after the rollup's first one?") from error

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.rollup.calls import RollupCall, RollupFacts
 from tallystick.sdk.rollup.chain import RollupChain
-from tallystick.sdk.rollup.reading import read_rollup
+from tallystick.sdk.rollup.reading import read_events, read_rollup
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.modules.rollups import FINAL_MAX
+from tallystick.settlement.rollup.events import (
+    BatchConvicted,
+    BatchPosted,
+    RollupEvent,
+    SignatureDemanded,
+    SignatureShown,
+)
 from tallystick.settlement.rollup.leaving import show_account, show_channel
 from tallystick.settlement.rollup.steps import EntryKind
 from tallystick.settlement.rollup.watcher import RollupWatcher
@@ -61,11 +71,37 @@ class RollupLeaving:
                 refused = refused or error
         raise refused or InvalidInput("the order is gone")
 
+    async def refund(self, events: Iterable[RollupEvent] | None = None) -> int:
+        """Have given back what the account paid for demands whose batch is gone: it is owed then. Return for how many.
+
+        `events` is what the chain told, in order; without, it is asked.
+        """
+        told = await read_events(self._chain, self._start) if events is None else events
+        done = 0
+        for demand in lost_demands(told, self._key.address):
+            try:
+                await self._chain.act(self._key, RollupCall("refund", demand))
+            except Reverted as error:
+                if error.code != Revert.NOTHING_OWED:
+                    raise
+                continue  # it was given back already
+            done += 1
+        return done
+
     async def claim(self) -> bytes | None:
         """Have paid what is owed to the account; return the transaction's hash, None if nothing is."""
         if not (await self._chain.account(self._key.address))[2]:
             return None
         return await self._chain.act(self._key, RollupCall("claim"))
+
+    async def stop(self) -> bytes:
+        """Stop everything, as the operator may at any time, and anybody may if an entry is overdue. Raise Reverted."""
+        return await self._chain.act(self._key, RollupCall("freeze"))
+
+    async def unbond(self) -> bytes:
+        """As the operator take the bond back, once everybody has left: it is owed then. Raise Reverted."""
+        await self._finalise(await read_rollup(self._chain, self._start), await self._chain.facts())
+        return await self._chain.act(self._key, RollupCall("unbond"))
 
     async def _finalise(self, core: RollupWatcher, facts: RollupFacts) -> None:
         """Have batches counted as final where more wait than one call counts: without an operator nobody else does."""
@@ -106,3 +142,23 @@ class RollupLeaving:
                 if error.code != Revert.NOTHING_OWED:
                     raise
         return done
+
+
+def lost_demands(events: Iterable[RollupEvent], by: Address) -> list[tuple[int, int]]:
+    """Return the demands of an account whose batch is gone, each by the batch's serial and the step.
+
+    Of one that was not answered the fee was given back with the conviction; the chain knows.
+    """
+    serials: list[int] = []
+    waiting: dict[tuple[int, int], None] = {}
+    for event in events:
+        match event:
+            case BatchPosted():
+                serials.append(event.serial)
+            case BatchConvicted():
+                del serials[event.number :]
+            case SignatureDemanded() if event.by == by:
+                waiting[serials[event.number], event.position] = None
+            case SignatureShown():
+                waiting.pop((serials[event.number], event.position), None)
+    return [demand for demand in waiting if demand[0] not in serials]

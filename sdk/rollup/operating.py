@@ -92,6 +92,14 @@ class _Seen(NamedTuple):
     serials: list[int]
 
 
+class _FinalSeen(NamedTuple):
+    """At this block so many batches were final: a reorganisation may replace it, and open a window again."""
+
+    number: int
+    hash: bytes
+    final: int
+
+
 class Operating:
     """The operator of one rollup, with a disk and a chain."""
 
@@ -120,6 +128,10 @@ class Operating:
         """Of the steps that are in batches on the chain: the number of the batch."""
         self._settled = 0
         """How many of the steps on disk these are: until their batch is final they stay."""
+        self._finals: list[_FinalSeen] = []
+        """In order, until nothing takes them back."""
+        self._beyond = 0
+        """How many batches are final by a block that no reorganisation reaches: nobody can demand anything of them."""
         self._made: PostBatch | None = None
         self._seen: _Seen | None = None
         self._numbers: dict[Address, int] = {}
@@ -139,6 +151,7 @@ class Operating:
         await self._answer()
         if not self.facts.frozen and not self._follower.core.is_wrong:
             await self._post()
+        await self._note_final()
         self._forget()
 
     def take(self, bundle: Sequence[SignedStep]) -> list[Promise]:
@@ -328,13 +341,26 @@ class Operating:
             return False
         return True
 
+    async def _note_final(self) -> None:
+        """Note where the chain called batches final, and believe it once that block is beyond all reorganisations."""
+        if self.facts.final > (self._finals[-1].final if self._finals else self._beyond):
+            head = await self._chain.head()
+            self._finals.append(_FinalSeen(head.number, head.hash, self.facts.final))
+        if not self._finals:
+            return
+        last = await self._chain.final_number()
+        while self._finals and self._finals[0].number <= last:
+            seen = self._finals.pop(0)
+            header = await self._chain.header(seen.number)
+            if header is not None and header.hash == seen.hash:
+                self._beyond = seen.final
+
     def _forget(self) -> None:
-        """Drop what is final, and what came to nothing long ago."""
-        final = self.facts.final
+        """Drop what nobody can demand any more, and what came to nothing long ago."""
         over = [
             word
             for word, kept in self._steps.items()
-            if self._posted.get(word, final) < final
+            if self._posted.get(word, self._beyond) < self._beyond
             or (word not in self._posted and self.time > kept.until + KEPT_SECONDS)
         ]
         if over:
@@ -342,5 +368,5 @@ class Operating:
             for word in over:
                 del self._steps[word]
             self._settled = sum(word in self._posted for word in self._steps)
-        if final and read_batches(self._store, final - 1):
-            self._store.commit([BatchesForgotten(final)])
+        if self._beyond and read_batches(self._store, self._beyond - 1):
+            self._store.commit([BatchesForgotten(self._beyond)])

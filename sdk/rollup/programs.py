@@ -22,6 +22,7 @@ from tallystick.sdk.rollup.desk import serve_desk
 from tallystick.sdk.rollup.follower import RollupFollower
 from tallystick.sdk.rollup.operating import Operating, OperatorPolicy
 from tallystick.sdk.rollup.sqlite import OPERATOR_SCHEMAS, USER_SCHEMAS, WATCHER_SCHEMAS
+from tallystick.sdk.rollup.terms import check_terms
 from tallystick.sdk.rollup.user import RollupUser
 from tallystick.sdk.rollup.watching import WatcherPolicy, Watching
 from tallystick.settlement.rollup.rules import Place
@@ -91,10 +92,11 @@ async def run_watcher(
     say: Say,
     start: int = 0,
     policy: WatcherPolicy | None = None,
+    accept_terms: bool = False,
 ) -> None:
     """Watch a rollup until cancelled; `key` pays for what is sent, and earns. `desk`: the operator's, for signatures.
 
-    Raise StoreInUse, StoreForeign, or ChainUnavailable.
+    Raise StoreInUse, StoreForeign, ChainUnavailable, or InvalidInput if its terms make no sense and are not accepted.
     """
     require_trio("run_watcher")
     store = open_store(directory, WATCHER_SCHEMAS, owner="tally rollup watch")
@@ -102,6 +104,7 @@ async def run_watcher(
         alone.callback(store.close)
         async with open_rollup_chain(url, rollup) as chain, contextlib.AsyncExitStack() as stack:
             facts = await chain.facts()
+            check_terms(*facts.terms, accept=accept_terms)
             claim_directory(store, Identity(key.address, facts.chain_id, facts.vault), (), str(directory))
             follower = RollupFollower(chain, store, Place(facts.chain_id, facts.vault), start)
             asked = await stack.enter_async_context(open_desk(desk)) if desk else None
@@ -123,17 +126,19 @@ async def open_rollup_user(
     patience: float = 0.0,
     fee_max: int = 0,
     start: int = 0,
+    accept_terms: bool = False,
 ) -> AsyncIterator[RollupUser]:
     """Give the account of a key in a rollup. What it signs is recorded in `directory`, which must not be lost.
 
     Without the URL of the operator's `desk` it leaves by the chain alone, and keeps nothing. An operator that is away
     is asked again for `patience` seconds. `fee_max` is what it may take for a step, `start` a block not after the
-    rollup's first one. Raise StoreInUse, StoreForeign, ChainUnavailable or ChainError.
+    rollup's first one. `accept_terms` is for deposits where its terms make no sense. Raise StoreInUse, StoreForeign,
+    ChainUnavailable or ChainError.
     """
     async with open_rollup_chain(url, rollup) as chain, contextlib.AsyncExitStack() as stack:
         place = await chain.rules_of()
         if not desk:
-            yield RollupUser(chain, place, key, start=start)
+            yield RollupUser(chain, place, key, start=start, accept_terms=accept_terms)
             return
         kept = directory / RECORDS / f"{place.chain_id}-{place.contract.hex()}-{key.address.hex()}"
         store = open_store(kept, USER_SCHEMAS, owner="a user of a rollup")
@@ -142,7 +147,7 @@ async def open_rollup_user(
         claim_directory(store, ours, (), str(kept))
         stack.enter_context(hold_identity("rollup user", ours))
         asked = await stack.enter_async_context(open_desk(desk, patience))
-        yield RollupUser(chain, place, key, asked, store, fee_max=fee_max, start=start)
+        yield RollupUser(chain, place, key, asked, store, fee_max=fee_max, start=start, accept_terms=accept_terms)
 
 
 async def _keep(step: Callable[[], Awaitable[None]], chain: RollupChain, follower: RollupFollower, say: Say) -> None:

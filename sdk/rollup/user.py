@@ -16,6 +16,7 @@ from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.signing import StepSigner, WantedStep, read_promised
+from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.rollup.rules import (
     Place,
     Statement,
@@ -50,16 +51,19 @@ class RollupUser:
         *,
         fee_max: int = 0,
         start: int = 0,
+        accept_terms: bool = False,
     ) -> None:
         """`store` records what is signed: nothing is without it. `fee_max` is what the operator may take for a step.
 
-        `start` is a block not after the rollup's first one.
+        `start` is a block not after the rollup's first one; `accept_terms` is for deposits where its terms make no
+        sense.
         """
         self._chain = chain
         self._place = place
         self._key = key
         self._desk = desk
         self._start = start
+        self._accept_terms = accept_terms
         self._signer = None
         if desk is not None and store is not None:
             self._signer = StepSigner(chain, place, key, store, desk, fee_max=fee_max, start=start)
@@ -80,7 +84,11 @@ class RollupUser:
         return await self._asked.step(encode_step(step))
 
     async def deposit(self, amount: int) -> bytes:
-        """Move coins of the account into the rollup; return the transaction's hash. Raise Reverted."""
+        """Move coins of the account into the rollup; return the transaction's hash.
+
+        Raise Reverted, or InvalidInput if the rollup's terms make no sense, unless that was accepted.
+        """
+        check_terms(*(await self._chain.facts()).terms, accept=self._accept_terms)
         return await self._chain.act(self._key, RollupCall("deposit", (self.address,), amount))
 
     async def transfer(self, to: AnyAddress, amount: int) -> tuple[Step, Promise]:

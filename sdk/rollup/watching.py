@@ -16,6 +16,7 @@ from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.chain import RollupChain
 from tallystick.sdk.rollup.follower import RollupFollower
+from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.settlement.errors import Reverted
 from tallystick.settlement.rollup.watcher import CallSilence, ConvictBatch, DemandSignatures, RollupDuty, StopRollup
 
@@ -60,6 +61,9 @@ class Watching:
         self._policy = policy or WatcherPolicy()
         self._looked: dict[int, int] = {}
         """Batches whose signatures were looked at: the serial, by number."""
+        self._leaving = RollupLeaving(chain, key, follower.start)
+        self._standing: set[int] | None = None
+        """The serials of the batches that stood when it looked last; None at the start."""
         self._remade = follower.remade
         self._refused: set[str] = set()
 
@@ -77,7 +81,16 @@ class Watching:
         duties = core.duties(self._follower.head.time, facts.final)
         for demand in [each for each in duties if isinstance(each, DemandSignatures)][: self._policy.demands]:
             await self._do(demand, facts.demand_fee)
-        if self._policy.claims and (await self._chain.account(self._key.address))[2]:
+        if self._policy.claims:
+            await self._claim()
+
+    async def _claim(self) -> None:
+        """Have paid what it earned, and given back what demands cost whose batch is gone."""
+        before, self._standing = self._standing, {each.serial for each in self._follower.core.standing}
+        gone = before is None or before - self._standing
+        if gone and (done := await self._leaving.refund(self._follower.events())):
+            self._say(f"got back what {done} demands cost: their batch is gone")
+        if (await self._chain.account(self._key.address))[2]:
             await self._call(RollupCall("claim"), "claimed what it earned")
 
     async def _look(self, final: int, window: int) -> None:

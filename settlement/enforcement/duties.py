@@ -27,12 +27,14 @@ from typing import TypeVar
 
 import msgspec
 
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
 from tallystick.channels.protocol.simplex import OlderState
+from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     CLOSED,
@@ -113,6 +115,8 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """The least that a unit of gas has lately been said to cost: by that it is judged what is worth a claim."""
     tariff: Tariff = TARIFF
     """What calls take on this chain; unless told otherwise, what the simulated ledger charges."""
+    stakes: Mapping[Puzzle, StakeInCourt] = {}
+    """What the court says of stakes in apps, at the head."""
 
     def worth_of(self, call: Call) -> int | None:
         """Return the fee against which a claim's worth is held, None if it is not known."""
@@ -254,14 +258,25 @@ def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int,
         left -= share
         registered, proof = situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))
         paid = min(share, worth(lock, proof)) if registered <= lock.expiry else 0
+        if lock.kind == APP:
+            paid = min(share, _paid_in_court(lock, situation, situation.now))
         ours += share - paid if sender == channel.side else paid
     return ours + left if sender == channel.side else ours
 
 
 def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
     """Whether the contract pays or refunds the lock in a block of that time."""
+    stake = situation.stakes.get(lock.puzzle)
+    if stake is not None and stake.counts_for(lock):
+        return stake.is_decided(time)
     registered = situation.proofs.get(lock.puzzle) if verdict_of(lock).early else None
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
+
+
+def _paid_in_court(lock: Lock, situation: ChannelOnChain, time: int) -> int:
+    """Return what the court had given to the receiver of a stake by a block of that time."""
+    stake = situation.stakes.get(lock.puzzle)
+    return stake.paid if stake is not None and stake.counts_for(lock) and stake.is_decided(time) else 0
 
 
 def settled_locks(channel: Channel, situation: ChannelOnChain, sender: int) -> tuple[Lock, ...]:
@@ -294,7 +309,8 @@ def _left(locks: tuple[Lock, ...], situation: ChannelOnChain, time: int, root: b
         left = tuple(
             lock
             for lock in locks
-            if not _decided(lock, situation, time) or (time <= lock.expiry and lock.puzzle in late)
+            if not _decided(lock, situation, time)
+            or (lock.puzzle in late and (time <= lock.expiry or lock.kind == APP))
         )
         if locks_root(left) == root:
             return left
@@ -314,8 +330,10 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
         worth(lock, proof)
         for lock in channel.theirs.simplex.locks
         for time, proof in [situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))]
-        if time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
+        if lock.kind != APP and time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
     ]
+    for lock in channel.theirs.simplex.locks:
+        owed.append(_paid_in_court(lock, situation, situation.now - policy.unlock_patience))
     tariff, price = situation.tariff, situation.market
     fee = tariff.fee_of(CloseCall, price) + tariff.fee_of(SettleCall, price) + redeems_fee(channel, price, tariff)
     return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), fee, policy)

@@ -73,8 +73,9 @@ class Enforcer:
             self._bring_back(views.channel(identity))
         for identity in restless:
             self._follow(views.channel(identity))
-        proofs = self._index.proofs(pending_puzzles(views.channels), self._following.final_number)
-        self._engine.on_chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs))
+        puzzles, final = pending_puzzles(views.channels), self._following.final_number
+        proofs, stakes = self._index.proofs(puzzles, final), self._index.stakes(puzzles, final)
+        self._engine.on_chain_moved(ChainTime(self._index.head_time, self._following.final_time, proofs, stakes))
         for identity in restless:
             self._close_if_must(views.channel(identity))
         return self.derive(restless)
@@ -227,8 +228,9 @@ class Enforcer:
         claims = self._engine.views.claims(channel.id)
         market = self._following.market
         prices = (market.lowest, market.tariff)
+        stakes = self._index.stakes(puzzles, self._index.head_number)
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices
+            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices, stakes
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

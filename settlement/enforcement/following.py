@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -21,6 +21,7 @@ from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.transport.retries import Pauses, Retry
 from tallystick.settlement.chain import Header
+from tallystick.settlement.enforcement.apps import AppHeld
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
@@ -37,7 +38,7 @@ from tallystick.settlement.following.follower import (
     headers_kept,
 )
 from tallystick.settlement.following.freshness import BOUND
-from tallystick.settlement.following.index import ChainIndex, EventsSeen, puzzle_of
+from tallystick.settlement.following.index import ChainIndex, EventsSeen, puzzles_of
 from tallystick.settlement.following.vigil import TICK, again_after, begin_vigil, first_after, kind_of, look, spell
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, step_moment
@@ -85,6 +86,9 @@ class EnforcingNode:
     """Is told what a person should know."""
     clock: Clock
     elapsed: Elapsed
+    apps: Callable[[], Iterable[AppHeld]] = tuple
+    """Returns what the node holds of each app's instance that is not over. It is asked with every block, and is stored
+    before it is told."""
 
     @property
     def views(self) -> Views:
@@ -312,4 +316,4 @@ class ChainFollowing:
         if seen.sightings or not seen.registered:
             return bool(seen.sightings)
         pending = pending_puzzles(self._node.engine.views.channels)
-        return any(puzzle_of(event) in pending for event in seen.registered)
+        return any(not pending.isdisjoint(puzzles_of(event)) for event in seen.registered)

@@ -1,6 +1,7 @@
 """A node's side of the chain, put together: it is followed block by block, and what must be done there is done.
 
 following      hands the blocks in, and commits what comes of each together with its position
+court          derives what is due for instances of apps (`apps`)
 enforcer       lets every channel react to each block, and takes its duties on (`duties`)
 sender         gets what was taken on into blocks
 account        what the node owns on chain, whether it will do, and what its user asks for: openings, deposits
@@ -15,11 +16,14 @@ import trio
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.contract.verdicts import require_judged
 from tallystick.settlement.enforcement.account import Account
+from tallystick.settlement.enforcement.apps import AppHeld
+from tallystick.settlement.enforcement.court import CourtEnforcer
 from tallystick.settlement.enforcement.duties import claim_fee, judge
 from tallystick.settlement.enforcement.enforcer import Enforcer
 from tallystick.settlement.enforcement.following import ChainFollowing, EnforcingNode, SameChain
 from tallystick.settlement.enforcement.owed_claims import judge_claim
 from tallystick.settlement.errors import Revert
+from tallystick.settlement.following.courts import InCourt
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.index import EventsSeen
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
@@ -39,6 +43,7 @@ class OnChain:
         require_judged()
         self._policy = node.policy
         self._observe = observe
+        self._add = node.engine.writer.add
         self._has_evidence = node.chain.figures.has_evidence
         self.following = ChainFollowing(node, self._on_step, changed, self._on_current)
         self.index, self.follower = self.following.index, self.following.follower
@@ -54,6 +59,7 @@ class OnChain:
             hold=self._hold,
         )
         self.enforcer = Enforcer(node, self.following, self.sender)
+        self.court = CourtEnforcer(node, self.following, self.sender)
         self.account = Account(node, self.following.market, self.sender)
 
     async def run(self) -> None:
@@ -77,13 +83,23 @@ class OnChain:
         return claim_fee(self.following.market.price, self.following.market.tariff, self._policy)
 
     def _hold(self, obligation: Obligation, now: int) -> bool:
-        return self.enforcer.hold(obligation, now)
+        return self.enforcer.hold(obligation, now) or self.court.hold(obligation)
+
+    def in_court(self, held: AppHeld) -> InCourt | None:
+        """Return what the chain's court knows of an app's instance, by the newest block that was followed."""
+        return self.court.in_court(held)
+
+    def on_apps_changed(self) -> None:
+        """Derive anew what is due in court: what the node holds of an instance has changed, and is stored."""
+        moments = self.court.derive()
+        if moments:
+            self._add(moments)
 
     def _on_current(self) -> None:
         self.sender.look_again()
 
     def _on_step(self, step: Step, seen: Sequence[EventsSeen]) -> list[Moment]:
-        moments = self.enforcer.on_step(step, seen)
+        moments = [*self.enforcer.on_step(step, seen), *self.court.derive()]
         self.account.on_step(step)
         self._observe(step)
         return moments

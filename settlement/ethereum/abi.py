@@ -18,6 +18,8 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
+from tallystick.channels.protocol.apps import AppTerms
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import (
     NATIVE,
@@ -124,6 +126,7 @@ _NO_PROOF = ((ZERO32, 0, 0, 0, 0, ZERO32, 0), b"", b"")
 _WITHDRAWAL = "(bytes32,uint8,uint128,uint64)"
 _COOPERATIVE_CLOSE = "(bytes32,uint128,uint128,uint64)"
 _LOCKS = "(uint64,uint128,uint64,uint8,bytes32)[]"
+APP_TERMS = "(bytes32,bytes32,address,address,uint128,uint128,address,address,uint64,uint64,uint64)"
 TERMS = ("address", "address", "address", "uint64", "uint64", "bytes32")
 """Types of `terms_values`."""
 
@@ -179,6 +182,19 @@ def _challenge(at: Deployment, proof: SignedProof | None, beneficiary: Address, 
     return ChallengeCall(signed, Voucher(signed.proof.channel, beneficiary), signature)
 
 
+def _app_terms_values(terms: AppTerms) -> tuple[Any, ...]:
+    """Return the terms of an app's instance as they travel: without chain and contract."""
+    others = (*terms.players, *terms.stakes, *terms.assets, terms.expiry, terms.period, terms.nonce)
+    return (terms.app, terms.start, *others)
+
+
+def _read_app_terms(at: Deployment, values: tuple[Any, ...]) -> AppTerms:
+    """Return the terms in such values, in which addresses are text; raise InvalidInput if they are none."""
+    app, start, first, second, stake0, stake1, asset0, asset1, *times = values
+    player0, player1, *assets = (Address(bytes.fromhex(text[2:])) for text in (first, second, asset0, asset1))
+    return AppTerms(*at, app, start, (player0, player1), (stake0, stake1), (assets[0], assets[1]), *times)
+
+
 class _CallForm(NamedTuple):
     """How one call looks in Solidity, and what it costs."""
 
@@ -221,6 +237,20 @@ FORMS: dict[type[Any], _CallForm] = {
         "registerLink", 60_000, ("bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
     ),
     RegisterProofCall: _CallForm("registerProof", 60_000, ("uint8", "bytes32", "bytes")),
+    RegisterStateCall: _CallForm(
+        "registerState",
+        90_000,
+        (APP_TERMS, "uint64", "bytes", "bytes", "bytes"),
+        lambda call: (_app_terms_values(call.terms), call.number, call.state, *call.signatures),
+        lambda at, terms, number, state, *signed: RegisterStateCall(_read_app_terms(at, terms), number, state, signed),
+    ),
+    CourtMoveCall: _CallForm(
+        "moveInCourt",
+        90_000,
+        (APP_TERMS, "bytes", "bytes", "bytes"),
+        lambda call: (_app_terms_values(call.terms), call.state, call.move, call.signature),
+        lambda at, terms, *others: CourtMoveCall(_read_app_terms(at, terms), *others),
+    ),
     ClaimCall: _CallForm("claim", 60_000, ("address", "address")),
 }
 BATCH = Signature("batch", ("bytes[]",))
@@ -231,8 +261,10 @@ _BY_SELECTOR = {form.signature.selector: (kind, form) for kind, form in FORMS.it
 
 def encode_call(call: Call, at: Deployment) -> Envelope:
     """Return what a transaction must carry for `call`; raise InvalidInput if it cannot be written for this contract."""
-    if isinstance(call, OpenCall) and Deployment(call.terms.chain_id, call.terms.contract) != at:
-        raise InvalidInput("the channel's terms name another chain or contract than the one that is called")
+    if isinstance(call, OpenCall | RegisterStateCall | CourtMoveCall):
+        named = Deployment(call.terms.chain_id, call.terms.contract)
+        if named != at:
+            raise InvalidInput(f"the terms name {named}, and it is {at} that is called")
     if isinstance(call, (TransferCall, ApproveCall)):
         return _encode_asset_call(call, at)
     if isinstance(call, BatchCall):

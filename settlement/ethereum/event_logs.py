@@ -1,8 +1,8 @@
 """Events as Ethereum logs: topics and ABI-encoded data, both ways.
 
-The first topic is the hash of the event's signature; the second the channel's id, the secret's digest or the stream's
-condition: the one indexed argument. Names and types are the contract's Solidity interface. A channel's terms travel
-without chain id and contract, which whoever reads the log knows.
+The first topic is the hash of the event's signature; the second the channel's id, the secret's digest, the stream's
+condition or the app's instance: the one indexed argument. Names and types are the contract's Solidity interface. A
+channel's terms travel without chain id and contract, which whoever reads the log knows.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.app_court import AppStands
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import (
     Challenged,
@@ -58,6 +59,10 @@ _FORMS: dict[type[Any], Signature] = {
         "LinkRegistered", ("bytes32", "bytes32", "uint64", "bytes32", "uint128", "uint64", "uint64")
     ),
     ProofRegistered: Signature("ProofRegistered", ("bytes32", "uint8", "bytes", "uint64")),
+    AppStands: Signature(
+        "AppStands",
+        ("bytes32", "uint64", "bytes", "bytes", "bytes", "bytes", "uint64", "uint128", "uint128", "uint64"),
+    ),
     Owed: Signature("Owed", ("address", "address", "uint256")),
     Claimed: Signature("Claimed", ("address", "address", "address", "uint256")),
 }

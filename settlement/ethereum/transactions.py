@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import HALF_ORDER, PrivateKey, keccak, recover
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
@@ -76,6 +78,13 @@ GAS: dict[type[Any], int] = {
 }
 """Gas of each call: fixed figures."""
 
+
+def app_gas(app: bytes) -> int:
+    """Return what is charged for having the rules of an app looked at: nothing if they are unknown."""
+    found = APPS.find(app)
+    return found.gas if found is not None else 0
+
+
 TARIFF = Tariff(
     calls=GAS,
     permit=GAS[ApproveCall],
@@ -84,7 +93,10 @@ TARIFF = Tariff(
         RedeemCall: Each("locks", LOCK_GAS),
         RegisterLinkCall: Each("depth", LINK_GAS, most=STREAM_LENGTH_MAX),  # a deeper one is refused before
         RegisterProofCall: Each("proof", PROOF_GAS),
+        RegisterStateCall: Each("state", PROOF_GAS),
+        CourtMoveCall: Each("state", 2 * PROOF_GAS),
     },
+    app_gas=app_gas,
     functions={
         module.address + function.selector: (function.gas, function.gas_per_byte)
         for module in MODULES.values()

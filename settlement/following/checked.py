@@ -20,6 +20,8 @@ import trio
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.limits import KIND_MAX, PROOF_MAX, UINT64_MAX
+from tallystick.channels.protocol.app_court import AppStands
+from tallystick.channels.protocol.apps import APP, MOVE_MAX, STATE_MAX, OutcomeProof, instance_id, stake_condition
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
@@ -350,13 +352,16 @@ _NUMBERS: dict[str, tuple[str, int]] = {
     **dict.fromkeys(("seq", "seq0", "seq1"), ("a seq", UINT64_MAX)),
     **dict.fromkeys(("total", "balance0", "balance1", "net0", "net1", "reward"), ("an amount", AMOUNT_MAX)),
     **dict.fromkeys(("pot0", "pot1", "paid", "refunded"), ("an amount", AMOUNT_MAX)),
-    "deadline": ("a deadline", NUMBER_MAX),
+    **dict.fromkeys(("deadline", "until"), ("a deadline", NUMBER_MAX)),
+    **dict.fromkeys(("paid0", "paid1"), ("an amount", AMOUNT_MAX)),
+    "number": ("a state's number", UINT64_MAX),
     "amount": ("what an account is owed", AMOUNT_MAX),  # somebody's own token may have any number of units
     "kind": ("a kind of locks", KIND_MAX),
 }
 _SIZES = {
     "channel": (32, "a channel's id"),
     "condition": (32, "a condition"),
+    "instance": (32, "an app's instance"),
     "secret": (32, "a secret"),
     "link": (32, "a link"),
     "close_key": (32, "a close key"),
@@ -364,6 +369,15 @@ _SIZES = {
     "root": (32, "a root"),
 }
 """What fields of events may be, by their names. What is in neither is a flag, the terms, or looked at by itself."""
+
+
+def _check_outcome(condition: bytes, proof: bytes) -> None:
+    try:
+        outcome = OutcomeProof.decode(proof)
+    except InvalidInput as error:
+        raise ChainError(f"the chain node shows the outcome of an app that cannot be: {error}") from error
+    if not outcome.holds() or condition not in map(partial(stake_condition, instance_id(outcome.terms)), (0, 1)):
+        raise ChainError("the chain node shows the outcome of an app that its players have not signed")
 
 
 def _check_event(event: Event, block: Header) -> None:
@@ -374,6 +388,10 @@ def _check_event(event: Event, block: Header) -> None:
             _bytes(getattr(event, name), *_SIZES[name])
     if isinstance(event, RegistryEvent) and event.time != block.time:
         raise ChainError(f"the chain node says that a block of time {block.time} registered something at {event.time}")
+    _check_contents(event)
+
+
+def _check_contents(event: Event) -> None:
     match event:
         case ChannelOpened(channel, terms):
             _number(terms.challenge_period, "a challenge period")
@@ -388,5 +406,10 @@ def _check_event(event: Event, block: Header) -> None:
             except InvalidInput as error:
                 raise ChainError(f"the chain node shows a stream that cannot be: {error}") from error
             _number(depth, "a link's depth", length)
-        case ProofRegistered(proof=proof):
+        case ProofRegistered(condition, kind, proof):
             _number(len(proof), "the length of a proof", PROOF_MAX)
+            if kind == APP:
+                _check_outcome(condition, proof)
+        case AppStands(state=state, move=move):
+            _number(len(state), "the length of a state", STATE_MAX)
+            _number(len(move), "the length of a move", MOVE_MAX)

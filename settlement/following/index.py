@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
+from tallystick.channels.limits import KIND_MAX
+from tallystick.channels.protocol.app_court import AppStands
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
+from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decode_column, table
 from tallystick.channels.values.discretion import Discreet
@@ -45,6 +49,11 @@ from tallystick.settlement.chain import (
     Withdrawn,
     with_side,
 )
+from tallystick.settlement.following.courts import CourtEvent, InCourt, instance_of, stakes_of
+from tallystick.settlement.following.courts import fold as fold_court
+
+STANDS = KIND_MAX + 1
+"""Under which kind the states are kept that stand in court: their outcomes are proofs of kind 1."""
 
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -104,15 +113,17 @@ def with_event(view: ContractChannel | None, event: ChannelEvent) -> ContractCha
             return replace(view, pots=pots, status=SETTLED if any(pots) else GONE)
 
 
-def puzzle_of(event: RegistryEvent) -> Puzzle:
-    """Return the puzzle that what was registered solves."""
+def puzzles_of(event: RegistryEvent) -> tuple[Puzzle, ...]:
+    """Return the puzzles that what was registered is about."""
     match event:
         case SecretRegistered(digest):
-            return HASH, digest
+            return ((HASH, digest),)
         case LinkRegistered(condition):
-            return STREAM, condition
-        case ProofRegistered(condition, kind):
-            return kind, condition
+            return ((STREAM, condition),)
+        case ProofRegistered(condition, kind) if kind != APP:
+            return ((kind, condition),)
+        case AppStands() | ProofRegistered():
+            return tuple((APP, stake) for stake in stakes_of(instance_of(event)))
 
 
 class ChainIndex:
@@ -126,6 +137,8 @@ class ChainIndex:
         self._folded: dict[ChannelId, dict[int, ContractChannel | None]] = {}
         """By how many of a channel's events are in it, from the first on: what was folded since one was last put in."""
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
+        self._told: list[CourtEvent] = []
+        """Of the newest block, which may not be on disk yet: a move in court has little time."""
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -134,6 +147,7 @@ class ChainIndex:
         """Take in a block; return what to store."""
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
+        self._told = [event for event in block.events if isinstance(event, AppStands | ProofRegistered)]
         sightings, registered = [], []
         for event in block.events:
             if isinstance(event, AccountEvent):
@@ -152,6 +166,7 @@ class ChainIndex:
     def remove(self, number: int, time: int) -> list[Moment]:
         """Take back the block of that number, which was the newest; return what to store. `time`: of the one below."""
         self.head_number, self.head_time = number - 1, time
+        self._told = []
         for channel, history in list(self._histories.items()):
             self._histories[channel] = [sighting for sighting in history if sighting.number < number]
         return [EventsUndone(number)]
@@ -230,8 +245,34 @@ class ChainIndex:
                 found[kind, condition] = (time, proof)
         return found
 
+    def stakes(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, StakeInCourt]:
+        """Return what the court had said after block `up_to` of those of these puzzles that are stakes in apps."""
+        found: dict[Puzzle, StakeInCourt] = {}
+        for kind, condition in puzzles:
+            court = self.court(condition, up_to) if kind == APP else None
+            if court is not None:
+                found[kind, condition] = court.stake(condition)
+        return found
+
+    def court(self, stake: bytes, up_to: int) -> InCourt | None:
+        """Return what the court knew after block `up_to` of the instance that has a stake with that condition."""
+        newest = list[CourtEvent]()
+        if up_to >= self.head_number:
+            newest = [event for event in self._told if (APP, stake) in puzzles_of(event)]
+        until, columns = at_most("number", self.head_number - 1 if newest else up_to), f"number {CAME} time proof"
+        outcomes = _PROOFS.rows(until, columns=columns, kind=APP, condition=stake)
+        states = _PROOFS.rows(until, columns=columns, kind=STANDS, condition=stake)
+        found: list[tuple[int, int, CourtEvent]] = []
+        for number, came, time, proof in self._store.read(outcomes):
+            found.append((number, came, ProofRegistered(stake, APP, proof, time)))
+        for number, came, _, state in self._store.read(states):
+            found.append((number, came, decode_column(_STANDS, state, "chain_proofs")))
+        return fold_court([*(event for *_, event in sorted(found, key=itemgetter(0, 1))), *newest])
+
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)
+
+_STANDS: Codec[AppStands] = Codec(AppStands, canonical=False)
 
 _EVENTS = table("chain_events", "number position sighting", keys=2)
 _SECRETS = table("chain_secrets", "digest secret time number")
@@ -249,8 +290,12 @@ def _seen(rows: Rows, moment: EventsSeen) -> None:
             case LinkRegistered(condition, link, depth, tip, unit, length, time):
                 proof = StreamProof(link, depth, StreamTerms(tip, unit, length)).encode()
                 rows.keep(_LINKS, condition, depth, proof, time, moment.number)
-            case ProofRegistered(condition, kind, solution, time):
-                rows.keep(_PROOFS, kind, condition, moment.number, solution, time)
+            case ProofRegistered(_, _, solution, time):
+                for kind, condition in puzzles_of(event):
+                    rows.keep(_PROOFS, kind, condition, moment.number, solution, time)
+            case AppStands():
+                for _, condition in puzzles_of(event):
+                    rows.keep(_PROOFS, STANDS, condition, moment.number, _STANDS.encode(event), event.time)
 
 
 def _undone(rows: Rows, moment: EventsUndone) -> None:

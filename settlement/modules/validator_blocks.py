@@ -13,16 +13,18 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.settlement.modules.interface import ModuleState, get_wide, put_wide
+from tallystick.settlement.modules.interface import ModuleState, put_wide
+from tallystick.settlement.modules.validator_delegations import begin_delegation
 from tallystick.settlement.modules.validator_records import (
     MILLION,
     REWARDS,
     SCALE,
     SEATS,
+    VERSION,
     StakeRules,
     Validator,
     add_validator,
-    begin_delegation,
+    apply_changes,
     find_validator,
     get_rules,
     note_offence,
@@ -85,6 +87,7 @@ RunFor: TypeAlias = Callable[[Address], ModuleState]
 def found_stakes(run: RunFor, founding: StakeFounding) -> None:
     """Take the genesis stakes from their operators, in the first block, before all else."""
     put_rules(run(NATIVE), founding.rules, founding.chain_id)
+    run(NATIVE).put(VERSION, 1)
     for index, each in enumerate(founding.stakes):
         state = run(each.operator)
         validator = add_validator(state, address_of(each.public), each.public, each.operator, each.commission)
@@ -104,9 +107,24 @@ def begin_block(
         state.put(b"t" + height.to_bytes(8, "big"), max(time, state.get(b"T")))
     state.put(b"H", height)
     state.put(b"T", max(time, state.get(b"T")))
+    _take_over(state, height)
+    apply_changes(state, height)
     _share_fees(state, votes)
     for vote in votes:
         _note_vote(state, rules, vote)
+
+
+def _take_over(state: ModuleState, height: int) -> None:
+    """Go on with stakes that an unreleased build kept, which shared fees by the stake of the moment.
+
+    All that is delegated now counts from here on, and what was undelegated has earned nothing since, as it was then.
+    """
+    if state.get(VERSION):
+        return
+    for ordinal in range(state.get(b"N")):
+        validator = validator_of(ordinal)
+        validator.put(state, b"b", validator.number(state, b"s"))
+    state.put(VERSION, height)
 
 
 def _convict(state: ModuleState, rules: StakeRules, offence: Offence) -> None:
@@ -124,7 +142,10 @@ def _convict(state: ModuleState, rules: StakeRules, offence: Offence) -> None:
 
 
 def _share_fees(state: ModuleState, votes: Sequence[BlockVote]) -> None:
-    """Share the fees among who signed the block before, by power; what is left over by rounding waits."""
+    """Share the fees among who signed the block before, by power; what is left over by rounding waits.
+
+    Behind each it goes to the stakes that backed this vote, whatever has come or gone since.
+    """
     fees, power = state.balance(NATIVE), sum(vote.power for vote in votes if vote.signed)
     if not fees or not power:
         return
@@ -132,14 +153,13 @@ def _share_fees(state: ModuleState, votes: Sequence[BlockVote]) -> None:
         validator = find_validator(state, Address(vote.address)) if vote.signed else None
         if validator is None or validator.is_convicted(state) or validator.number(state, b"j"):
             continue
-        staked, share = validator.number(state, b"s"), fees * vote.power // power
+        staked, share = validator.number(state, b"b"), fees * vote.power // power
         if not staked or not share:
             continue
         state.take(NATIVE, share, REWARDS)
         commission = share * validator.number(state, b"c") // MILLION
         validator.put(state, b"e", validator.number(state, b"e") + commission)
-        per_unit = get_wide(state, validator.key(b"P")) + (share - commission << SCALE) // staked
-        put_wide(state, validator.key(b"P"), per_unit)
+        put_wide(state, validator.key(b"P"), validator.earned(state) + (share - commission << SCALE) // staked)
 
 
 def _note_vote(state: ModuleState, rules: StakeRules, vote: BlockVote) -> None:

@@ -1,9 +1,8 @@
-"""What the ledger keeps of validators and of what is delegated to them: records, and the words they are in.
+"""What the ledger keeps of validators: records, and the words they are in.
 
-A *delegation* is an amount that one account gave to one validator in one block. It has a number, and is never added to:
-so it is known of each coin from which block on it stood behind the validator's votes, and until when. What a block
-changes decides who votes two blocks later, as the consensus has it: the votes of block n are backed by what was
-delegated after block n - 2.
+What a block changes decides who votes two blocks later, as the consensus has it: the votes on block n are backed by
+what was delegated after block n - 2. Block n + 1 carries these votes, and pays for them: so the fees that a block
+shares go by the stakes as they were after the block three before it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.modules.interface import (
     Module,
@@ -22,7 +21,6 @@ from tallystick.settlement.modules.interface import (
     put_address,
     put_wide,
     refuse,
-    rounded_up,
 )
 
 MILLION = 1_000_000
@@ -33,8 +31,14 @@ SCALE = 64
 DELAY = 2
 """Blocks from a change of stakes to the first one whose votes it decides."""
 
+PAID_AFTER = DELAY + 1
+"""Blocks from a change of stakes to the first one that pays for such votes."""
+
 OFFENCES_LAST = 2**40 - 1
 """The last block that offences are counted for: however many there are, each costs 41 words at most."""
+
+VERSION = b"V"
+"""Key of the block from which on stakes are kept as here."""
 
 SEATS = 128
 """Validators that can be chosen from: whoever brings more than the least of them takes its seat."""
@@ -105,9 +109,9 @@ class Validator(NamedTuple):
         return letter + self.row
 
     def number(self, state: ModuleState, letter: bytes) -> int:
-        """Return a word: `s` stake, `w` own stake, `c` commission, `e` commission earned, `a` absences.
+        """Return a word: `s` stake, `b` what of it is paid for, `w` own stake, `c` commission, `e` what that earned.
 
-        Also `j` jailed until, `o` one more than the block in which it signed twice, `S` seat, `p` power of its votes.
+        Also `a` absences, `j` jailed until, `o` one more than the block in which it signed twice, `S` seat, `p` power.
         """
         return state.get(letter + self.row)
 
@@ -125,6 +129,16 @@ class Validator(NamedTuple):
     def operator(self, state: ModuleState) -> Address:
         """Whose own stake stands behind it, and who earns its commission."""
         return get_address(state, self.key(b"O"))
+
+    def earned(self, state: ModuleState) -> int:
+        """What a unit that was there from the beginning has earned, in fractions of `SCALE` bits."""
+        return get_wide(state, self.key(b"P"))
+
+    def earned_before(self, state: ModuleState, block: int) -> int:
+        """What it had before a block from which on other stakes count; what it has now, if that is to come."""
+        if state.get(b"H") < block:
+            return self.earned(state)
+        return get_wide(state, self.key(b"Q") + block.to_bytes(8, "big"))
 
     def is_convicted(self, state: ModuleState) -> bool:
         """Whether it signed twice: it never votes again."""
@@ -174,8 +188,39 @@ def change_stake(state: ModuleState, validator: Validator, owner: Address, chang
     letters = (b"s", b"w") if owner == validator.operator(state) else (b"s",)
     for letter in letters:
         validator.put(state, letter, validator.number(state, letter) + change)
+    _note_change(state, validator)
     state.put(b"D", 1)
     take_seat(state, validator)
+
+
+def _note_change(state: ModuleState, validator: Validator) -> None:
+    """Keep what is staked after this block, and that it changed, until votes are paid for that it backs."""
+    block, staked = state.get(b"H").to_bytes(8, "big"), validator.number(state, b"s")
+    key = validator.key(b"B") + block
+    if not state.get(key):
+        at = 0
+        while state.get(b"L" + block + at.to_bytes(8, "big")):
+            at += 1
+        state.put(b"L" + block + at.to_bytes(8, "big"), validator.ordinal + 1)
+    state.put(key, staked + 1)
+
+
+def apply_changes(state: ModuleState, height: int) -> None:
+    """Let a block's fees be shared by the stakes that were behind the votes which it pays for.
+
+    What a unit of a validator had earned before is kept where these are others than in the block before: for the
+    delegations that count from this block on, or no more.
+    """
+    changed = max(height - PAID_AFTER, 0).to_bytes(8, "big")
+    at = 0
+    while listed := state.get(b"L" + changed + at.to_bytes(8, "big")):
+        validator = validator_of(listed - 1)
+        key = validator.key(b"B") + changed
+        validator.put(state, b"b", state.get(key) - 1)
+        put_wide(state, validator.key(b"Q") + height.to_bytes(8, "big"), validator.earned(state))
+        state.put(key, 0)
+        state.put(b"L" + changed + at.to_bytes(8, "big"), 0)
+        at += 1
 
 
 def note_offence(state: ModuleState, validator: Validator, block: int) -> None:
@@ -187,7 +232,7 @@ def note_offence(state: ModuleState, validator: Validator, block: int) -> None:
         node += node & -node
 
 
-def _count_offences(state: ModuleState, validator: Validator, last: int) -> int:
+def count_offences(state: ModuleState, validator: Validator, last: int) -> int:
     """Return how many offences are proven in votes that blocks up to this one decided."""
     node, count = last + 1, 0
     while node > 0:
@@ -214,77 +259,3 @@ def take_seat(state: ModuleState, validator: Validator) -> None:
         validator_of(seats[seat] - 1).put(state, b"S", 0)
     state.put(b"C" + bytes([seat]), validator.ordinal + 1)
     validator.put(state, b"S", seat + 1)
-
-
-class Delegation(NamedTuple):
-    """One delegation as it is kept."""
-
-    number: int
-    validator: Validator
-    owner: Address
-    amount: int
-    since: int
-    """The block in which it was made; 0: it was there from the beginning; `OFFENCES_LAST`: it paid for an offence."""
-    until: int
-    """One more than the block in which it was undelegated; 0: it is not."""
-    mark: int
-    """What a unit had earned when this delegation was last paid."""
-
-    def loss(self, state: ModuleState, rules: StakeRules) -> int:
-        """Return what it loses: its share, once, if it stood behind any vote that is proven to contradict another."""
-        if not self.validator.is_convicted(state):
-            return 0
-        before = _count_offences(state, self.validator, self.since - 1)
-        until = self.until - 2 if self.until else OFFENCES_LAST
-        if _count_offences(state, self.validator, until) <= before:
-            return 0
-        return rounded_up(self.amount * rules.slash, MILLION)
-
-    def earned(self, state: ModuleState) -> int:
-        """Return what it has earned since it was last paid."""
-        if self.until:
-            return 0
-        return self.amount * (get_wide(state, self.validator.key(b"P")) - self.mark) >> SCALE
-
-
-def get_delegation(state: ModuleState, number: int) -> Delegation:
-    """Return a delegation; refuse if there is none, or none any more."""
-    row = number.to_bytes(8, "big")
-    amount = state.get(b"x" + row)
-    refuse(not amount, Revert.UNKNOWN_ENTRY, f"there is no delegation {number}")
-    validator, since, until = (state.get(letter + row) for letter in (b"v", b"y", b"z"))
-    owner, mark = get_address(state, b"q" + row), get_wide(state, b"r" + row)
-    return Delegation(number, validator_of(validator), owner, amount, since, until, mark)
-
-
-def put_delegation(state: ModuleState, kept: Delegation) -> None:
-    """Keep what may change of a delegation."""
-    row = kept.number.to_bytes(8, "big")
-    for letter, word in ((b"x", kept.amount), (b"y", kept.since), (b"z", kept.until)):
-        state.put(letter + row, word)
-    put_wide(state, b"r" + row, kept.mark)
-
-
-def add_delegation(
-    state: ModuleState, validator: Validator, owner: Address, amount: int, since: int, until: int = 0
-) -> Delegation:
-    """Keep a new one, which has earned nothing."""
-    number = state.get(b"M")
-    state.put(b"M", number + 1)
-    made = Delegation(number, validator, owner, amount, since, until, get_wide(state, validator.key(b"P")))
-    row = number.to_bytes(8, "big")
-    state.put(b"v" + row, validator.ordinal)
-    put_address(state, b"q" + row, owner)
-    put_delegation(state, made)
-    held = state.get(b"h" + owner)
-    state.put(b"h" + owner, held + 1)
-    state.put(b"g" + owner + held.to_bytes(8, "big"), number + 1)
-    return made
-
-
-def begin_delegation(state: ModuleState, validator: Validator, owner: Address, amount: int) -> Delegation:
-    """Take an amount from the caller, and let it stand behind a validator from this block on."""
-    state.take(NATIVE, amount, STAKES)
-    made = add_delegation(state, validator, owner, amount, state.get(b"H"))
-    change_stake(state, validator, owner, amount)
-    return made

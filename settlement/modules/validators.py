@@ -16,6 +16,13 @@ from nacl.signing import VerifyKey
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.modules.interface import ModuleState, get_wide, refuse
+from tallystick.settlement.modules.validator_delegations import (
+    Delegation,
+    add_delegation,
+    begin_delegation,
+    get_delegation,
+    put_delegation,
+)
 from tallystick.settlement.modules.validator_records import (
     BURNT,
     MILLION,
@@ -23,18 +30,13 @@ from tallystick.settlement.modules.validator_records import (
     REWARDS,
     STAKES,
     VALIDATORS,
-    Delegation,
     StakeRules,
     Validator,
-    add_delegation,
     add_validator,
-    begin_delegation,
     change_stake,
     find_validator,
-    get_delegation,
     get_rules,
     get_validator,
-    put_delegation,
     take_seat,
     validator_of,
 )
@@ -105,7 +107,10 @@ def register(state: ModuleState, public: bytes, proof: bytes, amount: int, commi
 
 @VALIDATORS.function("delegate(address validator, uint128 amount)", "uint64 delegation", gas=250_000)
 def delegate(state: ModuleState, address: Address, amount: int) -> tuple[int]:
-    """Delegate an amount to a validator, named by its address in the consensus; it counts two blocks later."""
+    """Delegate an amount to a validator, named by its address in the consensus; it counts two blocks later.
+
+    It earns of the fees that pay for votes which it backs: from the third block on.
+    """
     rules, validator = get_rules(state), get_validator(state, address)
     refuse(validator.is_convicted(state), Revert.NOT_ALLOWED, "this validator signed twice, and never votes again")
     _check_amount(state, rules, validator, amount)
@@ -126,7 +131,7 @@ def _pay(state: ModuleState, found: Delegation) -> tuple[Delegation, int]:
     if amount:
         state.give(NATIVE, amount, REWARDS, found.owner)
         state.emit(REWARDED, found.owner, found.number, amount)
-    return found._replace(mark=get_wide(state, found.validator.key(b"P"))), amount
+    return found.paid(state), amount
 
 
 @VALIDATORS.function("claim(uint64 delegation)", "uint128 amount", gas=150_000)
@@ -172,7 +177,7 @@ def undelegate(state: ModuleState, number: int, amount: int) -> tuple[int]:
         put_delegation(state, found._replace(until=now + 1))
     else:
         put_delegation(state, found._replace(amount=found.amount - amount))
-        number = add_delegation(state, found.validator, found.owner, amount, found.since, now + 1).number
+        number = add_delegation(state, found._replace(amount=amount, until=now + 1)).number
     state.emit(UNDELEGATED, state.caller, found.validator.address(state), number, amount)
     return (number,)
 
@@ -190,8 +195,9 @@ def withdraw(state: ModuleState, number: int) -> tuple[int]:
         Revert.WINDOW_OPEN,
         f"it waits for {rules.evidence_blocks} blocks and {rules.evidence_seconds} seconds from block {last} on",
     )
+    _pay(state, found)
     lost = found.loss(state, rules)
-    put_delegation(state, found._replace(amount=0, since=0, until=0, mark=0))
+    put_delegation(state, found._replace(amount=0, since=0, until=0, counts=0, mark=0))
     if lost:
         state.give(NATIVE, lost, STAKES, BURNT)
     state.give(NATIVE, found.amount - lost, STAKES, found.owner)

@@ -14,6 +14,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.settlement.chain import (
@@ -54,7 +55,7 @@ from tallystick.settlement.simulated.crossing import (
     take_leave,
 )
 from tallystick.settlement.simulated.module_calls import run_module
-from tallystick.settlement.simulated.registry import kept, register
+from tallystick.settlement.simulated.registry import kept, register, run_court
 from tallystick.settlement.simulated.world import (
     Layer,
     allowance_key,
@@ -247,6 +248,8 @@ def _run(
             return (_claim(state, rules.contract, caller, call),)
         case _ if isinstance(call, RegistryCall):
             return register(state, call, time)
+        case RegisterStateCall() | CourtMoveCall():
+            return run_court(state, call, time, verify)
         case _:
             return _run_channel_call(state, rules, caller, call, time, verify)
 

@@ -17,6 +17,7 @@ A key is one letter and what it names; a value is a number, or a channel's state
 | l      | stream's condition | what its deepest registered link is worth                 |
 | k      | kind, condition    | what the verdict of any other kind of lock keeps of it;   |
 |        |                    | with a + behind: what of that is above 128 bits           |
+| q      | instance, what     | of an app in court: which numbers and which state stand   |
 | m      | module, its key    | a word of a rule module's                                 |
 | h      | see `crossing`     | which shard it is, and what crossed to and from others    |
 
@@ -92,6 +93,11 @@ def refusal_key(asset: Address, account: Address) -> bytes:
 def count_key(first: Address, second: Address, asset: Address) -> bytes:
     """Key of a pair's channel counter. The addresses are in ascending order."""
     return b"p" + first + second + asset
+
+
+def court_key(instance: bytes, what: bytes) -> bytes:
+    """Key of what the court keeps of an app's instance besides its stakes: numbers (n), the state's hash (h, l)."""
+    return b"q" + instance + what
 
 
 def module_key(module: Address, key: bytes) -> bytes:

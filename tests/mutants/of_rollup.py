@@ -11,6 +11,7 @@ ACCOUNTS = "settlement/modules/rollup_accounts.py"
 TWINS = ("test_rollup_twins.py",)
 LEAVING = ("test_rollup_leaving.py", "test_rollup_twins.py")
 PROGRAMS = ("test_rollup_programs.py",)
+FEES = ("test_rollup_fees.py",)
 SIGNING = ("test_rollup_signing.py",)
 HOSTILE = ("test_rollup_hostile.py",)
 WATCHER = ("test_rollup_watcher.py", "test_rollup_rules.py")
@@ -364,5 +365,62 @@ MUTANTS = (
         "        if told > proven or (last",
         "        if (last",
         SIGNING,
+    ),
+    _mutant(
+        "operator: forget signatures once a batch is final",
+        "sdk/rollup/operating.py",
+        "                self._beyond = seen.final\n",
+        "                self._beyond = seen.final\n        self._beyond = self.facts.final\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "operator: believe in a final batch of a block that is gone",
+        "sdk/rollup/operating.py",
+        "            if header is not None and header.hash == seen.hash:\n",
+        "            if header is not None:\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "operator: take a step without its fee",
+        "sdk/rollup/operating.py",
+        "        check_fee(bundle, self.core.ahead, operator, self.policy.fee)\n",
+        "",
+        FEES,
+    ),
+    _mutant(
+        "operator: take a transfer of nothing to itself for nothing",
+        "sdk/rollup/admission.py",
+        "(len(charged) or min(1, len(signed)))",
+        "len(charged)",
+        FEES,
+    ),
+    _mutant(
+        "operator: take the first part of what comes at once",
+        "settlement/rollup/operator.py",
+        "            ahead, statements = run_step(ahead, signed.step, self._context(time), self._entry)\n",
+        "            ahead, statements = run_step(ahead, signed.step, self._context(time), self._entry)\n"
+        "            self._ahead = ahead\n",
+        FEES,
+    ),
+    _mutant(
+        "user: pay any fee",
+        "sdk/rollup/signing.py",
+        "        if fee > self._fee_max:\n",
+        "        if fee < 0:\n",
+        FEES,
+    ),
+    _mutant(
+        "user: deposit where nobody can leave",
+        "sdk/rollup/user.py",
+        "        check_terms(*(await self._chain.facts()).terms, accept=self._accept_terms)\n",
+        "",
+        ("test_rollup_terms.py",),
+    ),
+    _mutant(
+        "watcher: leave what its demands cost",
+        "sdk/rollup/leaving.py",
+        "    return [demand for demand in waiting if demand[0] not in serials]\n",
+        "    return [demand for demand in waiting if demand[0] < 0]\n",
+        ("test_rollup_ways_out.py",),
     ),
 )

@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "judge a block by what is on disk though the secret of a lock of ours has just been told",
         "settlement/enforcement/following.py",
-        "        return any(puzzle_of(event) in pending for event in seen.registered)\n",
+        "        return any(not pending.isdisjoint(puzzles_of(event)) for event in seen.registered)\n",
         "        return False\n",
         ("test_payment_absences.py",),
     ),

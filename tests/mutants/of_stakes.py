@@ -5,8 +5,8 @@ from __future__ import annotations
 from mutant import Mutant
 
 RECORDS, BLOCKS = "settlement/modules/validator_records.py", "settlement/modules/validator_blocks.py"
-CALLS = "settlement/modules/validators.py"
-TESTS = ("test_validators_stakes.py",)
+CALLS, DELEGATIONS = "settlement/modules/validators.py", "settlement/modules/validator_delegations.py"
+TESTS = ("test_validators_stakes.py", "test_validators_model.py")
 SNAPSHOTS = ("test_replicated_snapshots.py",)
 
 _SNAPSHOTS = tuple(
@@ -74,21 +74,21 @@ MUTANTS = _SNAPSHOTS + tuple(
     for name, file, before, after, tests in (
         (
             "slash what came after the offence",
-            RECORDS,
-            "before = _count_offences(state, self.validator, self.since - 1)",
+            DELEGATIONS,
+            "before = count_offences(state, self.validator, self.since - 1)",
             "before = 0",
             TESTS,
         ),
         (
             "slash what was gone before the offence",
-            RECORDS,
+            DELEGATIONS,
             "until = self.until - 2 if self.until else OFFENCES_LAST",
             "until = OFFENCES_LAST",
             TESTS,
         ),
         (
             "let what is unbonding escape",
-            RECORDS,
+            DELEGATIONS,
             "until = self.until - 2 if self.until else OFFENCES_LAST",
             "until = -1 if self.until else OFFENCES_LAST",
             TESTS,
@@ -138,8 +138,8 @@ MUTANTS = _SNAPSHOTS + tuple(
         (
             "forget by a partial undelegation how old a stake is",
             CALLS,
-            "found.owner, amount, found.since, now + 1)",
-            "found.owner, amount, now, now + 1)",
+            "found._replace(amount=amount, until=now + 1)).number",
+            "found._replace(amount=amount, since=now, until=now + 1)).number",
             TESTS,
         ),
         (
@@ -173,15 +173,85 @@ MUTANTS = _SNAPSHOTS + tuple(
         (
             "pay a reward twice",
             CALLS,
-            '    return found._replace(mark=get_wide(state, found.validator.key(b"P"))), amount',
+            "    return found.paid(state), amount",
             "    return found, amount",
             TESTS,
         ),
         (
             "let a new delegation earn what was there before it",
+            DELEGATIONS,
+            "counts = now + PAID_AFTER if now else 0",
+            "counts = 0",
+            TESTS,
+        ),
+        (
+            "let a delegation earn a block before its first vote is paid for",
+            DELEGATIONS,
+            "counts = now + PAID_AFTER if now else 0",
+            "counts = now + PAID_AFTER - 1 if now else 0",
+            TESTS,
+        ),
+        (
+            "share fees by the stakes of the moment",
+            BLOCKS,
+            'validator.number(state, b"b"), fees',
+            'validator.number(state, b"s"), fees',
+            TESTS,
+        ),
+        (
+            "let stakes count a block early",
             RECORDS,
-            'since, until, get_wide(state, validator.key(b"P")))',
-            "since, until, 0)",
+            "changed = max(height - PAID_AFTER, 0)",
+            "changed = max(height - DELAY, 0)",
+            TESTS,
+        ),
+        (
+            "keep the first of two changes in one block",
+            RECORDS,
+            "    state.put(key, staked + 1)",
+            "        state.put(key, staked + 1)",
+            TESTS,
+        ),
+        (
+            "keep what was earned after the fees were shared, not before",
+            BLOCKS,
+            "    apply_changes(state, height)\n    _share_fees(state, votes)",
+            "    _share_fees(state, votes)\n    apply_changes(state, height)",
+            TESTS,
+        ),
+        (
+            "let what was undelegated earn for ever",
+            DELEGATIONS,
+            "        if not self.until:\n",
+            "        if self.until >= 0:\n",
+            TESTS,
+        ),
+        (
+            "pay nothing for the last votes that a stake backed",
+            CALLS,
+            "    _pay(state, found)\n    lost",
+            "    lost",
+            TESTS,
+        ),
+        (
+            "let a delegation that is not yet paid count from when it is looked at",
+            DELEGATIONS,
+            '        if self.counts > state.get(b"H"):\n            return self\n',
+            "",
+            TESTS,
+        ),
+        (
+            "let what an unreleased build had undelegated earn again",
+            DELEGATIONS,
+            "        if 0 < self.until <= state.get(VERSION):\n            return 0\n",
+            "",
+            TESTS,
+        ),
+        (
+            "take over no stakes of an unreleased build",
+            BLOCKS,
+            '        validator.put(state, b"b", validator.number(state, b"s"))\n',
+            "        pass\n",
             TESTS,
         ),
         (

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import of_app_rules
 import of_batches
 import of_channels
 import of_contracts
@@ -41,7 +42,7 @@ SECONDS = 300
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_rollup, of_router, of_sdk, of_shards, of_execution),
-    *(of_modules, of_replicated, of_stakes, of_court),
+    *(of_modules, of_replicated, of_stakes, of_court, of_app_rules),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tallystick.channels.protocol.app_court import AppStands
 from tallystick.channels.protocol.conditions import STREAM
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.hashchain import StreamProof
@@ -130,7 +131,7 @@ def histories(world: World) -> tuple[dict[ChannelId, History], dict[bytes, int]]
         if isinstance(event, SecretRegistered):
             secrets.setdefault(event.digest, time)
             continue
-        if isinstance(event, LinkRegistered | ProofRegistered | AccountEvent):
+        if isinstance(event, LinkRegistered | ProofRegistered | AppStands | AccountEvent):
             continue
         history = found.setdefault(event.channel, History([0, 0], [0, 0], [0, 0]))
         match event:

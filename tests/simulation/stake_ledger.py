@@ -58,6 +58,11 @@ class StakeLedger(ModuleLedger):
         self._next = dict(self._now)
         self.block()
 
+    def resume(self, powers: list[dict[bytes, int]]) -> None:
+        """Go on from the powers of the blocks so far and of the next one, as they were."""
+        *self.powers, self._now = powers
+        self._next = dict(self._now)
+
     def run(self, caller: Address) -> ModuleRun:
         return ModuleRun(self.state, VALIDATORS, caller, self.time, [], 1, ADJUDICATOR)
 

@@ -71,12 +71,23 @@ class SeenProof(Discreet, msgspec.Struct, frozen=True):
     proof: bytes
 
 
+class SeenStake(msgspec.Struct, frozen=True):
+    """What the chain's court said of one stake in an app."""
+
+    kind: int
+    condition: bytes
+    heard: int
+    decides: int
+    paid: int
+
+
 class SeenChain(Discreet, msgspec.Struct, frozen=True):
     """What the chain showed of this channel's locks (`ChainTime`)."""
 
     now: int
     final: int
     proofs: tuple[SeenProof, ...]
+    stakes: tuple[SeenStake, ...] = ()
 
 
 class WaitingPayment(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import HashChain, StreamProof, StreamTerms
 from tallystick.channels.protocol.messages import Update, decode, encode
 from tallystick.channels.protocol.objects import Lock
-from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.chaintime import ChainTime, StakeInCourt
 from tallystick.channels.session.effects import Effects
 from tallystick.channels.session.recording.document import (
     ChannelState,
@@ -22,6 +22,7 @@ from tallystick.channels.session.recording.document import (
     ReceivedStream,
     SeenChain,
     SeenProof,
+    SeenStake,
     Snapshot,
     WaitingPayment,
 )
@@ -58,12 +59,15 @@ def seen(chain: ChainTime, channel: Channel) -> SeenChain:
     states = (channel.ours, *channel.flight, channel.theirs)
     puzzles = {lock.puzzle for state in states for lock in state.simplex.locks}
     found = [SeenProof(*puzzle, *chain.proofs[puzzle]) for puzzle in sorted(puzzles) if puzzle in chain.proofs]
-    return SeenChain(chain.now, chain.final, tuple(found))
+    stakes = [SeenStake(*puzzle, *chain.stakes[puzzle]) for puzzle in sorted(puzzles) if puzzle in chain.stakes]
+    return SeenChain(chain.now, chain.final, tuple(found), tuple(stakes))
 
 
 def chain_time(chain: SeenChain) -> ChainTime:
     """Return it as a session takes it."""
-    return ChainTime(chain.now, chain.final, {(one.kind, one.condition): (one.time, one.proof) for one in chain.proofs})
+    proofs = {(one.kind, one.condition): (one.time, one.proof) for one in chain.proofs}
+    stakes = {(one.kind, one.condition): StakeInCourt(one.heard, one.decides, one.paid) for one in chain.stakes}
+    return ChainTime(chain.now, chain.final, proofs, stakes)
 
 
 def _figures(part: object) -> Figures:

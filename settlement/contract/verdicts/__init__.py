@@ -3,8 +3,8 @@
 | kind     | the receiver gets                                               | decided                          |
 | -------- | --------------------------------------------------------------- | -------------------------------- |
 | 0 hash   | all of it, if the secret was registered at or before the expiry | then, or once the expiry is past |
-| 1 app    | what the outcome that both players signed takes of the stake, if | then, or once the expiry is past |
-|          | that was registered at or before the expiry                     |                                  |
+| 1 app    | what the court says of the stake, if it heard of the instance   | once the court has decided, or   |
+|          | at or before the expiry                                         | the expiry is past without it    |
 | 2 stream | as many units as the deepest registered link is deep            | once the expiry is past          |
 | unknown  | nothing                                                         | once the expiry is past          |
 

@@ -1,47 +1,53 @@
-"""Stakes in apps on chain: what the outcome that both players signed takes of each (docs/apps.md).
+"""Stakes in apps on chain: what the court makes of their instances (`contract.court`, docs/apps.md).
 
-Kept of a stake is when the chain first heard of its instance, and how much goes to the other player. A lock counts on
-what was heard of at or before its own expiry, which the instance's terms need not share: else a lock that went back to
-its sender could be decided again.
+Kept of a stake is when the court first heard of its instance, until when it takes anything about it, and how much goes
+to the other player. A lock counts on what was heard of at or before its own expiry, which the instance's terms need not
+share: else a lock that went back to its sender could be decided again.
 """
 
 from __future__ import annotations
 
-from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.apps import APP, OutcomeProof, instance_id, stake_condition
+from collections.abc import Callable
+
+from tallystick.channels.limits import PROOF_MAX
+from tallystick.channels.protocol.apps import APP, instance_id, stake_condition
 from tallystick.channels.protocol.objects import Lock
-from tallystick.settlement.contract.verdicts.rules import KEPT_BITS, PlainVerdict
+from tallystick.settlement.chain import ProofRegistered, RegisterProofCall
+from tallystick.settlement.contract.court import CourtRecord, decided, pack, read_outcome, unpack
+from tallystick.settlement.contract.verdicts.rules import Registration, Verdict
 from tallystick.settlement.errors import Revert, Reverted
 
 
-class AppVerdict(PlainVerdict):
-    """What is kept of a stake is a block time, above the amount that it pays."""
+class AppVerdict(Verdict):
+    """What is kept of a stake is what `court.pack` makes of it."""
 
     number = APP
+    call = RegisterProofCall
     early = True
     wide = True
 
-    def keep(self, condition: bytes, proof: bytes, known: int, time: int) -> int:
-        """Take the first outcome that both players of the instance signed, up to its expiry."""
-        try:
-            outcome = OutcomeProof.decode(proof)
-        except InvalidInput as error:
-            raise Reverted(Revert.BAD_PROOF, str(error)) from error
+    def registration(self, lock: Lock, proof: bytes) -> RegisterProofCall:
+        """Return the call that brings the outcome to court."""
+        return RegisterProofCall(APP, lock.condition, proof)
+
+    def register(self, call: RegisterProofCall, kept: Callable[[bytes], int], time: int) -> Registration:
+        """Take an outcome that both players signed, before the court has decided: it decides both stakes."""
+        if len(call.proof) > PROOF_MAX:
+            raise Reverted(Revert.BAD_PROOF, f"a proof has at most {PROOF_MAX} bytes")
+        outcome = read_outcome(call.proof)
         instance = instance_id(outcome.terms)
-        player = next((each for each in (0, 1) if stake_condition(instance, each) == condition), None)
-        if player is None:
+        stakes = stake_condition(instance, 0), stake_condition(instance, 1)
+        if call.condition not in stakes:
             raise Reverted(Revert.BAD_PROOF, "this outcome is not one of that stake's instance")
-        if known:
-            raise Reverted(Revert.ALREADY_REGISTERED, f"since {known >> KEPT_BITS} this stake is decided")
-        if time > outcome.terms.expiry:
-            raise Reverted(Revert.EXPIRED, f"outcomes of this instance counted until {outcome.terms.expiry}")
-        if not outcome.holds():
-            raise Reverted(Revert.BAD_SIGNATURE, "the outcome pays more than was staked, or not both players signed it")
-        return time << KEPT_BITS | outcome.paid[player]
+        heard, until, _ = unpack(kept(call.condition))
+        now = decided(CourtRecord(heard, until, (0, 0)) if heard else None, outcome, time)
+        event = ProofRegistered(call.condition, APP, call.proof, time)
+        player = stakes.index(call.condition)
+        return Registration(call.condition, pack(now, player), event, ((stakes[1 - player], pack(now, 1 - player)),))
 
     def due(self, lock: Lock, time: int, kept: int) -> int | None:
-        """Return what the outcome takes of it, if the chain heard of that at or before the expiry."""
-        heard, paid = divmod(kept, 1 << KEPT_BITS)
+        """Return what goes to the other player, once that is decided: not while the instance is in court."""
+        heard, until, paid = unpack(kept)
         if heard and heard <= lock.expiry:
-            return min(paid, lock.amount)
+            return min(paid, lock.amount) if time > until else None
         return None if time <= lock.expiry else 0

@@ -21,6 +21,8 @@ class Registration(NamedTuple):
     condition: bytes
     kept: int
     event: RegistryEvent
+    others: tuple[tuple[bytes, int], ...] = ()
+    """Further conditions that are decided with it, and what is kept of these."""
 
 
 class Verdict(ABC):

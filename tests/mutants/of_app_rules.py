@@ -1,0 +1,206 @@
+"""Mutants of the rules of the apps that ship: who may move, what counts as signed, what is paid. See `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+RULES, PROMISES = "test_apps_rules.py", "test_apps_promises.py"
+BOTH = (RULES, PROMISES)
+APP = "channels/apps/{}.py".format
+
+MUTANTS = tuple(
+    Mutant(f"apps: {name}", APP(module), before, after, tests)
+    for name, module, before, after, tests in (
+        (
+            "exercise at an old price",
+            "option",
+            "if not seen.after <= time <= seen.before:",
+            "if not time <= seen.before:",
+            BOTH,
+        ),
+        (
+            "exercise at a late price",
+            "option",
+            "if not seen.after <= time <= seen.before:",
+            "if time < seen.after:",
+            BOTH,
+        ),
+        (
+            "take a price of another feed",
+            "option",
+            "digest_price(seen.feed, price, time)",
+            "digest_price(instance, price, time)",
+            BOTH,
+        ),
+        ("let the writer lapse the option", "option", " or by != seen.holder:", ":", BOTH),
+        (
+            "round an option for its holder",
+            "option",
+            "(self.price - self.strike) // self.price",
+            "(self.price - self.strike) // self.price + 1",
+            BOTH,
+        ),
+        (
+            "write a put that is not covered",
+            "option",
+            "stakes[1 - seen.holder] != seen.cover or",
+            "stakes[1 - seen.holder] > seen.cover or",
+            BOTH,
+        ),
+        ("exercise at the strike", "option", "price > state.strike if", "price >= state.strike if", BOTH),
+        ("an option due after the expiry", "option", " or seen.due > expiry:", ":", (RULES,)),
+        (
+            "hold a final option until it was due",
+            "option",
+            "return seen.due if seen.stage == _OPEN else 0",
+            "return seen.due",
+            (RULES,),
+        ),
+        ("no premium for an option that lapsed", "option", "return _settled(seen, 0, stakes)", "return 0, 0", BOTH),
+        (
+            "take a decision about another escrow",
+            "escrow",
+            "digest_decision(instance, paid)",
+            "digest_decision(bytes(32), paid)",
+            BOTH,
+        ),
+        (
+            "let an arbiter give more than the price",
+            "escrow",
+            "if paid > seen.price:",
+            "if paid > 2 * seen.price:",
+            BOTH,
+        ),
+        ("silence in a dispute is for the seller", "escrow", "_DISPUTED: 0,", "_DISPUTED: seen.price,", BOTH),
+        (
+            "silence of a buyer is for the buyer",
+            "escrow",
+            "{_HELD: seen.price, _DISPUTED",
+            "{_HELD: 0, _DISPUTED",
+            BOTH,
+        ),
+        (
+            "let a buyer take the money back",
+            "escrow",
+            "_HELD: (_RELEASE, _DISPUTE, _DECISION)",
+            "_HELD: (_RELEASE, _REFUND, _DECISION)",
+            BOTH,
+        ),
+        (
+            "leave the disputed price with the buyer's turn",
+            "escrow",
+            "return 1 - state.buyer if state.stage == _DISPUTED",
+            "return state.buyer if state.stage == _DISPUTED",
+            BOTH,
+        ),
+        ("a seller with a stake", "escrow", "!= seen.price or stakes[1 - seen.buyer]:", "!= seen.price:", (RULES,)),
+        ("a receipt that pays twice", "loan", "if len({principal, *hashes}) != 1 + count:", "if count > 99:", BOTH),
+        ("take more than is owed", "loan", "(len(self.instalments) - self.repaid)", "len(self.instalments)", BOTH),
+        (
+            "take collateral for a loan that was never paid out",
+            "loan",
+            "return self.drawn * self.worth",
+            "return self.worth",
+            BOTH,
+        ),
+        (
+            "lend on collateral that does not cover it",
+            "loan",
+            "stakes[seen.borrower] < seen.worth * len(seen.instalments)",
+            "stakes[seen.borrower] < seen.worth",
+            BOTH,
+        ),
+        (
+            "call a borrower late a day early",
+            "loan",
+            "return seen.first + seen.repaid * seen.every",
+            "return seen.first",
+            BOTH,
+        ),
+        (
+            "count one instalment's receipt for another",
+            "loan",
+            "wanted = seen.instalments[seen.repaid]",
+            "wanted = seen.instalments[0]",
+            BOTH,
+        ),
+        (
+            "pay out on votes for another instance",
+            "payout",
+            "digest_vote(instance, paid)",
+            "digest_vote(bytes(32), paid)",
+            BOTH,
+        ),
+        (
+            "pay out on fewer votes",
+            "payout",
+            "if len(voters) != seen.needed or",
+            "if len(voters) > seen.needed or",
+            BOTH,
+        ),
+        ("count a stranger's vote", "payout", "if not all(is_signed(", "if not any(is_signed(", BOTH),
+        ("pay out more than is there", "payout", "if not 1 <= paid <= seen.most:", "if not 1 <= paid:", BOTH),
+        ("name a member twice", "payout", "sorted({*members}) != [*members]", "sorted(members) != [*members]", BOTH),
+        ("show any secret for a draw", "raffle", "if keccak(move) != seen.commitment:", "if len(move) != 32:", BOTH),
+        ("win more often", "raffle", "% seen.odds == 0", "% seen.odds <= 1", BOTH),
+        (
+            "a silent hub keeps its prize",
+            "raffle",
+            "        loser = _read(state).turn\n",
+            "        loser = _read(state).holder if _read(state).turn is not None else None\n",
+            BOTH,
+        ),
+        (
+            "show another hand than the one committed to",
+            "rps",
+            "if keccak(move) != commitment:",
+            "if move[32] > 3:",
+            BOTH,
+        ),
+        ("let scissors lose to paper", "rps", "{0: None, 1: 1, 2: 0}", "{0: None, 1: 0, 2: 1}", BOTH),
+        (
+            "silence after a lost hand costs nothing",
+            "rps",
+            "        return given(loser, stakes[loser])",
+            "        return 0, 0",
+            BOTH,
+        ),
+        ("win with a line around the edge", "connectfour", " and 0 <= row + 3 * up < _HEIGHT:", ":", BOTH),
+        (
+            "let a stone hang in the air",
+            "connectfour",
+            "cell = state.index(0, move[0] * _HEIGHT)",
+            "cell = move[0] * _HEIGHT + _HEIGHT - 1",
+            BOTH,
+        ),
+        ("play on in a full column", "connectfour", " or state[move[0] * _HEIGHT + _HEIGHT - 1]:", ":", BOTH),
+        (
+            "take a longer state for the same",
+            "fields",
+            "if len(data) != sum(sizes):",
+            "if len(data) < sum(sizes):",
+            (RULES,),
+        ),
+        (
+            "take a number that does not fit",
+            "fields",
+            "if type(value) is not int or not least <= value <= most:",
+            "if type(value) is not int:",
+            (RULES,),
+        ),
+        (
+            "one id for all versions of the rules",
+            "interface",
+            "{self.name}/{self.version}/{self.rules}",
+            "{self.name}",
+            ("test_apps_digests.py",),
+        ),
+        (
+            "overlook rules in a helper",
+            "digest",
+            "wanted += [(place[0], each) for each in _names(definition)]",
+            "wanted += []",
+            ("test_apps_digests.py",),
+        ),
+    )
+)
