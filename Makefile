@@ -60,10 +60,12 @@ check: $(VENV)/ready-dev     ## lint, format, types, import directions, the stru
 	$(BIN)/python tools/locks.py
 	$(BIN)/python tools/structure.py
 
-# Left out: frames that are large (two calls take many locks, or calls), what is not used on purpose, names that begin with _.
+# Left out: frames that are large (two calls take many locks, or calls), what is not used on purpose (of an app's rules,
+# arguments that not all apps need), names that begin with _.
 contract: $(VENV)/ready-dev  ## the contract: is what is shipped what its source makes, and what does a linter say of that
 	$(BIN)/python tools/contracts.py --check
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/natrix lint contracts/Adjudicator.vy contracts/Rollup.vy --disable NTX1 NTX8 NTX11
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/natrix lint contracts/Adjudicator.vy contracts/Rollup.vy contracts/RollupJudge.vy --disable NTX1 NTX8 NTX11
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/natrix lint contracts/apps/*.vy --disable NTX1 NTX8 NTX10 NTX11
 
 coverage: $(VENV)/ready-dev  ## branch coverage of channels/, router/ and settlement/
 	$(BIN)/python -Im pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered

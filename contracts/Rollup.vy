@@ -6,8 +6,8 @@
 @license Apache-2.0
 @notice The rules of docs/rollup.md: what `settlement/rollup/` says in Python, in the same order. An operator posts batches of
     steps; anybody proves a wrong step, and the operator's bond pays. Not audited.
-@dev A proof of a step is 131 words: 0 position, 1 root before, 2 word, 3 root after, 4-13 the way to the root of all steps,
-    14 accounts, 15 channels, 16 head, 17-22 the list's entry, then three leaves of 36 words: 4 of the leaf, 32 to the root.
+@dev What a step does is in RollupJudge.vy, which has the form of proofs too: both would not fit into one contract. The asset is
+    the zero address for the chain's own coin, else an ERC-20 token.
 """
 
 # `meta`: bits 0-39 when it was posted, 40-79 its time, 80-143 the list's end, 144-159 steps, 160-207 serial, 208-255 demands
@@ -33,10 +33,12 @@ struct Verdict:
     first: address
     second: address
 
-struct Charged:
-    ok: bool
-    root: bytes32
-    owner: address
+interface Judge:
+    def judge(p: DynArray[uint256, PROOF], time: uint256, queue_end: uint256, steps: bytes32, done: bytes32, then: bytes32) -> Verdict: view
+
+interface Token:
+    def balanceOf(account: address) -> uint256: view
+    def allowance(owner: address, spender: address) -> uint256: view
 
 event EntryOrdered:
     index: indexed(uint256)
@@ -44,6 +46,7 @@ event EntryOrdered:
     leaf: uint256
     first: address
     second: address
+    asset: address
     amount0: uint256
     amount1: uint256
     due: uint256
@@ -76,7 +79,24 @@ event SignatureShown:
 
 event RollupWithdrawn:
     account: indexed(address)
+    asset: address
     amount: uint256
+
+# One side closes its channel alone: the other one may show newer proofs up to the deadline.
+event ClosedAlone:
+    channel: indexed(bytes32)
+    leaf: uint256
+    closer: uint256
+    seq0: uint256
+    seq1: uint256
+    deadline: uint256
+
+event CloseChallenged:
+    channel: indexed(bytes32)
+    leaf: uint256
+    sender: uint256
+    seq: uint256
+    convicts: bool
 
 event RollupFrozen:
     batches: uint256
@@ -86,42 +106,51 @@ STEPS_DEPTH: constant(uint256) = 10
 DEPTH: constant(uint256) = 32
 DATA_MAX: constant(uint256) = 32 + 64 * 1_024
 PROOF: constant(uint256) = 131
-LEAVES: constant(uint256) = 23
-LEAF: constant(uint256) = 36
 WITHDRAWAL: constant(uint256) = 40
 FINAL_MAX: constant(uint256) = 64
+JUDGE_MAX: constant(uint256) = 24_576
+BALANCE_PROOF_SIZE: constant(uint256) = 160
 # How many windows after everything stopped the operator gets what is left of its bond, whoever has not left yet.
 LEAVE_WINDOWS: constant(uint256) = 10
 # Demands that may fall due within the time of one answer: of more, each is due that much later.
 DEMANDS_AT_ONCE: constant(uint256) = 64
 
+M8: constant(uint256) = 2**8 - 1
 M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 M64: constant(uint256) = 2**64 - 1
 M88: constant(uint256) = 2**88 - 1
+LOW: constant(uint256) = 2**128 - 1
 DEMANDS: constant(uint256) = 208
 LAG: constant(uint256) = 3_600
 
 DEPOSIT: constant(uint256) = 1
 EXIT: constant(uint256) = 2
 CLOSE: constant(uint256) = 3
+SETTLE: constant(uint256) = 4
 OPEN: constant(uint256) = 1
-CLOSED: constant(uint256) = 2
+
+# `disputes`: bits 0-1 status: 0 none, RUNNING, ORDERED; 2 which side closed; 3 whether it is convicted; 16-55 deadline;
+# 56-119 seq of the first side's proof that stands; 120-183 of the second's; 184-247 the closer's own seq when it closed;
+# then what these proofs say was transferred, the first side's in the lower half.
+RUNNING: constant(uint256) = 1
+ORDERED: constant(uint256) = 2
+CLOSER: constant(uint256) = 2
+CONVICTED: constant(uint256) = 8
 
 ACCOUNT_TAG: constant(bytes32) = keccak256("tallystick: an account of a rollup")
 CHANNEL_TAG: constant(bytes32) = keccak256("tallystick: a channel of a rollup")
 STATE_TAG: constant(bytes32) = keccak256("tallystick: a state of a rollup")
-TRANSFER_TYPE: constant(bytes32) = keccak256("Transfer(address payer,address payee,uint128 amount,uint64 nonce)")
-OPEN_TYPE: constant(bytes32) = keccak256("OpenChannel(bytes32 channel,uint128 deposit,uint64 nonce)")
-FUND_TYPE: constant(bytes32) = keccak256("FundChannel(bytes32 channel,uint128 amount,uint64 nonce)")
-EXIT_TYPE: constant(bytes32) = keccak256("ExitAccount(address account,uint128 amount,uint64 nonce)")
 CLOSE_TYPE: constant(bytes32) = keccak256("CooperativeClose(bytes32 channel,uint128 balance0,uint128 balance1,uint64 validUntil)")
+BALANCE_PROOF_TYPE: constant(bytes32) = keccak256("BalanceProof(bytes32 channel,uint8 sender,uint64 seq,uint128 transferred,uint128 locked,bytes32 locksRoot,uint64 seen)")
 HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 S_MASK: constant(uint256) = 2**255 - 1
 BURNT: constant(address) = 0x000000000000000000000000000000000000dEaD
 
 CHAIN_ID: immutable(uint256)
+# What a step does; it keeps nothing.
+JUDGE: public(immutable(address))
 DOMAIN: immutable(bytes32)
 OPERATOR: immutable(address)
 BOND: immutable(uint256)
@@ -143,14 +172,16 @@ dues: public(HashMap[uint256, uint256])
 queue_length: public(uint256)
 # Deposits that were given back after everything stopped.
 reclaimed: HashMap[uint256, bool]
-# Numbers of accounts, plus 1.
-numbers: public(HashMap[address, uint256])
+# Numbers of accounts, plus 1, by asset and owner, as all that follows.
+numbers: public(HashMap[address, HashMap[address, uint256]])
 accounts: public(uint256)
-# What accounts and channels hold in all, and what is on its way to them.
+# What accounts and channels hold of an asset, and what is on its way to them; and the sum of units of all assets, which is
+# zero only if nobody has anything.
+held: public(HashMap[address, uint256])
 deposited: public(uint256)
-paid: public(HashMap[address, uint256])
+paid: public(HashMap[address, HashMap[address, uint256]])
 bonded: public(uint256)
-owed: public(HashMap[address, uint256])
+owed: public(HashMap[address, HashMap[address, uint256]])
 demands: public(HashMap[bytes32, Demand])
 # The latest deadline of a demand.
 last_due: uint256
@@ -158,11 +189,14 @@ last_due: uint256
 frozen: public(uint256)
 # Whether something was overdue then.
 late: bool
+# Channels that one side closes, by their ids.
+disputes: public(HashMap[bytes32, uint256[2]])
 # Channels that were paid out after everything stopped.
 settled: public(HashMap[uint256, bool])
 
 @deploy
-def __init__(operator: address, bond: uint256, window: uint256, order_time: uint256, answer_time: uint256, demand_fee: uint256):
+def __init__(operator: address, bond: uint256, window: uint256, order_time: uint256, answer_time: uint256, demand_fee: uint256, judge: Bytes[JUDGE_MAX]):
+    """`judge` is the code that creates the judge."""
     assert operator != empty(address) and bond > 0 and window > 0, "bad-terms"
     OPERATOR = operator
     BOND = bond
@@ -171,6 +205,7 @@ def __init__(operator: address, bond: uint256, window: uint256, order_time: uint
     ANSWER_TIME = answer_time
     DEMAND_FEE = demand_fee
     CHAIN_ID = chain.id
+    JUDGE = raw_create(judge)
     DOMAIN = keccak256(abi_encode(
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
         keccak256("Tallystick"), keccak256("1"), chain.id, self))
@@ -207,48 +242,9 @@ def _climb(leaf: bytes32, index: uint256, p: DynArray[uint256, PROOF], begin: ui
     return node
 
 @internal
-@pure
-def _open(tag: bytes32, index: uint256, root: bytes32, p: DynArray[uint256, PROOF], slot: uint256) -> uint256[4]:
-    """The leaf that a proof shows; all zero if it is empty."""
-    at: uint256 = LEAVES + slot * LEAF
-    words: uint256[4] = [p[at], p[at + 1], p[at + 2], p[at + 3]]
-    leaf: bytes32 = empty(bytes32)
-    if words[0] | words[1] | words[2] | words[3] != 0:
-        leaf = self._leaf(tag, words)
-        assert tag == CHANNEL_TAG or (words[0] != 0 and words[0] >> 160 == 0), "bad-proof"
-    assert self._climb(leaf, index, p, at + 4, DEPTH) == root, "bad-proof"
-    return words
-
-@internal
-@pure
-def _put(tag: bytes32, words: uint256[4], index: uint256, p: DynArray[uint256, PROOF], slot: uint256) -> bytes32:
-    return self._climb(self._leaf(tag, words), index, p, LEAVES + slot * LEAF + 4, DEPTH)
-
-# --- the rules of a step ----------------------------------------------------------------------------------------
-
-@internal
-@pure
-def _charge(p: DynArray[uint256, PROOF], slot: uint256, index: uint256, root: bytes32, amount: uint256, nonce: uint256, exited: uint256) -> Charged:
-    """Take coins from an account for a step that its owner signed."""
-    words: uint256[4] = self._open(ACCOUNT_TAG, index, root, p, slot)
-    if words[0] == 0 or words[2] != nonce or words[1] < amount:
-        return empty(Charged)
-    after: uint256[4] = [words[0], words[1] - amount, nonce + 1, words[3] + exited]
-    return Charged(ok=True, root=self._put(ACCOUNT_TAG, after, index, p, slot), owner=convert(convert(words[0], uint160), address))
-
-@internal
-@pure
-def _credit(p: DynArray[uint256, PROOF], slot: uint256, index: uint256, root: bytes32, amount: uint256) -> Charged:
-    words: uint256[4] = self._open(ACCOUNT_TAG, index, root, p, slot)
-    if words[0] == 0:
-        return empty(Charged)
-    after: uint256[4] = [words[0], words[1] + amount, words[2], words[3]]
-    return Charged(ok=True, root=self._put(ACCOUNT_TAG, after, index, p, slot), owner=convert(convert(words[0], uint160), address))
-
-@internal
 @view
-def _name(first: address, second: address, index: uint256) -> bytes32:
-    return keccak256(abi_encode(CHAIN_ID, self, first, second, empty(address), index))
+def _name(asset: address, first: address, second: address, index: uint256) -> bytes32:
+    return keccak256(abi_encode(CHAIN_ID, self, first, second, asset, index))
 
 @internal
 @view
@@ -256,167 +252,38 @@ def _digest(struct_hash: bytes32) -> bytes32:
     return keccak256(concat(x"1901", DOMAIN, struct_hash))
 
 @internal
-@view
-def _next(p: DynArray[uint256, PROOF], queue_end: uint256) -> Verdict:
-    """The chain's next entry is carried out, or nothing is done if nothing follows from it."""
-    head: uint256 = p[16]
-    if head >= queue_end:
-        return Verdict(wrong=True, digest=empty(bytes32), first=empty(address), second=empty(address))
-    done: bytes32 = self.queue[head]
-    assert keccak256(abi_encode(self._done(head), p[17], p[18], p[19], p[20], p[21], p[22])) == done, "bad-proof"
-    accounts: bytes32 = convert(p[14], bytes32)
-    channels: bytes32 = convert(p[15], bytes32)
-    index: uint256 = p[18]
-    if p[17] == CLOSE:
-        words: uint256[4] = self._open(CHANNEL_TAG, index, channels, p, 0)
-        if words[3] == OPEN and words[2] == p[21] + p[22]:
-            first: Charged = self._credit(p, 1, words[0], accounts, p[21])
-            second: Charged = empty(Charged)
-            if first.ok:
-                second = self._credit(p, 2, words[1], first.root, p[22])
-            if not second.ok:
-                return Verdict(wrong=True, digest=empty(bytes32), first=empty(address), second=empty(address))
-            if convert(first.owner, uint256) == p[19] and convert(second.owner, uint256) == p[20]:
-                accounts = second.root
-                channels = self._put(CHANNEL_TAG, [words[0], words[1], 0, CLOSED], index, p, 0)
-    else:
-        words: uint256[4] = self._open(ACCOUNT_TAG, index, accounts, p, 0)
-        if p[17] == DEPOSIT:
-            if words[0] == 0:
-                words[0] = p[19]
-            words[1] += p[21]
-            accounts = self._put(ACCOUNT_TAG, words, index, p, 0)
-        elif words[0] != 0:
-            accounts = self._put(ACCOUNT_TAG, [words[0], 0, words[2], words[3] + words[1]], index, p, 0)
-    after: bytes32 = self._state(convert(accounts, uint256), convert(channels, uint256), head + 1, done)
-    return Verdict(wrong=after != convert(p[3], bytes32), digest=empty(bytes32), first=empty(address), second=empty(address))
-
-@internal
-@view
-def _judge(p: DynArray[uint256, PROOF], meta: uint256, steps: bytes32) -> Verdict:
-    """Whether the step is wrong, and what must be signed if it is not. Reverts if nothing follows from the proof."""
-    assert len(p) == PROOF, "bad-proof"
-    assert p[0] < STEPS_MAX, "bad-proof"
-    assert self._climb(keccak256(abi_encode(p[1], p[2], p[3])), p[0], p, 4, STEPS_DEPTH) == steps, "bad-proof"
-    done: bytes32 = self._done(p[16])
-    assert self._state(p[14], p[15], p[16], done) == convert(p[1], bytes32), "bad-proof"
-    wrong: Verdict = Verdict(wrong=True, digest=empty(bytes32), first=empty(address), second=empty(address))
-    accounts: bytes32 = convert(p[14], bytes32)
-    channels: bytes32 = convert(p[15], bytes32)
-    word: uint256 = p[2]
-    op: uint256 = word >> 248
-    index: uint256 = (word >> 216) & M32
-    digest: bytes32 = empty(bytes32)
-    first: Charged = empty(Charged)
-    second: Charged = empty(Charged)
-    signer: address = empty(address)
-    other: address = empty(address)
-    if op == 1:
-        if word << 8 != 0:
-            return wrong
-        return self._next(p, (meta >> 80) & M64)
-    elif op == 2:
-        # a transfer
-        payee: uint256 = (word >> 184) & M32
-        amount: uint256 = (word >> 96) & M88
-        nonce: uint256 = (word >> 64) & M32
-        if word & M64 != 0 or index == payee:
-            return wrong
-        first = self._charge(p, 0, index, accounts, amount, nonce, 0)
-        if not first.ok:
-            return wrong
-        second = self._credit(p, 1, payee, first.root, amount)
-        if not second.ok:
-            return wrong
-        accounts = second.root
-        signer = first.owner
-        digest = keccak256(abi_encode(TRANSFER_TYPE, first.owner, second.owner, amount, nonce))
-    elif op == 3:
-        # a channel is opened
-        opener: uint256 = (word >> 184) & M32
-        partner: uint256 = (word >> 152) & M32
-        amount: uint256 = (word >> 64) & M88
-        nonce: uint256 = (word >> 32) & M32
-        if word & M32 != 0 or opener == partner:
-            return wrong
-        first = self._charge(p, 0, opener, accounts, amount, nonce, 0)
-        if not first.ok:
-            return wrong
-        second = self._credit(p, 1, partner, first.root, 0)
-        if not second.ok:
-            return wrong
-        accounts = second.root
-        words: uint256[4] = self._open(CHANNEL_TAG, index, channels, p, 2)
-        if words[0] | words[1] | words[2] | words[3] != 0:
-            return wrong
-        channels = self._put(CHANNEL_TAG, [opener, partner, amount, OPEN], index, p, 2)
-        signer = first.owner
-        digest = keccak256(abi_encode(OPEN_TYPE, self._name(first.owner, second.owner, index), amount, nonce))
-    elif op == 4:
-        # one side pays in
-        side: uint256 = (word >> 208) & 255
-        amount: uint256 = (word >> 120) & M88
-        nonce: uint256 = (word >> 88) & M32
-        if word & M88 != 0 or side > 1:
-            return wrong
-        words: uint256[4] = self._open(CHANNEL_TAG, index, channels, p, 0)
-        if words[3] != OPEN:
-            return wrong
-        channels = self._put(CHANNEL_TAG, [words[0], words[1], words[2] + amount, OPEN], index, p, 0)
-        first = self._charge(p, 1, words[side], accounts, amount, nonce, 0)
-        if not first.ok:
-            return wrong
-        second = self._credit(p, 2, words[1 - side], first.root, 0)
-        if not second.ok:
-            return wrong
-        accounts = second.root
-        signer = first.owner
-        name: bytes32 = self._name(first.owner, second.owner, index) if side == 0 else self._name(second.owner, first.owner, index)
-        digest = keccak256(abi_encode(FUND_TYPE, name, amount, nonce))
-    elif op == 5:
-        # both close
-        balance0: uint256 = (word >> 128) & M88
-        valid_until: uint256 = (word >> 88) & M40
-        if word & M88 != 0 or (meta >> 40) & M40 > valid_until:
-            return wrong
-        words: uint256[4] = self._open(CHANNEL_TAG, index, channels, p, 0)
-        if words[3] != OPEN or balance0 > words[2]:
-            return wrong
-        balance1: uint256 = words[2] - balance0
-        channels = self._put(CHANNEL_TAG, [words[0], words[1], 0, CLOSED], index, p, 0)
-        first = self._credit(p, 1, words[0], accounts, balance0)
-        if not first.ok:
-            return wrong
-        second = self._credit(p, 2, words[1], first.root, balance1)
-        if not second.ok:
-            return wrong
-        accounts = second.root
-        signer = first.owner
-        other = second.owner
-        digest = keccak256(abi_encode(CLOSE_TYPE, self._name(signer, other, index), balance0, balance1, valid_until))
-    elif op == 6:
-        # an exit
-        amount: uint256 = (word >> 128) & M88
-        nonce: uint256 = (word >> 96) & M32
-        if word & (2**96 - 1) != 0:
-            return wrong
-        first = self._charge(p, 0, index, accounts, amount, nonce, amount)
-        if not first.ok:
-            return wrong
-        accounts = first.root
-        signer = first.owner
-        digest = keccak256(abi_encode(EXIT_TYPE, signer, amount, nonce))
-    else:
-        return wrong
-    if self._state(convert(accounts, uint256), convert(channels, uint256), p[16], done) != convert(p[3], bytes32):
-        return wrong
-    return Verdict(wrong=False, digest=self._digest(digest), first=signer, second=other)
-
-@internal
 @pure
 def _check(digest: bytes32, signature: Signature, signer: address):
     s: uint256 = signature.vs & S_MASK
     assert s <= HALF_ORDER and signer != empty(address) and ecrecover(digest, unsafe_add(27, signature.vs >> 255), convert(signature.r, uint256), s) == signer, "bad-signature"
+
+@internal
+@view
+def _judge(p: DynArray[uint256, PROOF], meta: uint256, steps: bytes32) -> Verdict:
+    assert len(p) == PROOF, "bad-proof"
+    return staticcall Judge(JUDGE).judge(p, (meta >> 40) & M40, (meta >> 80) & M64, steps, self._done(p[16]), self.queue[p[16]])
+
+# --- assets -----------------------------------------------------------------------------------------------------
+
+@internal
+@pure
+def _said_yes(answer: Bytes[32]) -> bool:
+    # Tokens that answer nothing are taken at their word; others must say true.
+    return len(answer) == 0 or (len(answer) == 32 and convert(answer, uint256) == 1)
+
+@internal
+def _pay(asset: address, to: address, amount: uint256):
+    if asset == empty(address):
+        raw_call(to, b"", value=amount)
+    else:
+        answer: Bytes[32] = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32)
+        assert self._said_yes(answer), "transfer-failed"
+
+@internal
+def _left(asset: address, amount: uint256):
+    """So much of an asset is in no account and in no channel any more."""
+    self.held[asset] -= amount
+    self.deposited -= amount
 
 # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -471,7 +338,7 @@ def unbond():
     assert self.deposited == 0 or (frozen != 0 and block.timestamp > frozen + LEAVE_WINDOWS * WINDOW), "wrong-status"
     amount: uint256 = self.bonded
     self.bonded = 0
-    self.owed[msg.sender] += amount
+    self.owed[empty(address)][msg.sender] += amount
 
 @external
 def post(time: uint256, queue_end: uint256, accounts: bytes32, channels: bytes32, data: Bytes[DATA_MAX]):
@@ -517,8 +384,8 @@ def _convicted(number: uint256, position: uint256, by: address):
     bonded: uint256 = self.bonded
     self.bonded = 0
     reward: uint256 = bonded // 2
-    self.owed[by] += reward
-    self.owed[BURNT] += bonded - reward
+    self.owed[empty(address)][by] += reward
+    self.owed[empty(address)][BURNT] += bonded - reward
     log BatchConvicted(number=number, position=position, by=by)
 
 @external
@@ -562,8 +429,8 @@ def answer(number: uint256, proof: DynArray[uint256, PROOF], by0: Signature, by1
         self._check(found.digest, by1, found.second)
     self.demands[name].deadline = 0
     self.batches[number].meta = batch.meta - (1 << DEMANDS)
-    self.owed[OPERATOR] += DEMAND_FEE // 2
-    self.owed[BURNT] += DEMAND_FEE - DEMAND_FEE // 2
+    self.owed[empty(address)][OPERATOR] += DEMAND_FEE // 2
+    self.owed[empty(address)][BURNT] += DEMAND_FEE - DEMAND_FEE // 2
     log SignatureShown(number=number, position=proof[0], by0=by0, by1=by1)
 
 @external
@@ -575,7 +442,7 @@ def silence(number: uint256, position: uint256):
     assert found.deadline != 0, "nothing-owed"
     assert block.timestamp > found.deadline, "window-open"
     self.demands[name].deadline = 0
-    self.owed[found.by] += DEMAND_FEE
+    self.owed[empty(address)][found.by] += DEMAND_FEE
     self._convicted(number, position, found.by)
 
 @external
@@ -586,7 +453,7 @@ def refund(serial: uint256, position: uint256):
     assert found.deadline != 0, "nothing-owed"
     assert found.number >= self.count or (self.batches[found.number].meta >> 160) & M48 != serial, "window-open"
     self.demands[name].deadline = 0
-    self.owed[found.by] += DEMAND_FEE
+    self.owed[empty(address)][found.by] += DEMAND_FEE
 
 @external
 @view
@@ -596,48 +463,70 @@ def demand_name(serial: uint256, position: uint256) -> bytes32:
 # --- in and out -------------------------------------------------------------------------------------------------
 
 @internal
-def _order(kind: uint256, index: uint256, first: address, second: address, amount0: uint256, amount1: uint256):
-    # A close is taken to the end: without it what is in a channel would be nobody's.
-    assert kind == CLOSE or self.frozen == 0, "wrong-status"
+def _order(kind: uint256, asset: address, index: uint256, first: address, second: address, amount0: uint256, amount1: uint256):
+    # What ends a channel is taken to the end: without it what is in a channel would be nobody's.
+    assert kind >= CLOSE or self.frozen == 0, "wrong-status"
     at: uint256 = self.queue_length
     due: uint256 = block.timestamp + ORDER_TIME
-    self.queue[at] = keccak256(abi_encode(self._done(at), kind, index, first, second, amount0, amount1))
+    self.queue[at] = keccak256(abi_encode(self._done(at), kind | (convert(asset, uint256) << 8), index, first, second, amount0, amount1))
     self.dues[at] = due
     self.queue_length = at + 1
-    log EntryOrdered(index=at, kind=kind, leaf=index, first=first, second=second, amount0=amount0, amount1=amount1, due=due)
+    log EntryOrdered(index=at, kind=kind, leaf=index, first=first, second=second, asset=asset, amount0=amount0, amount1=amount1, due=due)
 
-@external
-@payable
-def deposit(owner: address):
-    """Coins for an account, which is made if it is new."""
-    total: uint256 = self.deposited + msg.value
-    assert msg.value > 0 and total <= M88, "bad-amount"
+@internal
+def _deposit(asset: address, owner: address, amount: uint256):
+    total: uint256 = self.held[asset] + amount
+    assert amount > 0 and total <= M88, "bad-amount"
     assert owner != empty(address), "bad-terms"
-    self.deposited = total
-    number: uint256 = self.numbers[owner]
+    self.held[asset] = total
+    self.deposited += amount
+    number: uint256 = self.numbers[asset][owner]
     if number == 0:
         number = self.accounts + 1
         assert number <= M32, "bad-terms"
         self.accounts = number
-        self.numbers[owner] = number
-    self._order(DEPOSIT, number - 1, owner, empty(address), msg.value, 0)
+        self.numbers[asset][owner] = number
+    self._order(DEPOSIT, asset, number - 1, owner, empty(address), amount, 0)
 
 @external
-def force_exit():
-    """Order all that the caller's account holds out: the operator must, or everything stops."""
-    number: uint256 = self.numbers[msg.sender]
+@payable
+@nonreentrant
+def deposit(owner: address):
+    """Coins for an account, which is made if it is new."""
+    self._deposit(empty(address), owner, msg.value)
+
+@external
+@nonreentrant
+def deposit_token(owner: address, asset: address, amount: uint256):
+    """Tokens of the caller, who has allowed it, for an account, which is made if it is new. They must come to the last unit."""
+    assert asset.codesize > 0 and asset != self, "bad-terms"
+    self._deposit(asset, owner, amount)
+    before: uint256 = staticcall Token(asset).balanceOf(self)
+    done: bool = False
+    answer: Bytes[32] = b""
+    done, answer = raw_call(asset, abi_encode(msg.sender, self, amount, method_id=method_id("transferFrom(address,address,uint256)")), max_outsize=32, revert_on_failure=False)
+    if not done or not self._said_yes(answer):
+        assert staticcall Token(asset).allowance(msg.sender, self) >= amount, "insufficient-allowance"
+        assert staticcall Token(asset).balanceOf(msg.sender) >= amount, "insufficient-balance"
+        raise "transfer-failed"
+    assert staticcall Token(asset).balanceOf(self) == before + amount, "inexact-transfer"
+
+@external
+def force_exit(asset: address):
+    """Order all that the caller's account of an asset holds out: the operator must, or everything stops."""
+    number: uint256 = self.numbers[asset][msg.sender]
     assert number != 0, "not-a-participant"
-    self._order(EXIT, number - 1, msg.sender, empty(address), 0, 0)
+    self._order(EXIT, asset, number - 1, msg.sender, empty(address), 0, 0)
 
 @external
-def force_close(index: uint256, first: address, second: address, balance0: uint256, balance1: uint256, valid_until: uint256, by0: Signature, by1: Signature):
+def force_close(index: uint256, first: address, second: address, balance0: uint256, balance1: uint256, valid_until: uint256, asset: address, by0: Signature, by1: Signature):
     """Order a close that both signed: the operator must, or everything stops, and `reclaim_close` pays it out."""
     assert index <= M32 and balance0 <= M88 and balance1 <= M88, "bad-amount"
     assert block.timestamp <= valid_until, "expired"
-    digest: bytes32 = self._digest(keccak256(abi_encode(CLOSE_TYPE, self._name(first, second, index), balance0, balance1, valid_until)))
+    digest: bytes32 = self._digest(keccak256(abi_encode(CLOSE_TYPE, self._name(asset, first, second, index), balance0, balance1, valid_until)))
     self._check(digest, by0, first)
     self._check(digest, by1, second)
-    self._order(CLOSE, index, first, second, balance0, balance1)
+    self._order(CLOSE, asset, index, first, second, balance0, balance1)
 
 @internal
 @view
@@ -647,7 +536,7 @@ def _shown(number: uint256, p: DynArray[uint256, WITHDRAWAL], tag: bytes32) -> u
     assert len(p) == WITHDRAWAL, "bad-proof"
     assert self._state(p[0], p[1], p[2], self._done(p[2])) == self.batches[number].root, "bad-proof"
     words: uint256[4] = [p[4], p[5], p[6], p[7]]
-    assert tag == CHANNEL_TAG or (words[0] != 0 and words[0] >> 160 == 0), "bad-proof"
+    assert tag == CHANNEL_TAG or (words[0] != 0 and words[0] >> 160 == 0 and words[2] >> 224 == 0), "bad-proof"
     wide: DynArray[uint256, PROOF] = []
     for i: uint256 in range(WITHDRAWAL):
         wide.append(p[i])
@@ -656,14 +545,16 @@ def _shown(number: uint256, p: DynArray[uint256, WITHDRAWAL], tag: bytes32) -> u
     return words
 
 @internal
-def _pay_out(owner: address, total: uint256):
-    """Pay what of a total was not paid yet."""
-    before: uint256 = self.paid[owner]
+def _pay_out(words: uint256[4], total: uint256):
+    """Pay an account what of a total was not paid yet."""
+    owner: address = convert(convert(words[0], uint160), address)
+    asset: address = convert(convert(words[2] >> 64, uint160), address)
+    before: uint256 = self.paid[asset][owner]
     assert total > before, "nothing-owed"
-    self.paid[owner] = total
-    self.deposited -= total - before
-    log RollupWithdrawn(account=owner, amount=total - before)
-    raw_call(owner, b"", value=total - before)
+    self.paid[asset][owner] = total
+    self._left(asset, total - before)
+    log RollupWithdrawn(account=owner, asset=asset, amount=total - before)
+    self._pay(asset, owner, total - before)
 
 @external
 @nonreentrant
@@ -671,16 +562,93 @@ def withdraw(number: uint256, proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account what it took out, as a final batch shows. Anybody may ask for it."""
     self._finalise()
     words: uint256[4] = self._shown(number, proof, ACCOUNT_TAG)
-    self._pay_out(convert(convert(words[0], uint160), address), words[3])
+    self._pay_out(words, words[3])
 
 @external
 @nonreentrant
-def claim():
-    """Pay the caller what it is owed: rewards, fees, a bond."""
-    amount: uint256 = self.owed[msg.sender]
+def claim(asset: address):
+    """Pay the caller what it is owed: rewards, fees, a bond, and what `reclaim_close` gave."""
+    amount: uint256 = self.owed[asset][msg.sender]
     assert amount > 0, "nothing-owed"
-    self.owed[msg.sender] = 0
-    raw_call(msg.sender, b"", value=amount)
+    self.owed[asset][msg.sender] = 0
+    self._pay(asset, msg.sender, amount)
+
+# --- when one side closes alone ---------------------------------------------------------------------------------
+
+@internal
+@view
+def _proven(name: bytes32, side: uint256, first: address, second: address, proof: Bytes[BALANCE_PROOF_SIZE]) -> uint256:
+    """Check a balance proof of one side, and return its seq (64 bits), seen (64) and transferred (128). It has no locks:
+    here nothing would ever decide them."""
+    assert len(proof) == BALANCE_PROOF_SIZE, "bad-proof"
+    numbers: uint256 = convert(extract32(proof, 0), uint256)
+    assert numbers >> 192 != 0, "bad-proof"
+    digest: bytes32 = self._digest(keccak256(abi_encode(BALANCE_PROOF_TYPE, name, side, numbers >> 192, numbers & LOW, empty(uint256), empty(bytes32), (numbers >> 128) & M64)))
+    self._check(digest, Signature(r=extract32(proof, 32), vs=convert(extract32(proof, 64), uint256)), first if side == 0 else second)
+    self._check(digest, Signature(r=extract32(proof, 96), vs=convert(extract32(proof, 128), uint256)), second if side == 0 else first)
+    return numbers
+
+@external
+def close_alone(index: uint256, first: address, second: address, asset: address, number: uint256, shown: DynArray[uint256, WITHDRAWAL], proof0: Bytes[BALANCE_PROOF_SIZE], proof1: Bytes[BALANCE_PROOF_SIZE]):
+    """Begin to close a channel by the caller's newest balance proof of each side; what is empty is genesis. A final batch must
+    have the channel: of one that is not there yet somebody could let the window pass before anything is paid in it."""
+    # A larger number leads to the same leaf.
+    assert index <= M32, "bad-amount"
+    name: bytes32 = self._name(asset, first, second, index)
+    assert self.disputes[name][0] == 0, "wrong-status"
+    assert msg.sender == first or msg.sender == second, "not-a-participant"
+    self._finalise()
+    words: uint256[4] = self._shown(number, shown, CHANNEL_TAG)
+    assert shown[3] == index, "bad-proof"
+    assert words[3] & M8 == OPEN and self.numbers[asset][first] == words[0] + 1 and self.numbers[asset][second] == words[1] + 1, "nothing-owed"
+    closer: uint256 = 0 if msg.sender == first else 1
+    numbers0: uint256 = 0
+    numbers1: uint256 = 0
+    if len(proof0) != 0:
+        numbers0 = self._proven(name, 0, first, second, proof0)
+    if len(proof1) != 0:
+        numbers1 = self._proven(name, 1, first, second, proof1)
+    deadline: uint256 = block.timestamp + WINDOW
+    own: uint256 = (numbers0 if closer == 0 else numbers1) >> 192
+    self.disputes[name][0] = RUNNING | (closer << CLOSER) | (deadline << 16) | ((numbers0 >> 192) << 56) | ((numbers1 >> 192) << 120) | (own << 184)
+    self.disputes[name][1] = (numbers0 & LOW) | (numbers1 << 128)
+    log ClosedAlone(channel=name, leaf=index, closer=closer, seq0=numbers0 >> 192, seq1=numbers1 >> 192, deadline=deadline)
+
+@external
+def challenge_close(index: uint256, first: address, second: address, asset: address, sender: uint256, proof: Bytes[BALANCE_PROOF_SIZE]):
+    """Show a newer proof of a channel that one side closes. Anybody may, up to the deadline. One that the closer must have
+    known convicts it, and then all is the other side's."""
+    name: bytes32 = self._name(asset, first, second, index)
+    state: uint256 = self.disputes[name][0]
+    assert state & 3 == RUNNING, "wrong-status"
+    assert block.timestamp <= (state >> 16) & M40, "window-over"
+    assert sender < 2, "not-a-participant"
+    numbers: uint256 = self._proven(name, sender, first, second, proof)
+    at: uint256 = 56 if sender == 0 else 120
+    seq: uint256 = numbers >> 192
+    assert seq > (state >> at) & M64, "not-newer"
+    convicts: bool = sender != (state >> CLOSER) & 1 or (numbers >> 128) & M64 > state >> 184
+    if convicts:
+        state |= CONVICTED
+    self.disputes[name][0] = (state & ~(M64 << at)) | (seq << at)
+    transferred: uint256 = self.disputes[name][1]
+    self.disputes[name][1] = (transferred & ~LOW) | (numbers & LOW) if sender == 0 else (transferred & LOW) | (numbers << 128)
+    log CloseChallenged(channel=name, leaf=index, sender=sender, seq=seq, convicts=convicts)
+
+@external
+def settle_close(index: uint256, first: address, second: address, asset: address):
+    """Order what came of a close by one side, once its window is over: the operator must, or everything stops, and
+    `reclaim_close` pays it out. Anybody may."""
+    name: bytes32 = self._name(asset, first, second, index)
+    state: uint256 = self.disputes[name][0]
+    assert state & 3 == RUNNING, "wrong-status"
+    assert block.timestamp > (state >> 16) & M40, "window-open"
+    self.disputes[name][0] = (state ^ RUNNING) | ORDERED
+    transferred: uint256 = self.disputes[name][1]
+    if state & CONVICTED != 0:
+        # as if it had given away everything
+        transferred = LOW if (state >> CLOSER) & 1 == 0 else LOW << 128
+    self._order(SETTLE, asset, index, first, second, transferred & LOW, transferred >> 128)
 
 # --- when the operator does not do what it must -----------------------------------------------------------------
 
@@ -697,8 +665,8 @@ def freeze():
         lost: uint256 = self.bonded // 2
         reward: uint256 = min(DEMAND_FEE, lost)
         self.bonded -= lost
-        self.owed[msg.sender] += reward
-        self.owed[BURNT] += lost - reward
+        self.owed[empty(address)][msg.sender] += reward
+        self.owed[empty(address)][BURNT] += lost - reward
     else:
         assert msg.sender == OPERATOR, "window-open"
     log RollupFrozen(batches=self.count)
@@ -715,25 +683,25 @@ def _ended():
 def escape(proof: DynArray[uint256, WITHDRAWAL]):
     """Pay an account all that it held and took out by the last final batch.
     If something was overdue, the operator's bond pays who brings the proof as much as the account gets, and no more
-    than what a demand costs: an account of dust is worth dust."""
+    than what a demand costs: an account of dust is worth dust, and one of a token nothing."""
     self._ended()
     assert self.count > 0, "wrong-status"
     words: uint256[4] = self._shown(self.count - 1, proof, ACCOUNT_TAG)
-    owner: address = convert(convert(words[0], uint160), address)
     total: uint256 = words[1] + words[3]
-    if self.late:
-        before: uint256 = self.paid[owner]
+    if self.late and words[2] >> 64 == 0:
+        before: uint256 = self.paid[empty(address)][convert(convert(words[0], uint160), address)]
         assert total > before, "nothing-owed"
         reward: uint256 = min(min(DEMAND_FEE, self.bonded), total - before)
         self.bonded -= reward
-        self.owed[msg.sender] += reward
-    self._pay_out(owner, total)
+        self.owed[empty(address)][msg.sender] += reward
+    self._pay_out(words, total)
 
 @internal
 @view
-def _ordered(kind: uint256, index: uint256, entry: uint256[6]):
-    """These are the words of that entry of the list."""
-    assert entry[0] == kind and keccak256(abi_encode(self._done(index), entry)) == self.queue[index], "bad-proof"
+def _ordered(index: uint256, entry: uint256[6]) -> address:
+    """These are the words of that entry of the list; return its asset."""
+    assert keccak256(abi_encode(self._done(index), entry)) == self.queue[index], "bad-proof"
+    return convert(convert(entry[0] >> 8, uint160), address)
 
 @external
 @nonreentrant
@@ -741,28 +709,38 @@ def reclaim(index: uint256, entry: uint256[6]):
     """Give back a deposit that no final batch has."""
     self._ended()
     assert index >= self._queue_end(), "wrong-status"
-    self._ordered(DEPOSIT, index, entry)
+    asset: address = self._ordered(index, entry)
+    assert entry[0] & M8 == DEPOSIT, "bad-proof"
     assert not self.reclaimed[index], "nothing-owed"
     self.reclaimed[index] = True
-    self.deposited -= entry[4]
-    raw_call(convert(convert(entry[2], uint160), address), b"", value=entry[4])
+    self._left(asset, entry[4])
+    self._pay(asset, convert(convert(entry[2], uint160), address), entry[4])
 
 @external
 def reclaim_close(index: uint256, entry: uint256[6], proof: DynArray[uint256, WITHDRAWAL]):
-    """Owe both sides of a channel what they signed, if the order to close it is in no final batch."""
+    """Owe both sides of a channel what is theirs, if the order to close it, of both or of one, is in no final batch."""
     self._ended()
     assert self.count > 0 and index >= self._queue_end(), "wrong-status"
-    self._ordered(CLOSE, index, entry)
+    asset: address = self._ordered(index, entry)
+    kind: uint256 = entry[0] & M8
+    assert kind >= CLOSE, "bad-proof"
     words: uint256[4] = self._shown(self.count - 1, proof, CHANNEL_TAG)
     assert proof[3] == entry[1], "bad-proof"
-    assert words[3] == OPEN and words[2] == entry[4] + entry[5] and not self.settled[entry[1]], "nothing-owed"
+    assert words[3] & M8 == OPEN and not self.settled[entry[1]], "nothing-owed"
+    balance0: uint256 = entry[4]
+    if kind == CLOSE:
+        assert words[2] == entry[4] + entry[5], "nothing-owed"
+    else:
+        plus: uint256 = words[2] + entry[5]
+        minus: uint256 = (words[3] >> 8) + entry[4]
+        balance0 = 0 if plus <= minus else min(plus - minus, words[2])
     first: address = convert(convert(entry[2], uint160), address)
     second: address = convert(convert(entry[3], uint160), address)
-    assert self.numbers[first] == words[0] + 1 and self.numbers[second] == words[1] + 1, "nothing-owed"
+    assert self.numbers[asset][first] == words[0] + 1 and self.numbers[asset][second] == words[1] + 1, "nothing-owed"
     self.settled[entry[1]] = True
-    self.deposited -= words[2]
-    self.owed[first] += entry[4]
-    self.owed[second] += entry[5]
+    self._left(asset, words[2])
+    self.owed[asset][first] += balance0
+    self.owed[asset][second] += words[2] - balance0
 
 @external
 @view

@@ -33,6 +33,11 @@ class Artifact(msgspec.Struct, frozen=True):
         """What a deployment sends, before the constructor's arguments."""
         return bytes.fromhex(self.bytecode.removeprefix("0x"))
 
+    @property
+    def deployed(self) -> bytes:
+        """What is then on chain, before the immutables."""
+        return bytes.fromhex(self.runtime.removeprefix("0x"))
+
 
 def artifact(name: str = "Adjudicator") -> Artifact:
     """Return a compiled contract of this package."""

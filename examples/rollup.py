@@ -11,6 +11,8 @@ asks nobody. In the end all are closed at once: each close is 32 bytes of one re
 
 - a step is signed by those whom it costs, and handed in with all signatures: for a close that is both;
 - the operator's promise is checked (`hand_in` does that) and kept; what it breaks, the chain orders (`force_close`);
+- a payment within a channel is a balance proof that both sign and keep; whoever is left alone closes by the newest one,
+  on the chain (`close_alone`), and answers who closes by an old one. Here both sides are in one program;
 - steps of one account have numbers, so they are signed in a row, without waiting for batches, and each number once:
   what was signed is recorded beside the key, and must not be lost.
 """
@@ -24,9 +26,11 @@ from pathlib import Path
 import trio
 
 from tallystick import CallFailed, PrivateKey
+from tallystick.channels.protocol.objects import SignedProof
 from tallystick.sdk.rollup.calls import RollupPlace
 from tallystick.sdk.rollup.programs import open_rollup_user
 from tallystick.sdk.rollup.user import RollupUser
+from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.rollup.steps import Step
 
 DEPOSIT = 1_000
@@ -78,6 +82,32 @@ async def trade(customer: RollupUser, merchant: RollupUser, channels: int, first
     return {await wait_in_batch(customer, close) for close in closes}
 
 
+async def close_alone(customer: RollupUser, merchant: RollupUser, channel: int) -> int:
+    """Have a channel closed by the merchant, whose customer has paid in it and is gone; return what that was."""
+    opened, _ = await customer.open_channel(channel, merchant.address, DEPOSIT)
+    await wait_in_batch(customer, opened)
+    parties, newest = await merchant.disputes.parties(channel), None
+    for _ in range(2):
+        proof = customer.disputes.next_proof(parties, PRICE, newest)
+        newest = SignedProof(proof, customer.disputes.sign(parties, proof), merchant.disputes.sign(parties, proof))
+    assert newest is not None
+    before = (await merchant.account()).balance
+    while True:
+        try:
+            await merchant.disputes.close(channel, newest)
+            break
+        except Reverted as error:
+            if error.code != Revert.WINDOW_OPEN:  # no final batch has the channel yet
+                raise
+            await trio.sleep(3 * PAUSE)
+    print(f"the customer is gone: the merchant closes channel {channel} alone, by proof {proof.seq}", flush=True)
+    while not await merchant.disputes.answer(channel, newest):  # noqa: ASYNC110 (the window runs)
+        await trio.sleep(3 * PAUSE)
+    while (await merchant.account()).balance < before + proof.transferred:  # noqa: ASYNC110
+        await trio.sleep(PAUSE)
+    return proof.transferred
+
+
 async def main(options: argparse.Namespace) -> None:
     """Trade once, and take out what the merchant earned."""
     rollup = RollupPlace.read(options.rollup)
@@ -97,12 +127,15 @@ async def main(options: argparse.Namespace) -> None:
         )
 
     async with account(options.customer) as customer, account(options.merchant) as merchant:
-        await customer.deposit((DEPOSIT + options.fee_max) * options.channels)
+        await customer.deposit((DEPOSIT + options.fee_max) * (options.channels + 1))
         await merchant.deposit(1 + options.fee_max)
         for user in (customer, merchant):
             await wait_account(user)
         batches = await trade(customer, merchant, options.channels, options.first)
         print(f"closed {options.channels} channels in batches {sorted(batches)}", flush=True)
+        if options.wait:
+            got = await close_alone(customer, merchant, options.first + options.channels)
+            print(f"closed a channel alone: the merchant got {got}", flush=True)
         earned = (await merchant.account()).balance
         leaving, _ = await merchant.exit(earned)
         print(f"the merchant takes out {earned}, by batch {await wait_in_batch(merchant, leaving)}", flush=True)
@@ -129,5 +162,7 @@ if __name__ == "__main__":
     arguments.add_argument("--fee-max", type=int, default=0, help="what the operator may take for a step")
     arguments.add_argument("--accept-terms", action="store_true", help="deposit though its terms make no sense")
     arguments.add_argument("--start", type=int, default=0, help="a block not after the rollup's first one")
-    arguments.add_argument("--wait", action="store_true", help="wait for the window's end, and take the coins out")
+    arguments.add_argument(
+        "--wait", action="store_true", help="wait for windows' ends: close one alone, take the coins out"
+    )
     trio.run(main, arguments.parse_args())

@@ -46,6 +46,16 @@ def test_nobody_gains_by_silence(name: str, data: st.DataObject) -> None:
     assert sign * net(game.app.forfeit(state, game.stakes)) <= max(sign * gain for gain in after)
 
 
+@pytest.mark.parametrize("name", ["connectfour", "raffle", "rps", "tictactoe"])
+@given(data=st.data())
+@settings(max_examples=15)
+def test_who_is_silent_in_a_game_loses_its_stake(name: str, data: st.DataObject) -> None:
+    game, state = data.draw(states(name))
+    mover = game.app.turn(state)
+    if mover is not None:
+        assert game.app.forfeit(state, game.stakes) == seated(mover, game.stakes[mover], 0)
+
+
 @given(data=st.data(), decided=st.integers(0, 20) | st.none(), default=st.integers(0, 20), buyer=st.integers(0, 1))
 @settings(max_examples=40)
 def test_an_escrow_ends_as_the_arbiter_says_or_as_agreed_if_it_is_silent(
@@ -74,6 +84,8 @@ def test_a_decision_is_for_one_escrow_by_its_arbiter_and_within_the_price() -> N
         with pytest.raises(InvalidMove):
             app.valid(start, move, 0, INSTANCE)
     assert app.outcome(app.valid(start, decision_move(7), 0, INSTANCE), (20, 0)) == (7, 0)
+    with pytest.raises(InvalidInput, match="seller"):
+        app.check(start, (20, 1), 2)
     changed = decision_move(7)[:16] + b"\x08" + decision_move(7)[17:]
     with pytest.raises(InvalidMove):
         app.valid(start, changed, 0, INSTANCE)
@@ -122,6 +134,9 @@ def test_an_option_is_exercised_at_a_price_of_its_oracle_feed_and_window_alone(
         app.valid(start, price_move(price, time, **words), 0, INSTANCE)
     for moment in (10, 20):
         assert app.outcome(app.valid(start, price_move(120, moment), 0, INSTANCE), (3, 60)) == (3, 10)
+    for stakes in ((3, 59), (3, 61)):
+        with pytest.raises(InvalidInput, match="cover"):
+            app.check(start, stakes, 30)
     early = price_move(120, 9)
     with pytest.raises(InvalidMove):
         app.valid(start, (10).to_bytes(8, "big") + early[8:], 0, INSTANCE)
@@ -164,6 +179,8 @@ def test_a_receipt_counts_once_and_in_its_turn() -> None:
 
 def test_a_pay_out_takes_as_many_votes_as_it_needs_for_this_amount_of_this_instance() -> None:
     app = APPS["payout"]
+    with pytest.raises(InvalidInput, match="once"):
+        app.init((100, 0), payee=1, members=[KEYS[0].address] * 3, needed=2, due=9)
     members = sorted(KEYS, key=lambda key: key.address)
     start = app.init((100, 0), payee=1, members=[key.address for key in KEYS], needed=3, due=9)
     voters = {0: members[0], 2: members[2], 4: members[4]}

@@ -109,6 +109,26 @@ def test_bytes_that_are_no_state_are_refused_by_every_rule_alike(name: str, data
 
 
 @every_app
+@given(data=st.data(), changes=st.tuples(st.sampled_from([-1, 0, 1]), st.sampled_from([-1, 0, 1])))
+@settings(max_examples=25)
+def test_stakes_that_are_agreed_to_are_enough_for_all_that_can_follow(
+    name: str, data: st.DataObject, changes: tuple[int, int]
+) -> None:
+    """A peer proposes the first state with other stakes: it is refused, or nothing is paid beyond them."""
+    game, state = data.draw(states(name))
+    stakes = max(0, game.stakes[0] + changes[0]), max(0, game.stakes[1] + changes[1])
+    try:
+        game.app.check(game.start, stakes, FOR_ALL)
+    except InvalidInput:
+        return
+    if name in ("escrow", "payout"):
+        assert stakes == game.stakes
+    said = asked(game.app, state, stakes)
+    paid = said["outcome"] if said["turn"] is None else said["forfeit"]
+    assert all(0 <= each <= stake for each, stake in zip(paid, stakes, strict=True))
+
+
+@every_app
 @given(data=st.data())
 @settings(max_examples=15)
 def test_what_is_due_is_due_before_the_terms_expire(name: str, data: st.DataObject) -> None:

@@ -50,7 +50,11 @@ TRIES = 10_000
 """Draws until one is a value that can be."""
 
 
-SIZES = {"participants": 20, "contract": 20, "asset": 20, "close_hash": 32, "account": 20, "key": 33, "tip": 32}
+SIZES = {
+    **dict.fromkeys(("participants", "contract", "asset", "account", "players", "assets"), 20),
+    **dict.fromkeys(("close_hash", "tip", "app", "start"), 32),
+    "key": 33,
+}
 """Bytes that fields have which their types leave open."""
 
 

@@ -97,6 +97,8 @@ async def play(parties: Parties, url: str) -> None:
                 async with started([*operate, "--json"], PASSWORD) as second:
                     await second.line_with("listening")
                     assert "closed 5 channels" in await trading.line_with("closed")
+                    assert "alone, by proof 2" in await trading.line_with("is gone")
+                    assert "got 14" in await trading.line_with("closed a channel alone")
                     await trading.line_with("takes out")
                     await trading.line_with("paid")
                     assert await trading.process.wait() == 0

@@ -11,12 +11,12 @@ from trio.testing import MockClock
 
 from simulation.rollup_world import OPERATOR, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput
-from tallystick.sdk.errors import CallFailed
+from tallystick.sdk.errors import CallFailed, NodeUnreachable
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.operating import OperatorPolicy
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.signing import StepWaits
-from tallystick.settlement.rollup.steps import RollupTransfer, encode_step
+from tallystick.settlement.rollup.steps import RollupExit, RollupTransfer, encode_step
 
 FEE = 5
 
@@ -100,17 +100,58 @@ async def test_a_step_without_its_fee_is_not_taken_and_neither_without_the_step(
             await ask("/steps", {"steps": [{"step": free, "signatures": ["00" * 64]}]})
 
 
-async def test_a_fee_that_rose_before_the_step_was_taken_is_not_signed_again(autojump_clock: MockClock) -> None:
-    async with begun(per_minute=0) as world:
-        with pytest.raises(StepWaits, match="may 0: hand in the same step later"):
+async def test_a_fee_pays_once(autojump_clock: MockClock) -> None:
+    async with begun() as world:
+        handed: list[Any] = []
+        ask = world.desk.ask
+
+        async def replayed(path: str, body: Any = None) -> Any:
+            if path == "/steps":
+                handed.append(body["steps"])
+                if len(handed) > 1:
+                    body = {"steps": [body["steps"][0], handed[0][1]]}
+            return await ask(path, body)
+
+        world.desk.ask = replayed  # type: ignore[method-assign]
+        await world.user(0, fee_max=FEE).exit(10)
+        with pytest.raises(StepWaits, match="pay 0 to the operator, and it takes 5"):
+            await world.user(0, fee_max=FEE).exit(11)
+
+
+async def test_a_bundle_that_was_taken_is_not_topped_up_though_the_fee_rose(autojump_clock: MockClock) -> None:
+    async with begun() as world:
+        ask = world.desk.ask
+
+        async def lost(path: str, body: Any = None) -> Any:
+            answer = await ask(path, body)
+            if path == "/steps":
+                raise NodeUnreachable("the answer was lost")
+            return answer
+
+        world.desk.ask = lost  # type: ignore[method-assign]
+        with pytest.raises(NodeUnreachable):
             await world.user(0, fee_max=100).exit(10)
         await world.start_operator(OperatorPolicy(fee=2 * FEE))
-        with pytest.raises(StepWaits, match="pay 5 to the operator, and it takes 10"):
-            await world.user(0, fee_max=100).exit(10)
-        await world.start_operator(OperatorPolicy(fee=FEE))
         await world.user(0, fee_max=100).exit(10)
         await world.go_on(14)
         assert (await balances(world))[:2] == [1 + FEE, 1_000 - 10 - FEE]
+
+
+async def test_what_a_fee_rose_by_before_the_step_was_taken_is_paid_under_another_number(
+    autojump_clock: MockClock,
+) -> None:
+    async with begun(per_minute=0) as world:
+        with pytest.raises(StepWaits, match="may 0: hand in the same step later"):
+            await world.user(0, fee_max=100).exit(10)
+        await world.start_operator(OperatorPolicy(fee=2 * FEE + 1))
+        with pytest.raises(StepWaits, match="pay 5 to the operator, and it takes 11"):
+            await world.user(0, fee_max=10).exit(10)
+        step, _ = await world.user(0, fee_max=11).exit(10)
+        assert isinstance(step, RollupExit) and step.nonce == 0
+        await world.go_on(14)
+        assert (await balances(world))[:2] == [1 + 2 * FEE + 1, 1_000 - 10 - 2 * FEE - 1]
+        step, _ = await world.user(0, fee_max=11).exit(10)
+        assert isinstance(step, RollupExit) and step.nonce == 3
 
 
 async def test_an_account_hands_in_so_much_at_a_time_and_others_are_not_held_up(autojump_clock: MockClock) -> None:

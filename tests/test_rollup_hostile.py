@@ -11,8 +11,9 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from simulation.rollup_world import FEE, OPERATOR, STRANGER, WATCHER, WINDOW, RollupWorld, open_world
+from simulation.rollup_world import FEE, OPERATOR, STRANGER, USERS, WATCHER, WINDOW, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup import leaving, operating
@@ -22,7 +23,7 @@ from tallystick.sdk.rollup.chain import ToldLog
 from tallystick.sdk.rollup.follower import RollupFollower
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import WATCHING, BatchesForgotten, BatchMade, read_batches, read_steps
-from tallystick.sdk.rollup.watching import SILENCE, Watching
+from tallystick.sdk.rollup.watching import SILENCE, WatcherPolicy, Watching
 from tallystick.settlement.errors import ChainError
 from tallystick.settlement.ethereum.abi import Envelope
 from tallystick.settlement.ethereum.module_calls import write_call
@@ -223,4 +224,49 @@ async def test_users_leave_though_more_batches_wait_than_one_call_makes_final(
             world.chain.advance(WINDOW + 1)
         assert (await world.rollup.facts()).batches - (await world.rollup.facts()).final > 4
         assert await world.user(1).withdraw() is not None
-        assert (await read_rollup(world.rollup)).paid == {world.user(1).address: 500_000 if stopped else 400}
+        assert (await read_rollup(world.rollup)).paid == {(world.user(1).address, NATIVE): 500_000 if stopped else 400}
+
+
+async def test_an_operator_that_shows_signatures_on_the_chain_alone_does_not_live_off_a_watcher(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        await begun(world)
+        for _ in range(12):
+            await world.user(0).exit(1)
+        await world.go_on(14)
+        world.chain.advance(WINDOW // 2 + 100)
+
+        async def none(number: int) -> None:
+            return None
+
+        policy = WatcherPolicy(demands=3, per_batch=5)
+        watching = Watching(world.rollup, world.watching._follower, WATCHER, world.said.append, none, policy)
+        for _ in range(4):
+            await watching.step()
+            world.chain.mine()
+        told = [each for each in world.told("demanded the signatures") if each.endswith("of batch 1")]
+        assert len(told) == len(set(told)) == 5
+        assert told != sorted(told), "nobody knows which ones come first"
+        assert len(world.told("demanded the signatures")) == 5
+
+
+async def test_who_watches_demands_first_what_its_own_key_should_have_signed(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        for _ in range(12):
+            await world.user(0).exit(1)
+        await world.user(1).exit(1)
+        await world.go_on(14)
+        world.chain.advance(WINDOW // 2 + 100)
+
+        async def none(number: int) -> None:
+            return None
+
+        policy = WatcherPolicy(demands=1, per_batch=0)
+        watching = Watching(world.rollup, world.watching._follower, USERS[1], world.said.append, none, policy)
+        await watching.step()
+        assert world.told("demanded the signatures") == ["demanded the signatures of step 12 of batch 1"]
+        world.chain.mine()
+        await watching.step()
+        assert len(world.told("demanded the signatures")) == 1

@@ -20,6 +20,7 @@ from simulation.rollup_world import (
     open_world,
 )
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import RollupCall, post_call
 from tallystick.sdk.rollup.chain import LEDGER_FINAL
@@ -73,7 +74,7 @@ async def test_users_pay_close_and_leave_and_the_watcher_has_nothing_to_do(autoj
         world.chain.advance(WINDOW + 1)
         await world.rollup.act(STRANGER, RollupCall("finalise"))
         assert await second.withdraw() is not None
-        assert (await read_rollup(world.rollup)).paid == {second.address: 100_000}
+        assert (await read_rollup(world.rollup)).paid == {(second.address, NATIVE): 100_000}
         assert not world.told("demand", "convict", "refuses", "stopped")
         await world.go_on(2)
         assert read_batches(world.disks["operator"].open(), 0), "a reorganisation may open the window again"
@@ -169,7 +170,10 @@ async def test_an_operator_that_is_gone_is_stopped_and_everybody_leaves_by_the_c
             assert await user.withdraw() is not None
         facts = await world.rollup.facts()
         assert facts.deposited == 0 or world.rollup.is_ledger
-        assert (await read_rollup(world.rollup)).paid == {first.address: 1_000_000, second.address: 500_000}
+        assert (await read_rollup(world.rollup)).paid == {
+            (first.address, NATIVE): 1_000_000,
+            (second.address, NATIVE): 500_000,
+        }
 
 
 async def test_a_batch_is_on_disk_before_it_is_posted_and_no_other_takes_its_place(autojump_clock: MockClock) -> None:

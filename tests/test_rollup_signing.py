@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import collections
-from typing import Any
-
-import httpx
 import pytest
 from trio.testing import MockClock
 
-from simulation.rollup_world import OPERATOR, USERS, WINDOW, RollupWorld, open_world
+from simulation.rollup_desks import HostileDesk
+from simulation.rollup_world import OPERATOR, ORDER_TIME, USERS, WINDOW, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput, StoreError
 from tallystick.sdk.errors import CallFailed, NodeUnreachable
 from tallystick.sdk.rollup import chain as rollup_chain
-from tallystick.sdk.rollup.asking import RollupDesk
+from tallystick.sdk.rollup.operating import OperatorPolicy
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.record import read_promises
 from tallystick.sdk.rollup.signing import StepWaits
@@ -22,48 +19,9 @@ from tallystick.settlement.rollup.steps import (
     RollupFund,
     RollupOpen,
     RollupTransfer,
-    decode_step,
 )
 
 HOUR = 3_600
-
-
-class HostileDesk(RollupDesk):
-    """A desk between a user and the operator: it keeps all that is handed in, and lies as it is told."""
-
-    def __init__(self, world: RollupWorld) -> None:
-        super().__init__(httpx.AsyncClient(base_url="http://hostile"))
-        self.world = world
-        self.refuses = False
-        self.is_away = self.loses = False
-        self.says: dict[str, Any] = {}
-        """What is said of every account besides the truth."""
-        self.hidden = ""
-        self.seen: list[Any] = []
-
-    async def ask(self, path: str, body: Any = None) -> Any:
-        """Answer."""
-        if path == "/steps":
-            if self.is_away:
-                raise NodeUnreachable("away")
-            self.seen += body["steps"]
-            if self.refuses:
-                raise CallFailed("not today")
-        if self.hidden and path == self.hidden:
-            raise CallFailed("there is no channel")
-        answer = await self.world.desk.ask(path, body)
-        if path == "/steps" and self.loses:
-            raise NodeUnreachable("the answer was lost")
-        return answer | self.says if path.startswith("/accounts") else answer
-
-    def statements(self) -> dict[int, set[str]]:
-        """Return all signatures that it ever saw, by their numbers: it could have any of them carried out."""
-        found = collections.defaultdict(set)
-        for each in self.seen:
-            step = decode_step(bytes.fromhex(each["step"][2:]))
-            assert isinstance(step, RollupTransfer | RollupOpen | RollupFund | RollupExit)
-            found[step.nonce].add(each["signatures"][0])
-        return found
 
 
 async def begun(world: RollupWorld) -> HostileDesk:
@@ -71,8 +29,8 @@ async def begun(world: RollupWorld) -> HostileDesk:
     for at in range(3):
         await world.user(at).deposit(1_000)
     await world.go_on(14)
-    desk = HostileDesk(world)
-    world.asked = desk
+    desk = HostileDesk(lambda: world.desk)
+    world.between = dict.fromkeys(range(len(USERS)), desk)
     return desk
 
 
@@ -84,7 +42,7 @@ async def test_a_desk_that_refuses_and_names_another_number_never_holds_two_stat
         desk.refuses = True
         with pytest.raises(StepWaits, match="step number 0, which was signed"):
             await world.user(0).transfer(USERS[1].address, 100)
-        for nonce in (0, 1, 5):
+        for nonce in (0, 5):
             desk.says = {"nonce": nonce}
             for _ in range(2):
                 with pytest.raises(StepWaits, match="step number 0"):
@@ -127,7 +85,7 @@ async def test_a_user_that_ends_at_any_commit_pays_once(commit: int, effect: boo
         state = (await read_rollup(world.rollup)).state
         assert [each.balance for at in range(2) if (each := state.accounts.get(at))] == [1_000 - paid, 1_000 + paid]
         assert max(map(len, desk.statements().values())) == 1
-        assert promise.signature in [each for _, _, each in read_promises(world.stores[0])]
+        assert promise in read_promises(world.stores[0])
 
 
 @pytest.mark.parametrize("how", ["is_away", "loses"])
@@ -158,7 +116,8 @@ async def test_what_a_batch_has_is_known_though_the_desk_never_said_so(autojump_
             await world.user(0).transfer(USERS[1].address, 100)
         await world.go_on(14)
         desk.loses, desk.refuses = False, True
-        assert await world.user(0).resend() == [], "the chain has it"
+        ((step, promise),) = await world.user(0).resend()
+        assert promise is None, "the chain has it"
         desk.refuses = False
         step, _ = await world.user(0).exit(5)
         assert isinstance(step, RollupExit) and step.nonce == 1
@@ -224,3 +183,57 @@ async def test_what_was_signed_is_handed_in_again_when_a_reorganisation_has_give
         state = (await read_rollup(world.rollup)).state
         assert [each.balance for at in range(2) if (each := state.accounts.get(at))] == [1_107, 893]
         assert max(map(len, desk.statements().values())) == 1, "the same statements, in other words"
+
+
+@pytest.mark.parametrize("commit", [0, 1])
+@pytest.mark.parametrize("effect", [False, True])
+async def test_under_one_key_there_is_one_step_wherever_the_program_ends(
+    effect: bool, commit: int, autojump_clock: MockClock
+) -> None:
+    async with open_world() as world:
+        await begun(world)
+        world.stores[0].fail_at(commit, takes_effect=effect)
+        for _ in range(3):
+            try:
+                made = await world.user(0).transfer(USERS[1].address, 100, key="order 17")
+            except StoreError:
+                world.restart_user(0)
+        with pytest.raises(InvalidInput, match="'order 17' is the key of another step"):
+            await world.user(0).transfer(USERS[1].address, 101, key="order 17")
+        again = await world.user(0).transfer(USERS[1].address, 100)
+        assert again != made, "without the key it is another payment"
+        await world.go_on(14)
+        account = (await read_rollup(world.rollup)).state.accounts.get(0)
+        assert account is not None and account.balance == 800
+        assert await world.user(0).transfer(USERS[1].address, 100, key="order 17") == made
+
+
+async def test_a_step_that_a_batch_has_is_not_signed_again_though_nobody_promised_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        desk = await begun(world)
+        desk.loses = True
+        with pytest.raises(NodeUnreachable):
+            await world.user(0).transfer(USERS[1].address, 100)
+        await world.go_on(14)
+        desk.loses, desk.refuses = False, True
+        step, promise = await world.user(0).transfer(USERS[1].address, 100)
+        assert isinstance(step, RollupTransfer) and (step.nonce, promise) == (0, None)
+
+
+async def test_a_desk_that_names_another_account_as_the_payee_is_not_believed(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        desk = await begun(world)
+        desk.says = {"number": 2}
+        step, _ = await world.user(0).transfer(USERS[1].address, 100)
+        assert isinstance(step, RollupTransfer) and (step.payer, step.payee) == (0, 1)
+
+
+async def test_a_promise_for_later_than_the_chain_would_order_is_none(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.start_operator(OperatorPolicy(promise=ORDER_TIME + 90))
+        with pytest.raises(CallFailed, match="orders what it must do within 600 seconds"):
+            await world.user(0).exit(5)
+        assert read_promises(world.stores[0]) == []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from trio.testing import MockClock
 
 from simulation.rollup_world import OPERATOR, STRANGER, WATCHER, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput
-from tallystick.sdk.rollup.calls import MODULE, RollupPlace
+from tallystick.sdk.rollup.calls import _FORMS, MODULE, RollupPlace
 from tallystick.sdk.rollup.terms import DAY, HOUR, check_terms, odd_terms
 from tallystick.sdk.rollup.user import RollupUser
 from tallystick.settlement.ethereum.abi import Envelope
@@ -52,3 +54,10 @@ async def test_nobody_makes_a_rollup_or_deposits_into_one_that_nobody_can_leave(
         await RollupUser(world.rollup, place, WATCHER, accept_terms=True).deposit(5)
         assert (await world.rollup.account(WATCHER.address))[0] == 0
         assert json.dumps(odd_terms(*(await world.rollup.facts()).terms)).count("held up") == 1
+
+
+def test_the_page_names_what_calls_each_function_of_a_rollup() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "rollup.md").read_text("utf-8")
+    (table,) = re.findall(r"^\| functions \|.*?\n\n", page, flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.split("\n") if row)))
+    assert named == _FORMS.keys() == MODULE.functions.keys() - {"createRollup", "rollup", "accountOf"}

@@ -111,7 +111,7 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
         Path("tallystick") / file.relative_to(ROOT)
         for part in ("channels", "contracts", "router", "sdk", "settlement", "watchtower")
         for file in (ROOT / part).rglob("*")
-        if file.suffix in (".py", ".vy") or (file.parent.name == "artifacts" and file.suffix == ".json")
+        if file.suffix in (".py", ".vy", ".vyi") or (file.parent.name == "artifacts" and file.suffix == ".json")
     }
     own = {Path("tallystick") / name for name in ("__init__.py", "_moved.py", "py.typed")}
     assert {name for name in packed if name.parts[0] == "tallystick"} == on_disk | own

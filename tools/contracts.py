@@ -45,7 +45,7 @@ def compiled(source: Path) -> dict[str, Any]:
 
 def code_size(contract: dict[str, Any]) -> int:
     """Return how many bytes of code are on chain."""
-    immutables = contract["layout"]["code_layout"].values()
+    immutables = contract["layout"].get("code_layout", {}).values()
     return len(contract["runtime"]) // 2 - 1 + sum(place["length"] for place in immutables)
 
 
@@ -60,7 +60,7 @@ def main() -> int:
     arguments.add_argument("--check", action="store_true")
     check = arguments.parse_args().check
     wrong = 0
-    for source in sorted(CONTRACTS.glob("*.vy")):
+    for source in sorted((*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("apps/*.vy"))):
         target = CONTRACTS / "artifacts" / f"{source.stem}.json"
         contract = compiled(source)
         text = written(contract)

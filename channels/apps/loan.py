@@ -55,7 +55,7 @@ class Loan(App):
     version = 1
     moves_most = 1 + INSTALMENTS_MAX
     gas = 60_000
-    rules = "72b21ef186b02e95f62f3ccef42622acbda287e687c3658fd78e10056bca3814"
+    rules = "aaa7c8182ea0733abef069fc437b27e826b3857ca12868089f9c3cf574ae4ded"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `borrower` (0, 1), `worth`, `lend`, `first`, `every`, `principal` and `instalments` (hashes)."""
@@ -144,6 +144,8 @@ def _read(state: bytes) -> _LoanState:
     seen = _LoanState(seat(borrower), *progress, number(lend), number(first), number(every), principal, tuple(hashes))
     if not 1 <= count <= INSTALMENTS_MAX or not seen.worth or seen.lend > seen.first:
         raise InvalidInput("a loan has from 1 to 16 instalments, worth something, the first due after it is lent")
+    if seen.worth * count > AMOUNT_MAX or _last(seen) > UINT64_MAX:
+        raise InvalidInput("the collateral of a loan is an amount, and its last instalment is due at some time")
     if seen.drawn > 1 or seen.repaid > (count if seen.drawn else 0):
         raise InvalidInput("this is no state of a loan")
     if len({principal, *hashes}) != 1 + count:

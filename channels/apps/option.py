@@ -62,7 +62,7 @@ class Option(App):
     version = 1
     moves_most = 1
     gas = 120_000
-    rules = "aac2f75b0fe0863eff48f903a28e78145b00c039c79f205c2f96708657bae0d6"
+    rules = "9a79f1b659c536ef3203baf6c65747aca0da7cbf5e02e047804b654b22ebefc9"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Take `kind` (call, put), `holder`, `oracle`, `feed`, `strike`, `size`, `unit`, `after`, `before`, `due`.
@@ -93,7 +93,7 @@ class Option(App):
         seen = _read(state)
         if seen.stage != _OPEN or seen.due > expiry:
             raise InvalidInput("an option begins unexercised, and is due before its terms expire")
-        if stakes[1 - seen.holder] != seen.cover or not seen.cover:
+        if stakes[1 - seen.holder] != seen.cover:
             raise InvalidInput(f"the writer of this option stakes its cover, {seen.cover}")
 
     def turn(self, state: bytes) -> int | None:
@@ -165,6 +165,8 @@ def _read(state: bytes) -> _OptionState:
         raise InvalidInput("this is no state of an option")
     if not (seen.strike and seen.size and seen.unit and seen.after <= seen.before <= seen.due):
         raise InvalidInput("an option has a strike, a size, a unit, and a window that ends before it is due")
+    if not 1 <= seen.cover <= AMOUNT_MAX:
+        raise InvalidInput("the cover of an option is an amount")
     if not (_is_worth(seen, seen.price) if seen.stage == _EXERCISED else seen.price == 0):
         raise InvalidInput("an option holds a price if it was exercised at it")
     return seen

@@ -63,7 +63,7 @@ class AppTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """Of the stakes."""
     expiry: int
     """Of the locks; until then the court takes up a dispute."""
-    period: int
+    period: Annotated[int, msgspec.Meta(ge=PERIOD_LEAST, le=PERIOD_MOST)]
     """Seconds that whose turn it is has for a move, once the court counts."""
     nonce: int
     """Tells instances with the same terms apart: a pair of players never uses one twice."""

@@ -10,12 +10,12 @@ import trio
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from tallystick.contracts import artifact
 from tallystick.sdk.bench.evm_node import GAS_MAX, EvmNode, open_evm_node
 from tallystick.sdk.bench.gas_meter import Meter
 from tallystick.sdk.bench.gas_nodes import start_gas_node
 from tallystick.sdk.bench.rollup_ledger import measure_ledger
 from tallystick.sdk.bench.rollup_load import BOND, FEE, TIMES, Load
+from tallystick.sdk.rollup.calls import creation_code
 from tallystick.settlement.ethereum.abi import Envelope, Signature
 from tallystick.settlement.ethereum.rpc_shapes import read_quantity
 from tallystick.settlement.rollup.batches import Batch
@@ -108,7 +108,7 @@ class RollupMeter:
     async def deploy(self) -> None:
         """Put the contract onto the chain, with a bond."""
         numbers = (int.from_bytes(self.operator.address, "big"), BOND, *TIMES, FEE)
-        code = artifact("Rollup").code + b"".join(number.to_bytes(32, "big") for number in numbers)
+        code = creation_code(*numbers)
         self.at = await self.node.create(self.operator, code)
         await self.call(_BOND.encode_call(), BOND)
 

@@ -73,7 +73,7 @@ def operate(
     listen: Listen = "127.0.0.1:9921",
     pay_bond: Annotated[bool, Option("--pay-bond", help="Pay in what is wanting of the bond, at the start.")] = False,
     every: Annotated[int, Option(min=1, help="Seconds between two batches that are not full.")] = 12,
-    fee: Annotated[int, limit_option(help="What a step costs its user, paid in the rollup.")] = 0,
+    step_fee: Annotated[int, limit_option(help="What a step costs its user, paid in the rollup.")] = 0,
     worth: Annotated[int, limit_option(help="A batch is posted once what waits pays so much in fees,")] = 0,
     wait: Annotated[int, Option(min=1, help="or has waited for so many seconds.")] = 300,
     promise: Annotated[int, Option(min=1, help="Seconds within which a step that was taken is in a batch.")] = 600,
@@ -101,7 +101,7 @@ def operate(
                 say=lambda text: tell(as_json, "said", text),
                 pay_bond=pay_bond,
                 start=start,
-                policy=OperatorPolicy(every=every, fee=fee, worth=worth, wait=wait, promise=promise),
+                policy=OperatorPolicy(every=every, fee=step_fee, worth=worth, wait=wait, promise=promise),
             )
 
         until_stopped(run)
@@ -197,6 +197,8 @@ def show(
 
         facts, core = await node.facts(), await read_rollup(node, start)
         shown: dict[str, Any] = {name: value for name, value in facts._asdict().items() if name != "vault"}
+        if node.is_ledger:
+            del shown["deposited"]  # its view does not tell
         shown |= {"operator": f"0x{facts.operator.hex()}", "contract": f"0x{facts.vault.hex()}"}
         shown |= {"root": f"0x{core.state.root.hex()}", "wrong": core.is_wrong, "done": core.queue_end}
         shown |= {"warnings": odd_terms(*facts.terms)}

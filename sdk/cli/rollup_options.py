@@ -54,6 +54,10 @@ Listen = Annotated[str, Option("--listen", help="host:port; port 0 takes a free 
 FeeMax = Annotated[
     int, limit_option("--fee-max", envvar="TALLY_FEE_MAX", help="What the operator may take for a step, at most.")
 ]
+StepKey = Annotated[
+    str | None,
+    Option("--key", metavar="TEXT", help="Makes it safe to ask again, also after a crash: one step under one key."),
+]
 AcceptTerms = Annotated[
     bool,
     Option(
@@ -105,10 +109,16 @@ def print_fields(fields: dict[str, Any], as_json: bool) -> None:
     say_json(fields) if as_json else show_facts(fields)
 
 
-def show_promise(_: Step, promise: Promise, as_json: bool) -> None:
-    """Print a promise of the operator."""
-    signature = f"0x{promise.signature.hex()}"
-    print_fields({"step": f"0x{promise.step.hex()}", "until": promise.until, "promise": signature}, as_json)
+def show_promise(step: Step, promise: Promise | None, as_json: bool) -> None:
+    """Print a step and the operator's promise of it; without one a batch on the chain has it already."""
+    from tallystick.settlement.rollup.steps import encode_step
+
+    fields: dict[str, Any] = {"step": f"0x{(promise.step if promise else encode_step(step)).hex()}"}
+    if promise is None:
+        fields["is"] = "in a batch"
+    else:
+        fields |= {"until": promise.until, "promise": f"0x{promise.signature.hex()}"}
+    print_fields(fields, as_json)
 
 
 def until_stopped(run: Callable[[], Awaitable[None]]) -> None:

@@ -15,6 +15,7 @@ from tallystick.sdk.cli.rollup_options import (
     FeeMax,
     Rollup,
     Start,
+    StepKey,
     ToArgument,
     Until,
     app,
@@ -52,6 +53,7 @@ def pay(
     to: ToArgument,
     amount: AmountArgument,
     rollup: Rollup,
+    key: StepKey = None,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -63,7 +65,7 @@ def pay(
     """Pay another account of the rollup; print the operator's promise."""
 
     async def act(user: RollupUser) -> None:
-        show_promise(*await user.transfer(to, amount), as_json)
+        show_promise(*await user.transfer(to, amount, key=key), as_json)
 
     as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
 
@@ -74,6 +76,7 @@ def open_channel(
     other: ToArgument,
     amount: AmountArgument,
     rollup: Rollup,
+    key: StepKey = None,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -85,7 +88,7 @@ def open_channel(
     """Open a channel in the rollup under a number that none has had."""
 
     async def act(user: RollupUser) -> None:
-        show_promise(*await user.open_channel(channel, other, amount), as_json)
+        show_promise(*await user.open_channel(channel, other, amount, key=key), as_json)
 
     as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
 
@@ -95,6 +98,7 @@ def fund(
     channel: ChannelNumber,
     amount: AmountArgument,
     rollup: Rollup,
+    key: StepKey = None,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -106,7 +110,7 @@ def fund(
     """Pay into a channel of the rollup."""
 
     async def act(user: RollupUser) -> None:
-        show_promise(*await user.fund(channel, amount), as_json)
+        show_promise(*await user.fund(channel, amount, key=key), as_json)
 
     as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
 
@@ -151,6 +155,7 @@ def close(
 def exit_rollup(
     amount: AmountArgument,
     rollup: Rollup,
+    key: StepKey = None,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -162,7 +167,7 @@ def exit_rollup(
     """Take coins out of the rollup: once the batch is final, `tally rollup withdraw` pays them."""
 
     async def act(user: RollupUser) -> None:
-        show_promise(*await user.exit(amount), as_json)
+        show_promise(*await user.exit(amount, key=key), as_json)
 
     as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
 

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import trio
 
-from tallystick.channels.protocol.objects import Address, to_address
+from tallystick.channels.protocol.objects import NATIVE, Address, to_address
 from tallystick.sdk.errors import CallFailed, NodeUnreachable
 
 T = TypeVar("T")
@@ -131,9 +131,10 @@ class RollupDesk:
         """Return what the operator takes."""
         return self._read(await self.ask("/"), DeskTerms)
 
-    async def account(self, owner: Address) -> DeskAccount:
+    async def account(self, owner: Address, asset: Address = NATIVE) -> DeskAccount:
         """Return an account; raise CallFailed if there is none."""
-        return self._read(await self.ask(f"/accounts/0x{owner.hex()}"), DeskAccount)
+        of_token = f"/0x{asset.hex()}" if asset != NATIVE else ""
+        return self._read(await self.ask(f"/accounts/0x{owner.hex()}{of_token}"), DeskAccount)
 
     async def channel(self, number: int) -> DeskChannel:
         """Return a channel; raise CallFailed if there is none."""

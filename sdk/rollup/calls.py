@@ -14,16 +14,20 @@ from eth_abi.abi import encode as encode_abi
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import with_recovery_id
-from tallystick.channels.protocol.objects import Address, to_address
+from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, to_address
+from tallystick.contracts import artifact
 from tallystick.settlement.chain import ModuleEvent
 from tallystick.settlement.ethereum.abi import Envelope, Signature
 from tallystick.settlement.ethereum.abi_values import decode_values
 from tallystick.settlement.ethereum.module_calls import read_told, write_call
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.rollup.batches import Batch
+from tallystick.settlement.rollup.disputes import pack_proof
 from tallystick.settlement.rollup.events import (
     BatchConvicted,
     BatchPosted,
+    CloseChallenged,
+    ClosedAlone,
     EntryOrdered,
     RollupEvent,
     RollupFrozen,
@@ -32,13 +36,15 @@ from tallystick.settlement.rollup.events import (
     SignatureShown,
 )
 from tallystick.settlement.rollup.packing import pack_data, unpack_data
-from tallystick.settlement.rollup.rules import Statements
+from tallystick.settlement.rollup.rules import Statement, Statements
 from tallystick.settlement.rollup.steps import QueueEntry
 
 MODULE = MODULES["rollups"]
 
 _SIGNATURE = "(bytes32,uint256)"
 _NUMBERS = ("uint256", "uint256")
+_CHANNEL = ("uint256", "address", "address", "address")
+"""Its number, both owners, and its asset."""
 _FORMS: dict[str, Signature] = {
     "bond": Signature("bond", ()),
     "unbond": Signature("unbond", ()),
@@ -49,12 +55,16 @@ _FORMS: dict[str, Signature] = {
     "silence": Signature("silence", _NUMBERS),
     "refund": Signature("refund", _NUMBERS),
     "deposit": Signature("deposit", ("address",)),
-    "forceExit": Signature("force_exit", ()),
+    "depositToken": Signature("deposit_token", ("address", "address", "uint256")),
+    "forceExit": Signature("force_exit", ("address",)),
     "forceClose": Signature(
-        "force_close", ("uint256", "address", "address", "uint256", "uint256", "uint256", _SIGNATURE, _SIGNATURE)
+        "force_close", ("uint256", "address", "address", *["uint256"] * 3, "address", _SIGNATURE, _SIGNATURE)
     ),
+    "closeAlone": Signature("close_alone", (*_CHANNEL, "uint256", "uint256[]", "bytes", "bytes")),
+    "challengeClose": Signature("challenge_close", (*_CHANNEL, "uint256", "bytes")),
+    "settleClose": Signature("settle_close", _CHANNEL),
     "withdraw": Signature("withdraw", ("uint256", "uint256[]")),
-    "claim": Signature("claim", ()),
+    "claim": Signature("claim", ("address",)),
     "finalise": Signature("finalise", ()),
     "freeze": Signature("freeze", ()),
     "escape": Signature("escape", ("uint256[]",)),
@@ -66,13 +76,15 @@ _FORMS: dict[str, Signature] = {
 _EVENTS: dict[str, tuple[Signature, int]] = {
     name: (Signature(name, types), indexed)
     for name, types, indexed in (
-        ("EntryOrdered", ("uint256", "uint256", "uint256", "address", "address", *["uint256"] * 3), 1),
+        ("EntryOrdered", (*["uint256"] * 3, *["address"] * 3, *["uint256"] * 3), 1),
         ("BatchPosted", (*["uint256"] * 4, "bytes32", "bytes32", "bytes"), 1),
         ("BatchConvicted", ("uint256", "uint256", "address"), 1),
         ("SignatureDemanded", ("uint256", "uint256", "address", "uint256"), 1),
         ("SignatureShown", ("uint256", "uint256", _SIGNATURE, _SIGNATURE), 1),
-        ("RollupWithdrawn", ("address", "uint256"), 1),
+        ("RollupWithdrawn", ("address", "address", "uint256"), 1),
         ("RollupFrozen", ("uint256",), 0),
+        ("ClosedAlone", ("bytes32", *["uint256"] * 5), 1),
+        ("CloseChallenged", ("bytes32", *["uint256"] * 3, "bool"), 1),
     )
 }
 _BY_TOPIC = {form.hash: (name, form, indexed) for name, (form, indexed) in _EVENTS.items()}
@@ -86,6 +98,8 @@ class RollupCall(msgspec.Struct, frozen=True):
     value: int = 0
     statements: Statements = ()
     signatures: tuple[bytes, ...] = ()
+    proofs: tuple[SignedProof | None, ...] = ()
+    """Balance proofs, of those that take some: `statements` are what is signed of them, two each."""
 
 
 def post_call(batch: Batch) -> RollupCall:
@@ -116,8 +130,12 @@ def write_rollup_call(place: RollupPlace, call: RollupCall) -> Envelope:
         values = [*call.values]
         if call.name in ("answer", "forceClose"):
             values += [*map(_compact, call.statements, call.signatures), (bytes(32), 0), (bytes(32), 0)][:2]
+        statements = iter(call.statements)
+        values += [
+            b"" if each is None else compact_proof(each, next(statements), next(statements)) for each in call.proofs
+        ]
         return Envelope(place.contract, call.value, _FORMS[call.name].encode_call(*values))
-    values = [place.number, *call.values]
+    values = [place.number, *call.values, *map(pack_proof, call.proofs)]
     if call.name in ("deposit", "bond"):
         values.append(call.value)
     elif call.name in ("answer", "forceClose"):
@@ -128,9 +146,10 @@ def write_rollup_call(place: RollupPlace, call: RollupCall) -> Envelope:
     return Envelope(made.module, made.value, made.data)
 
 
-def creation_values(*numbers: int) -> bytes:
-    """Return what follows the contract's code when it is put onto a chain: the operator, and five numbers."""
-    return encode_abi(["uint256"] * len(numbers), numbers)
+def creation_code(*numbers: int) -> bytes:
+    """Return what puts the contract onto a chain, with the judge that it makes: of the operator and five numbers."""
+    values = encode_abi([*["uint256"] * len(numbers), "bytes"], [*numbers, artifact("RollupJudge").code])
+    return artifact("Rollup").code + values
 
 
 def read_rollup_log(place: RollupPlace, topics: tuple[bytes, ...], data: bytes) -> RollupEvent | None:
@@ -153,8 +172,8 @@ def read_rollup_log(place: RollupPlace, topics: tuple[bytes, ...], data: bytes) 
 def _read_contract(name: str, values: list[Any]) -> RollupEvent | None:
     match name:
         case "EntryOrdered":
-            index, kind, leaf, first, second, amount0, amount1, due = values
-            return EntryOrdered(index, QueueEntry(kind, leaf, first, second, amount0, amount1), due)
+            index, kind, leaf, first, second, asset, amount0, amount1, due = values
+            return EntryOrdered(index, QueueEntry(kind, leaf, first, second, amount0, amount1, asset), due)
         case "BatchPosted":
             number, serial, time, queue_end, accounts, channels, data = values
             return BatchPosted(number, serial, Batch(time, queue_end, accounts, channels, data))
@@ -168,6 +187,10 @@ def _read_contract(name: str, values: list[Any]) -> RollupEvent | None:
             return RollupWithdrawn(*values)
         case "RollupFrozen":
             return RollupFrozen(*values)
+        case "ClosedAlone":
+            return ClosedAlone(values[0], values[1], values[2], (values[3], values[4]), values[5])
+        case "CloseChallenged":
+            return CloseChallenged(*values)
     return None
 
 
@@ -175,7 +198,8 @@ def _read_module(name: str, told: Mapping[str, Any]) -> RollupEvent | None:
     match name:
         case "EntryOrdered":
             parties = Address(told["first"]), Address(told["second"])
-            entry = QueueEntry(told["kind"], told["leaf"], *parties, told["amount0"], told["amount1"])
+            amounts = told["amount0"], told["amount1"]
+            entry = QueueEntry(told["kind"], told["leaf"], *parties, *amounts, Address(told["asset"]))
             return EntryOrdered(told["index"], entry, told["due"])
         case "BatchPosted":
             data = unpack_data(told["roots"], told["words"])
@@ -188,9 +212,15 @@ def _read_module(name: str, told: Mapping[str, Any]) -> RollupEvent | None:
         case "SignatureShown":
             return SignatureShown(told["number"], told["position"])
         case "RollupWithdrawn":
-            return RollupWithdrawn(Address(told["account"]), told["amount"])
+            return RollupWithdrawn(Address(told["account"]), Address(told["asset"]), told["amount"])
         case "RollupFrozen":
             return RollupFrozen(told["count"])
+        case "ClosedAlone":
+            seqs = (told["seq0"], told["seq1"])
+            return ClosedAlone(ChannelId(told["channel"]), told["leaf"], told["closer"], seqs, told["deadline"])
+        case "CloseChallenged":
+            channel, numbers = ChannelId(told["channel"]), (told["leaf"], told["sender"], told["seq"])
+            return CloseChallenged(channel, *numbers, told["convicts"])
     return None
 
 
@@ -198,6 +228,13 @@ def _compact(statement: Any, signature: bytes) -> tuple[bytes, int]:
     """Return a signature as the contract takes it (EIP-2098)."""
     odd = with_recovery_id(statement.digest, signature, statement.signer)[64] - 27
     return signature[:32], int.from_bytes(signature[32:], "big") | odd << 255
+
+
+def compact_proof(signed: SignedProof, by_sender: Statement, by_receiver: Statement) -> bytes:
+    """Return a balance proof as the contract takes it: its numbers, and both signatures."""
+    signatures = zip((by_sender, by_receiver), (signed.signature, signed.countersignature), strict=True)
+    compact = [_compact(statement, signature) for statement, signature in signatures]
+    return pack_proof(signed)[:32] + b"".join(r + vs.to_bytes(32, "big") for r, vs in compact)
 
 
 class RollupFacts(NamedTuple):

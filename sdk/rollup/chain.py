@@ -12,7 +12,6 @@ import trio
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address
-from tallystick.contracts import artifact
 from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import (
     MODULE,
@@ -21,11 +20,12 @@ from tallystick.sdk.rollup.calls import (
     RollupCall,
     RollupFacts,
     RollupPlace,
-    creation_values,
+    creation_code,
     read_module_facts,
     read_rollup_log,
     write_rollup_call,
 )
+from tallystick.sdk.rollup.code import check_judge, read_judge
 from tallystick.sdk.rollup.terms import check_terms
 from tallystick.settlement.chain import Header, ModuleCall
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
@@ -68,7 +68,9 @@ BLOCKS_MAX = 500
 """Of which logs are asked for at a time."""
 
 _WORD = ("uint256",)
-_ADDRESS = ("address",)
+_ALLOWANCE = Signature("allowance", ("address", "address"), ("uint256",))
+_APPROVE = Signature("approve", ("address", "uint256"))
+_ADDRESSES = ("address", "address")
 
 
 class ToldLog(NamedTuple):
@@ -89,6 +91,8 @@ class RollupChain:
         self._endpoint = endpoint
         self._caps: dict[tuple[Address, int], int] = {}
         """What was offered for a transaction by account and number: one in its place must offer more."""
+        self._is_checked = False
+        """Whether the contract's code was looked at."""
         self.chain_id = chain_id
         self.at = place
         self.is_ledger = is_ledger
@@ -153,23 +157,33 @@ class RollupChain:
             raise ChainError(f"what the chain node tells of the rollup cannot be right: {error}") from error
 
     async def facts(self) -> RollupFacts:
-        """Return what it is, and where it stands now. Raise Reverted if there is none."""
+        """Return what it is, and where it stands now.
+
+        Raise Reverted if there is none, ChainError if a contract is there that is not of this release.
+        """
         if self.is_ledger:
             return read_module_facts(await self._module("rollup"))
-        code, terms, *numbers = await self._endpoint.ask(
+        await self._check_code()
+        terms, *numbers = await self._endpoint.ask(
             [
-                NodeQuestion("eth_getCode", (to_hex(self.teller), "latest")),
-                *(
-                    NodeQuestion("eth_call", ({"to": to_hex(self.teller), "data": to_hex(data)}, "latest"))
-                    for data in (TERMS.encode_call(), *(Signature(name, ()).encode_call() for name in NUMBERS))
-                ),
+                NodeQuestion("eth_call", ({"to": to_hex(self.teller), "data": to_hex(data)}, "latest"))
+                for data in (TERMS.encode_call(), *(Signature(name, ()).encode_call() for name in NUMBERS))
             ]
         )
-        if len(read_answer(read_bytes, code)) < 1_000:
-            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
         operator, *made = TERMS.decode_result(read_answer(read_bytes, terms))
         counted = [int.from_bytes(read_answer(read_bytes, each), "big") for each in numbers]
         return RollupFacts(operator, self.teller, self.chain_id, *made, *counted)
+
+    async def _check_code(self) -> None:
+        """Raise ChainError unless the contract and its judge are those of this release. It is asked for once."""
+        if self._is_checked:
+            return
+        code = await self._read(read_bytes, "eth_getCode", to_hex(self.teller), "latest")
+        if not code:
+            raise ChainError(f"there is no rollup at 0x{self.teller.hex()}")
+        judge = read_judge(code, Place(self.chain_id, self.teller))
+        check_judge(await self._read(read_bytes, "eth_getCode", to_hex(judge), "latest"), judge)
+        self._is_checked = True
 
     async def rules_of(self) -> Place:
         """Return which rollup it is, for what is signed."""
@@ -178,13 +192,14 @@ class RollupChain:
             raise InvalidInput(f"rollup {self.at} takes signatures of chain {facts.chain_id}: this is {self.chain_id}")
         return Place(facts.chain_id, facts.vault)
 
-    async def account(self, owner: Address) -> tuple[int | None, int, int]:
-        """Return an account's number (None if it has none), what was paid out to it, and what it may claim."""
+    async def account(self, owner: Address, asset: Address = NATIVE) -> tuple[int | None, int, int]:
+        """Return an account's number (None if it has none), what was paid out to it, and what its owner may claim."""
         if self.is_ledger:
-            found = await self._module("accountOf", owner)
+            found = await self._module("accountOf", owner, asset)
             return (found["number"] if found["exists"] else None), found["withdrawn"], found["owed"]
         values = [
-            (await self._view(Signature(name, _ADDRESS, _WORD), owner))[0] for name in ("numbers", "paid", "owed")
+            (await self._view(Signature(name, _ADDRESSES, _WORD), asset, owner))[0]
+            for name in ("numbers", "paid", "owed")
         ]
         return (values[0] - 1 if values[0] else None), values[1], values[2]
 
@@ -208,6 +223,17 @@ class RollupChain:
             sent = await self._send(key, write_rollup_call(self.at, call))
             return await self._mined(sent)
 
+    async def allow(self, key: PrivateKey, token: Address, amount: int) -> None:
+        """Let the rollup take so many tokens of the key's account, which an EVM asks for. Raise as `act`."""
+        if self.is_ledger:
+            return
+        allowance = {"to": to_hex(token), "data": to_hex(_ALLOWANCE.encode_call(key.address, self.teller))}
+        (allowed,) = _ALLOWANCE.decode_result(await self._read(read_bytes, "eth_call", allowance, "latest"))
+        for wanted in (0, amount) if 0 < allowed < amount else (amount,) if allowed < amount else ():
+            with trio.fail_after(60):  # some tokens let none be raised but from 0
+                approval = Envelope(token, 0, _APPROVE.encode_call(self.teller, wanted))
+                await self._mined(await self._send(key, approval))
+
     async def create(
         self,
         key: PrivateKey,
@@ -229,7 +255,7 @@ class RollupChain:
                 receipt = await self._receipt(await self._mined(await self._send(key, envelope)))
             logs = [_read_log(log) for log in receipt["logs"] if read_address(log["address"]) == MODULE.address]
             return RollupPlace(int.from_bytes(logs[0].data[-32:], "big"))
-        code = artifact("Rollup").code + creation_values(int.from_bytes(key.address, "big"), *numbers)
+        code = creation_code(int.from_bytes(key.address, "big"), *numbers)
         gas = await self._read(read_quantity, "eth_estimateGas", {"from": to_hex(key.address), "data": to_hex(code)})
         cap, tip, nonce = await self._offer(key.address)
         raw = sign_creation(key, self.chain_id, code, nonce, cap, tip, min(GAS_MAX, gas * 5 // 4))

@@ -28,15 +28,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature, TallystickError
-from tallystick.channels.protocol.objects import to_address
+from tallystick.channels.protocol.objects import NATIVE, to_address
 from tallystick.channels.transport.webserver import WebServer, bind
 from tallystick.sdk.rollup.operating import Operating
 from tallystick.settlement.rollup.operator import SignedStep
 from tallystick.settlement.rollup.rules import WrongStep
 from tallystick.settlement.rollup.steps import WORD, decode_step
 
-BUNDLE_MAX = 64
-"""Steps that are handed in at once."""
+BUNDLE_MAX = 8
+"""Steps that are handed in at once: all are carried out on trial before the last one may turn out to be wrong."""
 
 BODY_MAX = 512 * BUNDLE_MAX
 """Bytes of a request: a step with two signatures takes 380."""
@@ -67,6 +67,7 @@ def make_desk(operating: Operating, rollup: str) -> Starlette:
     routes = [
         Route("/", _guarded(desk.about)),
         Route("/accounts/{address}", _guarded(desk.account)),
+        Route("/accounts/{address}/{asset}", _guarded(desk.account)),
         Route("/channels/{number}", _guarded(desk.channel)),
         Route("/steps", _guarded(desk.take), methods=["POST"]),
         Route("/steps/{step}", _guarded(desk.step)),
@@ -117,7 +118,7 @@ class _Desk:
 
     async def account(self, request: Request) -> Any:
         owner = to_address(request.path_params["address"])
-        number = self._operating.number_of(owner)
+        number = self._operating.number_of(owner, to_address(request.path_params.get("asset", NATIVE)))
         account = None if number is None else self._operating.core.ahead.accounts.get(number)
         if account is None:
             raise InvalidInput(f"{_hex(owner)} has no account here: a deposit makes one")

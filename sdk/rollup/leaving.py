@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.sdk.rollup.calls import RollupCall, RollupFacts
 from tallystick.sdk.rollup.chain import RollupChain
 from tallystick.sdk.rollup.reading import read_events, read_rollup
@@ -27,7 +27,9 @@ from tallystick.settlement.rollup.watcher import RollupWatcher
 class RollupLeaving:
     """One account's ways out."""
 
-    def __init__(self, chain: RollupChain, key: PrivateKey, start: int = 0) -> None:
+    def __init__(self, chain: RollupChain, key: PrivateKey, start: int = 0, asset: Address = NATIVE) -> None:
+        """`asset` is what the account holds: who has several has several accounts."""
+        self._asset = asset
         self._chain = chain
         self._key = key
         self._start = start
@@ -37,7 +39,10 @@ class RollupLeaving:
 
         Return the transaction's hash, None if there is nothing to be paid now. Raise Reverted.
         """
-        facts, (number, paid, _) = await self._chain.facts(), await self._chain.account(self._key.address)
+        facts, (number, paid, _) = (
+            await self._chain.facts(),
+            await self._chain.account(self._key.address, self._asset),
+        )
         core = await read_rollup(self._chain, self._start)
         if number is None:
             raise InvalidInput("this account has nothing in the rollup")
@@ -47,9 +52,9 @@ class RollupLeaving:
         return await self._withdraw_newest(core, number, paid)
 
     async def reclaim(self, channel: int) -> bytes:
-        """Have a channel of a rollup that has stopped paid out, by an order to close it that no batch has.
+        """Have a channel of a rollup that has stopped paid out, by an order that ends it and that no batch has.
 
-        Both sides are owed what they signed, and claim it. Return the transaction's hash; raise Reverted, or
+        Both sides are owed what is theirs, and claim it. Return the transaction's hash; raise Reverted, or
         InvalidInput if there is no such order.
         """
         core = await read_rollup(self._chain, self._start)
@@ -57,7 +62,7 @@ class RollupLeaving:
         orders = [
             (at, entry)
             for at, entry in enumerate(core.entries)
-            if at >= core.queue_end and entry.kind == EntryKind.CLOSE and entry.index == channel
+            if at >= core.queue_end and entry.kind in (EntryKind.CLOSE, EntryKind.SETTLE) and entry.index == channel
         ]
         if not orders:
             raise InvalidInput(f"no order to close channel {channel} waits: give one by a close that both signed")
@@ -89,10 +94,10 @@ class RollupLeaving:
         return done
 
     async def claim(self) -> bytes | None:
-        """Have paid what is owed to the account; return the transaction's hash, None if nothing is."""
-        if not (await self._chain.account(self._key.address))[2]:
+        """Have paid what its owner is owed of the asset; return the transaction's hash, None if nothing is."""
+        if not (await self._chain.account(self._key.address, self._asset))[2]:
             return None
-        return await self._chain.act(self._key, RollupCall("claim"))
+        return await self._chain.act(self._key, RollupCall("claim", (self._asset,)))
 
     async def stop(self) -> bytes:
         """Stop everything, as the operator may at any time, and anybody may if an entry is overdue. Raise Reverted."""
@@ -132,7 +137,8 @@ class RollupLeaving:
         calls += [
             RollupCall("reclaim", (at, list(entry.words)))
             for at, entry in enumerate(core.entries)
-            if at >= core.queue_end and entry.first == self._key.address and entry.kind == EntryKind.DEPOSIT
+            if at >= core.queue_end
+            and (entry.first, entry.asset, entry.kind) == (self._key.address, self._asset, EntryKind.DEPOSIT)
         ]
         done = None
         for call in calls:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.admission import AccountLimits, check_fee, paid_to
@@ -43,7 +43,7 @@ from tallystick.settlement.rollup.operator import (
     show_signatures,
 )
 from tallystick.settlement.rollup.state import state_root
-from tallystick.settlement.rollup.steps import EntryKind, Op, Step
+from tallystick.settlement.rollup.steps import EntryKind, Op
 from tallystick.settlement.rollup.watcher import RollupWatcher
 
 KEPT_SECONDS = 86_400
@@ -134,7 +134,7 @@ class Operating:
         """How many batches are final by a block that no reorganisation reaches: nobody can demand anything of them."""
         self._made: PostBatch | None = None
         self._seen: _Seen | None = None
-        self._numbers: dict[Address, int] = {}
+        self._numbers: dict[tuple[Address, Address], int] = {}
         self._numbered = 0
         self.core = self._begin()
 
@@ -162,13 +162,13 @@ class Operating:
         words = [word_of(each) for each in bundle]
         fresh = [(word, each) for word, each in zip(words, bundle, strict=True) if word not in self._steps]
         if fresh:
-            self._check(fresh, [each.step for each in bundle])
+            self._check(fresh)
             until = self.time + self.policy.promise
             self._store.commit([StepTaken(word, each.signatures, until) for word, each in fresh])
             self._steps |= {word: KeptStep(each, until) for word, each in fresh}
         return [sign_promise(self._key, self._follower.core.place, each, self._steps[each].until) for each in words]
 
-    def _check(self, fresh: list[tuple[bytes, SignedStep]], bundle: list[Step]) -> None:
+    def _check(self, fresh: list[tuple[bytes, SignedStep]]) -> None:
         """Hand steps to the core that are not known yet; raise as `take` does."""
         if self.facts.frozen:
             raise InvalidInput("everything has stopped here: leave by the chain")
@@ -178,7 +178,7 @@ class Operating:
             if word in self._posted:
                 raise InvalidInput(f"this step is in batch {self._posted[word]} already")
         operator, steps = self.number_of(self.facts.operator), [each.step for _, each in fresh]
-        check_fee(bundle, self.core.ahead, operator, self.policy.fee)
+        check_fee(steps, self.core.ahead, operator, self.policy.fee)  # a fee that was paid before pays for nothing else
         self._limits.on_time(self.time)
         counts = self._limits.check(steps, self.core.state, self.core.ahead, operator)
         self.core.submit(*[each for _, each in fresh], time=self.time)
@@ -195,13 +195,13 @@ class Operating:
         made = words_of(self._made.batch) if self._made else ()
         return ("waiting" if word in waiting or word in made else "refused"), None
 
-    def number_of(self, owner: Address) -> int | None:
-        """Return the number of an account, by the chain's list; None if it has none."""
+    def number_of(self, owner: Address, asset: Address = NATIVE) -> int | None:
+        """Return the number of an owner's account of an asset, by the chain's list; None if it has none."""
         for entry in self._follower.core.entries[self._numbered :]:
             if entry.kind == EntryKind.DEPOSIT:
-                self._numbers[entry.first] = entry.index
+                self._numbers[entry.first, entry.asset] = entry.index
         self._numbered = len(self._follower.core.entries)
-        return self._numbers.get(owner)
+        return self._numbers.get((owner, asset))
 
     def signatures(self, number: int) -> tuple[tuple[bytes, ...], ...] | None:
         """Return those of a batch that stands, None if it is not there, or is final and forgotten."""

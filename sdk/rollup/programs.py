@@ -8,9 +8,10 @@ from pathlib import Path
 
 import trio
 
-from tallystick.channels.errors import StoreError, TallystickError
+from tallystick.channels.errors import InvalidInput, StoreError, TallystickError
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.objects import NATIVE, AnyAddress, to_address
 from tallystick.channels.storage.directory import hold_identity
 from tallystick.channels.storage.identity import Identity, claim_directory
 from tallystick.channels.storage.sqlite.store import open_store
@@ -55,7 +56,7 @@ async def run_operator(
 
     `url` is the chain's node, `start` a block not after the rollup's first one, and never to be changed. `pay_bond`:
     pay in what is wanting of the bond. Raise StoreInUse, StoreForeign, ChainUnavailable, or InvalidInput if the key is
-    not the operator's.
+    not the operator's or it promises later than the chain orders.
     """
     require_trio("run_operator")
     store = open_store(directory, OPERATOR_SCHEMAS, owner="tally rollup operate")
@@ -63,6 +64,12 @@ async def run_operator(
         alone.callback(store.close)
         async with open_rollup_chain(url, rollup) as chain:
             facts = await chain.facts()
+            promised = (policy or OperatorPolicy()).promise
+            if promised > facts.order_time:
+                raise InvalidInput(
+                    f"users of this rollup take no promise of {promised} seconds: the chain orders as much within "
+                    f"{facts.order_time}"
+                )
             ours = Identity(key.address, facts.chain_id, facts.vault)
             claim_directory(store, ours, (), str(directory))
             alone.enter_context(hold_identity("rollup operator", ours))
@@ -127,27 +134,32 @@ async def open_rollup_user(
     fee_max: int = 0,
     start: int = 0,
     accept_terms: bool = False,
+    asset: AnyAddress = NATIVE,
 ) -> AsyncIterator[RollupUser]:
     """Give the account of a key in a rollup. What it signs is recorded in `directory`, which must not be lost.
 
     Without the URL of the operator's `desk` it leaves by the chain alone, and keeps nothing. An operator that is away
     is asked again for `patience` seconds. `fee_max` is what it may take for a step, `start` a block not after the
-    rollup's first one. `accept_terms` is for deposits where its terms make no sense. Raise StoreInUse, StoreForeign,
-    ChainUnavailable or ChainError.
+    rollup's first one. `accept_terms` is for deposits where its terms make no sense. `asset` is what the account holds:
+    who has several has several accounts. Raise StoreInUse, StoreForeign, ChainUnavailable or ChainError.
     """
+    held = to_address(asset)
     async with open_rollup_chain(url, rollup) as chain, contextlib.AsyncExitStack() as stack:
         place = await chain.rules_of()
         if not desk:
-            yield RollupUser(chain, place, key, start=start, accept_terms=accept_terms)
+            yield RollupUser(chain, place, key, start=start, accept_terms=accept_terms, asset=held)
             return
-        kept = directory / RECORDS / f"{place.chain_id}-{place.contract.hex()}-{key.address.hex()}"
+        of_token = f"-{held.hex()}" if held != NATIVE else ""
+        kept = directory / RECORDS / f"{place.chain_id}-{place.contract.hex()}-{key.address.hex()}{of_token}"
         store = open_store(kept, USER_SCHEMAS, owner="a user of a rollup")
         stack.callback(store.close)
         ours = Identity(key.address, place.chain_id, place.contract)
         claim_directory(store, ours, (), str(kept))
-        stack.enter_context(hold_identity("rollup user", ours))
+        stack.enter_context(hold_identity(f"rollup user{of_token}", ours))
         asked = await stack.enter_async_context(open_desk(desk, patience))
-        yield RollupUser(chain, place, key, asked, store, fee_max=fee_max, start=start, accept_terms=accept_terms)
+        yield RollupUser(
+            chain, place, key, asked, store, fee_max=fee_max, start=start, accept_terms=accept_terms, asset=held
+        )
 
 
 async def _keep(step: Callable[[], Awaitable[None]], chain: RollupChain, follower: RollupFollower, say: Say) -> None:

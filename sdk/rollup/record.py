@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Row, Rows, at_least, damage, table
+from tallystick.sdk.rollup.promises import Promise
 from tallystick.settlement.rollup.steps import Step, decode_step
 
 
@@ -41,12 +42,16 @@ class RecordedStep(NamedTuple):
     """The account that is named in it besides ours; zero if none is."""
     signature: bytes
     standing: StepStanding = StepStanding.SIGNED
+    key: str | None = None
+    """Under which the user asked for it: asked again, it is the same step."""
+    promise: Promise | None = None
+    """The operator's, if it is known."""
 
 
 class StepsSigned(Moment, frozen=True):
     """These were signed under their numbers, and may be sent from now on, at once."""
 
-    rows: tuple[tuple[bytes, int, int, bytes, bytes, bytes], ...]
+    rows: tuple[tuple[bytes, int, int, bytes, bytes, bytes, str | None], ...]
     """Of each what `RecordedStep` has, with the step's word."""
 
 
@@ -66,14 +71,16 @@ class StepSettled(Moment, frozen=True):
     standing: StepStanding
 
 
-_SIGNED = table("rollup_signed", "digest bundle number word other signature standing until promise")
+_SIGNED = table(
+    "rollup_signed", "digest bundle number word other signature key standing until promise", unique=(("key",),)
+)
 
 
 def sign_moment(steps: Sequence[RecordedStep], words: Sequence[bytes]) -> StepsSigned:
     """Return the moment that steps with these words were signed."""
     return StepsSigned(
         tuple(
-            (each.digest, each.bundle, each.number, word, bytes(each.other), each.signature)
+            (each.digest, each.bundle, each.number, word, bytes(each.other), each.signature, each.key)
             for each, word in zip(steps, words, strict=True)
         )
     )
@@ -112,10 +119,15 @@ def read_free(store: Store) -> RecordedStep | None:
     return None
 
 
-def read_promises(store: Store) -> list[tuple[bytes, int, bytes]]:
-    """Return the operator's promises: the step's word, until when, the signature. They can be shown to anybody."""
-    rows = store.read(_SIGNED.rows(columns="word until promise", order=("number",)))
-    return [(word, until, promise) for word, until, promise in rows if promise]
+def read_key(store: Store, key: str) -> RecordedStep | None:
+    """Return what was asked for under a key, None if nothing was."""
+    return next((_recorded(row) for row in store.read(_SIGNED.rows(key=key))), None)
+
+
+def read_promises(store: Store) -> list[Promise]:
+    """Return the operator's promises, by the numbers of the steps. They can be shown to anybody."""
+    rows = [_recorded(row) for row in store.read(_SIGNED.rows(order=("number", CAME)))]
+    return [each.promise for each in rows if each.promise is not None]
 
 
 def _before(store: Store, number: int) -> RecordedStep | None:
@@ -125,11 +137,13 @@ def _before(store: Store, number: int) -> RecordedStep | None:
 
 
 def _recorded(row: Row) -> RecordedStep:
-    digest, bundle, number, word, other, signature, standing, _, _ = row
+    digest, bundle, number, word, other, signature, key, standing, until, promised = row
     step = decode_step(word)
     if step is None or standing not in tuple(StepStanding):
         raise damage("rollup_signed", (digest,))
-    return RecordedStep(digest, bundle, number, step, Address(other or NATIVE), signature, StepStanding(standing))
+    promise = Promise(word, until, promised) if promised else None
+    where = digest, bundle, number, step, Address(other or NATIVE), signature
+    return RecordedStep(*where, StepStanding(standing), key, promise)
 
 
 def _signed(rows: Rows, moment: StepsSigned) -> None:
@@ -144,7 +158,10 @@ def _promised(rows: Rows, moment: StepPromised) -> None:
 
 
 def _settled(rows: Rows, moment: StepSettled) -> None:
-    rows.update(_SIGNED, {"standing": int(moment.standing)}, digest=moment.digest)
+    changes: dict[str, object] = {"standing": int(moment.standing)}
+    if moment.standing == StepStanding.VOID:
+        changes["key"] = None
+    rows.update(_SIGNED, changes, digest=moment.digest)
 
 
 SIGNING = Subject("rollup-signing", (_SIGNED,), {StepsSigned: _signed, StepPromised: _promised, StepSettled: _settled})

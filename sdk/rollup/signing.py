@@ -29,6 +29,7 @@ from tallystick.sdk.rollup.record import (
     StepStanding,
     read_bundle,
     read_free,
+    read_key,
     read_last,
     read_unsettled,
     sign_moment,
@@ -44,6 +45,9 @@ from tallystick.settlement.rollup.steps import (
     encode_step,
 )
 
+SLACK = 60
+"""Seconds by which the operator's view of the chain may be ahead of ours."""
+
 
 class StepWaits(CallFailed):
     """A step that was signed is not taken: until it is, no other one is signed."""
@@ -57,7 +61,7 @@ class WantedStep(NamedTuple):
     digest: Callable[[int], bytes]
     """Of the statement, by that number."""
     cost: int
-    """Coins that it takes out of the account."""
+    """What it takes out of the account."""
     other: Address = NATIVE
     """Another account that the step names."""
     check: Callable[[], Awaitable[None]] | None = None
@@ -77,8 +81,13 @@ class StepSigner:
         *,
         fee_max: int = 0,
         start: int = 0,
+        asset: Address = NATIVE,
     ) -> None:
-        """`fee_max` is what a step may cost at the desk; `start` a block not after the rollup's first one."""
+        """`fee_max` is what a step may cost at the desk; `start` a block not after the rollup's first one.
+
+        `asset` is the account's; each has numbers of its own, and so takes a record of its own.
+        """
+        self._asset = asset
         self._chain = chain
         self._place = place
         self._key = key
@@ -87,23 +96,32 @@ class StepSigner:
         self._fee_max = fee_max
         self._start = start
 
-    async def hand_in(self, wanted: WantedStep) -> tuple[Step, Promise]:
-        """Sign a step, hand it in, and return it with the operator's promise.
+    async def hand_in(self, wanted: WantedStep, key: str | None = None) -> tuple[Step, Promise | None]:
+        """Sign a step, hand it in, and return it with the operator's promise; None if a batch on the chain has it.
 
-        What was signed before and is not taken is handed in first; if it is the very same, that is all. Raise
+        `key` makes it safe to ask again: what was asked for under it is one step. Without, it is the same only as long
+        as nobody is known to have taken it. What was signed before and is not taken is handed in first. Raise
         StepWaits if it is refused, InvalidInput if the step makes no sense or its number is in doubt.
         """
-        number = (await self._account()).nonce
-        for bundle in read_unsettled(self._store, number):
-            found = await self._again(bundle, wanted)
-            if found is not None:
-                return found
-        made = await self._send(await self._sign(wanted))
+        known = read_key(self._store, key) if key is not None else None
+        if known is not None and known.standing != StepStanding.VOID:
+            if wanted.digest(known.number) != known.digest:
+                raise InvalidInput(f"{key!r} is the key of another step: take a new one")
+            if known.standing == StepStanding.TAKEN:
+                return known.step, known.promise
+        for bundle in read_unsettled(self._store, (await self._account()).nonce):
+            steps = read_bundle(self._store, bundle)
+            made = await self._send(steps) if steps else None
+            first = next((each for each in steps if each.standing == StepStanding.SIGNED), None)
+            same = first is not None and first == steps[0] and first.key == key
+            if made is not None and first is not None and same and wanted.digest(first.number) == first.digest:
+                return made
+        made = await self._send(await self._sign(wanted, key))
         if made is None:
             raise StepWaits("the step came to nothing: the chain shows that it is impossible")
         return made
 
-    async def resend(self) -> list[tuple[Step, Promise]]:
+    async def resend(self) -> list[tuple[Step, Promise | None]]:
         """Hand in again what was signed and may not have reached the operator; return what it promises now.
 
         Raise StepWaits if it refuses.
@@ -115,15 +133,7 @@ class StepSigner:
             done += [made] if made else []
         return done
 
-    async def _again(self, bundle: int, wanted: WantedStep) -> tuple[Step, Promise] | None:
-        """Hand in a bundle again; return it if it is what is wanted, and nobody was told of a promise of it yet."""
-        steps = read_bundle(self._store, bundle)
-        first = next((each for each in steps if each.standing == StepStanding.SIGNED), None)
-        made = await self._send(steps) if steps else None
-        same = first is not None and first.number == steps[0].number and wanted.digest(first.number) == first.digest
-        return made if same else None
-
-    async def _sign(self, wanted: WantedStep) -> list[RecordedStep]:
+    async def _sign(self, wanted: WantedStep, key: str | None) -> list[RecordedStep]:
         """Sign a step, and the operator's fee for it; return what is in its bundle, once all is on disk."""
         ours, operator = await self._account(), (await self._chain.facts()).operator
         if wanted.check is not None:
@@ -137,22 +147,41 @@ class StepSigner:
         fee = 0 if operator == self._key.address else await self._fee()
         if operator == wanted.other:
             fee -= min(fee, wanted.cost)
-        fee -= sum(
-            each.step.amount for each in beside if isinstance(each.step, RollupTransfer) and each.other == operator
-        )
+        fee -= sum(paid_to_other(each, operator) for each in beside)
         if ours.balance < wanted.cost + max(0, fee):
             raise InvalidInput(
                 f"the account has {ours.balance} in the rollup: this takes {wanted.cost}, and a fee of {max(0, fee)}"
             )
-        steps = [await self._signed(bundle, number, wanted, ours.number)]
+        steps = [(await self._signed(bundle, number, wanted))._replace(key=key)]
         if fee > 0:
             top = max([number, *(each.number for each in beside), last.number if last is not None else 0])
-            steps.append(await self._signed(bundle, top + 1, self._paying(operator, fee), ours.number))
+            steps.append(await self._signed(bundle, top + 1, self._paying(operator, fee)))
         self._store.commit([sign_moment(steps, [encode_step(each.step) for each in steps])])
         return read_bundle(self._store, bundle)
 
+    async def _top_up(self, steps: Sequence[RecordedStep]) -> bool:
+        """Sign what the fee has risen by since steps were signed, which the desk refuses, if that is allowed.
+
+        Return whether anything was signed, under a number of its own.
+        """
+        last, operator, fee = (
+            read_last(self._store),
+            (await self._chain.facts()).operator,
+            (await self._desk.terms()).fee,
+        )
+        missing = fee - sum(paid_to_other(each, operator) for each in steps)
+        if self._asset != NATIVE or operator == self._key.address:
+            return False
+        if last is None or missing <= 0 or fee > self._fee_max:
+            return False
+        more = await self._signed(steps[0].bundle, last.number + 1, self._paying(operator, missing))
+        self._store.commit([sign_moment([more], [encode_step(more.step)])])
+        return True
+
     async def _fee(self) -> int:
         fee = (await self._desk.terms()).fee
+        if fee and self._asset != NATIVE:
+            raise InvalidInput("the operator takes a fee for a step, in coins: an account of a token cannot pay it")
         if fee > self._fee_max:
             raise InvalidInput(f"the operator takes {fee} for a step, and {self._fee_max} at most is allowed")
         return fee
@@ -163,9 +192,9 @@ class StepSigner:
 
         return WantedStep(lambda ours, theirs, number: RollupTransfer(ours, theirs, fee, number), digest, fee, operator)
 
-    async def _signed(self, bundle: int, number: int, wanted: WantedStep, ours: int) -> RecordedStep:
-        theirs = (await self._account(wanted.other)).number if wanted.other != NATIVE else 0
-        step, digest = wanted.make(ours, theirs, number), wanted.digest(number)
+    async def _signed(self, bundle: int, number: int, wanted: WantedStep) -> RecordedStep:
+        theirs = await self._index(wanted.other) if wanted.other != NATIVE else 0
+        step, digest = wanted.make(await self._index(), theirs, number), wanted.digest(number)
         return RecordedStep(digest, bundle, number, step, wanted.other, self._key.sign(digest))
 
     async def _next(self, last: RecordedStep | None, told: int) -> int:
@@ -186,10 +215,10 @@ class StepSigner:
             )
         return proven
 
-    async def _send(self, steps: Sequence[RecordedStep]) -> tuple[Step, Promise] | None:
-        """Hand in what can be carried out of a bundle; return its first step and the promise of it.
+    async def _send(self, steps: Sequence[RecordedStep]) -> tuple[Step, Promise | None] | None:
+        """Hand in what can be carried out of a bundle; return its first step and the promise of it, if there is one.
 
-        None if the chain shows that it was carried out, or cannot be any more.
+        None if the chain shows that it cannot be carried out any more.
         """
         named = [await self._renamed(each) for each in steps]
         words = [encode_step(each) for each in named]
@@ -200,20 +229,22 @@ class StepSigner:
         try:
             answer = await self._desk.ask("/steps", {"steps": body})
         except CallFailed as error:
-            rest = await self._settle(steps)
-            if rest is not None:
-                if rest:
-                    await self._send(rest)
+            done = await self._settle(steps)
+            if done is not None:
+                if done < len(steps):
+                    await self._send(steps[done:])
+                return named[0], steps[0].promise
+            if await self._is_over(steps[0]):
                 return None
+            if await self._top_up(steps):
+                return await self._send(read_bundle(self._store, steps[0].bundle))
             raise StepWaits(
                 f"the operator does not take step number {steps[0].number}, which was signed ({error}). The same step "
                 "may be handed in again, and no other one is signed under its number unless the chain makes it "
                 "impossible for good; what the account holds can leave by the chain"
             ) from error
         promises = read_promised(answer, words)
-        operator = (await self._chain.facts()).operator
-        if not all(each.is_signed(self._place, operator) for each in promises):
-            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        await check_promises(self._chain, self._place, promises)
         self._store.commit(
             [
                 StepPromised(each.digest, promise.step, promise.until, promise.signature)
@@ -227,34 +258,36 @@ class StepSigner:
         step = recorded.step
         if isinstance(step, RollupFund):
             return step
-        ours = (await self._account()).number
+        ours = await self._index()
         if isinstance(step, RollupExit):
             return replace(step, account=ours)
-        theirs = (await self._account(recorded.other)).number
+        theirs = await self._index(recorded.other)
         if isinstance(step, RollupOpen):
             return replace(step, opener=ours, other=theirs)
         return replace(step, payer=ours, payee=theirs) if isinstance(step, RollupTransfer) else step
 
-    async def _settle(self, steps: Sequence[RecordedStep]) -> Sequence[RecordedStep] | None:
-        """Ask the chain what became of steps that the desk refuses; return those that are still to be handed in.
-
-        None if nothing has become of any. After a step that is void comes none: another one has its number first.
-        """
-        index = await self._index()
-        done = self._number_in((await read_rollup(self._chain, self._start)).state, index)
+    async def _settle(self, steps: Sequence[RecordedStep]) -> int | None:
+        """Ask the chain whether steps that the desk refuses were carried out; return how many were, None if none."""
+        done = self._number_in((await read_rollup(self._chain, self._start)).state, await self._index())
         over = [StepSettled(each.digest, StepStanding.TAKEN) for each in steps if each.number < done]
         if over:
             self._store.commit(over)
-            return steps[len(over) :]
-        if not is_void(steps[0], await read_final_state(self._chain, self._start), index):
-            return None
-        self._store.commit([StepSettled(steps[0].digest, StepStanding.VOID)])
-        return ()
+        return len(over) or None
 
-    async def _index(self) -> int:
-        number, _, _ = await self._chain.account(self._key.address)
+    async def _is_over(self, step: RecordedStep) -> bool:
+        """Whether a step can never be carried out: its number may be signed under again, what follows it waits."""
+        if not is_void(step, await read_final_state(self._chain, self._start), await self._index()):
+            return False
+        self._store.commit([StepSettled(step.digest, StepStanding.VOID)])
+        return True
+
+    async def _index(self, owner: Address | None = None) -> int:
+        """Return the number of an account in the rollup as the chain has it: a desk may name somebody else's."""
+        number, _, _ = await self._chain.account(owner or self._key.address, self._asset)
         if number is None:
-            raise InvalidInput("this key has no account in the rollup: a deposit makes one")
+            raise InvalidInput(
+                f"0x{(owner or self._key.address).hex()} has no account in the rollup: a deposit makes one"
+            )
         return number
 
     def _number_in(self, state: RollupState, index: int) -> int:
@@ -263,7 +296,7 @@ class StepSigner:
         return account.nonce if account is not None and account.owner == self._key.address else 0
 
     async def _account(self, owner: Address | None = None) -> DeskAccount:
-        return await self._desk.account(owner or self._key.address)
+        return await self._desk.account(owner or self._key.address, self._asset)
 
 
 def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:
@@ -283,6 +316,11 @@ def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:
     return False
 
 
+def paid_to_other(recorded: RecordedStep, other: Address) -> int:
+    """Return what a step pays to another account by a transfer."""
+    return recorded.step.amount if isinstance(recorded.step, RollupTransfer) and recorded.other == other else 0
+
+
 def read_promised(answer: Any, words: Sequence[bytes]) -> list[Promise]:
     """Return the promises in a desk's answer; raise CallFailed if there is not one for each word."""
     try:
@@ -293,3 +331,16 @@ def read_promised(answer: Any, words: Sequence[bytes]) -> list[Promise]:
     except (KeyError, TypeError, ValueError) as error:
         raise CallFailed("the operator's answer to a step is no promise: watch for the step") from error
     return promises
+
+
+async def check_promises(chain: RollupChain, place: Place, promises: Sequence[Promise]) -> None:
+    """Raise CallFailed unless the operator signed these promises, for no later than the chain would order as much."""
+    facts, head = await chain.facts(), await chain.head()
+    for each in promises:
+        if not each.is_signed(place, facts.operator):
+            raise CallFailed("the operator took the step, and its promise is not signed by it: watch for the step")
+        if each.until > head.time + facts.order_time + SLACK:
+            raise CallFailed(
+                f"the operator took the step, and promises it for {each.until} only: the chain orders what it must do "
+                f"within {facts.order_time} seconds; watch for the step"
+            )

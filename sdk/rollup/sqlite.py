@@ -36,8 +36,8 @@ _SIGNING = Schema(
         """
 CREATE TABLE rollup_signed (
     digest BLOB PRIMARY KEY, bundle INTEGER NOT NULL, number INTEGER NOT NULL, word BLOB NOT NULL,
-    other BLOB NOT NULL, signature BLOB NOT NULL, standing INTEGER NOT NULL, until INTEGER NOT NULL,
-    promise BLOB NOT NULL);
+    other BLOB NOT NULL, signature BLOB NOT NULL, key TEXT UNIQUE, standing INTEGER NOT NULL,
+    until INTEGER NOT NULL, promise BLOB NOT NULL);
 CREATE INDEX rollup_signed_by_number ON rollup_signed (number);
 CREATE INDEX rollup_signed_by_bundle ON rollup_signed (bundle);
 CREATE INDEX rollup_signed_by_standing ON rollup_signed (standing)

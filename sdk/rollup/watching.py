@@ -7,11 +7,13 @@ window to do so. Without a desk it demands nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import trio
 
-from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.protocol.keys import PrivateKey, keccak
+from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.values.arguments import Options
 from tallystick.sdk.rollup.calls import RollupCall
 from tallystick.sdk.rollup.chain import RollupChain
@@ -37,6 +39,9 @@ class WatcherPolicy(Options, frozen=True, kw_only=True):
 
     demands: int = 8
     """Signatures that are demanded in one look at the chain, at most: each costs a fee, and one may convict."""
+    per_batch: int = 64
+    """Signatures of one batch that are demanded, at most, since the start: an operator that shows none but on the chain
+    earns by each demand. Which ones it cannot know before."""
     claims: bool = True
     """Whether what it earned is paid out at once."""
 
@@ -66,6 +71,9 @@ class Watching:
         """The serials of the batches that stood when it looked last; None at the start."""
         self._remade = follower.remade
         self._refused: set[str] = set()
+        self._demanded: Counter[int] = Counter()
+        """Demands of each batch, by serial."""
+        self._secret = key.sign(keccak(b"tallystick: which signatures a watcher demands first"))
 
     async def step(self) -> None:
         """Look at the chain once, and do what must be done. Raise ChainUnavailable or ChainError."""
@@ -78,11 +86,33 @@ class Watching:
             if not isinstance(duty, DemandSignatures):
                 await self._do(duty, facts.demand_fee)
         await self._look(facts.final, facts.window)
-        duties = core.duties(self._follower.head.time, facts.final)
-        for demand in [each for each in duties if isinstance(each, DemandSignatures)][: self._policy.demands]:
-            await self._do(demand, facts.demand_fee)
+        await self._demand(facts.final, facts.demand_fee)
         if self._policy.claims:
             await self._claim()
+
+    async def _demand(self, final: int, fee: int) -> None:
+        """Demand signatures that are wanting: our own first, and of each batch some that nobody can foresee."""
+        core = self._follower.core
+        wanted = [each for each in core.duties(self._follower.head.time, final) if isinstance(each, DemandSignatures)]
+        left = self._policy.demands
+        for duty in sorted(wanted, key=self._rank):
+            serial = core.standing[duty.number].serial
+            if left and (self._is_ours(duty) or self._demanded[serial] < self._policy.per_batch):
+                self._demanded[serial] += 1
+                left -= 1
+                await self._do(duty, fee)
+
+    def _is_ours(self, duty: DemandSignatures) -> bool:
+        """Whether a step says that the watcher's own key signed it."""
+        statements = self._follower.core.standing[duty.number].statements[duty.position]
+        return any(each.signer == self._key.address for each in statements)
+
+    def _rank(self, duty: DemandSignatures) -> tuple[bool, int, bytes]:
+        return (
+            not self._is_ours(duty),
+            duty.number,
+            keccak(self._secret + duty.number.to_bytes(8, "big") + duty.position.to_bytes(8, "big")),
+        )
 
     async def _claim(self) -> None:
         """Have paid what it earned, and given back what demands cost whose batch is gone."""
@@ -91,7 +121,7 @@ class Watching:
         if gone and (done := await self._leaving.refund(self._follower.events())):
             self._say(f"got back what {done} demands cost: their batch is gone")
         if (await self._chain.account(self._key.address))[2]:
-            await self._call(RollupCall("claim"), "claimed what it earned")
+            await self._call(RollupCall("claim", (NATIVE,)), "claimed what it earned")
 
     async def _look(self, final: int, window: int) -> None:
         """Look at the signatures of batches that were not looked at yet."""

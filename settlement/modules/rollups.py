@@ -123,9 +123,13 @@ class Books:
         count = self.get(b"count")
         return self.hash(_batch(count - 1, b"r")) if count else GENESIS
 
-    def owe(self, account: Address, amount: int) -> None:
-        """Keep coins for an account to claim."""
-        self.add(b"o" + account, amount)
+    def owe(self, account: Address, amount: int, asset: Address = NATIVE) -> None:
+        """Keep coins or tokens for an account to claim."""
+        self.add(owner_key(b"o", account, asset), amount)
+
+    def number_of(self, owner: Address, asset: Address) -> int:
+        """Return the number of an owner's account of an asset, plus 1; 0 if there is none."""
+        return self.get(owner_key(b"a", owner, asset))
 
     def finalise(self) -> None:
         """Make batches final whose window is over and of which no signature is wanting, in their order."""
@@ -169,6 +173,11 @@ class Books:
 
 def _batch(number: int, name: bytes) -> bytes:
     return b"b" + number.to_bytes(8, "big") + name
+
+
+def owner_key(name: bytes, owner: Address, asset: Address) -> bytes:
+    """Return where something of an owner's and of an asset is kept."""
+    return name + owner + (asset if asset != NATIVE else b"")
 
 
 def due_key(index: int) -> bytes:

@@ -6,7 +6,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.modules.exchange_routes import EXCHANGE
 from tallystick.settlement.modules.interface import Function, Module
 from tallystick.settlement.modules.lending import LENDING
-from tallystick.settlement.modules.rollup_accounts import ROLLUPS
+from tallystick.settlement.modules.rollup_disputes import ROLLUPS
 from tallystick.settlement.modules.staking import STAKING
 from tallystick.settlement.modules.treasury import TREASURY
 from tallystick.settlement.modules.validators import VALIDATORS

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.rollup.batches import Batch
 from tallystick.settlement.rollup.steps import QueueEntry
 
@@ -55,6 +55,7 @@ class RollupWithdrawn(msgspec.Struct, frozen=True):
     """An account was paid on the chain."""
 
     account: Address
+    asset: Address
     amount: int
 
 
@@ -64,6 +65,35 @@ class RollupFrozen(msgspec.Struct, frozen=True):
     batches: int
 
 
+class ClosedAlone(msgspec.Struct, frozen=True):
+    """One side closes its channel alone; the other one may show newer proofs up to `deadline` (seconds)."""
+
+    channel: ChannelId
+    index: int
+    closer: int
+    seqs: tuple[int, int]
+    """Of the balance proofs that stand, 0 for none."""
+    deadline: int
+
+
+class CloseChallenged(msgspec.Struct, frozen=True):
+    """A newer balance proof of such a channel was shown."""
+
+    channel: ChannelId
+    index: int
+    sender: int
+    seq: int
+    convicts: bool
+
+
 RollupEvent: TypeAlias = (
-    EntryOrdered | BatchPosted | BatchConvicted | SignatureDemanded | SignatureShown | RollupWithdrawn | RollupFrozen
+    EntryOrdered
+    | BatchPosted
+    | BatchConvicted
+    | SignatureDemanded
+    | SignatureShown
+    | RollupWithdrawn
+    | RollupFrozen
+    | ClosedAlone
+    | CloseChallenged
 )

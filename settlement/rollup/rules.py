@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tallystick.channels.errors import InvalidSignature, TallystickError
 from tallystick.channels.protocol.eip712 import digest_cooperative_close, domain_separator
 from tallystick.channels.protocol.keys import HALF_ORDER, keccak, with_recovery_id
-from tallystick.channels.protocol.objects import Address, ChannelId, CooperativeClose
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, CooperativeClose
 from tallystick.settlement.rollup.state import LeafStanding, RollupAccount, RollupChannel
 from tallystick.settlement.rollup.steps import (
     EntryKind,
@@ -29,10 +29,10 @@ from tallystick.settlement.rollup.steps import (
     Step,
 )
 
-_TRANSFER = keccak(b"Transfer(address payer,address payee,uint128 amount,uint64 nonce)")
+_TRANSFER = keccak(b"Transfer(address payer,address payee,address asset,uint128 amount,uint64 nonce)")
 _OPEN = keccak(b"OpenChannel(bytes32 channel,uint128 deposit,uint64 nonce)")
 _FUND = keccak(b"FundChannel(bytes32 channel,uint128 amount,uint64 nonce)")
-_EXIT = keccak(b"ExitAccount(address account,uint128 amount,uint64 nonce)")
+_EXIT = keccak(b"ExitAccount(address account,address asset,uint128 amount,uint64 nonce)")
 
 
 class WrongStep(TallystickError):
@@ -105,10 +105,10 @@ class StepState(Protocol):
 Statements: TypeAlias = tuple[Statement, ...]
 
 
-def channel_name(place: Place, first: Address, second: Address, index: int) -> ChannelId:
-    """Return a channel's id (32 bytes), as the adjudicator makes them: the asset is the native coin."""
+def channel_name(place: Place, first: Address, second: Address, index: int, asset: Address = NATIVE) -> ChannelId:
+    """Return a channel's id (32 bytes), as the adjudicator makes them."""
     numbers = place.chain_id.to_bytes(32, "big"), index.to_bytes(32, "big")
-    addresses = b"".join(bytes(12) + each for each in (place.contract, first, second, bytes(20)))
+    addresses = b"".join(bytes(12) + each for each in (place.contract, first, second, asset))
     return ChannelId(keccak(numbers[0] + addresses + numbers[1]))
 
 
@@ -117,9 +117,12 @@ def _digest(place: Place, kind: bytes, name: bytes, *numbers: int) -> bytes:
     return keccak(b"\x19\x01" + place.domain + keccak(kind + name + fields))
 
 
-def digest_transfer(place: Place, payer: Address, payee: Address, amount: int, nonce: int) -> bytes:
+def digest_transfer(
+    place: Place, payer: Address, payee: Address, amount: int, nonce: int, asset: Address = NATIVE
+) -> bytes:
     """Return what the payer signs (32 bytes)."""
-    return _digest(place, _TRANSFER, bytes(12) + payer, int.from_bytes(payee, "big"), amount, nonce)
+    name, numbers = bytes(12) + payer, (int.from_bytes(payee, "big"), int.from_bytes(asset, "big"), amount, nonce)
+    return _digest(place, _TRANSFER, name, *numbers)
 
 
 def digest_open(place: Place, channel: ChannelId, deposit: int, nonce: int) -> bytes:
@@ -132,9 +135,9 @@ def digest_fund(place: Place, channel: ChannelId, amount: int, nonce: int) -> by
     return _digest(place, _FUND, channel, amount, nonce)
 
 
-def digest_exit(place: Place, owner: Address, amount: int, nonce: int) -> bytes:
-    """Return what an account's owner signs to take coins out (32 bytes)."""
-    return _digest(place, _EXIT, bytes(12) + owner, amount, nonce)
+def digest_exit(place: Place, owner: Address, amount: int, nonce: int, asset: Address = NATIVE) -> bytes:
+    """Return what an account's owner signs to take out what it holds (32 bytes)."""
+    return _digest(place, _EXIT, bytes(12) + owner, int.from_bytes(asset, "big"), amount, nonce)
 
 
 def apply(state: StepState, step: Step, context: StepContext) -> Statements:
@@ -188,7 +191,14 @@ def _transfer(state: StepState, step: RollupTransfer, place: Place) -> Statement
         raise WrongStep("nobody pays oneself")
     payer = _charge(state, step.payer, step.amount, step.nonce)
     payee = _credit(state, step.payee, step.amount)
-    return (Statement(payer.owner, digest_transfer(place, payer.owner, payee.owner, step.amount, step.nonce)),)
+    _check_asset(payer, payee)
+    digest = digest_transfer(place, payer.owner, payee.owner, step.amount, step.nonce, payer.asset)
+    return (Statement(payer.owner, digest),)
+
+
+def _check_asset(one: RollupAccount, other: RollupAccount) -> None:
+    if one.asset != other.asset:
+        raise WrongStep(f"one account holds 0x{one.asset.hex()}, the other one 0x{other.asset.hex()}")
 
 
 def _open(state: StepState, step: RollupOpen, place: Place) -> Statements:
@@ -196,10 +206,11 @@ def _open(state: StepState, step: RollupOpen, place: Place) -> Statements:
         raise WrongStep("a channel has two sides")
     opener = _charge(state, step.opener, step.deposit, step.nonce)
     other = _account(state, step.other)
+    _check_asset(opener, other)
     if state.channel(step.channel) is not None:
         raise WrongStep(f"number {step.channel} is a channel's already")
     state.put_channel(step.channel, RollupChannel(step.opener, step.other, step.deposit))
-    name = channel_name(place, opener.owner, other.owner, step.channel)
+    name = channel_name(place, opener.owner, other.owner, step.channel, opener.asset)
     return (Statement(opener.owner, digest_open(place, name, step.deposit, step.nonce)),)
 
 
@@ -214,11 +225,12 @@ def _fund(state: StepState, step: RollupFund, place: Place) -> Statements:
     if step.side > 1:
         raise WrongStep("a channel has two sides")
     channel = _standing(state, step.channel)
-    state.put_channel(step.channel, replace(channel, total=channel.total + step.amount))
+    paid = channel.second_paid + step.amount * step.side
+    state.put_channel(step.channel, replace(channel, total=channel.total + step.amount, second_paid=paid))
     payer = _charge(state, (channel.first, channel.second)[step.side], step.amount, step.nonce)
     other = _account(state, (channel.second, channel.first)[step.side])
     sides = (other, payer) if step.side else (payer, other)
-    name = channel_name(place, sides[0].owner, sides[1].owner, step.channel)
+    name = channel_name(place, sides[0].owner, sides[1].owner, step.channel, payer.asset)
     return (Statement(payer.owner, digest_fund(place, name, step.amount, step.nonce)),)
 
 
@@ -228,10 +240,10 @@ def _close(state: StepState, step: RollupClose, context: StepContext) -> Stateme
     channel = _standing(state, step.channel)
     if step.balance0 > channel.total:
         raise WrongStep(f"channel {step.channel} holds {channel.total}, not {step.balance0}")
-    state.put_channel(step.channel, replace(channel, total=0, standing=LeafStanding.CLOSED))
+    state.put_channel(step.channel, channel.closed)
     first = _credit(state, channel.first, step.balance0)
     second = _credit(state, channel.second, channel.total - step.balance0)
-    name = channel_name(context.place, first.owner, second.owner, step.channel)
+    name = channel_name(context.place, first.owner, second.owner, step.channel, first.asset)
     close = CooperativeClose(name, step.balance0, channel.total - step.balance0, step.valid_until)
     digest = digest_cooperative_close(context.place.domain, close)
     return (Statement(first.owner, digest), Statement(second.owner, digest))
@@ -239,7 +251,8 @@ def _close(state: StepState, step: RollupClose, context: StepContext) -> Stateme
 
 def _exit(state: StepState, step: RollupExit, place: Place) -> Statements:
     account = _charge(state, step.account, step.amount, step.nonce, exited=step.amount)
-    return (Statement(account.owner, digest_exit(place, account.owner, step.amount, step.nonce)),)
+    digest = digest_exit(place, account.owner, step.amount, step.nonce, account.asset)
+    return (Statement(account.owner, digest),)
 
 
 def _next(state: StepState, context: StepContext) -> None:
@@ -251,24 +264,34 @@ def _next(state: StepState, context: StepContext) -> None:
         raise WrongStep(f"there is no entry {state.head} in the chain's list")
     state.head += 1
     state.done = entry.follow(state.done)
-    if entry.kind == EntryKind.CLOSE:
+    if entry.kind in (EntryKind.CLOSE, EntryKind.SETTLE):
         _ordered_close(state, entry)
         return
     account = state.account(entry.index)
     if entry.kind == EntryKind.DEPOSIT:
-        held = account or RollupAccount(entry.first, 0)
+        held = account or RollupAccount(entry.first, 0, asset=entry.asset)
         state.put_account(entry.index, replace(held, balance=held.balance + entry.amount0))
     elif account is not None:
         state.put_account(entry.index, replace(account, balance=0, exited=account.exited + account.balance))
 
 
+def ordered_balance(channel: RollupChannel, entry: QueueEntry) -> int | None:
+    """Return what its first side gets of a channel by an entry that closes it; None if nothing follows from that."""
+    if channel.standing != LeafStanding.OPEN:
+        return None
+    if entry.kind == EntryKind.SETTLE:
+        return channel.balance0(entry.amount0, entry.amount1)
+    return entry.amount0 if channel.total == entry.amount0 + entry.amount1 else None
+
+
 def _ordered_close(state: StepState, entry: QueueEntry) -> None:
     undo = state.mark()
     channel = state.channel(entry.index)
-    if channel is None or channel.standing != LeafStanding.OPEN or channel.total != entry.amount0 + entry.amount1:
+    balance0 = None if channel is None else ordered_balance(channel, entry)
+    if channel is None or balance0 is None:
         return
-    state.put_channel(entry.index, replace(channel, total=0, standing=LeafStanding.CLOSED))
-    first = _credit(state, channel.first, entry.amount0)
-    second = _credit(state, channel.second, entry.amount1)
-    if (first.owner, second.owner) != (entry.first, entry.second):
+    state.put_channel(entry.index, channel.closed)
+    first = _credit(state, channel.first, balance0)
+    second = _credit(state, channel.second, channel.total - balance0)
+    if (first.owner, second.owner, first.asset) != (entry.first, entry.second, entry.asset):
         undo()

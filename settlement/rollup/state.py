@@ -17,12 +17,18 @@ import msgspec
 
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import ZERO32, Address
+from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.settlement.rollup.trees import DEPTH, Siblings, Tree, climb
 
 ACCOUNT_TAG = keccak(b"tallystick: an account of a rollup")
 CHANNEL_TAG = keccak(b"tallystick: a channel of a rollup")
 STATE_TAG = keccak(b"tallystick: a state of a rollup")
+
+NONCE_BITS = 64
+"""Of the word of an account's leaf that has its nonce, and then its asset."""
+
+STANDING_BITS = 8
+"""Of the word of a channel's leaf that has its standing, and then what its second side has paid in."""
 
 Words: TypeAlias = tuple[int, int, int, int]
 
@@ -44,11 +50,23 @@ class RollupAccount(msgspec.Struct, frozen=True):
     """Of its next signed step."""
     exited: int = 0
     """What it took out in all: what the chain has not yet paid of that, it pays."""
+    asset: Address = NATIVE
+    """What it holds: the chain's own coin, or a token."""
 
     @property
     def words(self) -> Words:
         """It as four numbers."""
-        return (int.from_bytes(self.owner, "big"), self.balance, self.nonce, self.exited)
+        nonce = self.nonce | int.from_bytes(self.asset, "big") << NONCE_BITS
+        return (int.from_bytes(self.owner, "big"), self.balance, nonce, self.exited)
+
+    @classmethod
+    def read(cls, words: Words) -> RollupAccount:
+        """Return the account of four numbers; raise BadOpening if it is none."""
+        owner, balance, nonce, exited = words
+        if owner == 0 or owner >> 160 or nonce >> NONCE_BITS + 160:
+            raise BadOpening("an account without an owner, or of no asset")
+        asset = Address((nonce >> NONCE_BITS).to_bytes(20, "big"))
+        return cls(Address(owner.to_bytes(20, "big")), balance, nonce & (1 << NONCE_BITS) - 1, exited, asset)
 
     @property
     def hash(self) -> bytes:
@@ -65,11 +83,28 @@ class RollupChannel(msgspec.Struct, frozen=True):
     total: int
     """What both have paid in."""
     standing: int = LeafStanding.OPEN
+    second_paid: int = 0
+    """What of that the second side has paid in, as long as it is open."""
 
     @property
     def words(self) -> Words:
         """It as four numbers."""
-        return (self.first, self.second, self.total, int(self.standing))
+        return (self.first, self.second, self.total, int(self.standing) | self.second_paid << STANDING_BITS)
+
+    @classmethod
+    def read(cls, words: Words) -> RollupChannel:
+        """Return the channel of four numbers."""
+        first, second, total, standing = words
+        return cls(first, second, total, standing & (1 << STANDING_BITS) - 1, standing >> STANDING_BITS)
+
+    def balance0(self, transferred0: int, transferred1: int) -> int:
+        """Return what its first side gets if this is what its sides have given each other in all."""
+        return min(max(self.total + transferred1 - self.second_paid - transferred0, 0), self.total)
+
+    @property
+    def closed(self) -> RollupChannel:
+        """It once it is paid out."""
+        return RollupChannel(self.first, self.second, 0, LeafStanding.CLOSED)
 
     @property
     def hash(self) -> bytes:
@@ -184,9 +219,7 @@ class OpenedState:
         words = self._open(ACCOUNT_TAG, index, self._accounts)
         if words is None:
             return None
-        if words[0] == 0 or words[0] >> 160:
-            raise BadOpening("an account without an owner")
-        return RollupAccount(Address(words[0].to_bytes(20, "big")), *words[1:])
+        return RollupAccount.read(words)
 
     def put_account(self, index: int, account: RollupAccount) -> None:
         """Change the account that was looked at last."""
@@ -195,7 +228,7 @@ class OpenedState:
     def channel(self, index: int) -> RollupChannel | None:
         """Look at a channel; raise BadOpening unless the proof shows it."""
         words = self._open(CHANNEL_TAG, index, self._channels)
-        return None if words is None else RollupChannel(*words)
+        return None if words is None else RollupChannel.read(words)
 
     def put_channel(self, index: int, channel: RollupChannel) -> None:
         """Change the channel that was looked at last."""

@@ -135,6 +135,9 @@ class EntryKind(enum.IntEnum):
     DEPOSIT = 1
     EXIT = 2
     CLOSE = 3
+    """As both agreed."""
+    SETTLE = 4
+    """As one side's proofs say, which the other one could answer (`settlement/rollup/disputes.py`)."""
 
 
 class QueueEntry(msgspec.Struct, frozen=True):
@@ -150,8 +153,9 @@ class QueueEntry(msgspec.Struct, frozen=True):
     """The account's owner; of a close the owner of its first side."""
     second: Address = NATIVE
     amount0: int = 0
-    """What is deposited, or the first side's balance."""
+    """What is deposited; the first side's balance; of a channel that one side closed what its first side has given."""
     amount1: int = 0
+    asset: Address = NATIVE
 
     def follow(self, before: bytes) -> bytes:
         """Return the running hash of the list up to this entry, from that of all before it: what the chain keeps."""
@@ -160,11 +164,14 @@ class QueueEntry(msgspec.Struct, frozen=True):
     @property
     def words(self) -> tuple[int, ...]:
         """It as six numbers."""
-        first, second = (int.from_bytes(each, "big") for each in (self.first, self.second))
-        return (int(self.kind), self.index, first, second, self.amount0, self.amount1)
+        first, second, asset = (int.from_bytes(each, "big") for each in (self.first, self.second, self.asset))
+        return (int(self.kind) | asset << KIND_BITS, self.index, first, second, self.amount0, self.amount1)
 
 
 ENTRY_WORDS = 6
+
+KIND_BITS = 8
+"""Of the word of an entry that has its kind, and then its asset."""
 
 
 def list_hash(entries: Iterable[QueueEntry]) -> bytes:
@@ -178,5 +185,5 @@ def list_hash(entries: Iterable[QueueEntry]) -> bytes:
 def entry_of(words: tuple[int, ...]) -> QueueEntry:
     """Return the entry of six numbers that the chain keeps."""
     kind, index, first, second, amount0, amount1 = words
-    owners = [Address(each.to_bytes(32, "big")[12:]) for each in (first, second)]
-    return QueueEntry(kind, index, owners[0], owners[1], amount0, amount1)
+    addresses = [Address(each.to_bytes(32, "big")[12:]) for each in (first, second, kind >> KIND_BITS)]
+    return QueueEntry(kind & (1 << KIND_BITS) - 1, index, addresses[0], addresses[1], amount0, amount1, addresses[2])

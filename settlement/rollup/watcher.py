@@ -15,9 +15,12 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import Batch, StepProof
+from tallystick.settlement.rollup.disputes import with_side
 from tallystick.settlement.rollup.events import (
     BatchConvicted,
     BatchPosted,
+    CloseChallenged,
+    ClosedAlone,
     EntryOrdered,
     RollupEvent,
     RollupFrozen,
@@ -28,7 +31,7 @@ from tallystick.settlement.rollup.events import (
 from tallystick.settlement.rollup.execution import prove, replay
 from tallystick.settlement.rollup.rules import Place, Statements, StepContext
 from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import QueueEntry, list_hash
+from tallystick.settlement.rollup.steps import EntryKind, QueueEntry, list_hash
 
 
 class ConvictBatch(Discreet, msgspec.Struct, frozen=True):
@@ -72,6 +75,15 @@ class StandingBatch(NamedTuple):
     """Of each step: what must be signed."""
 
 
+class RunningClose(NamedTuple):
+    """A close by one side that the other one may answer."""
+
+    closer: int
+    seqs: tuple[int, int]
+    """Of the balance proofs that stand."""
+    deadline: int
+
+
 class RollupWatcher:
     """The watcher of one rollup, from its first batch on."""
 
@@ -83,8 +95,10 @@ class RollupWatcher:
         """The chain's list."""
         self.standing: list[StandingBatch] = []
         self.is_frozen = False
-        self.paid: dict[Address, int] = {}
-        """What the chain paid out to each account in all, by withdrawals and escapes."""
+        self.paid: dict[tuple[Address, Address], int] = {}
+        """What the chain paid out to each owner of each asset in all, by withdrawals and escapes."""
+        self.disputes: dict[int, RunningClose] = {}
+        """Channels that one side closes alone, by number, from then on until that is settled."""
         self.waiting: dict[tuple[int, int], int] = {}
         """Deadlines of demands, by batch and step."""
         self._wrong: ConvictBatch | None = None
@@ -127,12 +141,20 @@ class RollupWatcher:
             case RollupFrozen():
                 self.is_frozen = True
             case RollupWithdrawn():
-                self.paid[event.account] = self.paid.get(event.account, 0) + event.amount
+                key = (event.account, event.asset)
+                self.paid[key] = self.paid.get(key, 0) + event.amount
+            case ClosedAlone():
+                self.disputes[event.index] = RunningClose(event.closer, event.seqs, event.deadline)
+            case CloseChallenged() if event.index in self.disputes:
+                found = self.disputes[event.index]
+                self.disputes[event.index] = found._replace(seqs=with_side(found.seqs, event.sender, event.seq))
         return []
 
     def on_entry(self, entry: QueueEntry, due: int = 2**64) -> None:
         """The chain has ordered something."""
         self.entries.append(entry)
+        if entry.kind == EntryKind.SETTLE:
+            self.disputes.pop(entry.index, None)
         self._dues.append(due)
 
     def on_batch(self, number: int, batch: Batch, serial: int = 0) -> list[RollupDuty]:

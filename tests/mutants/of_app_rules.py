@@ -43,8 +43,8 @@ MUTANTS = tuple(
         (
             "write a put that is not covered",
             "option",
-            "stakes[1 - seen.holder] != seen.cover or",
-            "stakes[1 - seen.holder] > seen.cover or",
+            "stakes[1 - seen.holder] != seen.cover:",
+            "stakes[1 - seen.holder] > seen.cover:",
             BOTH,
         ),
         ("exercise at the strike", "option", "price > state.strike if", "price >= state.strike if", BOTH),

@@ -26,6 +26,8 @@ import of_execution
 import of_modules
 import of_replicated
 import of_rollup
+import of_rollup_channels
+import of_rollup_users
 import of_router
 import of_sdk
 import of_session
@@ -41,7 +43,8 @@ SECONDS = 300
 
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
-    *(of_enforcement, of_batches, of_watchtower, of_rollup, of_router, of_sdk, of_shards, of_execution),
+    *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_shards, of_execution),
+    *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_court, of_app_rules),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
@@ -106,6 +109,8 @@ def main(names: list[str]) -> int:
                 compile_contracts(target)
             survived = run_tests(target, mutant.tests)
             file.write_text(text)
+            if file.suffix == ".vy":  # else what comes next would run the broken bytecode
+                shutil.copytree(ROOT / "contracts" / "artifacts", file.parent / "artifacts", dirs_exist_ok=True)
             survivors += survived
             print(f"{'SURVIVED' if survived else 'killed  '}  {mutant.name}", flush=True)
     print(f"{len(chosen)} mutants, {survivors} not killed")

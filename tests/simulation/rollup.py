@@ -2,25 +2,30 @@
 
     PYTHONPATH=tests python -m simulation.rollup --seed 1 --histories 1000
 
-Users deposit, pay, open, fund and close channels, leave by the desk or by the chain's list; strangers demand
-signatures; blocks are taken back with some of what was in them; operator and watcher end in the middle of requests and
-start again. Then all goes well for a while, and it must hold that no batch was convicted and nothing stopped, that of
-the batches under one number no two fit one list at one time, that each step that was promised is in a batch or refused
-by the rules, and that no coin is lost or made: in the state, and in the vault after everybody has left.
+Users deposit, pay, open, fund and close channels, pay within them, close them alone by old proofs and new, leave by
+the desk or by the chain's list; strangers demand signatures; blocks are taken back with some of what was in them;
+operator and watcher end in the middle of requests and start again, users at their commits; desks refuse, lose answers
+and lie. Then all goes well for a while, and it must hold that no batch was convicted and nothing stopped, that no user
+signed two statements under one number, that of the batches under one number no two fit one list at one time, that each
+step that was promised is in a batch or refused by the rules, and that no coin is lost or made: in the state, and in the
+vault after everybody has left.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import random
 import sys
 import time as clock
 
 import trio
 from trio.testing import MockClock
 
+from simulation.rollup_desks import HostileDesk
+from simulation.rollup_paying import PaidChannel
 from simulation.rollup_world import BOND, FEE, OPERATOR, STRANGER, USERS, WATCHER, WINDOW, RollupWorld, open_world
-from tallystick.channels.errors import InvalidInput, TallystickError
+from tallystick.channels.errors import InvalidInput, StoreError, TallystickError
 from tallystick.channels.protocol.eip712 import digest_cooperative_close
 from tallystick.channels.protocol.objects import CooperativeClose
 from tallystick.sdk.rollup.calls import RollupCall
@@ -28,9 +33,10 @@ from tallystick.sdk.rollup.promises import Promise
 from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.schema import read_batches
 from tallystick.settlement.modules.rollups import BURNT
+from tallystick.settlement.rollup.disputes import ChannelParties
 from tallystick.settlement.rollup.rules import channel_name
-from tallystick.settlement.rollup.state import RollupState
-from tallystick.settlement.rollup.steps import EntryKind, Step, encode_step
+from tallystick.settlement.rollup.state import LeafStanding, RollupState
+from tallystick.settlement.rollup.steps import EntryKind, Step
 
 FAR = 2**39
 
@@ -44,19 +50,37 @@ class RollupHistory:
         self.happened: collections.Counter[str] = collections.Counter()
         self.promised: dict[bytes, int] = {}
         self.channels = 0
+        self.pairs: dict[int, PaidChannel] = {}
+        """What is paid within each channel."""
 
     async def step(self) -> None:
         """Let something happen."""
-        kinds = ("deposit", "transfer", "transfer", "open", "fund", "close", "exit", "order", "demand", "reorganise")
+        kinds = (
+            *("deposit", "transfer", "transfer", "open", "fund", "close", "exit", "order", "demand", "reorganise"),
+            *("pay", "alone", "answer"),
+        )
         kind = self.random.choice(kinds)
+        self._hurt_users()
         try:
             await getattr(self, kind)()
+        except StoreError:
+            kind = "user ended"
+            for at in range(len(USERS)):
+                self.world.restart_user(at)
         except TallystickError as error:
             kind = f"refused {kind}"
             if not str(error):
                 raise
         self.happened[kind] += 1
         await self.world.go_on(self.random.randrange(4))
+
+    def _hurt_users(self) -> None:
+        """Let users' programs end at a commit, and their desks lie, as often as the operator's program ends."""
+        for at, desk in self.world.between.items():
+            desk.rate = self.world.faults.rate * 2
+            desk.says = {"nonce": self.random.randrange(9)} if self.random.random() < desk.rate else {}
+            if self.random.random() < desk.rate:
+                self.world.stores[at].fail_at(self.random.randrange(2), takes_effect=self.random.random() < 0.5)
 
     def user(self) -> int:
         """Choose one."""
@@ -96,6 +120,49 @@ class RollupHistory:
         balance, until = self.random.randint(0, total), self.random.choice((FAR, self.world.operating.time + 20))
         signed = await self.world.user(second).sign_close(channel, balance, until)
         self._keep(await self.world.user(first).close(channel, balance, until, signed))
+
+    async def pay(self) -> None:
+        """One side of a channel pays the other one in it, by a balance proof."""
+        channel = self._channel()
+        paid = await self._paid(channel)
+        core = await read_rollup(self.world.rollup)
+        leaf = core.state.channels.get(channel)
+        if leaf is None or leaf.standing != LeafStanding.OPEN:
+            raise InvalidInput("the channel is not there, or is closed")
+        sender = self.random.randrange(2)
+        deposits = (leaf.total - leaf.second_paid, leaf.second_paid)
+        most = deposits[sender] + paid.given(1 - sender) - paid.given(sender)
+        paid.pay(sender, self.random.randint(0, max(0, most)))
+
+    async def alone(self) -> None:
+        """One side of a channel closes it alone, by any proofs; time passes until a batch that has it is final."""
+        channel, side = self._channel(), self.random.randrange(2)
+        paid = await self._paid(channel)
+        await self._wait_window()
+        await paid.users[side].disputes.close(channel, *paid.some(self.random))
+
+    async def answer(self) -> None:
+        """Whoever is honest answers a close by one side, or has it settled."""
+        for channel in (await read_rollup(self.world.rollup)).disputes:
+            paid = await self._paid(channel)
+            await self.world.user(self.user()).disputes.answer(channel, *paid.newest)
+            if self.random.random() < 0.5:
+                await self._wait_window()
+
+    async def _wait_window(self) -> None:
+        """Let a window pass once nothing is due, and so much more that no reorganisation goes back behind it."""
+        await self.world.go_on(12)
+        self.world.chain.advance(WINDOW + 1)
+        await self.world.go_on(10)
+
+    async def _paid(self, channel: int) -> PaidChannel:
+        first, second = await self._sides(channel)
+        found = self.pairs.get(channel)
+        if found is None or found.users[0].address != USERS[first].address:
+            parties = ChannelParties(channel, USERS[first].address, USERS[second].address)
+            pair = self.world.user(first), self.world.user(second)
+            found = self.pairs[channel] = PaidChannel(parties, pair)
+        return found
 
     async def exit(self) -> None:
         """Somebody takes coins out by the desk."""
@@ -142,13 +209,21 @@ class RollupHistory:
         """Let all go well for a while, and raise AssertionError unless all is as it must be."""
         world = self.world
         world.faults.rate = 0.0
+        self._hurt_users()
+        for at in range(len(USERS)):
+            world.restart_user(at)
         await world.start_operator()
         await world.start_watcher()
         await world.go_on(30)
+        for _ in range(2):  # first to answer, and then to settle
+            for channel in (await read_rollup(world.rollup)).disputes:
+                await world.user(0).disputes.answer(channel, *(await self._paid(channel)).newest)
+                await self._wait_window()
         facts, core = await world.rollup.facts(), await read_rollup(world.rollup)
         assert not world.told("convict", "stopped everything", "not on this disk", "cannot be right"), world.said
         assert facts.bonded == BOND and not facts.frozen and not core.is_wrong
         assert core.queue_end == len(core.entries), "all that the chain ordered is done"
+        self.happened["settled alone"] += sum(entry.kind == EntryKind.SETTLE for entry in core.entries)
         for word, until in self.promised.items():
             what, number = world.operating.where(word)
             assert what in ("posted", "final", "refused", "unknown"), what
@@ -158,6 +233,10 @@ class RollupHistory:
         deposits = sum(entry.amount0 for entry in core.entries if entry.kind == EntryKind.DEPOSIT)
         assert wealth(core.state, self.channels) == deposits
         self._check_batches(core.count)
+        for desk in world.between.values():
+            statements = desk.statements()
+            self.happened["statements"] += len(statements)
+            assert all(len(each) == 1 for each in statements.values()), "two statements under one number"
         await self._leave(deposits)
 
     def _check_batches(self, count: int) -> None:
@@ -195,9 +274,10 @@ class RollupHistory:
         assert paid + held == deposits and vault == held + facts.bonded + owed, (paid, held, vault, facts, owed)
         assert not world.told("convict", "stopped everything")
 
-    def _keep(self, made: tuple[Step, Promise]) -> None:
-        step, promise = made
-        self.promised[encode_step(step)] = promise.until
+    def _keep(self, made: tuple[Step, Promise | None]) -> None:
+        _, promise = made
+        if promise is not None:
+            self.promised[promise.step] = promise.until
 
     def _channel(self) -> int:
         if not self.channels:
@@ -221,6 +301,7 @@ async def play(seed: int, steps: int = 25) -> collections.Counter[str]:
     """Play one history; return how often what happened."""
     async with open_world(seed) as world:
         history = RollupHistory(world)
+        world.between = {at: HostileDesk(lambda: world.desk, random.Random(seed + at)) for at in range(len(USERS))}
         history.floor = world.chain.newest.header.number
         for user in range(3):
             await world.user(user).deposit(world.random.randint(1, 10**6))

@@ -93,7 +93,10 @@ class RollupHouse:
                 part = self.random.randint(0, channel.total)
                 if self.random.random() < 0.3:
                     sides.reverse()
-                return QueueEntry(EntryKind.CLOSE, index, sides[0], sides[1], part, channel.total - part)
+                if self.random.random() < 0.5:  # of both, and else of one: anything that they may have signed
+                    return QueueEntry(EntryKind.CLOSE, index, sides[0], sides[1], part, channel.total - part)
+                given = self.random.randint(0, 2 * channel.total), self.random.choice((0, part, 2**128 - 1))
+                return QueueEntry(EntryKind.SETTLE, index, sides[0], sides[1], *given)
             case _:
                 return QueueEntry(EntryKind.DEPOSIT, user, addresses[0], amount0=self.random.randint(1, 10**6))
 

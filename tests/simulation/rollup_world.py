@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import trio
 
+from simulation.rollup_desks import HostileDesk
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.rollup.asking import RollupDesk
@@ -73,7 +74,7 @@ class RollupWorld:
         self.records = [MemoryDisk((SIGNING,)) for _ in USERS]
         """What users sign."""
         self.stores = [disk.open() for disk in self.records]
-        self.asked: RollupDesk | None = None
+        self.between: dict[int, HostileDesk] = {}
         """Where users ask, if not at the operator's desk."""
         self.said: list[str] = []
         self.asks = True
@@ -101,7 +102,7 @@ class RollupWorld:
 
     def user(self, at: int, fee_max: int = 0) -> RollupUser:
         """Return a user, at the desk of the operator as it runs now."""
-        desk = self.asked or self.desk
+        desk = self.between.get(at, self.desk)
         return RollupUser(self.rollup, self.place, USERS[at], desk, self.stores[at], fee_max=fee_max)
 
     def restart_user(self, at: int) -> None:

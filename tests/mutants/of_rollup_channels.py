@@ -1,0 +1,179 @@
+"""Mutants of closes by one side in a rollup, and of its assets. How they are used is in `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+RULES = "settlement/rollup/rules.py"
+CONTRACT = "contracts/Rollup.vy"
+JUDGE = "contracts/RollupJudge.vy"
+ACCOUNTS = "settlement/modules/rollup_accounts.py"
+DISPUTES = "settlement/rollup/disputes.py"
+CLOSING = "settlement/modules/rollup_disputes.py"
+ALONE = ("test_rollup_disputes.py",)
+ASSETS = ("test_rollup_assets.py",)
+
+
+def _mutant(name: str, file: str, before: str, after: str, tests: tuple[str, ...]) -> Mutant:
+    return Mutant(f"rollup: {name}", file, before, after, tests)
+
+
+MUTANTS = (
+    _mutant("alone: convict nobody", DISPUTES, "dispute.is_convicted or knew", "dispute.is_convicted", ALONE),
+    _mutant("alone: convict whoever is answered", DISPUTES, "proof.sender != dispute.closer or", "True or", ALONE),
+    _mutant(
+        "alone: keep what an older proof says",
+        DISPUTES,
+        "        transferred=with_side(dispute.transferred, proof.sender, proof.transferred),\n",
+        "",
+        ALONE,
+    ),
+    _mutant(
+        "alone: take one side's word",
+        DISPUTES,
+        "return Statement(sides[proof.sender], digest), Statement(sides[1 - proof.sender], digest)",
+        "return Statement(sides[proof.sender], digest), Statement(sides[proof.sender], digest)",
+        ALONE,
+    ),
+    _mutant(
+        "alone: take a proof with locks",
+        DISPUTES,
+        "        if proof.locked or any(proof.locks_root):\n",
+        "        if proof.locked < 0:\n",
+        ALONE,
+    ),
+    _mutant(
+        "alone: close a leaf under another number",
+        CLOSING,
+        "    refuse(channel > INDEX_MAX,",
+        "    refuse(channel < 0,",
+        ALONE,
+    ),
+    _mutant(
+        "alone: close a channel of others",
+        CLOSING,
+        "    check_sides(books, leaf, first, second, asset)\n",
+        "",
+        ALONE,
+    ),
+    _mutant(
+        "alone: answer later than agreed",
+        CLOSING,
+        "    refuse(state.time > dispute.deadline, Revert.WINDOW_OVER,",
+        "    refuse(state.time < 0, Revert.WINDOW_OVER,",
+        ALONE,
+    ),
+    _mutant(
+        "alone: go back to an older proof",
+        CLOSING,
+        "    refuse(newer.seq <= dispute.seqs[sender],",
+        "    refuse(newer.seq < 0,",
+        ALONE,
+    ),
+    _mutant(
+        "alone: settle before the window is over",
+        CLOSING,
+        "    refuse(state.time <= dispute.deadline,",
+        "    refuse(state.time < 0,",
+        ALONE,
+    ),
+    _mutant("alone: settle twice", CLOSING, '    books.put(b"c" + name, ORDERED)\n', "", ALONE),
+    _mutant(
+        "alone: forget what the second side has paid in",
+        RULES,
+        "    paid = channel.second_paid + step.amount * step.side\n",
+        "    paid = channel.second_paid\n",
+        ALONE,
+    ),
+    _mutant(
+        "pay a token out of a coin's account",
+        RULES,
+        "    payee = _credit(state, step.payee, step.amount)\n    _check_asset(payer, payee)\n",
+        "    payee = _credit(state, step.payee, step.amount)\n",
+        ASSETS,
+    ),
+    _mutant("let a channel have two assets", RULES, "    _check_asset(opener, other)\n", "", ASSETS),
+    _mutant(
+        "sign for any asset",
+        RULES,
+        "digest_transfer(place, payer.owner, payee.owner, step.amount, step.nonce, payer.asset)",
+        "digest_transfer(place, payer.owner, payee.owner, step.amount, step.nonce)",
+        ASSETS,
+    ),
+    _mutant("pay for the way out of a token", ACCOUNTS, " if account.asset == NATIVE else 0", "", ASSETS),
+    _mutant(
+        "contract: alone: convict nobody",
+        CONTRACT,
+        "    if convicts:\n        state |= CONVICTED\n",
+        "",
+        ALONE,
+    ),
+    _mutant(
+        "contract: alone: close a leaf under another number",
+        CONTRACT,
+        """    assert index <= M32, "bad-amount"
+    name: bytes32""",
+        "    name: bytes32",
+        ALONE,
+    ),
+    _mutant(
+        "contract: alone: close a channel of others",
+        CONTRACT,
+        "    assert words[3] & M8 == OPEN and self.numbers[asset][first] == words[0] + 1 and "
+        "self.numbers[asset][second] == words[1] + 1,",
+        "    assert words[3] & M8 == OPEN,",
+        ALONE,
+    ),
+    _mutant(
+        "contract: alone: take one side's word",
+        CONTRACT,
+        "    self._check(digest, Signature(r=extract32(proof, 96), vs=convert(extract32(proof, 128), uint256)), "
+        "second if side == 0 else first)\n",
+        "",
+        ALONE,
+    ),
+    _mutant(
+        "contract: alone: settle twice",
+        CONTRACT,
+        "    self.disputes[name][0] = (state ^ RUNNING) | ORDERED\n",
+        "",
+        ALONE,
+    ),
+    _mutant(
+        "contract: alone: forget what the second side has paid in",
+        JUDGE,
+        "        paid: uint256 = 0 if side == 0 else amount << 8\n",
+        "        paid: uint256 = 0\n",
+        ALONE,
+    ),
+    _mutant(
+        "contract: pay a token out of a coin's account",
+        JUDGE,
+        "        second = self._credit(p, 1, payee, first.root, amount)\n"
+        "        if not second.ok or second.asset != first.asset:\n",
+        "        second = self._credit(p, 1, payee, first.root, amount)\n        if not second.ok:\n",
+        ASSETS,
+    ),
+    _mutant(
+        "contract: let a channel have two assets",
+        JUDGE,
+        "        second = self._credit(p, 1, partner, first.root, 0)\n"
+        "        if not second.ok or second.asset != first.asset:\n",
+        "        second = self._credit(p, 1, partner, first.root, 0)\n        if not second.ok:\n",
+        ASSETS,
+    ),
+    _mutant(
+        "contract: take a token that does not come whole",
+        CONTRACT,
+        '    assert staticcall Token(asset).balanceOf(self) == before + amount, "inexact-transfer"\n',
+        "",
+        ASSETS,
+    ),
+    _mutant(
+        "contract: pay for the way out of a token",
+        CONTRACT,
+        "    if self.late and words[2] >> 64 == 0:\n",
+        "    if self.late:\n",
+        ASSETS,
+    ),
+)
