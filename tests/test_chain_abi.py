@@ -207,7 +207,9 @@ def test_damaged_calldata_never_raises_anything_but_reverted(call: Call, data: s
         if index < len(damaged):
             damaged[index] = data.draw(st.integers(0, 255))
     try:
-        decode_call(msgspec.structs.replace(envelope, data=bytes(damaged[: data.draw(st.integers(0, len(damaged)))])), AT)
+        decode_call(
+            msgspec.structs.replace(envelope, data=bytes(damaged[: data.draw(st.integers(0, len(damaged)))])), AT
+        )
     except Reverted as error:
         assert error.code in (Revert.UNKNOWN_CALL, Revert.BAD_TERMS, Revert.BAD_AMOUNT)
 
