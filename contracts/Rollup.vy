@@ -276,8 +276,10 @@ def _pay(asset: address, to: address, amount: uint256):
     if asset == empty(address):
         raw_call(to, b"", value=amount)
     else:
-        answer: Bytes[32] = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32)
-        assert self._said_yes(answer), "transfer-failed"
+        done: bool = False
+        answer: Bytes[32] = b""
+        done, answer = raw_call(asset, abi_encode(to, amount, method_id=method_id("transfer(address,uint256)")), max_outsize=32, revert_on_failure=False)
+        assert done and self._said_yes(answer), "transfer-failed"
 
 @internal
 def _left(asset: address, amount: uint256):

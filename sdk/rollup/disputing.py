@@ -57,8 +57,9 @@ class RollupDisputes:
     async def close(self, channel: int, *proofs: SignedProof) -> bytes:
         """Begin to close a channel alone, by the newest proofs of both sides that we have; return the transaction.
 
-        A final batch must have the channel. Whoever shows an old one of its own loses all to the other side. Raise
-        InvalidInput or InvalidSignature if a proof does not count, Reverted if the chain refuses.
+        A final batch must have the channel. Give the newest of either side that this account has signed or holds with
+        both signatures: whoever leaves one out, or shows an older one, loses all to the other side. Raise InvalidInput
+        or InvalidSignature if a proof does not count, Reverted if the chain refuses.
         """
         core = await read_rollup(self._chain, self._start)
         parties = _parties(core, channel)

@@ -6,6 +6,9 @@ from mutant import Mutant
 
 VERDICT = ("test_apps_verdict.py",)
 RULES = ("test_court_rules.py",)
+MACHINE = ("test_court_machine.py",)
+PLAYERS = ("test_court_duties.py",)
+DUTIES = "settlement/enforcement/apps.py"
 COURT = "settlement/contract/court.py"
 
 MUTANTS = (
@@ -162,6 +165,83 @@ MUTANTS = (
         "    if not outcome.holds() or condition not in",
         "    if condition not in",
         RULES,
+    ),
+    Mutant(
+        "leave an older state in court unanswered",
+        DUTIES,
+        "        return number > court.agreed and not court.contains(number, state)\n",
+        "        return False\n",
+        MACHINE,
+    ),
+    Mutant(
+        "undo by the newest state the moves that were made on it",
+        DUTIES,
+        "number > court.agreed and not court.contains(number, state)",
+        "number > court.agreed",
+        PLAYERS,
+    ),
+    Mutant(
+        "take any state of that number in court for ours",
+        "settlement/following/courts.py",
+        "each.number == number and keccak(each.state) == state",
+        "each.number == number",
+        PLAYERS,
+    ),
+    Mutant(
+        "make no move in court",
+        DUTIES,
+        "    elif court is not None and held.move is not None and _is_on(held.move, court):\n",
+        "    elif False:\n",
+        MACHINE,
+    ),
+    Mutant(
+        "make a move on what it was not signed for",
+        DUTIES,
+        "stands.number + 1 == move.number and stands.state == move.before",
+        "stands.number + 1 == move.number",
+        PLAYERS,
+    ),
+    Mutant(
+        "keep an outcome back while the instance is in court",
+        DUTIES,
+        "        if court is not None:  # else",
+        "        if False:  # else",
+        PLAYERS,
+    ),
+    Mutant(
+        "let an instance that we win expire without the court",
+        DUTIES,
+        "held.terms.expiry - policy.secret_margin and brings(held)",
+        "held.terms.expiry + policy.secret_margin and brings(held)",
+        PLAYERS,
+    ),
+    Mutant(
+        "begin a dispute that costs us our stake",
+        DUTIES,
+        "    return gain > 0 and (loss == 0 or (same and gain > loss))\n",
+        "    return gain > 0 or loss > 0\n",
+        PLAYERS,
+    ),
+    Mutant(
+        "cancel a stake whose instance is in court",
+        "channels/session/chaintime.py",
+        "        if stake is not None and stake.counts_for(lock):\n",
+        "        if False:\n",
+        PLAYERS,
+    ),
+    Mutant(
+        "cancel a stake that the court gave away",
+        "channels/session/chaintime.py",
+        "return stake.paid == 0 and stake.is_decided",
+        "return stake.is_decided",
+        PLAYERS,
+    ),
+    Mutant(
+        "judge what is in court by what is on disk",
+        "settlement/following/index.py",
+        "if (APP, stake) in puzzles_of(event)]",
+        "if False]",
+        PLAYERS,
     ),
     Mutant(
         "sign a lock that the chain does not decide",

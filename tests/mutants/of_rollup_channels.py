@@ -11,6 +11,8 @@ ACCOUNTS = "settlement/modules/rollup_accounts.py"
 DISPUTES = "settlement/rollup/disputes.py"
 CLOSING = "settlement/modules/rollup_disputes.py"
 ALONE = ("test_rollup_disputes.py",)
+PROGRAMS = ("test_rollup_alone.py",)
+TOKENS = ("test_rollup_tokens.py",)
 ASSETS = ("test_rollup_assets.py",)
 
 
@@ -175,5 +177,47 @@ MUTANTS = (
         "    if self.late and words[2] >> 64 == 0:\n",
         "    if self.late:\n",
         ASSETS,
+    ),
+    _mutant(
+        "contract: pay no token and call it paid",
+        CONTRACT,
+        '        assert done and self._said_yes(answer), "transfer-failed"\n',
+        "",
+        ASSETS,
+    ),
+    _mutant(
+        "user: answer by what stands already",
+        "sdk/rollup/disputing.py",
+        "            if each.proof.seq > running.seqs[each.proof.sender]:\n",
+        "            if each.proof.seq < running.seqs[each.proof.sender]:\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "user: forget the other side's proof in a close",
+        "sdk/rollup/disputing.py",
+        "            given[each.proof.sender] = each\n",
+        "            given[each.proof.sender] = given[each.proof.sender] or None\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "watcher: forget that one side closes",
+        "settlement/rollup/watcher.py",
+        "                self.disputes[event.index] = RunningClose(event.closer, event.seqs, event.deadline)\n",
+        "                pass\n",
+        PROGRAMS,
+    ),
+    _mutant(
+        "user: sign for coins what is a token's",
+        "sdk/rollup/user.py",
+        "digest_transfer(self._place, self.address, payee, amount, number, self.asset)",
+        "digest_transfer(self._place, self.address, payee, amount, number)",
+        TOKENS,
+    ),
+    _mutant(
+        "user: pay a fee in tokens",
+        "sdk/rollup/signing.py",
+        "        if fee and self._asset != NATIVE:\n",
+        "        if False:\n",
+        TOKENS,
     ),
 )
