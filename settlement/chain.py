@@ -328,7 +328,7 @@ class RegisterSecretCall(Discreet, msgspec.Struct, frozen=True, array_like=True,
     secret: bytes
 
 
-class TransferCall(msgspec.Struct, frozen=True, array_like=True, tag=10):
+class TransferCall(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
     """Pay `amount` of `asset` to an account."""
 
     asset: Address

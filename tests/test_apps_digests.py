@@ -83,6 +83,13 @@ def test_no_two_apps_have_one_id_and_none_is_without_pinned_rules() -> None:
     class Loose(tictactoe.TicTacToe):
         rules = "as I like"
 
+    class Newer(tictactoe.TicTacToe):
+        version = 2
+
+    class Other(tictactoe.TicTacToe):
+        rules = "0" * 64
+
+    assert len({app.id for app in (Newer(), Other(), tictactoe.TicTacToe())}) == 3
     with pytest.raises(InvalidInput, match="pin its rules"):
         AppTable(Loose())
     with pytest.raises(InvalidInput, match="there is no"):

@@ -18,6 +18,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.contracts import artifact
 
 CONTRACTS = {
+    "connectfour": "ConnectFour",
     "tictactoe": "TicTacToe",
     "escrow": "Escrow",
     "loan": "Loan",
@@ -85,6 +86,15 @@ def test_both_forms_of_an_app_agree(name: str, data: st.DataObject) -> None:
     tried = data.draw(st.sampled_from(moves))
     twin.agree(state, game.stakes, [tried, data.draw(damaged(tried))])
     twin.agree(data.draw(damaged(state)), game.stakes, [tried])
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_both_forms_agree_on_who_has_won_a_board_that_nobody_can_come_to(first: int) -> None:
+    """Two players with four in a line, in either order of columns."""
+    columns = [bytes([stone] * 4 + [0] * 2) for stone in (first, 3 - first)]
+    twin = deployed("connectfour")
+    twin.agree(b"".join(columns) + bytes(30), (5, 7), [b"\0", b"\3"])
+    assert twin.contract("outcome", b"".join(columns) + bytes(30), (5, 7)) == (0, 7)
 
 
 @pytest.mark.parametrize("name", ["escrow", "option", "payout"])

@@ -233,6 +233,16 @@ def test_hands_beat_each_other_as_children_know(mine: str, other: str) -> None:
     assert app.outcome(state, (5, 7)) == expected
 
 
+def test_a_column_that_is_full_takes_no_more_and_its_neighbour_does() -> None:
+    app = APPS["connectfour"]
+    state = app.init((1, 1))
+    for number in range(6):
+        state = app.valid(state, app.move(column=2), number % 2, INSTANCE)
+    with pytest.raises(InvalidMove, match="not full"):
+        app.valid(state, app.move(column=2), 0, INSTANCE)
+    assert app.describe(app.valid(state, app.move(column=3), 0, INSTANCE))["rows"][-1] == "..XX..."
+
+
 @given(st.data())
 @settings(max_examples=30)
 def test_connect_four_is_won_by_who_has_four_in_a_line(data: st.DataObject) -> None:

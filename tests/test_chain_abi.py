@@ -207,7 +207,9 @@ def test_damaged_calldata_never_raises_anything_but_reverted(call: Call, data: s
         if index < len(damaged):
             damaged[index] = data.draw(st.integers(0, 255))
     try:
-        decode_call(envelope._replace(data=bytes(damaged[: data.draw(st.integers(0, len(damaged)))])), AT)
+        decode_call(
+            msgspec.structs.replace(envelope, data=bytes(damaged[: data.draw(st.integers(0, len(damaged)))])), AT
+        )
     except Reverted as error:
         assert error.code in (Revert.UNKNOWN_CALL, Revert.BAD_TERMS, Revert.BAD_AMOUNT)
 
@@ -259,7 +261,7 @@ def test_a_call_must_carry_exactly_its_value() -> None:
     assert envelope.value == 5
     for wrong in (4, 6, 0):
         with pytest.raises(Reverted) as caught:
-            decode_call(envelope._replace(value=wrong), AT)
+            decode_call(msgspec.structs.replace(envelope, value=wrong), AT)
         assert caught.value.code is Revert.BAD_AMOUNT
 
 
@@ -267,13 +269,13 @@ def test_terms_in_the_wrong_order_and_foreign_approvals_are_refused() -> None:
     good = encode_call(OpenCall(terms(), 0), AT)
     swapped = good.data[:4] + good.data[36:68] + good.data[4:36] + good.data[68:]
     with pytest.raises(Reverted) as caught:
-        decode_call(good._replace(data=swapped), AT)
+        decode_call(msgspec.structs.replace(good, data=swapped), AT)
     assert caught.value.code is Revert.BAD_TERMS
     approval = encode_call(ApproveCall(Address(b"\x70" * 20), 1), AT)
     with pytest.raises(Reverted) as caught:
         decode_call(approval, Deployment(AT.chain_id, Address(b"\5" * 20)))
     assert caught.value.code is Revert.UNKNOWN_CALL
-    endless = approval._replace(data=approval.data[:36] + b"\xff" * 32)
+    endless = msgspec.structs.replace(approval, data=approval.data[:36] + b"\xff" * 32)
     assert decode_call(endless, AT) == ApproveCall(Address(b"\x70" * 20), 2**128 - 1)
 
 

@@ -169,6 +169,8 @@ async def test_a_reorganisation_puts_transactions_back_and_mines_them_again() ->
     assert await chain.balance(CAROL.address, NATIVE) == 17
     blocks = await chain.blocks(0, 100)
     assert all(b.header.parent == a.header.hash for a, b in pairwise(blocks))
+    assert [chain.find(block.header.hash) for block in blocks] == list(chain.slice(0, 100))
+    assert chain.find(old.hash) is None, "it is not on the best branch any more"
     chain.check_conservation()
 
 
@@ -297,6 +299,8 @@ async def test_a_restart_goes_on_with_the_same_head_balances_and_receipts(tmp_pa
     store = opened(tmp_path)
     again = LocalChain(funds={CAROL.address: 99}, store=store)
     assert again.newest == head
+    found = again.find(head.header.hash)
+    assert found == head and again.find(receipt.transaction) is None
     assert again.statistics() == chain.statistics()
     assert await again.balance(ALICE.address, NATIVE) == balance
     assert await again.balance(CAROL.address, NATIVE) == 0

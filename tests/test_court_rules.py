@@ -196,7 +196,7 @@ def test_terms_that_cannot_be_are_refused_by_the_ledger(call: Any) -> None:
     period = PERIOD.to_bytes(32, "big")
     assert envelope.data.count(period) == 1
     with pytest.raises(Reverted) as caught:
-        decode_call(envelope._replace(data=envelope.data.replace(period, bytes(32))), AT)
+        decode_call(msgspec.structs.replace(envelope, data=envelope.data.replace(period, bytes(32))), AT)
     assert caught.value.code is Revert.BAD_TERMS
 
 

@@ -110,7 +110,8 @@ def test_signatures_in_calls_are_checked_by_helpers_those_in_batches_too() -> No
 
 def test_what_cannot_be_written_is_left_to_the_owner_alone() -> None:
     wide = b"\xa9\x05\x9c\xbb" + bytes(12) + ACCOUNTS[1].address + b"\xff" * 32
-    envelope = prepared.decode_transaction(signed([(0, 14, 0, None)])[0], AT.chain_id).envelope._replace(data=wide)
+    decoded = prepared.decode_transaction(signed([(0, 14, 0, None)])[0], AT.chain_id)
+    envelope = replace(decoded.envelope, data=wide)
     raws = [*signed([(1, 11, 0, None)]), sign_envelope(ACCOUNTS[0], AT.chain_id, envelope, 0, 1, 1, 60_000)]
     question = write_question(AT, lambda id: None, raws)
     assert question is not None

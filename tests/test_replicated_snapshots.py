@@ -88,6 +88,7 @@ def test_who_restores_a_snapshot_computes_the_same_app_hashes_from_then_on(befor
         step(new, raw)
         assert new.app_hash == one.app_hash
     assert new.branch.world == one.branch.world and cut(new) == cut(one)
+    assert all(new.branch.find(record.header.hash) == record for record in new.branch.records)
     new.branch.check_conservation()
 
 

@@ -117,8 +117,8 @@ def test_a_sending_that_cannot_be_is_not_written(change: dict[str, object]) -> N
 def test_what_cannot_be_read_or_carries_other_coins_than_it_says_does_nothing() -> None:
     good = encode_sending(Sending(1, NATIVE, PrivateKey(keccak(b"x")).address, 5))
     for envelope, code in (
-        (good._replace(value=6), Revert.BAD_AMOUNT),
-        (good._replace(data=good.data[:40]), Revert.UNKNOWN_CALL),
+        (msgspec.structs.replace(good, value=6), Revert.BAD_AMOUNT),
+        (msgspec.structs.replace(good, data=good.data[:40]), Revert.UNKNOWN_CALL),
         (Envelope(good.to, 5, b""), Revert.UNKNOWN_CALL),
     ):
         with pytest.raises(Reverted) as refused:

@@ -37,7 +37,7 @@ class ConnectFour(App):
     version = 1
     moves_most = 42
     gas = 60_000
-    rules = "65c5fe8d7d8c22ef84f70e57451c3c19f08c136e53bb9ec1ba79003517eb02be"
+    rules = "a8a8843bc629529974d58db899d01477b4dbee584e837d0550ff2fef86728250"
 
     def init(self, stakes: Stakes, **parameters: Any) -> bytes:
         """Return the empty board; it takes no parameters."""
@@ -100,7 +100,10 @@ def _look(state: bytes) -> None:
 
 
 def _winner(state: bytes) -> int | None:
+    winner = None
     for first, second, third, fourth in _LINES:
         if state[first] and state[first] == state[second] == state[third] == state[fourth]:
-            return state[first] - 1
-    return None
+            if state[first] == 1:
+                return 0
+            winner = 1
+    return winner

@@ -169,8 +169,8 @@ def make_workload(name: str, accounts: int, count: int, seed: int = 1) -> Worklo
 
 def _sign(key: PrivateKey, call: Call, nonce: int) -> bytes:
     """Sign as `sign_call` does, in a tenth of the time that eth-account takes."""
-    to, value, data = encode_call(call, _AT)
-    fields: list[Item] = [RULES.chain_id, nonce, 1, 1, gas_of(call), to, value, data, []]
+    envelope = encode_call(call, _AT)
+    fields: list[Item] = [RULES.chain_id, nonce, 1, 1, gas_of(call), envelope.to, envelope.value, envelope.data, []]
     digest = keccak(TYPE + encode_item(fields))
     signature = with_recovery_id(digest, key.sign(digest), key.address)
     r, s = (int.from_bytes(signature[begin : begin + 32], "big") for begin in (0, 32))

@@ -61,7 +61,7 @@ from tallystick.settlement.ethereum.abi_values import decode_values, encode_valu
 from tallystick.settlement.modules.table import MODULES_AT, find_function
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What of a transaction says what it does."""
 
     to: Address

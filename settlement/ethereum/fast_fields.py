@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.ethereum.rlp_items import list_header
@@ -18,7 +19,7 @@ TYPE = b"\x02"
 """Of the transactions that the ledger takes: EIP-1559's."""
 
 
-class TransactionFields(NamedTuple):
+class TransactionFields(msgspec.Struct, frozen=True, gc=False):
     """What is in a transaction, and what its sender signed."""
 
     chain: int

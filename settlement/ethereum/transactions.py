@@ -108,11 +108,12 @@ TARIFF = Tariff(
 FIGURES = ChainFigures(tariff=TARIFF)
 """Of a simulated chain, whatever pace it is given: its blocks stand for those of Ethereum."""
 
+_TRANSFER_GAS = GAS[TransferCall]
 _FIELDS = 12
 _HIGHEST_S = HALF_ORDER.to_bytes(32, "big")
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class Transaction(msgspec.Struct, frozen=True, gc=False):
     """A signed transaction, decoded and its signer recovered."""
 
     raw: bytes
@@ -136,7 +137,7 @@ def gas_of(call: Call) -> int:
     return TARIFF.gas(call)
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What an envelope asks of the ledger, and what gas the ledger charges for it, understood or not."""
 
     gas: int
@@ -151,7 +152,7 @@ def read_envelope(envelope: Envelope, at: Deployment) -> Reading:
     if envelope.to == OUTBOX:
         return Reading(OUTBOX_GAS, envelope)
     if not envelope.data and envelope.to != at.contract and envelope.to not in MODULES_AT:  # most: a third of the time
-        return Reading(GAS[TransferCall], TransferCall(NATIVE, envelope.to, envelope.value))
+        return read_transfer(envelope)
     try:
         members = read_batch(envelope, at)
         if members is None:
@@ -161,6 +162,11 @@ def read_envelope(envelope: Envelope, at: Deployment) -> Reading:
         return Reading(BASE_GAS, error.with_traceback(None))
     readings = tuple(read_envelope(each, at) for each in members)
     return Reading(BATCH_GAS + sum(each.gas - BATCH_SAVES for each in readings), None, readings)
+
+
+def read_transfer(envelope: Envelope) -> Reading:
+    """Return what an envelope asks that does nothing but pay coins."""
+    return Reading(_TRANSFER_GAS, TransferCall(NATIVE, envelope.to, envelope.value))
 
 
 def sign_call(key: PrivateKey, chain_id: int, contract: Address, call: Call, nonce: int, fee_price: int) -> bytes:

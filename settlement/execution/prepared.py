@@ -30,7 +30,7 @@ BUNDLE_BYTES = 65_536
 """Bytes of a bundle of more than one."""
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """A transaction, what it asks, and who answers for the signatures in its calls."""
 
     transaction: Transaction

@@ -15,13 +15,13 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput, InvalidSignature, MalformedMessage
 from tallystick.channels.protocol.codec import Codec
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
-from tallystick.settlement.chain import SingleCall, TransferCall
+from tallystick.channels.protocol.objects import Address, ChannelId
+from tallystick.settlement.chain import SingleCall
 from tallystick.settlement.contract.signed import Parties, PartiesLookup
 from tallystick.settlement.errors import Refusal, Revert, Reverted, TransactionRefused
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope
 from tallystick.settlement.ethereum.signatures import verify_signer
-from tallystick.settlement.ethereum.transactions import GAS, Reading, Transaction
+from tallystick.settlement.ethereum.transactions import Reading, Transaction, read_transfer
 from tallystick.settlement.execution.prepared import Bundle, CheckedSignatures, Preparation, Prepared
 
 NAME_SIZE = 32
@@ -48,7 +48,7 @@ class _ReadingWritten(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[_ReadingWritten, ...] = ()
 
 
-class _RawRead(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class _RawRead(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """A transaction without its own bytes. `read` is None for a transfer of coins."""
 
     hash: bytes
@@ -81,7 +81,6 @@ class _BundleRead(msgspec.Struct, frozen=True, array_like=True):
 
 _QUESTIONS = msgspec.msgpack.Decoder(_BundleAsked)
 _ANSWERS: Codec[_BundleRead] = Codec(_BundleRead, canonical=False)
-_PLAIN = GAS[TransferCall]
 
 
 def write_question(at: Deployment, find: PartiesLookup, raws: Sequence[bytes]) -> bytes | None:
@@ -155,11 +154,10 @@ def read_answer(answer: bytes, raws: Sequence[bytes], prepare: Callable[[Sequenc
     taken: list[Prepared | TransactionRefused] = []
     for raw, each in zip(raws, found.transactions, strict=True):
         if isinstance(each, _RawRead):
-            to, value = Address(each.to), each.value
-            envelope = Envelope(to, value, each.data)
+            envelope = Envelope(Address(each.to), each.value, each.data)
             transaction = Transaction(raw, each.hash, Address(each.sender), each.nonce, each.price, each.gas, envelope)
             if each.read is None:
-                taken.append(Prepared(transaction, Reading(_PLAIN, TransferCall(NATIVE, to, value))))
+                taken.append(Prepared(transaction, read_transfer(envelope)))
             else:
                 reading = _reading(each.read, envelope)
                 taken.append(Prepared(transaction, reading, verify if each.signed else verify_signer))
@@ -182,18 +180,17 @@ def _written(one: Prepared | TransactionRefused) -> _Each:
     if isinstance(one, TransactionRefused):
         return _RefusedRaw(str(one), one.code)
     transaction, reading = one.transaction, one.reading
-    to, value, data = transaction.envelope
-    plain = reading.gas == _PLAIN and reading.call == TransferCall(NATIVE, to, value) and not reading.members
+    envelope = transaction.envelope
     return _RawRead(
         transaction.hash,
         transaction.sender,
         transaction.nonce,
         transaction.price,
         transaction.gas,
-        to,
-        value,
-        data,
-        None if plain else _read(reading),
+        envelope.to,
+        envelope.value,
+        envelope.data,
+        None if reading == read_transfer(envelope) else _read(reading),
         one.verify is not verify_signer,
     )
 

@@ -98,6 +98,7 @@ class Branch:
         self.pool = Mempool(settings.pool)
         self.records: list[BlockRecord] = []
         self.receipts: dict[bytes, TransactionReceipt] = {}
+        self._by_hash: dict[bytes, BlockRecord] = {}
         self.reorganisations = 0
         self.history = b""
         """What stands for the blocks before the first that is here; empty if that is the genesis block."""
@@ -129,6 +130,10 @@ class Branch:
     def state(self) -> Layer:
         """The state after the newest block, to read."""
         return Layer(self._world)
+
+    def find(self, hash: bytes) -> BlockRecord | None:
+        """Return the block of that hash, None if it is not here."""
+        return self._by_hash.get(hash)
 
     def submit(self, raw: bytes) -> bytes:
         """Take a signed transaction into the pool, unless it is known; return its hash. Raise TransactionRefused."""
@@ -222,6 +227,7 @@ class Branch:
             self._store.commit([LedgerRestored(record, world, history)])
         self._world, self.records, self.history = world, [record], history
         self.receipts.clear()
+        self._by_hash.clear()
         self._remember(self.records)
 
     def check_conservation(self) -> None:
@@ -254,6 +260,7 @@ class Branch:
         self._mints, self.reorganisations = mints, reorganisations
         self.records[kept:] = added
         for record in dropped:
+            del self._by_hash[record.header.hash]
             for entry in record.entries:
                 self.receipts.pop(entry.hash, None)
         self._remember(added)
@@ -289,6 +296,7 @@ class Branch:
 
     def _remember(self, records: Iterable[BlockRecord]) -> None:
         for record in records:
+            self._by_hash[record.header.hash] = record
             for receipt in record.receipts():
                 self.receipts[receipt.transaction] = receipt
 

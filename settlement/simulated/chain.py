@@ -196,7 +196,7 @@ class SimulatedChain(LedgerChain):
 
     def find(self, hash: bytes) -> BlockRecord | None:
         """Return the block of that hash if it is on the best branch."""
-        return next((record for record in reversed(self._branch.records) if record.header.hash == hash), None)
+        return self._branch.find(hash)
 
     def slice(self, first: int, limit: int) -> tuple[BlockRecord, ...]:
         """Return up to `limit` (at most BLOCKS_MAX) blocks from number `first` on, with all that is in them.

@@ -78,7 +78,7 @@ MINER = Address(keccak(b"tallystick: the account that earns the fees")[12:])
 """Earns the fees of all blocks. Nobody has its key, so fees are out of circulation but accounted for."""
 
 
-class Execution(msgspec.Struct, frozen=True, array_like=True):
+class Execution(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What came of a transaction in a block."""
 
     success: bool
@@ -99,7 +99,7 @@ class Mint(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A transaction in a block, and what came of it."""
 
     hash: bytes
@@ -232,7 +232,8 @@ def _run(
 ) -> tuple[LedgerEvent, ...]:
     match call:
         case TransferCall(asset, to, amount):
-            _check_token(state, asset)
+            if asset != NATIVE:
+                _check_token(state, asset)
             if to == rules.contract or to in MODULES_AT:
                 raise Reverted(Revert.UNKNOWN_CALL, "the adjudicator and modules take coins by their functions only")
             move(state, asset, caller, to, amount)

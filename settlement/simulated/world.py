@@ -42,6 +42,9 @@ Changes: TypeAlias = dict[bytes, Value | None]
 Entries: TypeAlias = Mapping[bytes, Value | None]
 
 
+_NONCE, _BALANCE, _OWED, _SUPPLY = b"nbot"
+
+
 def nonce_key(account: Address) -> bytes:
     """Key of an account's next nonce."""
     return b"n" + account
@@ -49,7 +52,12 @@ def nonce_key(account: Address) -> bytes:
 
 def balance_key(asset: Address, account: Address) -> bytes:
     """Key of what `account` holds of `asset`."""
-    return b"b" + asset + account
+    return _balances(asset) + account
+
+
+def _balances(asset: Address) -> bytes:
+    """How the keys of all that is held of `asset` begin."""
+    return b"b" + asset
 
 
 def allowance_key(asset: Address, owner: Address) -> bytes:
@@ -133,7 +141,7 @@ class Layer:
         total = self.number(key) + amount
         if total < 0:
             raise LedgerBroken(f"the ledger's entry {key.hex()} would fall below zero")
-        self.put(key, total)
+        self.changes[key] = total or None
 
     def before(self) -> Changes:
         """Return the values below of all that is changed here: what takes the changes back."""
@@ -142,7 +150,8 @@ class Layer:
 
 def move(state: Layer, asset: Address, payer: Address, payee: Address, amount: int) -> None:
     """Move an amount from one account to another one; raise Reverted if the first holds less."""
-    paying, paid = balance_key(asset, payer), balance_key(asset, payee)
+    balances = _balances(asset)
+    paying, paid = balances + payer, balances + payee
     held = state.number(paying)
     if held < amount:
         raise Reverted(Revert.INSUFFICIENT_BALANCE, f"0x{payer.hex()} holds {held} of the {amount} needed")
@@ -169,16 +178,24 @@ def check_conservation(before: Entries, after: Entries, vault: Address) -> None:
     supply: Counter[bytes] = Counter()
     vaulted: Counter[bytes] = Counter()
     for entries, sign in ((before, -1), (after, 1)):
+        held: Counter[bytes] = Counter()
         for key, value in entries.items():
-            if isinstance(value, ChannelStorage):
+            kind = key[0]
+            if kind == _NONCE:
+                continue
+            if isinstance(value, int):
+                if kind == _BALANCE:  # first, and little done: a block changes thousands
+                    held[key[1:21]] += value
+                elif kind == _OWED:
+                    vaulted[key[1:21]] -= sign * value
+                elif kind == _SUPPLY:
+                    supply[key[1:]] += sign * value
+            elif value is not None:
                 vaulted[value.terms.asset] -= sign * value.held
-            elif value is not None and key[:1] == b"b":
-                supply[key[1:21]] -= sign * value
-                vaulted[key[1:21]] += sign * value if key[21:] == vault else 0
-            elif value is not None and key[:1] == b"o":
-                vaulted[key[1:21]] -= sign * value
-            elif value is not None and key[:1] == b"t":
-                supply[key[1:]] += sign * value
+        for asset, total in held.items():
+            supply[asset] -= sign * total
+            in_vault = entries.get(balance_key(Address(asset), vault))
+            vaulted[asset] += sign * in_vault if isinstance(in_vault, int) else 0
     for what, differences in (("coins in all accounts", supply), ("coins in all channels", vaulted)):
         for asset, difference in differences.items():
             if difference:

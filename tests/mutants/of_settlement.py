@@ -48,6 +48,13 @@ MUTANTS = (
         ("test_obligations_lies.py",),
     ),
     Mutant(
+        "find a block that is not on the best branch any more",
+        "settlement/simulated/branch.py",
+        "            del self._by_hash[record.header.hash]\n",
+        "",
+        ("test_chain_simulated.py",),
+    ),
+    Mutant(
         "pay what is owed again and again",
         "settlement/simulated/ledger.py",
         "    state.put(key, 0)\n    move(state, call.asset, contract",
@@ -78,7 +85,7 @@ MUTANTS = (
     Mutant(
         "leave what is owed out of what the contract must hold",
         "settlement/simulated/world.py",
-        '            elif value is not None and key[:1] == b"o":\n                vaulted[key[1:21]] -= sign * value\n',
+        "                elif kind == _OWED:\n                    vaulted[key[1:21]] -= sign * value\n",
         "",
         ("test_chain_owed.py",),
     ),
