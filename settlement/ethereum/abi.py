@@ -189,10 +189,9 @@ def _app_terms_values(terms: AppTerms) -> tuple[Any, ...]:
 
 
 def _read_app_terms(at: Deployment, values: tuple[Any, ...]) -> AppTerms:
-    """Return the terms in such values, in which addresses are text; raise InvalidInput if they are none."""
-    app, start, first, second, stake0, stake1, asset0, asset1, *times = values
-    player0, player1, *assets = (Address(bytes.fromhex(text[2:])) for text in (first, second, asset0, asset1))
-    return AppTerms(*at, app, start, (player0, player1), (stake0, stake1), (assets[0], assets[1]), *times)
+    """Return the terms in such values; raise InvalidInput if they are none."""
+    app, start, player0, player1, stake0, stake1, asset0, asset1, *times = values
+    return AppTerms(*at, app, start, (player0, player1), (stake0, stake1), (asset0, asset1), *times)
 
 
 class _CallForm(NamedTuple):
