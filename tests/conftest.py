@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tallystick.sdk.daemon.garbage import look_rarely
+from tallystick.settlement.ethereum import accounts  # noqa: F401
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+"""As Python has it: eth-account is imported above, by its door, so that a test that takes it directly raises none."""
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -30,6 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave out of each search for garbage what has come with the tests themselves: a sixth of the time went there."""
     look_rarely()
+    if sys.getrecursionlimit() > RECURSION_LIMIT:
+        raise pytest.UsageError(
+            f"a test's import raised the recursion limit to {sys.getrecursionlimit()}: tests of deep nesting would "
+            "kill their worker; import it within kept_recursion_limit()"
+        )
 
 
 def pytest_unconfigure() -> None:
