@@ -43,7 +43,9 @@ def calls() -> list[bytes]:
         ("undelegate", [4, 2_000], 0),
         ("claim", [4], 0),
         ("delegate", [VALIDATORS[1].address, 1_000], 1_000),
+        ("redelegate", [4, VALIDATORS[1].address, 1_000], 0),
         ("withdraw", [5], 0),
+        ("settle", [4], 0),
     ]
     made: list[ModuleCall] = [write_call("validators", name, values, value=value) for name, values, value in wanted]
     return [sign_call(KEYS[0], 1337, ADJUDICATOR, call, nonce, 2) for nonce, call in enumerate(made)]

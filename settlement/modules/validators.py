@@ -2,8 +2,8 @@
 
 Anybody delegates coins to a validator; its voting power is what is delegated to it, in whole units. What is undelegated
 waits until no evidence can come any more for a vote that it stood behind, and bears what that evidence costs. Fees of
-blocks are earned by who signed them. What blocks do is in `validator_blocks`; on a chain without validators all of this
-is refused.
+blocks are earned by who signed them. What blocks do is in `validator_blocks`, how a delegation moves to another
+validator in `validator_moves`; on a chain without validators all of this is refused.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import Revert
 from tallystick.settlement.modules.interface import ModuleState, get_wide, refuse
 from tallystick.settlement.modules.validator_delegations import (
-    Delegation,
     add_delegation,
+    bear,
     begin_delegation,
+    check_amount,
+    empty_delegation,
     get_delegation,
+    own_delegation,
+    pay,
     put_delegation,
 )
 from tallystick.settlement.modules.validator_records import (
     BURNT,
     MILLION,
-    OFFENCES_LAST,
     REWARDS,
     STAKES,
     VALIDATORS,
     StakeRules,
-    Validator,
     add_validator,
     change_stake,
     find_validator,
@@ -47,7 +49,6 @@ REGISTERED = VALIDATORS.event("ValidatorRegistered(address validator, address op
 DELEGATED = VALIDATORS.event("Delegated(address owner, address validator, uint64 delegation, uint128 amount)")
 UNDELEGATED = VALIDATORS.event("Undelegated(address owner, address validator, uint64 delegation, uint128 amount)")
 WITHDRAWN = VALIDATORS.event("StakeWithdrawn(address owner, uint64 delegation, uint128 amount, uint128 slashed)")
-REWARDED = VALIDATORS.event("StakeRewarded(address owner, uint64 delegation, uint128 amount)")
 COMMISSIONED = VALIDATORS.event("CommissionPaid(address operator, address validator, uint128 amount)")
 RELEASED = VALIDATORS.event("ValidatorReleased(address validator)")
 
@@ -73,12 +74,6 @@ def _is_proven(proof: bytes, message: bytes, public: bytes) -> bool:
     return True
 
 
-def _check_amount(state: ModuleState, rules: StakeRules, validator: Validator, amount: int) -> None:
-    refuse(not amount, Revert.BAD_AMOUNT, "nothing would be delegated")
-    whole = (validator.number(state, b"s") + amount) // rules.unit
-    refuse(whole > rules.power_max, Revert.BAD_AMOUNT, f"a validator has {rules.power_max} of voting power at most")
-
-
 @VALIDATORS.function(
     "register(bytes32 key, bytes proof, uint128 amount, uint64 commission)",
     "uint64 delegation",
@@ -98,7 +93,7 @@ def register(state: ModuleState, public: bytes, proof: bytes, amount: int, commi
     asked = possession(get_wide(state, b"I"), state.caller, public)
     refuse(not _is_proven(proof, asked, public), Revert.BAD_SIGNATURE, "the proof is not this key's, for the caller")
     validator = add_validator(state, address, public, state.caller, commission)
-    _check_amount(state, rules, validator, amount)
+    check_amount(state, rules, validator, amount)
     state.emit(REGISTERED, address, state.caller, commission)
     made = begin_delegation(state, validator, state.caller, amount)
     state.emit(DELEGATED, state.caller, address, made.number, amount)
@@ -113,32 +108,17 @@ def delegate(state: ModuleState, address: Address, amount: int) -> tuple[int]:
     """
     rules, validator = get_rules(state), get_validator(state, address)
     refuse(validator.is_convicted(state), Revert.NOT_ALLOWED, "this validator signed twice, and never votes again")
-    _check_amount(state, rules, validator, amount)
+    check_amount(state, rules, validator, amount)
     made = begin_delegation(state, validator, state.caller, amount)
     state.emit(DELEGATED, state.caller, address, made.number, amount)
     return (made.number,)
-
-
-def _own(state: ModuleState, number: int) -> Delegation:
-    found = get_delegation(state, number)
-    refuse(found.owner != state.caller, Revert.NOT_ALLOWED, f"delegation {number} is 0x{found.owner.hex()}'s")
-    return found
-
-
-def _pay(state: ModuleState, found: Delegation) -> tuple[Delegation, int]:
-    """Pay what a delegation has earned."""
-    amount = found.earned(state)
-    if amount:
-        state.give(NATIVE, amount, REWARDS, found.owner)
-        state.emit(REWARDED, found.owner, found.number, amount)
-    return found.paid(state), amount
 
 
 @VALIDATORS.function("claim(uint64 delegation)", "uint128 amount", gas=150_000)
 def claim(state: ModuleState, number: int) -> tuple[int]:
     """Take what a delegation of the caller's has earned."""
     get_rules(state)
-    found, amount = _pay(state, _own(state, number))
+    found, amount = pay(state, own_delegation(state, number))
     refuse(not amount, Revert.NOTHING_OWED, "nothing was earned")
     put_delegation(state, found)
     return (amount,)
@@ -161,43 +141,37 @@ def claim_commission(state: ModuleState, address: Address) -> tuple[int]:
 @VALIDATORS.function("undelegate(uint64 delegation, uint128 amount)", "uint64 delegation", gas=300_000)
 def undelegate(state: ModuleState, number: int, amount: int) -> tuple[int]:
     """Take back a delegation or a part, which gets a number of its own; it waits, and is then withdrawn."""
-    rules, found = get_rules(state), _own(state, number)
-    refuse(bool(found.until), Revert.NOT_ALLOWED, f"delegation {number} is undelegated already")
-    found, _ = _pay(state, found)
-    lost = found.loss(state, rules)
-    now = state.get(b"H")
-    if lost:
-        state.give(NATIVE, lost, STAKES, BURNT)
-        change_stake(state, found.validator, found.owner, -lost)
-        found = found._replace(amount=found.amount - lost, since=OFFENCES_LAST)  # it has paid, once for all
+    rules, found = get_rules(state), own_delegation(state, number)
+    refuse(bool(found.backing.until), Revert.NOT_ALLOWED, f"delegation {number} is undelegated already")
+    found, _ = pay(state, found)
+    found, _ = bear(state, rules, found)
     refuse(not 0 < amount <= found.amount, Revert.BAD_AMOUNT, f"delegation {number} is of {found.amount}")
-    change_stake(state, found.validator, found.owner, -amount)
+    validator, now = found.backing.validator, state.get(b"H")
+    change_stake(state, validator, found.owner, -amount)
     state.put(b"U", now)
     if amount == found.amount:
-        put_delegation(state, found._replace(until=now + 1))
+        put_delegation(state, found.ended(now))
     else:
         put_delegation(state, found._replace(amount=found.amount - amount))
-        number = add_delegation(state, found._replace(amount=amount, until=now + 1)).number
-    state.emit(UNDELEGATED, state.caller, found.validator.address(state), number, amount)
+        number = add_delegation(state, found._replace(amount=amount).ended(now)).number
+    state.emit(UNDELEGATED, state.caller, validator.address(state), number, amount)
     return (number,)
 
 
 @VALIDATORS.function("withdraw(uint64 delegation)", "uint128 amount", gas=150_000)
 def withdraw(state: ModuleState, number: int) -> tuple[int]:
     """Take what was undelegated, once no vote that it stood behind can cost anything any more."""
-    rules, found = get_rules(state), _own(state, number)
-    refuse(not found.until, Revert.NOT_ALLOWED, f"delegation {number} was not undelegated")
-    last = found.until  # the last block whose votes it stood behind
-    time = state.get(b"t" + last.to_bytes(8, "big"))
-    over = time and rules.is_over(state, last, time)
+    rules, found = get_rules(state), own_delegation(state, number)
+    last = found.backing.until  # the last block whose votes it stood behind
+    refuse(not last, Revert.NOT_ALLOWED, f"delegation {number} was not undelegated")
     refuse(
-        not over,
+        not found.backing.is_over(state, rules),
         Revert.WINDOW_OPEN,
         f"it waits for {rules.evidence_blocks} blocks and {rules.evidence_seconds} seconds from block {last} on",
     )
-    _pay(state, found)
+    pay(state, found)
     lost = found.loss(state, rules)
-    put_delegation(state, found._replace(amount=0, since=0, until=0, counts=0, mark=0))
+    empty_delegation(state, number)
     if lost:
         state.give(NATIVE, lost, STAKES, BURNT)
     state.give(NATIVE, found.amount - lost, STAKES, found.owner)
@@ -284,13 +258,12 @@ def delegation_at(state: ModuleState, owner: Address, index: int) -> tuple[int]:
 def delegation(state: ModuleState, number: int) -> tuple[Address | int | bool, ...]:
     """Say what a delegation is worth, less what it was slashed, what it earned, and whether it can be withdrawn."""
     rules, found = get_rules(state), get_delegation(state, number)
-    time = state.get(b"t" + found.until.to_bytes(8, "big")) if found.until else 0
     return (
         found.owner,
-        found.validator.address(state),
+        found.backing.validator.address(state),
         found.amount - found.loss(state, rules),
         found.earned(state),
-        found.since,
-        found.until - 1 if found.until else 0,
-        bool(time) and rules.is_over(state, found.until, time),
+        found.backing.since,
+        found.backing.until - 1 if found.backing.until else 0,
+        found.backing.is_over(state, rules),
     )

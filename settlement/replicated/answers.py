@@ -14,14 +14,11 @@ from tallystick.settlement.errors import TransactionRefused
 from tallystick.settlement.modules.validator_blocks import BlockVote, Offence
 from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.decision import Decision, ProposedBlock
-from tallystick.settlement.replicated.genesis import EvidenceAge
+from tallystick.settlement.replicated.genesis import APP_VERSION, EvidenceAge
 from tallystick.settlement.replicated.schema import MESSAGES, write_response
 from tallystick.settlement.replicated.snapshots import FORMAT, read_snapshot
 from tallystick.settlement.simulated.journal import encode_value
 from tallystick.settlement.simulated.ledger import Execution
-
-APP_VERSION = 1
-"""Of the rules of blocks: validators of two versions do not agree."""
 
 ACCEPT, REJECT = 1, 2
 """What is said of proposals and vote extensions."""

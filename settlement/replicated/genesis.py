@@ -14,6 +14,9 @@ from tallystick.settlement.modules.validator_records import MILLION, SEATS, Stak
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
 
+APP_VERSION = 2
+"""Of the rules of blocks: validators of two versions do not agree. 2: delegations move (`validator_moves`)."""
+
 Powers: TypeAlias = dict[bytes, int]
 """Voting power, by the public key of the votes."""
 

@@ -22,7 +22,7 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.modules.validator_blocks import GenesisStake
 from tallystick.settlement.modules.validator_records import StakeRules
 from tallystick.settlement.modules.validators import address_of
-from tallystick.settlement.replicated.genesis import Genesis
+from tallystick.settlement.replicated.genesis import APP_VERSION, Genesis
 from tallystick.settlement.simulated.ledger import Mint
 
 GENESIS = "config/genesis.json"
@@ -168,7 +168,7 @@ def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:
                 "max_bytes": "1048576",
             },
             "validator": {"pub_key_types": ["ed25519"]},
-            "version": {"app": "1"},
+            "version": {"app": str(APP_VERSION)},
             "abci": {"vote_extensions_enable_height": "0"},
         },
         "validators": [
