@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from eth_abi.abi import encode
 from eth_account.messages import encode_typed_data
@@ -40,6 +41,14 @@ def test_an_outcome_pays_of_each_stake_what_both_signed() -> None:
     assert kind.amount_paid(stake_of(0, 50), proof_of(50, 0)) == 50
     assert kind.amount_paid(stake_of(1, 70), proof_of(50, 0)) == 0
     assert kind.amount_paid(stake_of(1, 60), proof_of(0, 70)) == 60
+
+
+def test_an_outcome_pays_no_lock_that_expires_before_the_terms() -> None:
+    """The court would not, either."""
+    lock = stake_of(0, 50)
+    assert AppLock().amount_paid(msgspec.structs.replace(lock, expiry=TERMS.expiry + 1), proof_of(50, 0)) == 50
+    with pytest.raises(InvalidUpdate, match="expires before"):
+        AppLock().amount_paid(msgspec.structs.replace(lock, expiry=TERMS.expiry - 1), proof_of(50, 0))
 
 
 @pytest.mark.parametrize("paid", [(51, 0), (0, 71)])

@@ -90,12 +90,12 @@ def settled(lock: Lock) -> DisputeFixture:
 def test_a_stake_pays_at_once_what_the_outcome_says(paid: int) -> None:
     lock = Lock(0, 50, EXPIRY, apps.APP, STAKES[0])
     made = settled(lock)
-    made.kept[lock.puzzle] = made.time << 192 | paid
+    made.kept[lock.puzzle] = EXPIRY << 192 | paid
     made.apply(RedeemCall(made.fixture.id, 0, (lock,)))
     assert (made.received(0), made.received(1)) == (1_000 - paid, 5 + paid)
 
 
-def test_what_was_heard_of_after_the_expiry_of_a_lock_never_counts_for_it() -> None:
+def test_an_instance_whose_terms_expire_after_a_lock_never_counts_for_it() -> None:
     """An instance's terms may have another expiry than a lock on it: a lock that went back stays back."""
     verdict, lock = AppVerdict(), Lock(0, 50, 3_000, apps.APP, STAKES[0])
     for kept in (0, 3_001 << 192 | 50):

@@ -139,11 +139,11 @@ def test_the_index_tells_what_is_in_court_of_each_stake_and_takes_blocks_back() 
         again = ChainIndex(Address(bytes(20)), store, Header(number, bytes(32), bytes(32), NOW + number))
         assert again.court(STAKES[1], number) == fold(told)  # type: ignore[arg-type]
     puzzles = [(apps.APP, stake) for stake in STAKES]
-    decided = {puzzles[0]: StakeInCourt(NOW, NOW + 3, 20), puzzles[1]: StakeInCourt(NOW, NOW + 3, 30)}
+    decided = {puzzles[0]: StakeInCourt(EXPIRY, NOW + 3, 20), puzzles[1]: StakeInCourt(EXPIRY, NOW + 3, 30)}
     assert index.stakes([*puzzles, (0, STAKES[0])], 3) == decided
     assert set(index.proofs(puzzles, 3)) == set(puzzles) and index.proofs(puzzles, 2) == {}
     store.commit(index.remove(3, NOW + 2))
-    open_again = [StakeInCourt(NOW, NOW + 3 + PERIOD, paid) for paid in (0, 70)]
+    open_again = [StakeInCourt(EXPIRY, NOW + 3 + PERIOD, paid) for paid in (0, 70)]
     assert list(index.stakes(puzzles, 2).values()) == open_again
     store.commit(index.remove(2, NOW + 1))
     court = index.court(STAKES[0], 1)
@@ -160,7 +160,7 @@ STAKE = apps.stake_condition(INSTANCE, 0)
         (None, EXPIRY + 1),
         (StakeInCourt(EXPIRY + 1, EXPIRY + 600, 50), EXPIRY + 1),
         (StakeInCourt(EXPIRY, EXPIRY + 600, 0), EXPIRY + 600),
-        (StakeInCourt(900, 1_600, 0), 1_600),
+        (StakeInCourt(EXPIRY - 1, 1_600, 0), 1_600),
         (StakeInCourt(EXPIRY, EXPIRY + 600, 50), None),
     ],
 )

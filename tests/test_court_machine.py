@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from simulation.court_bench import EXPIRY, GAME, PERIOD, TERMS, signed
 from simulation.court_players import Blocks, Table, after, legal
-from tallystick.channels.protocol.app_court import CourtMoveCall
+from tallystick.channels.protocol.app_court import CourtMoveCall, court_seconds
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.chain import Call
 from tallystick.settlement.enforcement.apps import brings
@@ -155,7 +155,7 @@ class Dispute(RuleBasedStateMachine):
             assert ends != self.table.honest, "who is honest is never late"
             expected = (GAME.outcome if ends is None else GAME.forfeit)(stands.state, TERMS.stakes)
             assert self.over == expected
-            assert self.blocks.past[-1][0] <= court.heard + 20 * (1 + GAME.moves_most) * PERIOD
+            assert court.until <= EXPIRY + court_seconds(GAME.moves_most, PERIOD)
 
     def teardown(self) -> None:
         """Every dispute ends: each number may be registered once, and each state moved on, and each takes a period."""

@@ -24,7 +24,7 @@ from simulation.court_bench import (
 from tallystick.channels.apps.interface import AppTable
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol import apps
-from tallystick.channels.protocol.app_court import AppStands, RegisterStateCall
+from tallystick.channels.protocol.app_court import COURT_MOST, AppStands, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
 from tallystick.settlement.chain import Block, Header, ProofRegistered
 from tallystick.settlement.contract import court
@@ -40,7 +40,7 @@ from tallystick.settlement.simulated.branch import ADJUDICATOR
 def test_a_registered_state_stands_for_a_period_and_then_decides_what_follows_from_silence() -> None:
     bench = Bench()
     event = bench.take(agreed(4))
-    assert event == AppStands(INSTANCE, 1, played(4), b"", *agreed(4).signatures, 1_000 + PERIOD, 0, 70, 1_000)
+    assert event == AppStands(INSTANCE, 1, played(4), b"", *agreed(4).signatures, EXPIRY, 1_000 + PERIOD, 0, 70, 1_000)
     for time in (1_000, 1_000 + PERIOD):
         assert bench.due(time, 0) is None and bench.due(time, 1) is None
     for time in (1_001 + PERIOD, EXPIRY, EXPIRY + 1, 10**9):
@@ -57,7 +57,7 @@ def test_a_newer_state_replaces_an_older_one_and_the_moves_that_were_made_on_tha
     assert bench.refused(agreed()) is Revert.NOT_NEWER
     bench.take(agreed(4, 1), 1_500)
     record = registry.record_of(bench.state, INSTANCE)
-    assert record == court.CourtRecord(1_000, 1_500 + PERIOD, (50, 0), 2, 2, keccak(played(4, 1)))
+    assert record == court.CourtRecord(EXPIRY, 1_500 + PERIOD, (50, 0), 2, 2, keccak(played(4, 1)))
     bench.take(move(4, 1, 0))
     assert bench.due(1_501 + PERIOD, 1) == 70
 
@@ -112,6 +112,32 @@ def test_the_court_takes_an_instance_up_until_the_expiry_and_counts_on_beyond_it
     assert bench.due(EXPIRY + 1, 1, expiry=EXPIRY - 1) == 0  # a lock that went back before stays back
     bench.take(move(4, 0), EXPIRY + PERIOD)
     assert bench.due(EXPIRY + PERIOD + 1, 0) is None and bench.due(EXPIRY + 2 * PERIOD + 1, 0) == 50
+
+
+def test_the_court_decides_in_the_end_whatever_two_players_go_on_to_sign() -> None:
+    """Else who stands between them, with locks in two channels, would never get its coins."""
+    terms = msgspec.structs.replace(TERMS, period=apps.PERIOD_MOST)
+    bench, state, last = Bench(), played(4), EXPIRY + COURT_MOST
+    event, number = bench.take(agreed(terms=terms), EXPIRY), 0
+    while event.until < last:
+        number += 1
+        both = (signed(0, number, state, terms), signed(1, number, state, terms))
+        event = bench.take(RegisterStateCall(terms, number, state, both), event.until)
+    assert event.until == last == EXPIRY + 30 * 86_400 and number == 4
+    assert bench.refused(agreed(0, 3, 1, 4, 2, 5, terms=terms), last + 1) is Revert.WINDOW_OVER
+    record = registry.record_of(bench.state, apps.instance_id(terms))
+    assert record is not None and (record.until, record.paid) == (last, (0, 70))
+
+
+def test_a_lock_that_expires_before_the_terms_is_not_held_by_them() -> None:
+    """Who passes it on does not see the terms: they may have any expiry."""
+    bench = Bench()
+    bench.take(agreed(4))
+    for decided in (False, True):
+        assert bench.due(EXPIRY - 1, 1, expiry=EXPIRY - 1) is None and bench.due(EXPIRY, 1, expiry=EXPIRY - 1) == 0
+        assert (bench.due(EXPIRY, 1), bench.due(EXPIRY, 1, expiry=EXPIRY + 1)) == ((30, 30) if decided else (70, 70))
+        if not decided:
+            bench.take(outcome((20, 30)))
 
 
 @pytest.mark.parametrize("player", [0, 1])
@@ -210,7 +236,7 @@ def test_an_outcome_that_a_chain_node_tells_is_one_that_both_signed() -> None:
             check_block(Block(header, (msgspec.structs.replace(told, **change),)))
 
 
-EVENT = AppStands(INSTANCE, 2, played(4, 0), b"\0", b"s" * 64, b"", 900, 50, 0, 77)
+EVENT = AppStands(INSTANCE, 2, played(4, 0), b"\0", b"s" * 64, b"", 950, 900, 50, 0, 77)
 
 
 def test_its_event_travels_as_ethereums_do_and_is_checked() -> None:

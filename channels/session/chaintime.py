@@ -17,16 +17,16 @@ LEAD = 3_600
 class StakeInCourt(NamedTuple):
     """What the chain's court says of a stake in an app: a lock of kind 1 (docs/apps.md)."""
 
-    heard: int
-    """Block time at which it first heard of the instance."""
+    expiry: int
+    """Of the instance's terms."""
     decides: int
     """Block time from which on it is decided, if nothing follows."""
     paid: int
     """What goes to the other player then."""
 
     def counts_for(self, lock: Lock) -> bool:
-        """Whether it heard of it in time for this lock: else that goes back to its sender."""
-        return self.heard <= lock.expiry
+        """Whether it decides this lock: one that expires before the terms goes back to its sender."""
+        return self.expiry <= lock.expiry
 
     def is_decided(self, time: int) -> bool:
         """Whether it is decided in a block of that time."""
@@ -59,8 +59,10 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
         """Return what the chain registered by the lock's expiry to have it paid, None if there is nothing."""
         found = self.proofs.get(lock.puzzle)
         stake = self.stakes.get(lock.puzzle)
-        since = stake.heard if stake is not None else found[0] if found else 0
-        return found[1] if found and since <= lock.expiry else None
+        if found is None:
+            return None
+        in_time = stake.counts_for(lock) if stake is not None else found[0] <= lock.expiry
+        return found[1] if in_time else None
 
     def went_back(self, lock: Lock, margin: int = 0) -> bool:
         """Whether it is certain, and was `margin` seconds ago, that nothing of a lock is paid.

@@ -11,7 +11,8 @@
 
 With each state that comes to stand the rules of the app are asked what is paid if nothing follows, `outcome` of a final
 state and `forfeit` of any other, and that is kept: when `until` is past it is decided, and nobody has to say so. So
-whoever passes stakes on needs to know nothing of the app, and no decision waits for a transaction.
+whoever passes stakes on needs to know nothing of the app, and no decision waits for a transaction. `until` is never
+later than `COURT_MOST` seconds after the terms' expiry, so that it comes, whatever the players go on to sign.
 
 The rules of an app are asked about whatever two players signed. What they make no sense of is refused.
 """
@@ -26,7 +27,7 @@ import msgspec
 from tallystick.channels.apps.interface import App, InvalidMove, Paid
 from tallystick.channels.errors import InvalidInput, InvalidSignature
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
-from tallystick.channels.protocol.app_court import AppStands, CourtMoveCall, RegisterStateCall
+from tallystick.channels.protocol.app_court import COURT_MOST, AppStands, CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.apps import (
     MOVE_MAX,
     STATE_MAX,
@@ -48,8 +49,8 @@ Apps: TypeAlias = Callable[[bytes], App | None]
 class CourtRecord(msgspec.Struct, frozen=True):
     """What the court keeps of an instance."""
 
-    heard: int
-    """Block time at which it first heard of it."""
+    expiry: int
+    """Of its terms: it counts for no lock that expires before."""
     until: int
     """The last block time at which it takes anything; 0 once an outcome has decided."""
     paid: Paid
@@ -82,7 +83,7 @@ def decided(record: CourtRecord | None, proof: OutcomeProof, time: int) -> Court
     The caller has looked at the signatures.
     """
     _check_time(record, proof.terms, time)
-    return CourtRecord(heard=record.heard if record else time, until=0, paid=proof.paid)
+    return CourtRecord(expiry=proof.terms.expiry, until=0, paid=proof.paid)
 
 
 def _register(
@@ -93,8 +94,7 @@ def _register(
         raise Reverted(Revert.NOT_NEWER, f"state {record.agreed} that both signed is known, {call.number} is no newer")
     for player, signature in enumerate(call.signatures):
         _check_signature(call.terms, call.number, call.state, player, signature, verify)
-    heard = record.heard if record is not None else time
-    stands = _standing(heard, call.number, call.number, call.state, time, call.terms, app)
+    stands = _standing(call.number, call.number, call.state, time, call.terms, app)
     return stands, _told(stands, call.terms, call.state, b"", call.signatures, time)
 
 
@@ -110,7 +110,7 @@ def _move(
         raise Reverted(Revert.BAD_PROOF, f"a move has at most {MOVE_MAX} bytes")
     mover, after = _moved(app, call)
     _check_signature(call.terms, record.number + 1, after, mover, call.signature, verify)
-    stands = _standing(record.heard, record.agreed, record.number + 1, after, time, call.terms, app)
+    stands = _standing(record.agreed, record.number + 1, after, time, call.terms, app)
     signatures = (call.signature, b"") if mover == 0 else (b"", call.signature)
     return stands, _told(stands, call.terms, after, call.move, signatures, time)
 
@@ -131,7 +131,7 @@ def _moved(app: App, call: CourtMoveCall) -> tuple[int, bytes]:
     return mover, after
 
 
-def _standing(heard: int, agreed: int, number: int, state: bytes, time: int, terms: AppTerms, app: App) -> CourtRecord:
+def _standing(agreed: int, number: int, state: bytes, time: int, terms: AppTerms, app: App) -> CourtRecord:
     """Return what is kept while a state stands: what is paid if nothing follows, and until when something may."""
     try:
         ends = app.turn(state) is None
@@ -142,8 +142,8 @@ def _standing(heard: int, agreed: int, number: int, state: bytes, time: int, ter
         raise _senseless(app) from error
     if not fits or due < 0:
         raise _senseless(app)
-    until = min(max(time + terms.period, min(due, terms.expiry)), UINT64_MAX)
-    return CourtRecord(heard, until, (paid[0], paid[1]), agreed, number, keccak(state))
+    until = min(max(time + terms.period, min(due, terms.expiry)), terms.expiry + COURT_MOST, UINT64_MAX)
+    return CourtRecord(terms.expiry, until, (paid[0], paid[1]), agreed, number, keccak(state))
 
 
 def _senseless(app: App) -> Reverted:
@@ -153,7 +153,9 @@ def _senseless(app: App) -> Reverted:
 def _told(
     stands: CourtRecord, terms: AppTerms, state: bytes, move: bytes, signatures: tuple[bytes, bytes], time: int
 ) -> AppStands:
-    return AppStands(instance_id(terms), stands.number, state, move, *signatures, stands.until, *stands.paid, time)
+    return AppStands(
+        instance_id(terms), stands.number, state, move, *signatures, stands.expiry, stands.until, *stands.paid, time
+    )
 
 
 def _check_time(record: CourtRecord | None, terms: AppTerms, time: int) -> None:
@@ -185,10 +187,10 @@ def read_outcome(proof: bytes) -> OutcomeProof:
 
 
 def pack(record: CourtRecord, player: int) -> int:
-    """Return what is kept of a player's stake: 64 bits each of `heard` and `until`, then 128 of what is paid of it."""
-    return (record.heard << 64 | record.until) << 128 | record.paid[player]
+    """Return what is kept of a player's stake: 64 bits each of `expiry` and `until`, then 128 of what is paid of it."""
+    return (record.expiry << 64 | record.until) << 128 | record.paid[player]
 
 
 def unpack(kept: int) -> tuple[int, int, int]:
-    """Return `heard`, `until`, and what is paid of a stake, out of what is kept of it: zeros if nothing is."""
+    """Return `expiry`, `until`, and what is paid of a stake, out of what is kept of it: zeros if nothing is."""
     return kept >> 192, kept >> 128 & UINT64_MAX, kept & AMOUNT_MAX

@@ -61,7 +61,7 @@ _FORMS: dict[type[Any], Signature] = {
     ProofRegistered: Signature("ProofRegistered", ("bytes32", "uint8", "bytes", "uint64")),
     AppStands: Signature(
         "AppStands",
-        ("bytes32", "uint64", "bytes", "bytes", "bytes", "bytes", "uint64", "uint128", "uint128", "uint64"),
+        ("bytes32", "uint64", *["bytes"] * 4, "uint64", "uint64", "uint128", "uint128", "uint64"),
     ),
     Owed: Signature("Owed", ("address", "address", "uint256")),
     Claimed: Signature("Claimed", ("address", "address", "address", "uint256")),

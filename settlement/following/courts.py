@@ -22,8 +22,8 @@ class InCourt(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """An instance that the court heard of."""
 
     instance: InstanceId
-    heard: int
-    """Block time at which it first did."""
+    expiry: int
+    """Of its terms: it counts for no lock that expires before."""
     until: int
     """The last block time at which it takes anything; 0 if an outcome decided."""
     paid: tuple[int, int]
@@ -61,23 +61,29 @@ class InCourt(Discreet, msgspec.Struct, frozen=True, kw_only=True):
 
     def stake(self, condition: bytes) -> StakeInCourt:
         """Return what that means for the stake with that condition, which is one of its two."""
-        return StakeInCourt(self.heard, self.decides, self.paid[stakes_of(self.instance).index(condition)])
+        return StakeInCourt(self.expiry, self.decides, self.paid[stakes_of(self.instance).index(condition)])
 
 
 def fold(events: Iterable[CourtEvent]) -> InCourt | None:
     """Return what comes of all that was told of an instance, in order; None if nothing was."""
     court: InCourt | None = None
     for event in events:
-        heard = event.time if court is None else court.heard
         if isinstance(event, ProofRegistered):
             proof = OutcomeProof.decode(event.proof)
             court = InCourt(
-                instance=instance_of(event), heard=heard, until=0, paid=proof.paid, outcome=proof, decided_at=event.time
+                instance=instance_of(event),
+                expiry=proof.terms.expiry,
+                until=0,
+                paid=proof.paid,
+                outcome=proof,
+                decided_at=event.time,
             )
         else:
             line = () if event.is_agreed or court is None else court.line
             paid = (event.paid0, event.paid1)
-            court = InCourt(instance=instance_of(event), heard=heard, until=event.until, paid=paid, line=(*line, event))
+            court = InCourt(
+                instance=instance_of(event), expiry=event.expiry, until=event.until, paid=paid, line=(*line, event)
+            )
     return court
 
 

@@ -74,13 +74,13 @@ def run_court(state: Layer, call: CourtCall, time: int, verify: Verify) -> tuple
 def record_of(state: Layer, instance: InstanceId) -> CourtRecord | None:
     """Return what the court keeps of an instance, None if it never heard of it."""
     first, second = (unpack(_kept_by(state, _STAKES, condition)) for condition in _stakes(instance))
-    heard, until, _ = first
-    if not heard:
+    expiry, until, _ = first
+    if not expiry:
         return None
     numbers = state.number(court_key(instance, b"n"))
     stands = state.number(court_key(instance, b"h")) << KEPT_BITS | state.number(court_key(instance, b"l"))
     paid = (first[2], second[2])
-    return CourtRecord(heard, until, paid, numbers >> 64, numbers & UINT64_MAX, stands.to_bytes(32, "big"))
+    return CourtRecord(expiry, until, paid, numbers >> 64, numbers & UINT64_MAX, stands.to_bytes(32, "big"))
 
 
 def _stakes(instance: InstanceId) -> tuple[bytes, bytes]:

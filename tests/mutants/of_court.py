@@ -13,10 +13,10 @@ COURT = "settlement/contract/court.py"
 
 MUTANTS = (
     Mutant(
-        "count what the chain heard of a stake after its lock went back",
+        "hold a lock by an instance whose terms expire after it",
         "settlement/contract/verdicts/app.py",
-        "        if heard and heard <= lock.expiry:\n",
-        "        if heard:\n",
+        "        if expiry and expiry <= lock.expiry:\n",
+        "        if expiry:\n",
         VERDICT,
     ),
     Mutant(
@@ -99,16 +99,37 @@ MUTANTS = (
     Mutant(
         "let a move count as what both signed",
         COURT,
-        "_standing(record.heard, record.agreed, record.number + 1,",
-        "_standing(record.heard, record.number + 1, record.number + 1,",
+        "_standing(record.agreed, record.number + 1,",
+        "_standing(record.number + 1, record.number + 1,",
         RULES,
     ),
     Mutant(
-        "forget when the court first heard of an instance",
+        "go on in court for as long as the players sign",
         COURT,
-        "    heard = record.heard if record is not None else time\n",
-        "    heard = time\n",
+        ", terms.expiry + COURT_MOST, UINT64_MAX)",
+        ", UINT64_MAX)",
         RULES,
+    ),
+    Mutant(
+        "count on fewer calls in a dispute than there can be",
+        "channels/protocol/app_court.py",
+        "    return 5 * (moves_most + 2) * period\n",
+        "    return 4 * (moves_most + 2) * period\n",
+        ("test_court_time.py",),
+    ),
+    Mutant(
+        "agree to a period of which a dispute does not fit in the court's time",
+        "channels/protocol/app_court.py",
+        "    if court_seconds(moves_most, terms.period) > COURT_MOST:\n",
+        "    if False:\n",
+        ("test_court_time.py",),
+    ),
+    Mutant(
+        "take an outcome off chain that the court would not count for the lock",
+        "channels/protocol/conditions/app.py",
+        "        if outcome.terms.expiry > lock.expiry:\n",
+        "        if False:\n",
+        ("test_apps_statements.py",),
     ),
     Mutant(
         "pay by a final state what silence would pay",

@@ -24,4 +24,6 @@ class AppLock(LockKind):
         player = next((each for each in (0, 1) if stake_condition(instance, each) == lock.condition), None)
         if player is None or not outcome.holds():
             raise InvalidUpdate(f"the outcome is not one of the app of lock {lock.id}", Fault.BAD_PROOF)
+        if outcome.terms.expiry > lock.expiry:
+            raise InvalidUpdate(f"lock {lock.id} expires before its app's terms: no court decides it", Fault.BAD_PROOF)
         return min(outcome.paid[player], lock.amount)

@@ -76,7 +76,7 @@ class SeenStake(msgspec.Struct, frozen=True):
 
     kind: int
     condition: bytes
-    heard: int
+    expiry: int
     decides: int
     paid: int
 

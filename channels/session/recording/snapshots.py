@@ -66,7 +66,7 @@ def seen(chain: ChainTime, channel: Channel) -> SeenChain:
 def chain_time(chain: SeenChain) -> ChainTime:
     """Return it as a session takes it."""
     proofs = {(one.kind, one.condition): (one.time, one.proof) for one in chain.proofs}
-    stakes = {(one.kind, one.condition): StakeInCourt(one.heard, one.decides, one.paid) for one in chain.stakes}
+    stakes = {(one.kind, one.condition): StakeInCourt(one.expiry, one.decides, one.paid) for one in chain.stakes}
     return ChainTime(chain.now, chain.final, proofs, stakes)
 
 

@@ -1,8 +1,10 @@
 """Stakes in apps on chain: what the court makes of their instances (`contract.court`, docs/apps.md).
 
-Kept of a stake is when the court first heard of its instance, until when it takes anything about it, and how much goes
-to the other player. A lock counts on what was heard of at or before its own expiry, which the instance's terms need not
-share: else a lock that went back to its sender could be decided again.
+Kept of a stake is the expiry of its instance's terms, until when the court takes anything about it, and how much goes
+to the other player. It counts for locks that expire no earlier than the terms. The court takes an instance up until
+then, and so a lock that went back to its sender is never decided again; and it decides within `COURT_MOST` of then, so
+that no lock is held for longer after its own expiry, whatever terms two players make up: who passes locks on does not
+see them.
 """
 
 from __future__ import annotations
@@ -39,15 +41,15 @@ class AppVerdict(Verdict):
         stakes = stake_condition(instance, 0), stake_condition(instance, 1)
         if call.condition not in stakes:
             raise Reverted(Revert.BAD_PROOF, "this outcome is not one of that stake's instance")
-        heard, until, _ = unpack(kept(call.condition))
-        now = decided(CourtRecord(heard, until, (0, 0)) if heard else None, outcome, time)
+        expiry, until, _ = unpack(kept(call.condition))
+        now = decided(CourtRecord(expiry, until, (0, 0)) if expiry else None, outcome, time)
         event = ProofRegistered(call.condition, APP, call.proof, time)
         player = stakes.index(call.condition)
         return Registration(call.condition, pack(now, player), event, ((stakes[1 - player], pack(now, 1 - player)),))
 
     def due(self, lock: Lock, time: int, kept: int) -> int | None:
         """Return what goes to the other player, once that is decided: not while the instance is in court."""
-        heard, until, paid = unpack(kept)
-        if heard and heard <= lock.expiry:
+        expiry, until, paid = unpack(kept)
+        if expiry and expiry <= lock.expiry:
             return min(paid, lock.amount) if time > until else None
         return None if time <= lock.expiry else 0
