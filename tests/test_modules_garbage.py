@@ -17,6 +17,7 @@ from tallystick.sdk.ledger import LedgerAccount
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.module_calls import INNER, write_call
 from tallystick.settlement.modules.interface import read_form
+from tallystick.settlement.modules.rollups import vault_of
 from tallystick.settlement.modules.table import MODULES
 from tallystick.settlement.simulated.branch import ADJUDICATOR
 from tallystick.settlement.simulated.world import Layer
@@ -39,6 +40,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         st.binary(max_size=40) | st.just(calldata("exchange", "swap", GOLD, SILVER, 0, 5, 0, EVER)), max_size=2
     ),
 }
+VAULT = vault_of(0, ALICE, (1337, 5, 100, 50, 50, 3))
 BEGINNING: tuple[tuple[Address, str, str, tuple[Any, ...]], ...] = (
     (ALICE, "exchange", "createPool", (GOLD, SILVER, 3_000)),
     (ALICE, "exchange", "addLiquidity", (GOLD, SILVER, 0, 10**9, 10**9, 0, EVER)),
@@ -51,8 +53,8 @@ BEGINNING: tuple[tuple[Address, str, str, tuple[Any, ...]], ...] = (
     (ALICE, "treasury", "createTreasury", (GOLD, 400_000, 1_000)),
     (BOB, "treasury", "lock", (0, 10)),
     (ALICE, "rollups", "createRollup", (1337, 5, 100, 50, 50, 3)),
-    (ALICE, "rollups", "bond", (0, 5)),
-    (BOB, "rollups", "deposit", (0, BOB, 1_000)),
+    (ALICE, "rollups", "bond", (0, VAULT, 5)),
+    (BOB, "rollups", "deposit", (0, VAULT, BOB, 1_000)),
 )
 
 
@@ -139,5 +141,6 @@ async def test_a_number_for_which_an_event_has_no_room_is_refused_and_blocks_go_
     chain = LocalChain(funds={key.address: 10**18})
     made = write_call("rollups", "createRollup", [chain.chain_id, 5, 100, 2**64 - 1, 50, 3])
     assert (await chain.call(key, made)).success
-    receipt = await chain.call(key, write_call("rollups", "deposit", [0, key.address, 1_000], value=1_000))
+    vault = vault_of(0, key.address, (chain.chain_id, 5, 100, 2**64 - 1, 50, 3))
+    receipt = await chain.call(key, write_call("rollups", "deposit", [0, vault, key.address, 1_000], value=1_000))
     assert not receipt.success and receipt.revert == Revert.BAD_AMOUNT

@@ -82,11 +82,11 @@ def measure_ledger(closes: int) -> dict[str, float]:
         alone += len(raw)
         seconds_alone += meter.run(raw)
     meter.run(meter.module("createRollup", 1337, BOND, *TIMES, FEE))
-    meter.run(meter.module("bond", 0, BOND, value=BOND))
     place = Books(ModuleRun(meter.state, ROLLUPS, NATIVE, NOW, [], 1, ADJUDICATOR), 0).place
+    meter.run(meter.module("bond", 0, place.contract, BOND, value=BOND))
     load = Load(place, closes)
     for owner, amount in load.deposits:
-        meter.run(meter.module("deposit", 0, owner, amount, value=amount))
+        meter.run(meter.module("deposit", 0, place.contract, owner, amount, value=amount))
     for steps in load.preparing():
         meter.run(meter.post(load.batch(steps, NOW)))
     began = time.perf_counter()

@@ -27,8 +27,11 @@ app = make_group("Settle by the thousand: operate a rollup, watch one, pay and c
 
 def parse_rollup(text: str) -> str:
     """Return what names a rollup, as it was given; raise BadParameter if it names none."""
-    if not re.fullmatch(r"[0-9]{1,18}|0x[0-9a-fA-F]{40}", text):
-        raise BadParameter(f"{text!r} is no rollup: on the ledger it is a number, on an EVM a contract's address")
+    if not re.fullmatch(r"[0-9]{1,18}(@0x[0-9a-fA-F]{40})?|0x[0-9a-fA-F]{40}", text):
+        raise BadParameter(
+            f"{text!r} is no rollup: on the ledger it is a number (or number@0x…, with the vault that it must have), "
+            "on an EVM a contract's address"
+        )
     return text
 
 

@@ -90,6 +90,10 @@ _EVENTS: dict[str, tuple[Signature, int]] = {
 _BY_TOPIC = {form.hash: (name, form, indexed) for name, (form, indexed) in _EVENTS.items()}
 
 
+PAYING = ("bond", "deposit", "depositToken", "demand")
+"""On the ledger these name the rollup's vault: nobody pays into one that has got the number of another one."""
+
+
 class RollupCall(msgspec.Struct, frozen=True):
     """A call of a rollup. `statements` and `signatures` are what is signed with it, of those that take signatures."""
 
@@ -112,12 +116,18 @@ class RollupPlace(NamedTuple):
 
     number: int | None = None
     contract: Address | None = None
+    vault: Address | None = None
+    """Of one of the ledger's: it must be this one. Another rollup may get the number after a reorganisation."""
 
     @classmethod
     def read(cls, text: str) -> RollupPlace:
-        """Return the place that is written so: a number, or 0x and 40 hex digits. Raise InvalidInput."""
-        if text.isascii() and text.isdigit() and len(text) < 19:
-            return cls(int(text))
+        """Return the place that is written so: a number, or 0x and 40 hex digits. Raise InvalidInput.
+
+        After a number may follow `@` and the vault's 0x and 40 hex digits.
+        """
+        number, at, vault = text.partition("@")
+        if number.isascii() and number.isdigit() and len(number) < 19:
+            return cls(int(number), vault=to_address(vault, "the rollup's vault") if at else None)
         return cls(contract=to_address(text, "the rollup"))
 
     def __str__(self) -> str:
@@ -136,6 +146,10 @@ def write_rollup_call(place: RollupPlace, call: RollupCall) -> Envelope:
         ]
         return Envelope(place.contract, call.value, _FORMS[call.name].encode_call(*values))
     values = [place.number, *call.values, *map(pack_proof, call.proofs)]
+    if call.name in PAYING:
+        if place.vault is None:
+            raise InvalidInput(f"a {call.name} names the rollup's vault: ask the chain for it first")
+        values.insert(1, place.vault)
     if call.name in ("deposit", "bond"):
         values.append(call.value)
     elif call.name in ("answer", "forceClose"):

@@ -16,6 +16,7 @@ from tallystick.sdk.errors import CallFailed
 from tallystick.sdk.rollup.calls import (
     MODULE,
     NUMBERS,
+    PAYING,
     TERMS,
     RollupCall,
     RollupFacts,
@@ -159,10 +160,18 @@ class RollupChain:
     async def facts(self) -> RollupFacts:
         """Return what it is, and where it stands now.
 
-        Raise Reverted if there is none, ChainError if a contract is there that is not of this release.
+        Raise Reverted if there is none, ChainError if a contract is there that is not of this release, or if it is not
+        the rollup that was there before.
         """
         if self.is_ledger:
-            return read_module_facts(await self._module("rollup"))
+            found = read_module_facts(await self._module("rollup"))
+            if self.at.vault not in (None, found.vault):
+                raise ChainError(
+                    f"rollup {self.at} is 0x{found.vault.hex()} now, and not 0x{(self.at.vault or b'').hex()}: the "
+                    "block that made it has left the chain, and somebody else has its number; nothing is done with it"
+                )
+            self.at = self.at._replace(vault=found.vault)
+            return found
         await self._check_code()
         terms, *numbers = await self._endpoint.ask(
             [
@@ -209,8 +218,12 @@ class RollupChain:
 
     async def check(self, by: Address, call: RollupCall) -> None:
         """Raise Reverted if a call would be refused now."""
-        envelope = write_rollup_call(self.at, call)
-        await self._trial("eth_call", call_of(envelope, by), "latest")
+        await self._trial("eth_call", call_of(await self._written(call), by), "latest")
+
+    async def _written(self, call: RollupCall) -> Envelope:
+        if self.is_ledger and call.name in PAYING:
+            await self.facts()  # which one it is now
+        return write_rollup_call(self.at, call)
 
     async def act(self, key: PrivateKey, call: RollupCall, timeout: float = 60) -> bytes:
         """Make a call and return its transaction's hash once that is in a block.
@@ -220,7 +233,7 @@ class RollupChain:
         """
         await self.check(key.address, call)
         with trio.fail_after(timeout):
-            sent = await self._send(key, write_rollup_call(self.at, call))
+            sent = await self._send(key, await self._written(call))
             return await self._mined(sent)
 
     async def allow(self, key: PrivateKey, token: Address, amount: int) -> None:

@@ -14,6 +14,7 @@ from tallystick.settlement.modules.rollups import (
     due_key,
     entry_key,
     open_books,
+    open_named,
     owner_key,
     root_key,
 )
@@ -51,17 +52,21 @@ def order(books: Books, entry: QueueEntry) -> tuple[()]:
     return ()
 
 
-@ROLLUPS.function("deposit(uint64 rollup, address owner, uint128 amount)", gas=120_000)
-def deposit(state: ModuleState, rollup: int, owner: Address, amount: int) -> tuple[()]:
+@ROLLUPS.function("deposit(uint64 rollup, address vault, address owner, uint128 amount)", gas=120_000)
+def deposit(state: ModuleState, rollup: int, vault: Address, owner: Address, amount: int) -> tuple[()]:
     """Move coins of the caller to an account in the rollup, which is made if it is new."""
-    return _deposit(open_books(state, rollup), owner, NATIVE, amount)
+    return _deposit(open_named(state, rollup, vault), owner, NATIVE, amount)
 
 
-@ROLLUPS.function("depositToken(uint64 rollup, address owner, address asset, uint128 amount)", gas=120_000)
-def deposit_token(state: ModuleState, rollup: int, owner: Address, asset: Address, amount: int) -> tuple[()]:
+@ROLLUPS.function(
+    "depositToken(uint64 rollup, address vault, address owner, address asset, uint128 amount)", gas=120_000
+)
+def deposit_token(
+    state: ModuleState, rollup: int, vault: Address, owner: Address, asset: Address, amount: int
+) -> tuple[()]:
     """Move tokens of the caller to an account in the rollup, which is made if it is new."""
     refuse(asset == NATIVE, Revert.BAD_TERMS, "the chain's own coin is no token")
-    return _deposit(open_books(state, rollup), owner, asset, amount)
+    return _deposit(open_named(state, rollup, vault), owner, asset, amount)
 
 
 def _deposit(books: Books, owner: Address, asset: Address, amount: int) -> tuple[()]:

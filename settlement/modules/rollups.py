@@ -7,6 +7,8 @@ signatures count in it: look at it before you deposit. Ways in and out are in `r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
 from tallystick.settlement.errors import Revert, Reverted
@@ -93,8 +95,9 @@ class Books:
 
     @property
     def vault(self) -> Address:
-        """Holds the rollup's coins, and names it in signatures."""
-        return ROLLUPS.account_of(self.prefix)
+        """Holds the rollup's coins, and names it in signatures: see `vault_of`."""
+        made = self.address(b"vault")
+        return made if made != NATIVE else ROLLUPS.account_of(self.prefix)  # of a ledger from before names had more
 
     @property
     def place(self) -> Place:
@@ -200,6 +203,24 @@ def demand_key(serial: int, position: int) -> bytes:
     return b"d" + serial.to_bytes(8, "big") + position.to_bytes(8, "big")
 
 
+def vault_of(rollup: int, operator: Address, terms: Sequence[int]) -> Address:
+    """Return the account that names a rollup, by its number, its operator, and the six numbers it was made with.
+
+    Where a reorganisation undoes a rollup, whoever gets its number next has another vault: nothing that was signed for
+    the first one counts there. The same operator's transaction, mined again, makes the same rollup.
+    """
+    numbers = b"".join(number.to_bytes(32, "big") for number in terms)
+    return ROLLUPS.account_of(b"r" + rollup.to_bytes(8, "big") + operator + numbers)
+
+
+def open_named(state: ModuleState, rollup: int, vault: Address) -> Books:
+    """Return what is kept of a rollup that a caller pays into; raise Reverted if it is not the one that is meant."""
+    books = open_books(state, rollup)
+    other = vault != books.vault
+    refuse(other, Revert.UNKNOWN_ENTRY, f"rollup {rollup} is not 0x{vault.hex()}: look at it again before you pay")
+    return books
+
+
 def open_books(state: ModuleState, rollup: int) -> Books:
     """Return what is kept of a rollup; raise Reverted if there is none of that number."""
     refuse(rollup >= state.get(b"rollups"), Revert.UNKNOWN_ENTRY, f"there is no rollup {rollup}")
@@ -223,6 +244,7 @@ def create_rollup(
     numbers = (chain_id, bond, window, order_time, answer_time, demand_fee)
     for name, number in zip((b"chain", b"bond", b"window", b"order", b"answer", b"fee"), numbers, strict=True):
         books.put(name, number)
+    books.put_address(b"vault", vault_of(rollup, state.caller, numbers))
     state.emit(ROLLUP_CREATED, state.caller, rollup)
     return (rollup,)
 
@@ -241,10 +263,10 @@ def rollup(state: ModuleState, rollup: int) -> tuple[object, ...]:
     return (books.address(b"operator"), books.vault, *numbers, books.root, books.get(b"frozen"))
 
 
-@ROLLUPS.function("bond(uint64 rollup, uint128 amount)", gas=40_000)
-def bond(state: ModuleState, rollup: int, amount: int) -> tuple[()]:
+@ROLLUPS.function("bond(uint64 rollup, address vault, uint128 amount)", gas=40_000)
+def bond(state: ModuleState, rollup: int, vault: Address, amount: int) -> tuple[()]:
     """Pay into the operator's bond. Anybody may."""
-    books = open_books(state, rollup)
+    books = open_named(state, rollup, vault)
     state.take(NATIVE, amount, books.vault)
     books.add(b"bonded", amount)
     return ()
@@ -335,10 +357,10 @@ def convict(state: ModuleState, rollup: int, number: int, proof: list[int]) -> t
     return ()
 
 
-@ROLLUPS.function("demand(uint64 rollup, uint64 number, uint64 position)", gas=80_000)
-def demand(state: ModuleState, rollup: int, number: int, position: int) -> tuple[()]:
+@ROLLUPS.function("demand(uint64 rollup, address vault, uint64 number, uint64 position)", gas=80_000)
+def demand(state: ModuleState, rollup: int, vault: Address, number: int, position: int) -> tuple[()]:
     """Ask for the signatures of a step, for a fee: if nobody shows them in time, the batch can be convicted."""
-    books = open_books(state, rollup)
+    books = open_named(state, rollup, vault)
     books.finalise()
     books.check_standing(number)
     over = state.time > books.get(_batch(number, b"p")) + books.get(b"window")

@@ -22,6 +22,20 @@ def _mutant(name: str, file: str, before: str, after: str, tests: tuple[str, ...
 
 MUTANTS = (
     _mutant(
+        "let a deposit meet whoever has got the number",
+        BOOKS,
+        "    other = vault != books.vault\n",
+        "    other = False\n",
+        ("test_rollup_names.py",),
+    ),
+    _mutant(
+        "name a rollup by its number alone",
+        BOOKS,
+        'return ROLLUPS.account_of(b"r" + rollup.to_bytes(8, "big") + operator + numbers)',
+        'return ROLLUPS.account_of(b"r" + rollup.to_bytes(8, "big") + numbers[:0])',
+        ("test_rollup_names.py",),
+    ),
+    _mutant(
         "pay out a closed channel again",
         RULES,
         "if channel is None or channel.standing != LeafStanding.OPEN:\n        raise",

@@ -12,7 +12,7 @@ from simulation.module_ledger import ModuleLedger
 from simulation.rollup_house import Posted, RollupHouse
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, SignedProof
-from tallystick.sdk.rollup.calls import compact_proof, creation_code
+from tallystick.sdk.rollup.calls import PAYING, compact_proof, creation_code
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.errors import Reverted
 from tallystick.settlement.ethereum.abi import Signature
@@ -131,7 +131,7 @@ class Twins:
         signed = statements or {}
         if name in ("claim", "forceExit", "forceClose") and len(values) == (6 if name == "forceClose" else 0):
             values = (*values, NATIVE)
-        on_ledger = list(values)
+        on_ledger = [self.vault, *values] if name in PAYING else list(values)
         if name in ("deposit", "bond"):
             on_ledger.append(value)
         if name in ("answer", "forceClose"):
