@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.court_bench import TERMS as APP_TERMS
 from tallystick.channels.errors import Fault, InvalidInput, MalformedMessage
 from tallystick.channels.limits import AMOUNT_MAX, MESSAGE_MAX, UINT64_MAX
+from tallystick.channels.protocol.app_messages import AppMove, AppOffer, AppProposal
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.messages import (
     Ack,
@@ -71,6 +73,9 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
         st.just(bytes(64)),
     ),
     st.builds(Ack, st.just(ID), NUMBERS, st.just(bytes(64))),
+    st.builds(AppProposal, st.just(APP_TERMS), st.binary(max_size=99)),
+    st.builds(AppMove, st.just(ID), NUMBERS, st.binary(max_size=99), st.just(bytes(64))),
+    st.builds(AppOffer, st.just(ID), st.tuples(NUMBERS, NUMBERS), st.just(bytes(64))),
     st.builds(CloseOffer, st.builds(CooperativeClose, st.just(ID), NUMBERS, NUMBERS, NUMBERS), st.just(bytes(64))),
 )
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from simulation.court_bench import EXPIRY, INSTANCE, PERIOD, STAKES, TERMS, Bench, agreed, move, outcome, played
+from tallystick.channels.apps.instance import OwnMove
 from tallystick.channels.protocol import apps
 from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
@@ -13,7 +14,7 @@ from tallystick.channels.protocol.objects import Address, Lock
 from tallystick.channels.session.chaintime import ChainTime, StakeInCourt
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Header, RegisterProofCall, RegistryEvent
-from tallystick.settlement.enforcement.apps import AppHeld, CourtPrices, OwnMove, app_duties, brings
+from tallystick.settlement.enforcement.apps import AppHeld, CourtPrices, app_duties, brings
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.ethereum.transactions import TARIFF
 from tallystick.settlement.following.courts import InCourt, fold

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.court_bench import START, TERMS
 from simulation.pair import CHAIN_ID, CONTRACT, Pair
 from tallystick.channels.errors import ChannelNotReady, EngineStopped, Fault, InvalidInput, PeerError
 from tallystick.channels.limits import AMOUNT_MAX, UINT64_MAX
 from tallystick.channels.node.peers import error_frame
+from tallystick.channels.protocol.app_messages import AppAnswer, AppMove, AppOffer, AppProposal, AppSigned
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.eip712 import (
     channel_id,
@@ -370,6 +372,11 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         CloseAccept: lambda: CloseAccept(close, sign(digest_cooperative_close(domain, close))),
         WithdrawRequest: lambda: WithdrawRequest(withdrawal, sign(digest_withdrawal(domain, withdrawal))),
         WithdrawGrant: lambda: WithdrawGrant(withdrawal, sign(digest_withdrawal(domain, withdrawal))),
+        AppProposal: lambda: AppProposal(TERMS, START),
+        AppAnswer: lambda: AppAnswer(bytes(32), bool(choices[1])),
+        AppMove: lambda: AppMove(bytes(32), numbers[0], b"move", bytes(64)),
+        AppSigned: lambda: AppSigned(bytes(32), numbers[0], bytes(32), bytes(64)),
+        AppOffer: lambda: AppOffer(bytes(32), (numbers[0], numbers[1]), bytes(64)),
     }
     if kind in simple:
         return simple[kind]()

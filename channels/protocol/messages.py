@@ -12,6 +12,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, MalformedMessage
 from tallystick.channels.limits import ERROR_TEXT_MAX, MESSAGE_MAX, PROOF_MAX, REASON_MAX
+from tallystick.channels.protocol.app_messages import AppMessage
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import (
     Address,
@@ -232,7 +233,7 @@ OpeningMessage: TypeAlias = OpenRequest | OpenAccept | OpenRefuse | OpenProposal
 UpdateMessage: TypeAlias = Reestablish | Update | Ack | Funding | Counts
 LockMessage: TypeAlias = Reveal | Reject | Links | LinksAck | LinksHeld
 OfferMessage: TypeAlias = Shutdown | CloseOffer | CloseAccept | CloseRequest | WithdrawRequest | WithdrawGrant
-Message: TypeAlias = ConnectionMessage | OpeningMessage | UpdateMessage | LockMessage | OfferMessage
+Message: TypeAlias = ConnectionMessage | OpeningMessage | UpdateMessage | LockMessage | OfferMessage | AppMessage
 
 _CODEC: Codec[Message] = Codec(Message)
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tallystick.channels.apps.instance import OwnMove
 from tallystick.channels.apps.interface import Paid
 from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import InvalidInput
@@ -47,20 +48,6 @@ from tallystick.settlement.sending.obligations import Duty, Obligation
 
 APP_DUTIES = frozenset({Duty.REGISTER_STATE, Duty.COURT_MOVE, Duty.REGISTER_OUTCOME})
 """What is due for instances, not for channels."""
-
-
-class OwnMove(msgspec.Struct, frozen=True):
-    """A move that we signed. It may be on its way to the other player, or acknowledged to us any moment."""
-
-    number: int
-    """Of the state that follows."""
-    before: bytes
-    """The state that it is on."""
-    move: bytes
-    after: bytes
-    """The state that follows."""
-    signature: bytes
-    """Ours, under the state that follows."""
 
 
 class AppHeld(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import of_app_machine
 import of_app_rules
 import of_batches
 import of_channels
@@ -45,7 +46,7 @@ TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
-    *(of_modules, of_replicated, of_stakes, of_court, of_app_rules),
+    *(of_modules, of_replicated, of_stakes, of_court, of_app_rules, of_app_machine),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

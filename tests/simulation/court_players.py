@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from simulation.court_bench import GAME, INSTANCE, KEYS, STAKES, START, TERMS, signed
+from tallystick.channels.apps.instance import OwnMove
 from tallystick.channels.protocol import apps
 from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Lock
 from tallystick.settlement.chain import Call, RegisterProofCall
 from tallystick.settlement.contract.verdicts.app import AppVerdict
-from tallystick.settlement.enforcement.apps import AppHeld, CourtPrices, OwnMove, app_duties
+from tallystick.settlement.enforcement.apps import AppHeld, CourtPrices, app_duties
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.errors import Reverted
 from tallystick.settlement.ethereum.signatures import verify_signer
