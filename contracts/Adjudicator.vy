@@ -59,6 +59,9 @@ struct View:
     pot1: uint128
     convicted: bool
 
+interface Court:
+    def kept(condition: bytes32) -> uint256: view
+
 interface Token:
     def balanceOf(account: address) -> uint256: view
     def allowance(owner: address, spender: address) -> uint256: view
@@ -200,11 +203,11 @@ FEW: constant(uint256) = 32
 MANY: constant(uint256) = 483
 COIN_GAS: constant(uint256) = 60_000
 TOKEN_GAS: constant(uint256) = 200_000
+COURT_GAS: constant(uint256) = 100_000
 CALL_SIZE: constant(uint256) = 1_024
 CALLS_MAX: constant(uint256) = 100
 
 HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
-S_MASK: constant(uint256) = 2**255 - 1
 BALANCE_PROOF: constant(bytes32) = keccak256("BalanceProof(bytes32 channel,uint8 sender,uint64 seq,uint128 transferred,uint128 locked,bytes32 locksRoot,uint64 seen)")
 COOPERATIVE_CLOSE: constant(bytes32) = keccak256("CooperativeClose(bytes32 channel,uint128 balance0,uint128 balance1,uint64 validUntil)")
 WITHDRAWAL: constant(bytes32) = keccak256("Withdrawal(bytes32 channel,uint8 participant,uint128 total,uint64 validUntil)")
@@ -213,6 +216,7 @@ VOUCHER: constant(bytes32) = keccak256("Voucher(bytes32 channel,address benefici
 CHAIN_ID: immutable(uint256)
 DOMAIN: immutable(bytes32)
 REWARD_BPS: immutable(uint256)
+COURT: immutable(address)
 
 words: HashMap[bytes32, uint256[7]]
 # How the deposits of a channel were shared when they had that sum: side 0's part, plus 1.
@@ -226,9 +230,11 @@ checkpoints: HashMap[bytes32, bytes32]
 owed: public(HashMap[address, HashMap[address, uint256]])
 
 @deploy
-def __init__(reward_bps: uint256):
-    assert reward_bps <= 10_000, "bad-terms"
+def __init__(reward_bps: uint256, court: address):
+    """`court` decides locks of kind 1; the zero address: there is none, and they go back to their senders."""
+    assert reward_bps <= 10_000 and (court == empty(address) or court.codesize > 0), "bad-terms"
     REWARD_BPS = reward_bps
+    COURT = court
     CHAIN_ID = chain.id
     DOMAIN = keccak256(abi_encode(
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
@@ -258,16 +264,16 @@ def _find(t: Terms, status: uint256) -> (bytes32, bytes32, uint256):
 @internal
 @pure
 def _check(digest: bytes32, signature: Signature, signer: address):
-    s: uint256 = signature.vs & S_MASK
+    s: uint256 = signature.vs << 1 >> 1
     assert s <= HALF_ORDER and signer != empty(address) and ecrecover(digest, unsafe_add(27, signature.vs >> 255), convert(signature.r, uint256), s) == signer, "bad-signature"
 
 @internal
 @view
 def _check_both(struct_hash: bytes32, first: address, second: address, by_first: Signature, by_second: Signature):
     digest: bytes32 = keccak256(concat(x"1901", DOMAIN, struct_hash))
-    s: uint256 = by_first.vs & S_MASK
+    s: uint256 = by_first.vs << 1 >> 1
     assert s <= HALF_ORDER and first != empty(address) and ecrecover(digest, unsafe_add(27, by_first.vs >> 255), convert(by_first.r, uint256), s) == first, "bad-signature"
-    s = by_second.vs & S_MASK
+    s = by_second.vs << 1 >> 1
     assert s <= HALF_ORDER and second != empty(address) and ecrecover(digest, unsafe_add(27, by_second.vs >> 255), convert(by_second.r, uint256), s) == second, "bad-signature"
 
 @internal
@@ -552,7 +558,7 @@ def challenge(t: Terms, sender: uint8, proof: Bytes[PROOF_MAX], beneficiary: add
     convicts: bool = side != closer or (numbers >> 128) & M64 > state >> 184
     transferred: uint256 = self.words[key][2]
     if side == 0:
-        self.words[key][2] = (transferred & ~LOW) | (numbers & LOW)
+        self.words[key][2] = (transferred >> 128 << 128) | (numbers & LOW)
     else:
         self.words[key][2] = (transferred & LOW) | (numbers << 128)
     if held:
@@ -639,15 +645,23 @@ def _judge(head: uint256, kind: uint256, condition: bytes32, left: uint256) -> J
     amount: uint256 = (head >> 64) & LOW
     expiry: uint256 = head & M64
     share: uint256 = min(amount, left)
-    leaf: bytes32 = keccak256(abi_encode(head >> 192, amount, expiry, kind, condition))
+    paid: uint256 = 0
+    kept: bool = block.timestamp <= expiry
     if kind == 0:
         registered: uint256 = convert(self.secrets[condition], uint256)
         if registered != 0 and registered <= expiry:
-            return Judged(leaf=leaf, share=share, paid=share, kept=False)
-    if block.timestamp <= expiry:
-        return Judged(leaf=leaf, share=share, paid=0, kept=True)
-    due: uint256 = self.streams[condition] & LOW if kind == 2 else 0
-    return Judged(leaf=leaf, share=share, paid=min(due, share), kept=False)
+            paid = share
+            kept = False
+    elif kind == 1 and COURT != empty(address):
+        # When the terms of the stake expire (64 bits), until when it is open (64), how much of it is paid (128).
+        said: uint256 = staticcall Court(COURT).kept(condition, gas=COURT_GAS)
+        if said != 0 and said >> 192 <= expiry:
+            kept = block.timestamp <= (said >> 128) & M64
+            if not kept:
+                paid = min(said & LOW, share)
+    elif kind == 2 and not kept:
+        paid = min(self.streams[condition] & LOW, share)
+    return Judged(leaf=keccak256(abi_encode(head >> 192, amount, expiry, kind, condition)), share=share, paid=paid, kept=kept)
 
 struct Redeeming:
     id: bytes32
@@ -677,7 +691,7 @@ def _redeemed(t: Terms, sender: uint8, locked: uint128, r: Redeeming, roots: byt
     assert decided or not any, "nothing-to-redeem"
     rest: uint256 = waiting + left if roots[1] != empty(bytes32) else 0
     refunded: uint256 = r.pot - paid - rest
-    pots: uint256 = (r.pots & ~LOW) | rest if sender == 0 else (r.pots & LOW) | (rest << 128)
+    pots: uint256 = (r.pots >> 128 << 128) | rest if sender == 0 else (r.pots & LOW) | (rest << 128)
     self.words[r.key][2] = pots
     self.words[r.key][slot] = 0 if rest == 0 else convert(keccak256(abi_encode(locked, roots[1])), uint256)
     if pots == 0:
@@ -780,7 +794,7 @@ def registerLink(link: bytes32, depth: uint64, tip: bytes32, unit: uint128, leng
     if steps >= CHECKPOINT:
         self.checkpoints[condition] = link
         known = convert(depth, uint256) << 128
-    self.streams[condition] = (known & ~LOW) | worth
+    self.streams[condition] = (known >> 128 << 128) | worth
     log LinkRegistered(condition=condition, link=link, depth=depth, tip=tip, unit=unit, length=length, time=convert(block.timestamp, uint64))
 
 # --- what was refused, and many at once -------------------------------------------------------------------------
@@ -882,3 +896,8 @@ def domainSeparator() -> bytes32:
 @view
 def rewardBps() -> uint256:
     return REWARD_BPS
+
+@external
+@view
+def court() -> address:
+    return COURT

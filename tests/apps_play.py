@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hypothesis import strategies as st
 
@@ -33,11 +33,15 @@ PARAMETERS = {
 }
 """What `init` takes, by the names under which `describe` tells it."""
 
-Legal = Callable[[bytes], list[bytes]]
+
+class Legal(Protocol):
+    """Returns moves of whose turn it is in a state, of an instance that what they carry is about."""
+
+    def __call__(self, state: bytes, instance: bytes = INSTANCE) -> list[bytes]: ...
 
 
 class Game(NamedTuple):
-    """A game that can be played: `legal` are moves of whose turn it is."""
+    """A game that can be played."""
 
     app: App
     stakes: Stakes
@@ -63,7 +67,7 @@ def option(draw: Any, **fixed: Any) -> Game:
     start = app.init(stakes, **terms, unit=unit, after=after, before=before, due=before + 50)
     prices = [strike + draw(amounts)] if kind == "call" else [draw(st.integers(0, strike - 1)), 0]
 
-    def legal(state: bytes) -> list[bytes]:
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
         times = {after, before}
         return [b"", *(price_move(price, time) for price in prices for time in sorted(times))]
 
@@ -81,9 +85,9 @@ def escrow(draw: Any) -> Game:
     decided, default = draw(st.integers(0, price)), draw(st.integers(0, price))
     start = app.init(stakes, buyer=buyer, arbiter=ARBITER.address, default=default, deadline=100, decide=200)
 
-    def legal(state: bytes) -> list[bytes]:
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
         said = app.describe(state)["moves"]
-        return [decision_move(decided) if each == "decision" else app.move(do=each) for each in said]
+        return [decision_move(decided, instance) if each == "decision" else app.move(do=each) for each in said]
 
     return Game(app, stakes, start, legal)
 
@@ -101,7 +105,7 @@ def loan(draw: Any) -> Game:
     terms: dict[str, Any] = {"borrower": borrower, "worth": worth, "principal": hashes[0], "instalments": hashes[1:]}
     start = app.init(stakes, **terms, lend=100, first=200, every=draw(st.integers(0, 300)))
 
-    def legal(state: bytes) -> list[bytes]:
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
         said = app.describe(state)
         return [secrets[said["drawn"] + said["repaid"]]]
 
@@ -116,7 +120,11 @@ def payout(draw: Any) -> Game:
     stakes = seated(1 - payee, most, 0)
     start = app.init(stakes, payee=payee, members=[key.address for key in members], needed=needed, due=300)
     who = draw(st.permutations(range(len(members))))[:needed]
-    return Game(app, stakes, start, lambda state: [votes_move(paid, {place: members[place] for place in who})])
+
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
+        return [votes_move(paid, {place: members[place] for place in who}, instance)]
+
+    return Game(app, stakes, start, legal)
 
 
 def votes_move(paid: int, voters: dict[int, PrivateKey], instance: bytes = INSTANCE) -> bytes:
@@ -131,7 +139,11 @@ def raffle(draw: Any) -> Game:
     named = draw(st.binary(min_size=32, max_size=32).filter(any))
     stakes = seated(holder, price, price * (odds - 1))
     start = app.init(stakes, holder=holder, odds=odds, commitment=keccak(secret))
-    return Game(app, stakes, start, lambda state: [named if app.turn(state) else secret])
+
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
+        return [named if app.turn(state) else secret]
+
+    return Game(app, stakes, start, legal)
 
 
 def rps(draw: Any) -> Game:
@@ -139,7 +151,7 @@ def rps(draw: Any) -> Game:
     hands = ["rock", "paper", "scissors"]
     mine = draw(st.sampled_from(hands))
 
-    def legal(state: bytes) -> list[bytes]:
+    def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
         return [app.move(hand=hand) for hand in hands] if app.turn(state) else [app.move(hand=mine, salt=salt)]
 
     stakes = draw(st.sampled_from([(5, 5), (0, 3), (2**128 - 1, 1)]))
@@ -152,7 +164,7 @@ def board(name: str, moves: int) -> Callable[[Any], Game]:
     def play(draw: Any) -> Game:
         app, stakes = APPS[name], draw(st.sampled_from([(5, 7), (0, 3), (2**128 - 1, 1)]))
 
-        def legal(state: bytes) -> list[bytes]:
+        def legal(state: bytes, instance: bytes = INSTANCE) -> list[bytes]:
             full = {place for place in range(moves) if state[place if moves == 9 else place * 6 + 5]}
             return [bytes([place]) for place in range(moves) if place not in full]
 
@@ -197,11 +209,13 @@ def damaged(draw: Any, data: bytes) -> bytes:
     """Bytes that are much like these, or not at all."""
     how = draw(st.sampled_from(["flip", "set", "cut", "longer", "any"]))
     if how == "any" or not data:
-        return draw(st.binary(max_size=2 * len(data) + 4))
-    at = draw(st.integers(0, len(data) - 1))
+        other: bytes = draw(st.binary(max_size=2 * len(data) + 4))
+        return other
+    at: int = draw(st.integers(0, len(data) - 1))
     if how == "cut":
         return data[:at]
     if how == "longer":
-        return data + draw(st.binary(min_size=1, max_size=40))
+        more: bytes = draw(st.binary(min_size=1, max_size=40))
+        return data + more
     byte = data[at] ^ (1 << draw(st.integers(0, 7))) if how == "flip" else draw(st.integers(0, 255))
     return data[:at] + bytes([byte]) + data[at + 1 :]

@@ -14,9 +14,10 @@ from simulation.evm import Evm, calldata
 from simulation.evm_gas import LIMITS, measure
 from simulation.evm_tokens import COMPILED, compile_all
 from simulation.evm_world import DEPLOYER
+from tallystick.channels.apps.table import SHIPPED
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import keccak
-from tallystick.contracts import artifact, creation_code
+from tallystick.contracts import RULES, artifact, creation_code
 from tallystick.settlement.errors import Revert
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,14 @@ def test_the_contract_fits_on_a_chain_and_knows_where_it_is() -> None:
     assert size <= CODE_MAX
 
 
+def test_each_app_that_ships_has_rules_that_a_court_can_ask_and_that_keep_nothing() -> None:
+    assert RULES.keys() == {(app.name, app.version) for app in SHIPPED}
+    for name in RULES.values():
+        made = artifact(name)
+        assert made.layout.get("code_layout", {}) == {} == made.layout.get("storage_layout", {})
+        assert {entry["stateMutability"] for entry in made.abi} == {"pure"}
+
+
 def test_what_each_call_costs_is_within_bounds_and_as_the_page_says() -> None:
     gas = measure()
     assert {name: gas[name] for name, limit in LIMITS.items() if gas[name] > limit} == {}
@@ -61,12 +70,13 @@ def test_the_page_says_what_is_stored_where() -> None:
     assert {name: int(slot) for slot, name in told} == {name: place["slot"] for name, place in layout.items()}
 
 
-def test_the_contract_says_no_word_that_the_rule_book_does_not_know() -> None:
-    source = (ROOT / "contracts" / "Adjudicator.vy").read_text()
+@pytest.mark.parametrize("name", ["Adjudicator", "Court"])
+def test_the_contract_says_no_word_that_the_rule_book_does_not_know(name: str) -> None:
+    source = (ROOT / "contracts" / f"{name}.vy").read_text()
     lines = [line for line in source.splitlines() if "assert" in line or "raise" in line]
     said = {word for line in lines for word in line.split('"')[1::2]}
     assert said <= {str(code) for code in Revert}
-    assert said >= {"bad-signature", "out-of-gas", "nothing-owed"}
+    assert said >= {"bad-signature", *({"out-of-gas", "nothing-owed"} if name == "Adjudicator" else {"not-allowed"})}
 
 
 def test_the_artifact_names_its_compiler_and_its_source() -> None:

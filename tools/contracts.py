@@ -1,4 +1,4 @@
-"""Compile the contracts into contracts/artifacts/, which is checked in: `python tools/contracts.py`.
+"""Compile the contracts into contracts/artifacts/, which is checked in: `python tools/contracts.py [NAME …]`.
 
 `--check` compiles and compares instead. Vyper is pinned in the extra `dev`: another version makes other bytecode.
 """
@@ -58,9 +58,13 @@ def main() -> int:
     """Write the files, or say which are not what the sources give."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true")
-    check = arguments.parse_args().check
+    arguments.add_argument("names", nargs="*", metavar="NAME", help="of contracts (Court); none: all")
+    options = arguments.parse_args()
+    check = options.check
     wrong = 0
     for source in sorted((*CONTRACTS.glob("*.vy"), *CONTRACTS.glob("apps/*.vy"))):
+        if options.names and source.stem not in options.names:
+            continue
         target = CONTRACTS / "artifacts" / f"{source.stem}.json"
         contract = compiled(source)
         text = written(contract)

@@ -212,17 +212,24 @@ MUTANTS = (
         TWINS,
     ),
     _mutant("forget a withdrawal in the settlement", "        minus += withdrawn & LOW\n", "", TWINS),
-    _mutant("reward more than all", '    assert reward_bps <= 10_000, "bad-terms"\n', "", PAYOUTS),
+    _mutant("reward more than all", "assert reward_bps <= 10_000 and (court", "assert (court", PAYOUTS),
     # --- locks and the registry
     _mutant("pay for a late secret", "if registered != 0 and registered <= expiry:", "if registered != 0:", TWINS),
     _mutant(
         "let a lock expire a second early",
-        "    if block.timestamp <= expiry:\n",
-        "    if block.timestamp < expiry:\n",
+        "kept: bool = block.timestamp <= expiry",
+        "kept: bool = block.timestamp < expiry",
         TWINS,
     ),
-    _mutant("pay a stream more than its share", "paid=min(due, share), kept=False", "paid=due, kept=False", TWINS),
-    _mutant("decide any kind of lock by streams", "& LOW if kind == 2 else 0", "& LOW if kind != 0 else 0", TWINS),
+    _mutant(
+        "pay a stream more than its share",
+        "paid = min(self.streams[condition] & LOW, share)",
+        "paid = self.streams[condition] & LOW",
+        TWINS,
+    ),
+    _mutant(
+        "decide any kind of lock by streams", "elif kind == 2 and not kept:", "elif kind != 0 and not kept:", TWINS
+    ),
     _mutant(
         "pay locks to their sender",
         "t.p1 if sender == 0 else t.p0, paid)",

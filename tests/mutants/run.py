@@ -23,6 +23,7 @@ import of_contracts
 import of_court
 import of_enforcement
 import of_ethereum
+import of_evm_court
 import of_execution
 import of_modules
 import of_replicated
@@ -46,7 +47,7 @@ TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
-    *(of_modules, of_replicated, of_stakes, of_court, of_app_rules, of_app_machine),
+    *(of_modules, of_replicated, of_stakes, of_court, of_evm_court, of_app_rules, of_app_machine),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
@@ -82,13 +83,13 @@ def run_tests(target: Path, tests: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
-def compile_contracts(target: Path) -> None:
-    """Compile the copy's contracts: what the tests run is the bytecode."""
+def compile_contract(target: Path, name: str) -> None:
+    """Compile a contract of the copy: what the tests run is the bytecode."""
     environment = {**os.environ, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, target / "tools" / "contracts.py"]
+    command = [sys.executable, target / "tools" / "contracts.py", name]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"the contracts could not be compiled:\n{done.stdout}{done.stderr}")
+        raise SystemExit(f"{name} could not be compiled:\n{done.stdout}{done.stderr}")
 
 
 def main(names: list[str]) -> int:
@@ -107,7 +108,7 @@ def main(names: list[str]) -> int:
                 continue
             file.write_text(text.replace(mutant.before, mutant.after))
             if file.suffix == ".vy":
-                compile_contracts(target)
+                compile_contract(target, file.stem)
             survived = run_tests(target, mutant.tests)
             file.write_text(text)
             if file.suffix == ".vy":  # else what comes next would run the broken bytecode

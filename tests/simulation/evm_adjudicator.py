@@ -122,9 +122,10 @@ def commitment(locked: int, root: bytes) -> bytes:
 class EvmAdjudicator:
     """One contract on a chain. Remembers terms, and what `LocksHeld` said, as a node must."""
 
-    def __init__(self, evm: Evm, at: Address) -> None:
+    def __init__(self, evm: Evm, at: Address, court: Address | None = None) -> None:
         self.evm = evm
         self.at = at
+        self.court = court
         self.deployment = Deployment(evm.chain_id, at)
         self.domain = domain_separator(evm.chain_id, at)
         self.terms: dict[ChannelId, Terms] = {}
@@ -203,8 +204,8 @@ class EvmAdjudicator:
         return self.events(outcome), outcome.gas
 
     def events(self, outcome: Outcome) -> tuple[Event | Extra, ...]:
-        """Return the adjudicator's own events, and learn from them."""
-        events = tuple(self._event(log) for address, log in outcome.logs if address == self.at)
+        """Return the events of the adjudicator and its court, and learn from them."""
+        events = tuple(self._event(log) for address, log in outcome.logs if address in (self.at, self.court))
         for event in events:
             if isinstance(event, LocksHeld):
                 self.held[event.channel, event.sender] = (event.locked, event.root)

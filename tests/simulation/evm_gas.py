@@ -11,10 +11,22 @@ import sys
 
 import msgspec
 
+from simulation.court_bench import KEYS, TERMS, agreed, played, signed
+from simulation.court_bench import move as move_of
 from simulation.disputes import PERIOD, ChannelFixture
 from simulation.evm import Evm, calldata
 from simulation.evm_adjudicator import EvmAdjudicator
-from simulation.evm_storage import slots_in_use
+from simulation.evm_court import COURT_CALLS, deploy_court, encode
+from simulation.evm_storage import court_slots, slots_in_use
+from tallystick.channels.protocol.apps import (
+    APP,
+    AppOutcome,
+    AppTerms,
+    OutcomeProof,
+    digest_outcome,
+    instance_id,
+    stake_condition,
+)
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms, walk
@@ -27,6 +39,7 @@ from tallystick.settlement.chain import (
     OpenCall,
     RedeemCall,
     RegisterLinkCall,
+    RegisterProofCall,
     RegisterSecretCall,
     SettleCall,
 )
@@ -46,6 +59,10 @@ LIMITS = {
     "redeem_10": 94_000,
     "redeem_483": 50_000 + 483 * 4_400,
     "batch_close_each": 40_000,
+    "register_state": 155_000,
+    "move_in_court": 140_000,
+    "register_outcome": 100_000,
+    "redeem_10_stakes": 110_000,
 }
 """The most that a call may cost."""
 
@@ -55,22 +72,31 @@ class Meter:
 
     def __init__(self) -> None:
         self.evm = Evm()
-        at = self.evm.deploy(creation_code(), MALLORY)
-        self.contract = EvmAdjudicator(self.evm, at)
+        self.court = deploy_court(self.evm, MALLORY)
+        self.gas: dict[str, int] = {"deploy_court": self.court.gas}
+        at = self.evm.deploy(creation_code(court=self.court.at), MALLORY)
+        self.contract = EvmAdjudicator(self.evm, at, self.court.at)
         self.number = 0
-        self.gas: dict[str, int] = {"deploy": self.evm.deployed_gas}
+        self.gas["deploy"] = self.evm.deployed_gas
+        self.instances: list[AppTerms] = []
+        """Of which something may be in court."""
         for account in (MALLORY, *(ChannelFixture().address(side) for side in (0, 1))):
             self.evm.fund(account)
 
     def note(self, name: str, call: Call, by: Address = MALLORY) -> None:
         """Make a call, and write down what it cost."""
+        if isinstance(call, COURT_CALLS):
+            self.gas[name] = self.cold().send(by, self.court.at, encode(call)).gas
+            self.evm.send(by, self.court.at, encode(call))
+            return
         data, value = self.contract.encode(call)
         self.gas[name] = self.cold().send(by, self.contract.at, data, value).gas
         self.contract.send(call, by)
 
     def cold(self) -> Evm:
         """Return the chain as the next block finds it."""
-        return self.evm.settled({self.contract.at: slots_in_use(self.contract)})
+        in_court = [slot for terms in self.instances for slot in court_slots(terms)]
+        return self.evm.settled({self.contract.at: slots_in_use(self.contract), self.court.at: in_court})
 
     def channel(self) -> ChannelFixture:
         """Return the fixture of the pair's next channel, which is not open yet."""
@@ -97,6 +123,8 @@ def measure() -> dict[str, int]:
         _locks(meter, count)
     _registry(meter)
     _batches(meter)
+    for count in (1, 10):
+        _stakes(meter, count)
     return meter.gas
 
 
@@ -148,6 +176,44 @@ def _locks(meter: Meter, count: int) -> None:
     meter.evm.time += PERIOD + 1
     meter.note(f"settle_{count}_locks", SettleCall(fixture.id))
     meter.note(f"redeem_{count}", RedeemCall(fixture.id, 0, locks))
+
+
+def _stakes(meter: Meter, count: int) -> None:
+    """Locks of as many instances of noughts and crosses, each decided in court after one move there."""
+    fixture, now, moved = meter.opened(), meter.evm.time, False
+    locks = []
+    for number in range(count):
+        terms = msgspec.structs.replace(
+            TERMS, contract=meter.contract.at, expiry=now + PERIOD, nonce=number + 100 * count
+        )
+        meter.instances.append(terms)
+        first, move = agreed(terms=terms), msgspec.structs.replace(move_of(4), terms=terms)
+        move = msgspec.structs.replace(move, signature=signed(0, 1, played(4), terms))
+        meter.note("register_state", first)
+        meter.note("move_in_court", move)
+        meter.note("register_state_again", agreed(4, 0, terms=terms))
+        meter.note(
+            "move_in_court_again",
+            msgspec.structs.replace(move_of(4, 0, 8), terms=terms, signature=signed(0, 3, played(4, 0, 8), terms)),
+        )
+        locks.append(Lock(number, terms.stakes[1], terms.expiry, APP, stake_condition(instance_id(terms), 1)))
+        if not moved:
+            other = msgspec.structs.replace(terms, nonce=10**6 + count)
+            meter.instances.append(other)
+            meter.note("register_outcome", outcome_of(other))
+            moved = True
+    meter.contract.send(fixture.close(None, fixture.proof(1, 1, 0, tuple(locks))), fixture.address(0))
+    meter.evm.time = now + 10 * PERIOD
+    meter.contract.send(SettleCall(fixture.id), MALLORY)
+    meter.note(f"redeem_{count}_stakes", RedeemCall(fixture.id, 1, tuple(locks)))
+
+
+def outcome_of(terms: AppTerms) -> RegisterProofCall:
+    """Return an outcome that both players signed."""
+    paid = (0, terms.stakes[1])
+    digest = digest_outcome(terms, AppOutcome(instance_id(terms), paid))
+    proof = OutcomeProof(terms, paid, (KEYS[0].sign(digest), KEYS[1].sign(digest)))
+    return RegisterProofCall(APP, stake_condition(instance_id(terms), 0), proof.encode())
 
 
 def _registry(meter: Meter) -> None:

@@ -1,4 +1,4 @@
-"""Where the adjudicator's contract stores what: its layout, as docs/contracts.md says it.
+"""Where the adjudicator's contract and the court's store what: their layouts, as docs/contracts.md says them.
 
 A mapping's entry is at keccak(slot of the mapping, key), and an array's items follow each other.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from eth_abi.abi import encode
 
 from simulation.evm_adjudicator import EvmAdjudicator
+from tallystick.channels.protocol.apps import AppTerms, instance_id, stake_condition
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Terms
@@ -18,12 +19,10 @@ from tallystick.contracts import artifact
 WORDS = 7
 """Words that a channel takes."""
 
-_LAYOUT = artifact().layout["storage_layout"]
 
-
-def slot_of(name: str, *keys: bytes) -> int:
+def slot_of(name: str, *keys: bytes, of: str = "Adjudicator") -> int:
     """Return the slot of a mapping's entry; addresses as 32 bytes."""
-    slot: int = _LAYOUT[name]["slot"]
+    slot: int = artifact(of).layout["storage_layout"][name]["slot"]
     for key in keys:
         slot = int.from_bytes(keccak(slot.to_bytes(32, "big") + key), "big")
     return slot
@@ -44,3 +43,11 @@ def slots_in_use(contract: EvmAdjudicator) -> Iterator[int]:
         yield slot_of("counts", pair)
     for condition in contract.puzzles:
         yield from (slot_of(name, condition) for name in ("secrets", "streams", "checkpoints"))
+
+
+def court_slots(terms: AppTerms) -> Iterator[int]:
+    """Return all slots of the court that an instance may take, and that of its app's rules."""
+    instance = instance_id(terms)
+    yield from (slot_of("kept", stake_condition(instance, player), of="Court") for player in (0, 1))
+    yield from (slot_of(name, instance, of="Court") for name in ("numbers", "states"))
+    yield slot_of("rules", terms.app, of="Court")

@@ -13,13 +13,15 @@ from typing import Any
 from simulation.disputes import ChannelFixture
 from simulation.evm import Evm, EvmReverted, Outcome, calldata, reason_in
 from simulation.evm_adjudicator import CallFailed, Channel, EvmAdjudicator, LocksHeld, commitment
+from simulation.evm_court import COURT_CALLS, CourtPlace, deploy_court, encode, record_of
 from simulation.evm_tokens import EvmToken, code_of
+from tallystick.channels.protocol.apps import InstanceId
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Terms
 from tallystick.contracts import creation_code
 from tallystick.settlement.chain import BATCHED_SIZE, FailedCall, LedgerEvent, SingleCall, value_of
 from tallystick.settlement.contract.state import ChannelStatus, ChannelStorage, Parameters
 from tallystick.settlement.errors import Revert, Reverted
-from tallystick.settlement.simulated import ledger
+from tallystick.settlement.simulated import ledger, registry
 from tallystick.settlement.simulated.world import Layer, allowance_key, balance_key, refusal_key
 
 TOWER = Address(b"\x77" * 20)
@@ -36,11 +38,14 @@ class Differs(AssertionError):
 class Twins:
     """A simulated ledger and an EVM with the same accounts, the same token, and the same contract address."""
 
-    def __init__(self, *, token: str = "ordinary", time: int = 1_000_000) -> None:
+    def __init__(self, *, token: str = "ordinary", time: int = 1_000_000, court: bool = False) -> None:
+        """`court`: the contract has one, as the simulated ledger always does."""
         self.evm = Evm(chain_id=CHAIN_ID, time=time)
         self.evm.fund(DEPLOYER)
-        self.at = self.evm.deploy(creation_code(), DEPLOYER)
-        self.contract = EvmAdjudicator(self.evm, self.at)
+        self.court: CourtPlace | None = deploy_court(self.evm, DEPLOYER) if court else None
+        judge = Address(bytes(20)) if self.court is None else self.court.at
+        self.at = self.evm.deploy(creation_code(court=judge), DEPLOYER)
+        self.contract = EvmAdjudicator(self.evm, self.at, judge)
         self.token = EvmToken(self.evm, DEPLOYER, token)
         self.rules = Parameters(CHAIN_ID, self.at)
         self.state = Layer({})
@@ -99,11 +104,16 @@ class Twins:
     def send(self, call: SingleCall, by: Address, channel: ChannelId | None = None) -> str:
         """Make a call on both; return the name of the rule that refused it, or nothing."""
         self.calls += 1
-        data, value = self.contract.encode(call)
+        if isinstance(call, COURT_CALLS):
+            if self.court is None:
+                raise TypeError("these twins have no court")
+            to, data, value = self.court.at, encode(call), 0
+        else:
+            to, (data, value) = self.at, self.contract.encode(call)
         simulated, expected = self._simulated(call, by)
         events: tuple[Any, ...] = ()
         try:
-            events = self.contract.events(self._run(by, self.at, data, value))
+            events = self.contract.events(self._run(by, to, data, value))
             said = ""
         except EvmReverted as error:
             said = error.reason
@@ -116,6 +126,14 @@ class Twins:
         if not said:
             self._compare("balances", call, *self._balances())
         return said
+
+    def compare_court(self, instance: InstanceId) -> None:
+        """Look whether both courts keep the same of an instance that no outcome decided."""
+        if self.court is not None:
+            real = record_of(self.evm, self.court.at, instance)
+            simulated = registry.record_of(self.state, instance)
+            if simulated != real:
+                raise Differs(f"court of {instance.hex()}:\n  simulated {simulated}\n  contract  {real}")
 
     def batch(self, calls: Sequence[SingleCall], by: Address, channel: ChannelId) -> list[str]:
         """Make calls together on both; return of each the name of the rule that refused it, or nothing.

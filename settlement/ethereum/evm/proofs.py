@@ -32,7 +32,7 @@ NODES_MAX = 65
 NODE_BYTES = 1_024
 """Of one node: sixteen hashes and their lengths, or a path and a value."""
 
-IMMUTABLES = 3 * 32
+IMMUTABLES = 4 * 32
 """Bytes at the end of the contract's code that its constructor sets: chain id, domain, reward."""
 
 WORDS = 4
