@@ -58,6 +58,9 @@ class Fail(msgspec.Struct, frozen=True):
     """Makes what its payer alone can read: not before it is needed, as some locks only wait."""
     passing: bool = False
     """What is in the way may be over in a moment: whoever has patience decides again then."""
+    taken: bool = False
+    """It ends here, and was taken on before a restart: it is never given back for want of a fresh view of the chain, as
+    something may have been paid for it meanwhile."""
 
 
 Decision: TypeAlias = Forward | Deliver | Fail
@@ -97,7 +100,8 @@ class Relay:
             # it may not be in what the chain paid out: nothing may be given for it any more
             return self._fail(peeled, Failure(Code.PERMANENT_CHANNEL_FAILURE, channel=channel))
         if not self.channels.fresh:
-            return self._fail(peeled, Failure(Code.TEMPORARY_NODE_FAILURE), passing=True)
+            failure = Failure(Code.TEMPORARY_NODE_FAILURE)
+            return self._fail(peeled, failure, passing=True, taken=again and final)
         if isinstance(payload, ForwardPayload):
             return self._forward(view, lock, payload, peeled)
         if not again and not self.admission.accepts(channel, lock):  # what was taken on once is not refused for that
@@ -133,8 +137,8 @@ class Relay:
         passing = failure.code is Code.CHANNEL_DISABLED and not self.channels.view(order.channel).usable
         return self._fail(peeled, failure, passing=passing)
 
-    def _fail(self, peeled: Peeled, failure: Failure, *, passing: bool = False) -> Fail:
-        return Fail(lambda: self.incoming.hide(peeled.secret, failure), passing)
+    def _fail(self, peeled: Peeled, failure: Failure, *, passing: bool = False, taken: bool = False) -> Fail:
+        return Fail(lambda: self.incoming.hide(peeled.secret, failure), passing, taken)
 
     def _outbound_channel(self, view: ChannelView) -> OutboundChannel:
         channel = view.channel

@@ -159,7 +159,7 @@ class Router:
         elif isinstance(decision, Deliver):
             self._admission.on_accepted(channel, added.lock)
             return [*seen, *self._payee.on_arrived(decision.final)]
-        elif decision.passing and patient:
+        elif decision.passing and (patient or decision.taken):
             self._channels.store(seen)
             return None
         else:

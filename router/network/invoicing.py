@@ -19,7 +19,7 @@ from tallystick.channels.protocol.objects import (
     to_text,
 )
 from tallystick.channels.values.arguments import checked
-from tallystick.router.invoices.invoice import Invoice
+from tallystick.router.invoices.invoice import LOCK_LIFE_MAX, Invoice
 from tallystick.router.network.asset_graphs import AssetGraphs
 from tallystick.router.network.node import LocalNode
 from tallystick.router.network.paid import PaidInvoices, PaidJournal
@@ -55,14 +55,18 @@ class Invoicing:
         payment_hash: MaybeHash = b"",
         asset: AnyAddress = NATIVE,
         hints: bool = True,
+        lock_life: Lifetime = 0,
     ) -> InvoiceRecord:
         """Ask for a payment; return the invoice: its `text` is for the payer. `lifetime` in seconds of chain time.
 
         `memo` is text (or its bytes in UTF-8), for the payer. No amount: the payer chooses. `hold`: once paid, it waits
         for `settle_invoice` or `cancel_invoice`. With a `payment_hash`, whoever gave it knows the secret, and it
         is held in any case. An `asset` other than the chain's coin needs an open channel in it. `hints`: it may name
-        channels of ours that gossip does not know; without, it tells nobody of them. Raise InvalidInput.
+        channels of ours that gossip does not know; without, it tells nobody of them. `lock_life`: seconds that locks
+        should have left when they come, if that is more than `PayeeOptions.claim`. Raise InvalidInput.
         """
+        if lock_life > LOCK_LIFE_MAX:
+            raise InvalidInput(f"payers let their locks live {LOCK_LIFE_MAX} seconds for an invoice, not {lock_life}")
         token = to_address(asset, "asset")
         if token not in self._graphs.usable:
             raise InvalidInput(
@@ -71,7 +75,14 @@ class Invoicing:
         digest = to_hash(payment_hash, "payment_hash") if payment_hash else b""
         ways = choose_hints(self._private_channels.now(token), amount) if hints and self._node.options.hints else ()
         return await self.ask(
-            amount, to_text(memo), lifetime=lifetime, hold=hold, payment_hash=digest, asset=token, hints=ways
+            amount,
+            to_text(memo),
+            lifetime=lifetime,
+            hold=hold,
+            payment_hash=digest,
+            asset=token,
+            hints=ways,
+            lock_life=lock_life,
         )
 
     async def ask(
@@ -85,6 +96,7 @@ class Invoicing:
         asset: Address = NATIVE,
         hints: tuple[Edge, ...] = (),
         own: bool = False,
+        lock_life: int = 0,
     ) -> InvoiceRecord:
         """Issue an invoice; `own`: for a payment of this node to itself. Raise InvalidInput."""
         secret = b"" if payment_hash else self._node.entropy(32)
@@ -98,7 +110,7 @@ class Invoicing:
             amount=amount,
             created=self._node.channels.chain.sure,
             lifetime=lifetime,
-            lock_life=self._node.options.patience.claim,
+            lock_life=max(lock_life, self._node.options.patience.claim),
             memo=memo,
             hints=hints,
         )

@@ -19,6 +19,7 @@ from tallystick.channels.protocol.objects import (
     Count,
     MaybeHash,
     Seconds,
+    Time,
     Total,
     check_amount,
     to_address,
@@ -38,6 +39,9 @@ from tallystick.router.sending.payments import Order, PaymentKind, PaymentRecord
 
 REBALANCING = "rebalancing"
 """The memo of payments to ourselves."""
+
+LOCK_SPARE = 600
+"""Seconds by which the locks of a payment live longer than its payee asks for: they take a while to get there."""
 
 
 class PaymentReceipt(Discreet, msgspec.Struct, frozen=True):
@@ -68,11 +72,13 @@ class Paying:
         amount: Amount | None = None,
         max_fee: Total | None = None,
         timeout: Seconds | None = None,
+        expires_by: Time = 0,
     ) -> PaymentReceipt:
         """Pay an invoice once, however often this is called; return the receipt, whose `secret` proves the payment.
 
         `amount` is needed if the invoice names none. `timeout`: seconds after which nothing more is tried. While
-        all ways fail for a moment only (a forwarder starts, our peer is away), it waits for them that long. Raise
+        all ways fail for a moment only (a forwarder starts, our peer is away), it waits for them that long.
+        `expires_by`: a chain time that no lock of it outlives; they live no longer than the payee asks for, then. Raise
         InvalidInvoice, InvalidInput, or PaymentFailed, which says why; nothing is under way then. If this is
         cancelled, the payment goes on: call it again to wait for it.
         """
@@ -92,7 +98,8 @@ class Paying:
                     order,
                     metadata=wanted.metadata,
                     hints=wanted.hints,
-                    lock_seconds=max(order.lock_seconds, wanted.lock_life + 600),
+                    lock_seconds=max(0 if expires_by else order.lock_seconds, wanted.lock_life + LOCK_SPARE),
+                    expires_by=expires_by,
                     invoice=invoice if isinstance(invoice, str) else "",
                     memo=wanted.memo,
                     parts=wanted.takes_parts,

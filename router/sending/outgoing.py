@@ -287,6 +287,10 @@ class OutgoingPayments:
             if life > active.payment.limits.lock_max:
                 active.payment.part_impossible(part.number, f"its locks would have to live {life} seconds")
                 continue
+            if 0 < active.order.expires_by < expiry:
+                late = expiry - active.order.expires_by
+                active.payment.part_impossible(part.number, f"its locks would have to live {late} seconds too long")
+                continue
             try:
                 onion = onion_of(active.order, part.route, expiry, self._entropy)
             except InvalidInput as error:  # no channel is to blame, and trying again is of no use

@@ -72,6 +72,8 @@ class Order(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     parts: bool = True
     """Whether the payee takes the amount in several locks."""
     kind: PaymentKind = PaymentKind.INVOICE
+    expires_by: int = 0
+    """Chain time that no lock of it may outlive; 0: its locks live as long as they have to."""
 
     @property
     def timeout(self) -> float:

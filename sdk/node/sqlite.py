@@ -6,18 +6,12 @@ from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.router.sqlite import SCHEMAS as ROUTER_SCHEMAS
-from tallystick.sdk.node.mirrors import MIRRORS
 from tallystick.sdk.node.whereabouts import PEERS
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 
 PEERS_SCHEMA = Schema(PEERS, ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",))
-
-MIRRORS_SCHEMA = Schema(
-    MIRRORS, ("CREATE TABLE mirrors (hash BLOB PRIMARY KEY, text TEXT NOT NULL, fee TEXT NOT NULL)",)
-)
-"""Of a hub between two shards, which has a store of its own."""
 
 SCHEMAS = (
     IDENTITY_SCHEMA,

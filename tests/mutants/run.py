@@ -18,6 +18,7 @@ from pathlib import Path
 import of_app_machine
 import of_app_rules
 import of_batches
+import of_chains
 import of_channels
 import of_contracts
 import of_court
@@ -45,7 +46,7 @@ SECONDS = 300
 
 TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
-    *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_shards, of_execution),
+    *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_court, of_evm_court, of_app_rules, of_app_machine),
 )

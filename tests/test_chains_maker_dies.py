@@ -1,4 +1,4 @@
-"""A hub between two shards that dies at any of its effects, or whose payee is silent: paid on both or on neither."""
+"""A maker between two chains that dies at any of its effects, or whose payee is silent: paid on both or on neither."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 
 import pytest
 import trio
-from test_shards_hub import AMOUNT, DEPOSIT, FEE, Hub, mine, play
+from test_chains_maker import AMOUNT, DEPOSIT, PRICE, Hub, mine, play
 
 from tallystick.router.errors import PaymentFailed
 from tallystick.sdk.testing.world import World
 
-UNPAID, PAID = (DEPOSIT, 0, DEPOSIT, 0), (DEPOSIT - AMOUNT - FEE, AMOUNT + FEE, DEPOSIT - AMOUNT, AMOUNT)
+UNPAID, PAID = (DEPOSIT, 0, DEPOSIT, 0), (DEPOSIT - PRICE, PRICE, DEPOSIT - AMOUNT, AMOUNT)
 
 EFFECTS = 8
 """Of the hub's node on either shard, while a payment passes: about."""
@@ -35,13 +35,13 @@ async def settled(zero: World, one: World) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(6, 60))])
-def test_a_hub_that_dies_at_any_of_its_effects_loses_nothing(seed: int) -> None:
+def test_a_maker_that_dies_at_any_of_its_effects_loses_nothing(seed: int) -> None:
     """Bob's node refuses the payment of every other seed."""
     rng = random.Random(seed)
 
     async def story(zero: World, one: World, hub: Hub) -> None:
         asked = await one.node("bob").create_invoice(AMOUNT)
-        text = await hub.mirror(asked.text)
+        text = await hub.cross(asked.text)
         if seed % 2:
             await one.node("bob").cancel_invoice(asked.payment_hash)
         for world in rng.choice(([zero], [one], [zero, one])):
@@ -64,7 +64,7 @@ def test_a_hub_that_dies_at_any_of_its_effects_loses_nothing(seed: int) -> None:
 def test_a_payee_that_is_silent_until_its_lock_has_ended_is_paid_by_nobody() -> None:
     async def story(zero: World, one: World, hub: Hub) -> None:
         asked = await one.node("bob").create_invoice(AMOUNT, hold=True)
-        text = await hub.mirror(asked.text)
+        text = await hub.cross(asked.text)
         paying = zero.attempt("alice", lambda alice: alice.pay(text, timeout=4 * 3_600))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.serve)
@@ -74,4 +74,4 @@ def test_a_payee_that_is_silent_until_its_lock_has_ended_is_paid_by_nobody() -> 
             assert await settled(zero, one) == UNPAID
             nursery.cancel_scope.cancel()
 
-    play(story, interval=30)
+    play(story, (30.0, 12.0))

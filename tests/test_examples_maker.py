@@ -1,4 +1,4 @@
-"""`examples/shard_hub.py` as a process between two shards: paid from one to the other, also after it was killed."""
+"""`examples/maker.py` as a process between two chains: paid from one to the other, also after it was killed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from test_examples_network import EXAMPLES, PASSWORD, PATIENCE, tally
 
 from simulation.processes import TALLY, Running, run, started
 
-HUB = (sys.executable, "-I", str(EXAMPLES / "shard_hub.py"))
+MAKER = (sys.executable, "-I", str(EXAMPLES / "maker.py"))
 
 
 @pytest.mark.processes
 @pytest.mark.soak
-async def test_a_hub_with_a_node_on_each_shard_pays_from_one_to_the_other(tmp_path: Path) -> None:
+async def test_a_maker_with_a_node_on_each_chain_pays_from_one_to_the_other(tmp_path: Path) -> None:
     alice, bob = tmp_path / "alice", tmp_path / "bob"
     options = ("--shards", "2", "--port", "0", "--interval", "0.1", "--dev", "--json")
     with trio.fail_after(PATIENCE):
@@ -30,7 +30,7 @@ async def test_a_hub_with_a_node_on_each_shard_pays_from_one_to_the_other(tmp_pa
                 await (await begin(*TALLY, "node", "run", "--json", "--data", str(directory), "--chain", url)).json()
 
             async def mirrored(invoice: str) -> str:
-                code, out, error = await run((*HUB, "mirror", invoice, "--data", str(tmp_path / "hub")))
+                code, out, error = await run((*MAKER, "cross", invoice, "--data", str(tmp_path / "maker")))
                 assert code == 0, error
                 return out.strip()
 
@@ -43,10 +43,10 @@ async def test_a_hub_with_a_node_on_each_shard_pays_from_one_to_the_other(tmp_pa
             group = await begin(*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), *options, *coins)
             while (line := await group.json())["event"] != "ready":
                 urls[line["shard"]] = line["url"]
-            hub_command = (*HUB, "run", "--data", str(tmp_path / "hub"), "--here", urls[0], "--there", urls[1])
-            hub = await begin(*hub_command, "--base-fee", "7", "--ppm", "0")
-            *_, here = (await hub.line_with("open a channel to")).partition(",")[0].split()
-            there = (tmp_path / "hub" / "there").read_text().strip()
+            command = (*MAKER, "run", "--data", str(tmp_path / "maker"), "--one", urls[0], "--other", urls[1])
+            maker = await begin(*command, "--base-fee", "7", "--rate", "3:2")
+            *_, here = (await maker.line_with("open a channel to")).partition(",")[0].split()
+            there = (tmp_path / "maker" / "other").read_text().strip()
             await node(alice, urls[0])
             await node(bob, urls[1])
             await tally(alice, "channel", "open", here, "--deposit", "100000")
@@ -57,12 +57,12 @@ async def test_a_hub_with_a_node_on_each_shard_pays_from_one_to_the_other(tmp_pa
                 invoice = (await tally(bob, "invoice", "create", str(amount)))["invoice"]
                 text = await mirrored(invoice)
                 if amount == 300:
-                    await hub.kill()
-                    hub = await begin(*hub_command, "--base-fee", "9", "--ppm", "0")
-                    await hub.line_with("open a channel to")
+                    await maker.kill()
+                    maker = await begin(*command, "--base-fee", "9", "--rate", "5:2")
+                    await maker.line_with("open a channel to")
                     assert await mirrored(invoice) == text, "what it promised, it remembers"
                 paid = await tally(alice, "pay", text)
-                assert paid["amount"] == amount + 7
+                assert paid["amount"] == amount * 3 // 2 + 7
             [theirs] = await tally(alice, "channel", "list")
             [ours] = await tally(bob, "channel", "list")
-            assert (theirs["balance"], ours["balance"]) == (100_000 - 5_314, 6_300)
+            assert (theirs["balance"], ours["balance"]) == (100_000 - 7_964, 6_300)

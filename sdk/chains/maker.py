@@ -1,0 +1,285 @@
+"""A maker: a node of one owner on each of several chains, which carries payments across at its rates, without risk.
+
+    maker = Maker([on_one_chain, on_another], store)
+    maker.set_rate(Rate(source=…, target=…, take=3, give=2))
+    text = await maker.cross(invoice)    # of a payee on the target; who pays the text on the source has it paid there
+    await maker.run()                    # until cancelled; after a crash, it goes on from what is on the disks
+
+What is paid on the source is held there until the payee on the target has been paid, under the same hash: the secret
+that this brings opens what is held (`carrying`). So it is made on both or on neither. Nothing is kept of a crossing
+besides what the nodes keep, and the word that was given (`crossings`), so that it may be begun anew after any crash.
+
+Source and target may be two assets of one chain, or of two; any node serves as either. The times that this takes follow
+from what each chain may do (`margins`); a node that gives itself less is refused as a source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import trio
+
+from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import Address
+from tallystick.channels.storage.store import Store
+from tallystick.channels.values.arguments import checked
+from tallystick.router.invoices.invoice import LOCK_LIFE_MAX, Invoice, decode_invoice
+from tallystick.router.network.paying import LOCK_SPARE
+from tallystick.router.receiving.issued import InvoiceState
+from tallystick.router.sending.payments import find_payment
+from tallystick.sdk.chains.assets import ChainAsset
+from tallystick.sdk.chains.carrying import PAY_SECONDS, Carrier
+from tallystick.sdk.chains.crossings import (
+    AgreedCrossing,
+    CrossingAgreed,
+    CrossingEnd,
+    CrossingEnded,
+    RateSet,
+    find_crossing,
+    load_rates,
+    open_crossings,
+)
+from tallystick.sdk.chains.margins import ChainRisk, MakerRisk, check_source, claim_seconds, margin, risk_of
+from tallystick.sdk.chains.rates import Rate
+from tallystick.sdk.node.node import Config, Node
+
+Registry = tuple[int, Address]
+
+
+def source_config(config: Config, chain: ChainRisk) -> Config:
+    """Return a node's configuration with as much time as a source on that chain needs: no less than it has already."""
+    claim = max(config.payments.patience.claim, 2 * claim_seconds(chain))
+    margin = max(config.duties.secret_margin, claim_seconds(chain) + math.ceil(chain.stall))
+    replace = msgspec.structs.replace
+    payments = replace(config.payments, patience=replace(config.payments.patience, claim=claim))
+    return replace(config, payments=payments, duties=replace(config.duties, secret_margin=margin))
+
+
+class Maker:
+    """Carries payments from node to node of one owner: see the module's docstring."""
+
+    @checked
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        store: Store,
+        *,
+        risk: MakerRisk | None = None,
+        chains: Mapping[Registry, ChainRisk] | None = None,
+    ) -> None:
+        """`store` is of `MAKER_SCHEMA`. `chains` says more of some chains than their figures do, by `registry`.
+
+        Raise InvalidInput if two nodes are on one chain and contract, or the store has rates that these nodes cannot
+        serve.
+        """
+        self._nodes = {(node.chain.chain_id, node.chain.contract): node for node in nodes}
+        if len(self._nodes) < len(nodes):
+            raise InvalidInput("two of these nodes are on one chain and contract: one of them carries all its assets")
+        self._store = store
+        self._risk = risk or MakerRisk()
+        told = dict(chains or {})
+        self._chains = {
+            registry: told.get(registry) or risk_of(node.chain.figures, node.config.confirmations)
+            for registry, node in self._nodes.items()
+        }
+        self._rates = {(rate.source, rate.target): rate for rate in load_rates(store)}
+        for rate in self._rates.values():
+            self._check(rate)
+
+    # --- rates ---------------------------------------------------------------------------------------------------
+
+    @property
+    def rates(self) -> list[Rate]:
+        """What it asks for now."""
+        return [self._rates[pair] for pair in sorted(self._rates)]
+
+    @checked
+    def set_rate(self, rate: Rate) -> None:
+        """Ask that from now on, durably; what was agreed stays as it is. Raise InvalidInput if no node can serve it."""
+        self._check(rate)
+        self._store.commit([RateSet(rate.source, rate.target, rate)])
+        self._rates[rate.source, rate.target] = rate
+
+    @checked
+    def drop_rate(self, source: ChainAsset, target: ChainAsset) -> None:
+        """Trade that no more; what was agreed is carried still. Raise InvalidInput if there is no such rate."""
+        self._rate(source, target)
+        self._store.commit([RateSet(source, target, None)])
+        del self._rates[source, target]
+
+    def _check(self, rate: Rate) -> None:
+        source, _ = self.node(rate.source), self.node(rate.target)
+        config = source.config
+        check_source(
+            self._chains[rate.source.registry],
+            settles_before=config.payments.patience.claim // 2,
+            registers_before=config.duties.secret_margin,
+        )
+
+    def _rate(self, source: ChainAsset, target: ChainAsset) -> Rate:
+        rate = self._rates.get((source, target))
+        if rate is None:
+            raise InvalidInput(f"this maker takes no {source} for {target}: its owner has set no such rate")
+        return rate
+
+    def node(self, place: ChainAsset) -> Node:
+        """Return the node that serves an asset; raise InvalidInput if none does."""
+        node = self._nodes.get(place.registry)
+        if node is None:
+            raise InvalidInput(
+                f"this maker has no node on chain {place.chain_id} with contract 0x{place.contract.hex()}"
+            )
+        return node
+
+    def margin(self, source: ChainAsset, target: ChainAsset) -> int:
+        """Return by how many seconds the time to settle on the source ends after the locks on the target expire."""
+        one = source.registry == target.registry
+        chains = self._chains[source.registry], self._chains[target.registry]
+        return margin(*chains, self._risk, one_registry=one)
+
+    # --- what it has to give -------------------------------------------------------------------------------------
+
+    def free(self, target: ChainAsset) -> int:
+        """Return how much of an asset could be agreed on now: what its channels can send, less what is agreed on."""
+        node = self.node(target)
+        views = [view for view in node.engine.views if view.payable and view.channel.terms.asset == target.asset]
+        agreed = [each for each in open_crossings(self._store) if each.target == target and self._waits(each)]
+        return sum(view.spendable for view in views) - sum(each.amount + each.fee for each in agreed)
+
+    def _waits(self, crossing: AgreedCrossing) -> bool:
+        """Whether a crossing may yet be begun: then what it takes is still in the channels."""
+        here, there = self.node(crossing.source), self.node(crossing.target)
+        begun = find_payment(there.store, crossing.payment_hash)
+        if begun is not None:
+            return begun.ended is not None and not begun.is_paid
+        held = crossing.payment_hash in here.routing.receiving.held_payments
+        return held or here.engine.chain.now <= crossing.until + here.config.payments.patience.parts
+
+    # --- agreeing ------------------------------------------------------------------------------------------------
+
+    @checked
+    async def cross(self, text: str, source: ChainAsset | None = None) -> str:
+        """Return an invoice of ours on `source`; whoever pays it has the payee's invoice paid. The same text, the same.
+
+        Without `source`, the only asset that a rate takes for what the invoice asks for. Raise InvalidInvoice or
+        InvalidInput if it cannot be carried.
+        """
+        wanted = decode_invoice(text)
+        target = ChainAsset(wanted.chain_id, wanted.contract, wanted.asset)
+        known = find_crossing(self._store, wanted.payment_hash)
+        if known is None:
+            crossing = self._propose(wanted, text, target, self._only_source(target) if source is None else source)
+            self._store.commit([CrossingAgreed(crossing)])
+            known = find_crossing(self._store, wanted.payment_hash)
+        if known is None or known.crossing.text != text or source not in (None, known.crossing.source):
+            raise InvalidInput("another payment of this hash is carried across already: a hash is paid once")
+        return await self._mirror(known.crossing, wanted)
+
+    def _only_source(self, target: ChainAsset) -> ChainAsset:
+        sources = [rate.source for rate in self._rates.values() if rate.target == target]
+        if len(sources) != 1:
+            raise InvalidInput(f"this maker takes {len(sources)} assets for {target}: say which one")
+        return sources[0]
+
+    def _propose(self, wanted: Invoice, text: str, target: ChainAsset, source: ChainAsset) -> AgreedCrossing:
+        here, there = self.node(source), self.node(target)
+        rate = self._rate(source, target)
+        if not wanted.amount:
+            raise InvalidInput("a maker carries amounts that the invoice names: ask the payee for one with an amount")
+        if wanted.payee in (bytes(here.key.public), bytes(there.key.public)):
+            raise InvalidInput("this invoice is the maker's own")
+        price, fee = rate.price(wanted.amount), rate.route_fee(wanted.amount)
+        if wanted.amount + fee > self.free(target):
+            raise InvalidInput(f"this maker has too little of {target} now: try a smaller amount, or later")
+        lifetime = wanted.expiry - there.engine.chain.now - PAY_SECONDS
+        if lifetime <= 0:
+            raise InvalidInput("this invoice ends too soon: ask the payee for a new one")
+        if self._lock_life(source, target, wanted) > LOCK_LIFE_MAX:
+            raise InvalidInput(f"the payee asks for locks of {wanted.lock_life} seconds, which is too long for a maker")
+        now = here.engine.chain.sure
+        return AgreedCrossing(
+            payment_hash=wanted.payment_hash,
+            source=source,
+            target=target,
+            text=text,
+            amount=wanted.amount,
+            price=price,
+            fee=fee,
+            agreed=now,
+            until=now + lifetime,
+        )
+
+    def _lock_life(self, source: ChainAsset, target: ChainAsset, wanted: Invoice) -> int:
+        """Return how long locks on the source must live for those on the target to end by `margin` before."""
+        settles = self.node(source).config.payments.patience.claim // 2
+        return settles + self.margin(source, target) + wanted.lock_life + LOCK_SPARE + PAY_SECONDS
+
+    async def _mirror(self, crossing: AgreedCrossing, wanted: Invoice) -> str:
+        here, source, target = self.node(crossing.source), crossing.source, crossing.target
+        try:
+            return here.invoice(crossing.payment_hash).text
+        except InvalidInput:
+            asked = await here.create_invoice(
+                crossing.price,
+                wanted.memo,
+                lifetime=max(1, crossing.until - here.engine.chain.sure),
+                payment_hash=crossing.payment_hash,
+                hold=True,
+                asset=source.asset,
+                lock_life=self._lock_life(source, target, wanted),
+            )
+            return asked.text
+
+    # --- carrying ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Carry across what comes, until cancelled."""
+        self._note_ended()
+        async with trio.open_nursery() as nursery:
+            for node in self._nodes.values():
+                nursery.start_soon(self._serve, node, nursery)
+
+    def _note_ended(self) -> None:
+        """Note what ended before a crash, of whatever was not noted."""
+        ends = {InvoiceState.CLAIMED: CrossingEnd.PAID, InvoiceState.CANCELLED: CrossingEnd.GIVEN_BACK}
+        moments = []
+        for crossing in open_crossings(self._store):
+            here = self._nodes.get(crossing.source.registry)
+            known = None if here is None else self._state(here, crossing)
+            if known in ends:
+                moments.append(CrossingEnded(crossing.payment_hash, ends[known]))
+        if moments:
+            self._store.commit(moments)
+
+    def _state(self, here: Node, crossing: AgreedCrossing) -> InvoiceState | None:
+        try:
+            return here.invoice(crossing.payment_hash).state(here.engine.chain.now)
+        except InvalidInput:
+            return None
+
+    async def _serve(self, here: Node, nursery: trio.Nursery) -> None:
+        under_way = set[bytes]()
+
+        def arrived() -> list[bytes]:
+            return [each for each in here.routing.receiving.held_payments if each not in under_way]
+
+        async def carry(crossing: AgreedCrossing) -> None:
+            carrier = Carrier(here, self.node(crossing.target), crossing)
+            try:
+                end = await carrier.carry(margin=self.margin(crossing.source, crossing.target), skew=self._risk.skew)
+                self._store.commit([CrossingEnded(crossing.payment_hash, end)])
+            finally:
+                under_way.discard(crossing.payment_hash)
+
+        strangers = set[bytes]()
+        while True:
+            await here.until(lambda: bool(set(arrived()) - strangers))
+            for digest in arrived():
+                known = find_crossing(self._store, digest)
+                if known is None or self._nodes.get(known.crossing.source.registry) is not here:
+                    strangers.add(digest)
+                else:
+                    under_way.add(digest)
+                    nursery.start_soon(carry, known.crossing)
