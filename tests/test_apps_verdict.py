@@ -106,10 +106,10 @@ def test_an_instance_whose_terms_expire_after_a_lock_never_counts_for_it() -> No
     assert verdict.due(less, 3_000, in_time) == 30
 
 
-# --- chains on which no court stands -----------------------------------------------------------------------------
+# --- chains on which no court is known ---------------------------------------------------------------------------
 
 
-def test_no_ethereum_chain_decides_stakes_yet() -> None:
+def test_no_ethereum_chain_decides_stakes_of_which_no_court_is_named() -> None:
     assert all(profile.figures.kinds == (0, 2) for profile in PROFILES)
 
 

@@ -40,7 +40,7 @@ from tallystick.settlement.chain import (
 from tallystick.settlement.errors import ChainError, Refusal, Revert, TransactionRefused, WrongChain
 from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
-from tallystick.settlement.ethereum.evm.deploy import check_contract, deploy
+from tallystick.settlement.ethereum.evm.deploy import check_contract, deploy, deploy_court
 from tallystick.settlement.ethereum.evm.doctor import Grade, examine
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint
 from tallystick.settlement.ethereum.http import make_client
@@ -266,7 +266,8 @@ async def test_another_contract_is_not_ours(evm: LocalEvm) -> None:
 async def test_a_contract_is_deployed_and_looked_at(evm: LocalEvm) -> None:
     async with make_client(evm.anvil.url, 10) as http:
         endpoint = Endpoint(http)
-        made = await deploy(endpoint, PrivateKey(RICH_KEY), artifact().code, 250, 30)
+        court = await deploy_court(endpoint, PrivateKey(RICH_KEY), 30)
+        made = await deploy(endpoint, PrivateKey(RICH_KEY), artifact().code, 250, 30, court.contract)
         assert await check_contract(endpoint, made.chain_id, made.contract, artifact().code) == 250
         assert made.gas < 2**24
         with pytest.raises(ChainError, match="not this version"):
@@ -300,6 +301,11 @@ def test_the_commands_deploy_and_examine(evm: LocalEvm, tmp_path: Path, monkeypa
     evm.anvil.mine()
     result = CliRunner().invoke(app, ["chain", "doctor", evm.anvil.url, "--contract", str(deployed["contract"])])
     assert "is this version's adjudicator; towers earn 5 %" in result.output
+    assert f"{deployed['court']} is this version's, and so are the rules" in result.output
+    bare = tally("chain", "deploy", "--rpc", evm.anvil.url, "--data", tmp_path, "--court", "none")
+    assert bare["court"] is None and int(str(bare["gas"])) < 6_000_000
+    again = tally("chain", "deploy", "--rpc", evm.anvil.url, "--data", tmp_path, "--court", deployed["court"])
+    assert again["court"] == deployed["court"] and int(str(again["gas"])) < 6_000_000 < int(str(deployed["gas"]))
     options = (
         "--rpc",
         evm.anvil.url,
@@ -307,13 +313,17 @@ def test_the_commands_deploy_and_examine(evm: LocalEvm, tmp_path: Path, monkeypa
         31_337,
         "--contract",
         deployed["contract"],
+        "--court",
+        deployed["court"],
         "--start",
         deployed["start"],
     )
     tally("init", "--data", tmp_path / "node", "--light", "--chain-id", 31_337, *options)
     text = (tmp_path / "node" / "config.toml").read_text()
     assert f'rpc = ["{evm.anvil.url}"]' in text and f"start_block = {deployed['start']}" in text
-    assert "confirmations = 3\n" in text
+    assert "confirmations = 3\n" in text and f'court = "{deployed["court"]}"' in text
+    on_simulated = CliRunner().invoke(app, ["init", "--data", str(tmp_path / "no"), "--court", str(deployed["court"])])
+    assert on_simulated.exit_code != 0 and "real chain" in on_simulated.output
     url, contract = "https://one.example", deployed["contract"]
     base = ("--rpc", url, "--contract", contract, "--chain-id", 8_453, "--at-risk", 10**18)
     tally("init", "--data", tmp_path / "base", "--light", *base)

@@ -89,7 +89,7 @@ def calls(fixture: ChannelFixture) -> dict[type[Any], st.SearchStrategy[Any]]:
 ELSEWHERE = {chain.TransferCall, chain.ApproveCall, chain.RegisterProofCall, chain.ModuleCall}
 """Calls of tokens and of modules, and one that the contract has not."""
 COURT = {RegisterStateCall, CourtMoveCall}
-"""Calls about apps, which no contract takes yet."""
+"""Calls about apps, which another contract takes (test_evm_court)."""
 
 
 def by_the_kit(fixture: ChannelFixture, call: Call, standing: tuple[HeldLocks, HeldLocks]) -> Envelope:

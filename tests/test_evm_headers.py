@@ -70,8 +70,8 @@ def chain(length: int, *holding: int, first: int = 5) -> list[SeenHeader]:
     return found
 
 
-def placed(seen: SeenHeader, index: int, log: Log) -> PlacedLog:
-    return PlacedLog(seen.header.number, seen.header.hash, index, log)
+def placed(seen: SeenHeader, index: int, log: Log, by: Address = AT.contract) -> PlacedLog:
+    return PlacedLog(seen.header.number, seen.header.hash, index, log, by)
 
 
 def told(log: PlacedLog, **other: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_recent_headers_are_those_of_the_branch_whatever_was_told_before(
         line = line[: max(1, len(line) - drop)]
         for _ in range(grow):
             parent = line[-1].header
-            header = Header(parent.number + 1, keccak(b"%d" % salt + parent.hash), parent.hash, 0)
+            header = Header(parent.number + 1, keccak(b"branch %d" % salt + parent.hash), parent.hash, 0)
             line.append(SeenHeader(header, b"", True))
         first, last = max(0, len(line) - 1 - back), len(line) - 1
         at = recent.first_to_ask(first, last)
@@ -187,7 +187,7 @@ def test_logs_are_put_in_order_and_told_once() -> None:
     seen = chain(2)
     logs = [placed(seen[1], 0, DEPOSITED), placed(seen[0], 3, DEPOSITED), placed(seen[0], 1, OPENED)]
     values = [told(log) for log in logs]
-    found = read_logs([*values, values[0], told(logs[0], logIndex="0x9", removed=True)], AT.contract)
+    found = read_logs([*values, values[0], told(logs[0], logIndex="0x9", removed=True)], [AT.contract])
     assert found == (logs[2], logs[1], logs[0])
 
 
@@ -205,12 +205,12 @@ def test_logs_are_put_in_order_and_told_once() -> None:
 )
 def test_what_is_no_logs_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput):
-        read_logs(value, AT.contract)
+        read_logs(value, [AT.contract])
 
 
 def test_a_strangers_log_is_refused() -> None:
     with pytest.raises(ChainError):
-        read_logs([told(placed(chain(1)[0], 0, OPENED), address="0x" + "09" * 20)], AT.contract)
+        read_logs([told(placed(chain(1)[0], 0, OPENED), address="0x" + "09" * 20)], [AT.contract])
 
 
 def test_blocks_hold_the_events_of_their_logs_and_leave_out_what_is_unknown() -> None:
@@ -227,9 +227,9 @@ def test_blocks_hold_the_events_of_their_logs_and_leave_out_what_is_unknown() ->
 def test_a_log_of_another_branch_is_no_log_of_this_one() -> None:
     seen = chain(3)
     for log in (
-        PlacedLog(6, b"o" * 32, 0, OPENED),
-        PlacedLog(7, seen[1].header.hash, 0, OPENED),
-        PlacedLog(9, b"o" * 32, 0, OPENED),
+        PlacedLog(6, b"o" * 32, 0, OPENED, AT.contract),
+        PlacedLog(7, seen[1].header.hash, 0, OPENED, AT.contract),
+        PlacedLog(9, b"o" * 32, 0, OPENED, AT.contract),
     ):
         with pytest.raises(ChainUnavailable):
             blocks_of(seen, [log], AT)
@@ -237,17 +237,31 @@ def test_a_log_of_another_branch_is_no_log_of_this_one() -> None:
 
 def test_blocks_that_may_hold_logs_and_of_which_none_came_are_suspicious() -> None:
     seen = chain(4, 6, 7)
-    assert silent_blocks(seen, [placed(seen[1], 0, OPENED)], AT.contract) == (seen[2],)
-    assert silent_blocks(seen, [], AT.contract) == (seen[1], seen[2])
-    assert silent_blocks([msgspec.structs.replace(seen[0], bloom=b"")], [], AT.contract) == ()
+    tellers = [AT.contract]
+    assert silent_blocks(seen, [placed(seen[1], 0, OPENED)], tellers) == (seen[2],)
+    assert silent_blocks(seen, [], tellers) == (seen[1], seen[2])
+    assert silent_blocks([msgspec.structs.replace(seen[0], bloom=b"")], [], tellers) == ()
+
+
+def test_a_block_is_silent_if_either_contract_is() -> None:
+    """A node that tells the adjudicator's logs may leave out the court's."""
+    court = Address(b"\xc0" * 20)
+    (seen,) = (msgspec.structs.replace(each, bloom=bloom_of(AT.contract, court)) for each in chain(1))
+    ours, theirs = placed(seen, 0, OPENED), placed(seen, 1, OPENED, court)
+    assert silent_blocks([seen], [ours], [AT.contract, court]) == (seen,)
+    assert silent_blocks([seen], [theirs], [AT.contract, court]) == (seen,)
+    assert silent_blocks([seen], [ours, theirs], [AT.contract, court]) == ()
+    assert silent_blocks([seen], [ours], [AT.contract]) == ()
+    assert read_logs([told(ours), told(theirs, address="0x" + court.hex())], [AT.contract, court]) == (ours, theirs)
 
 
 def test_a_log_of_a_block_whose_filter_has_none_is_forged() -> None:
     seen = chain(4, 6)
-    assert not is_forged(seen, [placed(seen[1], 0, OPENED)], AT.contract)
-    assert is_forged(seen, [placed(seen[2], 0, OPENED)], AT.contract)
+    assert not is_forged(seen, [placed(seen[1], 0, OPENED)])
+    assert is_forged(seen, [placed(seen[2], 0, OPENED)])
+    assert is_forged(seen, [placed(seen[1], 0, OPENED, Address(b"\xc0" * 20))]), "it holds logs of another contract"
     unproven = [msgspec.structs.replace(each, proven=False) for each in seen]
-    assert not is_forged(unproven, [placed(seen[2], 0, OPENED)], AT.contract)
+    assert not is_forged(unproven, [placed(seen[2], 0, OPENED)])
 
 
 # --- what is remembered of channels -------------------------------------------------------------------------------

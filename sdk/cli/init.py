@@ -36,6 +36,9 @@ RpcUrls = Annotated[
 ]
 Start = Annotated[int, Option(min=0, help="First block to follow: that of the contract's deployment.")]
 Contract = Annotated[str | None, Option(help="The adjudicator's address.", show_default="that of `tally chain run`")]
+Court = Annotated[
+    str, Option(help="On a real chain: the court that the adjudicator asks about apps.", show_default="none: no apps")
+]
 Listen = Annotated[str, Option(help="Where peers connect, host:port; port 0 takes any free one.")]
 Announced = Annotated[
     str, Option(help="Where others reach the node, host:port, if not where it listens.", metavar="PLACE")
@@ -66,6 +69,7 @@ def init(
     rpc: RpcUrls = None,
     start: Start = 0,
     contract: Contract = None,
+    court: Court = "",
     listen: Listen = DEFAULT_LISTEN,
     announce_address: Announced = "",
     confirmations: Confirmations = None,
@@ -96,6 +100,7 @@ def init(
             chain_id=number,
             start_block=start,
             contract=contract or "0x" + ADJUDICATOR.hex(),
+            court=court,
             listen=listen,
             announce_address=announce_address,
             confirmations=confirmations or _depth(number, at_risk, real=bool(rpc)),

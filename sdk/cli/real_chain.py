@@ -27,50 +27,68 @@ def deploy(
     reward: Annotated[
         int, Option(min=0, max=10_000, help="What towers earn of what a cheater forfeits, in 0.01 %.")
     ] = 1_000,
-    timeout: Annotated[float, Option(min=1, help="Seconds to wait until it is mined.")] = 600,
+    court: Annotated[
+        str,
+        Option(
+            help="The court that it asks about apps: its address; `new`: one is deployed, too; `none`.", metavar="…"
+        ),
+    ] = "new",
+    timeout: Annotated[float, Option(min=1, help="Seconds to wait until a transaction is mined.")] = 600,
     as_json: Json = False,
 ) -> None:
     """Put the adjudicator onto a real chain, paid by the key in the data directory, and check it.
 
-    One contract serves everybody on a chain: deploy one only where there is none that you trust. It is not audited.
+    One contract serves everybody on a chain: deploy one only where there is none that you trust. It is not audited. A
+    court takes nine transactions more, and twice as much gas; one serves all adjudicators of its chain.
     """
 
-    def work() -> Deployed:
+    def work() -> tuple[Deployed, str, Deployed | None]:
         import trio
 
         from tallystick.sdk.daemon.configuration import data_directory
         from tallystick.sdk.daemon.keystore import load_key
         from tallystick.settlement.ethereum.evm.deploy import deploy as put
+        from tallystick.settlement.ethereum.evm.deploy import deploy_court
+        from tallystick.settlement.ethereum.rpc_shapes import read_address
 
+        named = None if court in ("new", "none") else read_address(court, "--court")
         key = load_key(data_directory(data), None, password_file)
 
-        async def run() -> Deployed:
+        async def run() -> tuple[Deployed, str, Deployed | None]:
             async with _endpoint(rpc) as endpoint:
-                return await put(endpoint, key, _bytecode(), reward, timeout)
+                fresh = await deploy_court(endpoint, key, timeout) if court == "new" else None
+                at = named if fresh is None else fresh.contract
+                made = await put(endpoint, key, _bytecode(), reward, timeout, at)
+                return made, "" if at is None else f"0x{at.hex()}", fresh
 
         return trio.run(run)
 
     from tallystick.settlement.ethereum.evm.profiles import profile_of
 
-    made = run_guarded(work)
+    made, asked, fresh = run_guarded(work)
+    gas, fee = (made.gas, made.fee) if fresh is None else (made.gas + fresh.gas, made.fee + fresh.fee)
     contract = f"0x{made.contract.hex()}"
     if as_json:
         say_json(
             {
                 "chain_id": made.chain_id,
                 "contract": contract,
+                "court": asked or None,
                 "start": made.block,
                 "transaction": f"0x{made.transaction.hex()}",
-                "gas": made.gas,
-                "fee": made.fee,
+                "gas": gas,
+                "fee": fee,
             }
         )
         return
     say(f"contract      {contract}, on chain {made.chain_id} since block {made.block}")
+    if fresh is not None:
+        say(f"court         {asked}, with the rules of all apps, {fresh.gas} units of gas for {fresh.fee}")
     say(f"transaction   0x{made.transaction.hex()}, {made.gas} units of gas for {made.fee}")
     if link := profile_of(made.chain_id).link(made.transaction):
         say(f"to look at    {link}")
-    say(f"For a node:   tally init --rpc {rpc} --chain-id {made.chain_id} --contract {contract} --start {made.block}")
+    place = f"--contract {contract}{f' --court {asked}' if asked else ''} --start {made.block}"
+    say(f"For a node:   tally init --rpc {rpc} --chain-id {made.chain_id} {place}")
 
 
 def doctor(

@@ -50,6 +50,10 @@ rpc = {rpc}
 chain_id = {chain_id}
 contract = {contract}
 
+# On a real chain: the court that the contract asks about apps, as `tally chain deploy` says; the node refuses to work
+# if it or its rules are others than this version's. Empty: this node neither signs nor takes locks of apps there.
+court = {court}
+
 # The first block to follow: that in which the contract was deployed, as `tally chain deploy` says. Never change it.
 start_block = {start_block}
 
@@ -136,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rpc: tuple[str, ...] = ()
     chain_id: int
     contract: str
+    court: str = ""
     start_block: int = 0
     listen: str = DEFAULT_LISTEN
     announce_address: str = ""
@@ -158,6 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         parse_place(self.listen)
         _read("announce_address", places.check_announced, self.announce_address)
         parse_address(self.contract, "contract")
+        self._check_court()
         _ = self.tower_addresses
         self._check_times()
         if self.history < -1:
@@ -185,6 +191,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError(f"alias must be printable and have at most {ALIAS_BYTES_MAX} bytes in UTF-8")
         if self.compiled and not compilable():
             raise ConfigurationError("compiled needs numba: `pip install tallystick[fast]`, or set it to false")
+
+    def _check_court(self) -> None:
+        if self.court_address is not None and not self.rpc:
+            raise ConfigurationError("court is of a real chain, which rpc names: leave it empty for a simulated one")
 
     def _check_times(self) -> None:
         for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):
@@ -225,6 +235,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def contract_address(self) -> Address:
         """The adjudicator's 20 bytes."""
         return parse_address(self.contract, "contract")
+
+    @property
+    def court_address(self) -> Address | None:
+        """The 20 bytes of the court on a real chain, None if none is named."""
+        return parse_address(self.court, "court") if self.court else None
 
     @property
     def tower_addresses(self) -> tuple[PeerAddress, ...]:

@@ -79,7 +79,8 @@ def _open_chain(settings: Settings, jitter: Jitter) -> AbstractAsyncContextManag
     """Give the chain that the settings name: a real one if they name Ethereum nodes, else a simulated one."""
     at = Deployment(settings.chain_id, settings.contract_address)
     if settings.rpc:
-        return open_evm_chain(settings.rpc, at, jitter=jitter, start=settings.start_block)
+        start, court = settings.start_block, settings.court_address
+        return open_evm_chain(settings.rpc, at, jitter=jitter, start=start, court=court)
     return open_rpc_chain(settings.chain_url, jitter=jitter, expected=at)
 
 

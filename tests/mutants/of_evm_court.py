@@ -1,10 +1,11 @@
-"""Mutants of the court's contract, and of the adjudicator that asks it: as in `of_contracts`. See `run`."""
+"""Mutants of the court's contract, of the adjudicator that asks it, and of our client. See `run`."""
 
 from __future__ import annotations
 
 from mutant import Mutant
 
 TWINS = ("test_court_twins.py",)
+CLIENT = ("test_evm_court.py",)
 
 
 def _mutant(name: str, before: str, after: str, file: str = "Court") -> Mutant:
@@ -158,5 +159,54 @@ MUTANTS = (
         "(court == empty(address) or court.codesize > 0)",
         "True",
         "Adjudicator",
+    ),
+    # --- our client
+    *(
+        Mutant(f"evm court: {name}", f"settlement/ethereum/evm/{file}", before, after, tests)
+        for name, file, before, after, tests in (
+            (
+                "believe that an adjudicator asks the court that is named",
+                "client.py",
+                "            if await court_of(endpoint, self.contract) != self._court:\n",
+                "            if False:\n",
+                CLIENT,
+            ),
+            ("take any court", "client.py", "            await check_court(endpoint, self._court)\n", "", CLIENT),
+            (
+                "take any rules",
+                "court.py",
+                "        if _said(endpoint, answer) != artifact(RULES[app.name, app.version]).deployed:\n",
+                "        if False:\n",
+                CLIENT,
+            ),
+            (
+                "take locks of apps where no court is named",
+                "client.py",
+                "return known if self._court is None else",
+                "return",
+                CLIENT,
+            ),
+            (
+                "follow the adjudicator alone",
+                "court.py",
+                "return (at.contract,) if court is None else (at.contract, court)",
+                "return (at.contract,)",
+                CLIENT,
+            ),
+            (
+                "not notice that a node leaves out the court's logs alone",
+                "logs.py",
+                "return (seen.header.hash, teller) not in told and seen.may_hold(teller)",
+                "return seen.header.hash not in {hash for hash, _ in told} and seen.may_hold(teller)",
+                ("test_evm_headers.py",),
+            ),
+            (
+                "give a call of the court less gas than rules may take",
+                "gas.py",
+                "    return APP_GAS\n",
+                "    return 0\n",
+                CLIENT,
+            ),
+        )
     ),
 )

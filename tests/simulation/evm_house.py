@@ -11,9 +11,10 @@ import trio
 
 from simulation.disputes import ChannelFixture
 from simulation.evm_tokens import code_of
+from tallystick.channels.apps.table import SHIPPED
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import Address
-from tallystick.contracts import creation_code
+from tallystick.contracts import RULES, artifact, court_code, creation_code
 from tallystick.settlement.chain import Call, TransactionReceipt
 from tallystick.settlement.ethereum.abi import Deployment, Envelope, Signature
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
@@ -37,19 +38,29 @@ class AskedNode(Protocol):
 
 
 class EvmHouse:
-    """See the module's docstring. `transport` carries our client's requests to `url` (None: TCP)."""
+    """See the module's docstring. `transport` carries our client's requests to `url` (None: TCP).
 
-    def __init__(self, node: AskedNode, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self.node, self.url, self._transport = node, url, transport
+    `court`: the contract asks one about apps, which our client is told of.
+    """
+
+    def __init__(
+        self, node: AskedNode, url: str, transport: httpx.AsyncBaseTransport | None = None, *, court: bool = False
+    ) -> None:
+        self.node, self.url, self.transport = node, url, transport
         self.keys = (*ChannelFixture().keys, CAROL)
         rich = node.ask("eth_accounts")[0]
         for key in self.keys:
             node.ask("eth_sendTransaction", {"from": rich, "to": to_hex(key.address), "value": hex(100 * COIN)})
         self.chain_id = int(node.ask("eth_chainId"), 16)
-        self.at = Deployment(self.chain_id, self.create(creation_code()))
+        self.court = self._court() if court else None
+        self.at = Deployment(self.chain_id, self.create(creation_code(court=self.court or bytes(20))))
         self.token = self.create(code_of("ordinary"))
         for key in self.keys[:2]:
             self.send(CAROL, Envelope(self.token, 0, TRANSFER.encode_call(key.address, 10**9)))
+
+    def _court(self) -> Address:
+        rules = {app.id: self.create(artifact(RULES[app.name, app.version]).code) for app in SHIPPED}
+        return self.create(court_code(rules))
 
     def nonce(self, key: PrivateKey) -> int:
         """The next one of an account."""
@@ -75,7 +86,7 @@ class EvmHouse:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[EvmChain]:
         """Give our client, with a view of this node."""
-        where = open_evm_chain((self.url,), self.at, jitter=lambda: 0.5, transport=self._transport)
+        where = open_evm_chain((self.url,), self.at, jitter=lambda: 0.5, transport=self.transport, court=self.court)
         async with where as chain:
             yield chain
 

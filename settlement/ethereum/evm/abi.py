@@ -53,6 +53,7 @@ from tallystick.settlement.ethereum.abi import (
 from tallystick.settlement.ethereum.abi import encode_call as encode_simple
 from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
 from tallystick.settlement.ethereum.event_logs import Log, topic_of
+from tallystick.settlement.ethereum.evm.court import CourtCall, encode_court_call
 from tallystick.settlement.ethereum.evm.permits import Permit
 from tallystick.settlement.ethereum.views import CHANNEL
 
@@ -111,13 +112,19 @@ CallContext: TypeAlias = "ChannelContext | tuple[ChannelContext | None, ...] | N
 """Of the channel that a call is about, None if it is about none; of a batch, that of each of its calls."""
 
 
-def encode_evm_call(call: Call, at: Deployment, context: CallContext, permit: Permit | None = None) -> Envelope:
+def encode_evm_call(
+    call: Call, at: Deployment, context: CallContext, permit: Permit | None = None, court: Address | None = None
+) -> Envelope:
     """Return what a transaction must carry for `call`, with the permit that goes with it, if one does.
+
+    `court`: the chain's court, None if it has none.
 
     Raise InvalidInput if it cannot be written, as a signature in it is not of who should have signed.
     """
     if isinstance(call, (TransferCall, ApproveCall)):
         return encode_simple(call, at)
+    if isinstance(call, CourtCall):
+        return encode_court_call(call, at, court)
     if isinstance(call, BatchCall):
         if not isinstance(context, tuple) or len(context) != len(call.calls):
             raise InvalidInput("a batch is written with what each of its calls has to say of its channel")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.settlement.chain import Block, Header, History
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.abi import Deployment
@@ -60,11 +60,18 @@ class BlockReader:
     """Part of `EvmChain`. Its methods raise ChainUnavailable and ChainError."""
 
     def __init__(
-        self, nodes: ChainNodes, at: Deployment, profile: ChainProfile, heard: ChannelsHeard, start: int
+        self,
+        nodes: ChainNodes,
+        at: Deployment,
+        profile: ChainProfile,
+        heard: ChannelsHeard,
+        start: int,
+        tellers: Sequence[Address],
     ) -> None:
-        """`heard` is told every log of the contract that passes; nothing before block `start` is asked for."""
+        """`heard` is told every log of the `tellers` that passes; nothing before block `start` is asked for."""
         self._nodes = nodes
         self._at = at
+        self._tellers = tellers
         self._profile = profile
         self._heard = heard
         self._start = start
@@ -183,13 +190,9 @@ class BlockReader:
         answers = await self._nodes.ask_this(state, *(block_question(number) for number in numbers))
         headers = [self._seen(state, answer) for answer in answers]
         known = [seen for seen in headers if seen is not None]
-        places = {
-            seen.header.hash: seen.header.number
-            for seen in known
-            if not seen.proven or seen.may_hold(self._at.contract)
-        }
+        places = {seen.header.hash: seen for seen in known}
         for teller, told in ((state, own), (other, others)):
-            lies = {each for each in told if places.get(each.hash) != each.number}
+            lies = {each for each in told if not _may_be(each, places.get(each.hash))}
             if lies:
                 error = ChainError("the chain node shows logs of a block that holds none; use another node")
                 self._nodes.blame(teller, error)
@@ -269,7 +272,7 @@ class BlockReader:
                     raise error
                 self._plan = refused
                 continue
-            logs = read_answer(lambda value: read_logs(value, self._at.contract), answer)
+            logs = read_answer(lambda value: read_logs(value, self._tellers), answer)
             if any(not piece[0] <= placed.number <= piece[1] for placed in logs):
                 raise ChainError("the chain node sent logs of other blocks than those asked for; use another node")
             found += logs
@@ -295,9 +298,9 @@ class BlockReader:
         self, state: NodeState, headers: Sequence[SeenHeader], logs: tuple[PlacedLog, ...]
     ) -> tuple[PlacedLog, ...]:
         """Return the logs with those that this node left out, if another one tells them, or it by the block's hash."""
-        if is_forged(headers, logs, self._at.contract):
+        if is_forged(headers, logs):
             raise ChainError("the chain node shows logs of a block that holds none; use another node")
-        silent = silent_blocks(headers, logs, self._at.contract)
+        silent = silent_blocks(headers, logs, self._tellers)
         if not silent:
             return logs
         more, unsaid = set[PlacedLog](), silent
@@ -306,7 +309,7 @@ class BlockReader:
             more, unsaid = set(told), tuple(seen for seen in silent if seen.header.number > known)
         more |= set(await self._of_blocks(state, unsaid[-SUSPECTED:]))
         hashes = {seen.header.hash for seen in silent}
-        more = {placed for placed in more if placed.hash in hashes}
+        more = {placed for placed in more if placed.hash in hashes}.difference(logs)
         if more:
             self._nodes.blame(state, ChainError("the chain node left out logs of the contract"))
         return tuple(sorted((*logs, *more), key=lambda placed: (placed.number, placed.index)))
@@ -349,12 +352,14 @@ class BlockReader:
     def _read_logs(self, answer: Any) -> tuple[PlacedLog, ...] | None:
         """Return the logs in an answer, None if it is an error, or makes no sense."""
         try:
-            return read_answer(lambda value: read_logs(value, self._at.contract), answer)
+            return read_answer(lambda value: read_logs(value, self._tellers), answer)
         except ChainError:
             return None
 
     def _log_question(self, where: dict[str, str], topics: Sequence[Any] = ()) -> NodeQuestion:
-        return NodeQuestion("eth_getLogs", ({"address": to_hex(self._at.contract), "topics": list(topics), **where},))
+        told = [to_hex(teller) for teller in self._tellers]
+        address = told if len(told) > 1 else told[0]
+        return NodeQuestion("eth_getLogs", ({"address": address, "topics": list(topics), **where},))
 
     def _seen(self, state: NodeState, answer: Any) -> SeenHeader | None:
         """Return the header in an answer of this node; None if it knows no such block. Raise ChainError."""
@@ -387,3 +392,8 @@ class BlockReader:
             if len(self._searches) > SEARCHES:
                 del self._searches[next(iter(self._searches))]
         self._searches.pop(name, None)
+
+
+def _may_be(placed: PlacedLog, seen: SeenHeader | None) -> bool:
+    """Whether a log can be of this block, which its hash names."""
+    return seen is not None and seen.header.number == placed.number and (not seen.proven or seen.may_hold(placed.by))

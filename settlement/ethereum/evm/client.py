@@ -19,10 +19,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.node.loops import require_trio
+from tallystick.channels.protocol.apps import APP
+from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
@@ -34,6 +37,7 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR
 from tallystick.settlement.ethereum.evm.blocks import BlockReader
 from tallystick.settlement.ethereum.evm.channels import ChannelsHeard
+from tallystick.settlement.ethereum.evm.court import check_court, court_of, tellers_of
 from tallystick.settlement.ethereum.evm.endpoint import TIMEOUT, Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.evidence import EvidenceReader
 from tallystick.settlement.ethereum.evm.nodes import ChainNodes, NodeFigures, NodeState
@@ -56,6 +60,8 @@ class EvmPlace(NamedTuple):
     at: Deployment
     start: int = 0
     """A block at or before that of the contract's deployment: what was before is never asked for."""
+    court: Address | None = None
+    """The court that the contract asks about apps, None: nothing is done with it, or there is none."""
 
 
 @checked
@@ -67,13 +73,16 @@ async def open_evm_chain(
     jitter: Jitter,
     profile: ChainProfile | None = None,
     start: int = 0,
+    court: Address | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[EvmChain]:
     """Give the chain that the nodes at these URLs serve, the first being asked first; `at` says what it must be.
 
     The nodes may be down now: each is checked before anything that it says is used. `start` is a block at or before
     that of the contract's deployment: what was before is never asked for. `profile`: None takes the known one of that
-    chain id. Raise InvalidInput outside of trio, or if there is no URL. `transport` carries the requests (None: TCP).
+    chain id. With `court`, the adjudicator must ask that one, and it and its rules be this version's; without it, locks
+    of apps are neither signed nor taken. Raise InvalidInput outside of trio, or if there is no URL. `transport` carries
+    the requests (None: TCP).
     """
     require_trio("open_evm_chain")
     if not urls:
@@ -81,25 +90,32 @@ async def open_evm_chain(
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(make_client(url, TIMEOUT, transport)) for url in urls]
         endpoints = [Endpoint(client) for client in clients]
-        yield EvmChain(endpoints, at, profile or profile_of(at.chain_id), jitter, start)
+        yield EvmChain(endpoints, at, profile or profile_of(at.chain_id), jitter, start, court)
 
 
 class EvmChain(Chain):
     """A real chain. Make it with `open_evm_chain`."""
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], at: Deployment, profile: ChainProfile, jitter: Jitter, start: int
+        self,
+        endpoints: Sequence[Endpoint],
+        at: Deployment,
+        profile: ChainProfile,
+        jitter: Jitter,
+        start: int,
+        court: Address | None,
     ) -> None:
         self._at = at
+        self._court = court
         self._start = start
         self._jitter = jitter
         self.profile = profile
         self._heard = heard = ChannelsHeard(at)
         self._nodes = ChainNodes(endpoints, self._identify, jitter)
-        self._blocks = BlockReader(self._nodes, at, profile, heard, start)
+        self._blocks = BlockReader(self._nodes, at, profile, heard, start, tellers_of(at, court))
         self._state = StateReader(self._nodes, at, self._blocks, heard)
         self._evidence = EvidenceReader(self._nodes, at)
-        self._desk = TransactionDesk(self._nodes, at, profile, self._blocks, self._state, heard)
+        self._desk = TransactionDesk(self._nodes, at, profile, self._blocks, self._state, heard, court)
 
     def __repr__(self) -> str:
         return f"<EvmChain {self.profile.name} ({self.chain_id}) at {self._nodes!r}>"
@@ -114,7 +130,8 @@ class EvmChain(Chain):
 
     @property
     def figures(self) -> ChainFigures:
-        return self.profile.figures
+        known = self.profile.figures
+        return known if self._court is None else msgspec.structs.replace(known, kinds=(HASH, APP, STREAM))
 
     def nodes(self) -> tuple[NodeFigures, ...]:
         """Return how each node does."""
@@ -219,7 +236,7 @@ class EvmChain(Chain):
         return await self._state.secret_time(digest)
 
     async def _identify(self, state: NodeState) -> None:
-        """Raise WrongChain unless a node serves our chain, and our contract on it."""
+        """Raise WrongChain unless a node serves our chain, our contract on it, and our court if there must be one."""
         call = {"to": to_hex(self.contract), "data": to_hex(DOMAIN_SEPARATOR.encode_call())}
         endpoint = state.endpoint
         answers = await endpoint.ask(
@@ -241,4 +258,11 @@ class EvmChain(Chain):
             raise WrongChain(
                 f"the contract at 0x{self.contract.hex()} is not Tallystick's adjudicator, says {endpoint.url}"
             )
+        if self._court is not None:
+            if await court_of(endpoint, self.contract) != self._court:
+                raise WrongChain(
+                    f"the adjudicator at 0x{self.contract.hex()} asks another court than the one that is named, "
+                    f"0x{self._court.hex()}, or none"
+                )
+            await check_court(endpoint, self._court)
         state.client = client_of(answers[3]) if isinstance(answers[3], str) else ""

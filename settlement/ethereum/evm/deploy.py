@@ -1,4 +1,4 @@
-"""Putting the adjudicator onto a chain, and looking whether what is there now is it."""
+"""Putting the adjudicator and a court onto a chain, and looking whether what is there now is it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import trio
 
+from tallystick.channels.apps.table import SHIPPED
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.contracts import RULES, artifact, court_code
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
 from tallystick.settlement.ethereum.evm.abi import DOMAIN_SEPARATOR, REWARD_BPS
+from tallystick.settlement.ethereum.evm.court import check_court
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.fees import HISTORY, PERCENTILE, read_history
 from tallystick.settlement.ethereum.evm.gas import GAS_MAX, MARGIN
@@ -39,14 +42,48 @@ class Deployed(msgspec.Struct, frozen=True):
     """In the native coin."""
 
 
-async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bps: int, timeout: float) -> Deployed:
-    """Deploy the contract, wait until it is mined, and check it. `key` pays.
+async def deploy(
+    endpoint: Endpoint,
+    key: PrivateKey,
+    bytecode: bytes,
+    reward_bps: int,
+    timeout: float,
+    court: Address | None = None,
+) -> Deployed:
+    """Deploy the adjudicator, wait until it is mined, and check it. `key` pays. `court` is whom it asks about apps.
 
-    Raise ChainUnavailable if it is not mined within `timeout` seconds, or ChainError if the chain refuses it.
+    Raise ChainUnavailable if it is not mined within `timeout` seconds, or ChainError if the chain refuses it, or the
+    court is not this version's.
     """
     if not 0 <= reward_bps <= 10_000:
         raise InvalidInput(f"the reward is from 0 to 10000 hundredths of a percent, not {reward_bps}")
-    data = bytecode + reward_bps.to_bytes(32, "big")
+    if court is not None:
+        await check_court(endpoint, court)
+    asked = NATIVE if court is None else court
+    made = await _create(endpoint, key, bytecode + reward_bps.to_bytes(32, "big") + asked.rjust(32, b"\0"), timeout)
+    await check_contract(endpoint, made.chain_id, made.contract, bytecode)
+    return made
+
+
+async def deploy_court(endpoint: Endpoint, key: PrivateKey, timeout: float) -> Deployed:
+    """Deploy the rules of all apps that ship, and then a court that asks them; check it. `key` pays.
+
+    Return what became of the court, with the gas and the fees of all. It takes a transaction for each app, and one.
+    `timeout` is for each of them. Raise as `deploy` does: what was deployed until then is of no use to anybody.
+    """
+    rules: dict[bytes, bytes] = {}
+    gas = fee = 0
+    for app in SHIPPED:
+        made = await _create(endpoint, key, artifact(RULES[app.name, app.version]).code, timeout)
+        rules[app.id] = made.contract
+        gas, fee = gas + made.gas, fee + made.fee
+    court = await _create(endpoint, key, court_code(rules), timeout)
+    await check_court(endpoint, court.contract)
+    return msgspec.structs.replace(court, gas=gas + court.gas, fee=fee + court.fee)
+
+
+async def _create(endpoint: Endpoint, key: PrivateKey, data: bytes, timeout: float) -> Deployed:
+    """Make a contract of this code, and wait until it is mined."""
     account = to_hex(key.address)
     chain, count, held, history, estimate = await endpoint.ask(
         (
@@ -70,7 +107,6 @@ async def deploy(endpoint: Endpoint, key: PrivateKey, bytecode: bytes, reward_bp
     if read_quantity(receipt.get("status")) != 1:
         raise ChainError("the chain refused the contract's code; is its virtual machine older than Cancun?")
     contract = read_address(receipt.get("contractAddress"))
-    await check_contract(endpoint, chain_id, contract, bytecode)
     used, price = read_quantity(receipt.get("gasUsed")), read_quantity(receipt.get("effectiveGasPrice"))
     return Deployed(chain_id, contract, read_quantity(receipt.get("blockNumber")), transaction, used, used * price)
 

@@ -19,6 +19,7 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.errors import ChainError, ChainUnavailable, RpcError
+from tallystick.settlement.ethereum.evm.court import check_court, court_of
 from tallystick.settlement.ethereum.evm.deploy import check_contract
 from tallystick.settlement.ethereum.evm.endpoint import Endpoint, NodeQuestion
 from tallystick.settlement.ethereum.evm.evidence import UNKNOWN_METHOD
@@ -113,6 +114,7 @@ async def examine(
     ]
     if contract is not None and bytecode is not None:
         findings.append(await _contract(endpoint, profile.chain_id, contract, bytecode))
+        findings.append(await _court(endpoint, contract))
     if contract is not None and start is not None:
         findings.append(await _start(endpoint, contract, start))
     return Diagnosis(endpoint.url, profile.chain_id, profile.name, said, head.number, tuple(findings))
@@ -283,3 +285,17 @@ async def _contract(endpoint: Endpoint, chain_id: int, contract: Address, byteco
     except ChainError as error:
         return Finding("contract", Grade.BAD, str(error))
     return Finding("contract", Grade.GOOD, f"is this version's adjudicator; towers earn {reward / 100:g} %")
+
+
+async def _court(endpoint: Endpoint, contract: Address) -> Finding:
+    """Look at the court that the contract asks about apps, and at its rules."""
+    try:
+        court = await court_of(endpoint, contract)
+        if court is None:
+            return Finding("court", Grade.LIMITED, "the contract asks none: no apps are played on it")
+        await check_court(endpoint, court)
+    except (ChainError, ChainUnavailable) as error:
+        return Finding("court", Grade.BAD, f"{error}: play no apps there")
+    return Finding(
+        "court", Grade.GOOD, f"0x{court.hex()} is this version's, and so are the rules of all apps that ship"
+    )

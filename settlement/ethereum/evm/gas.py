@@ -8,6 +8,7 @@ may be in a transaction before it. If it pays out, that is with the receivers, o
 
 from __future__ import annotations
 
+from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.settlement.chain import (
     ApproveCall,
@@ -49,7 +50,9 @@ MEASURED: dict[type[Call], int] = {
     RedeemCall: 200_000,
     RegisterSecretCall: 60_000,
     RegisterLinkCall: 120_000,
-    RegisterProofCall: 120_000,
+    RegisterProofCall: 130_000,
+    RegisterStateCall: 200_000,
+    CourtMoveCall: 180_000,
     TransferCall: 100_000,
     ApproveCall: 80_000,
     ClaimCall: 130_000,
@@ -84,6 +87,8 @@ WORDS: dict[type[Call], int] = {
     RegisterSecretCall: 1,
     RegisterLinkCall: 6,
     RegisterProofCall: 4,
+    RegisterStateCall: 24,
+    CourtMoveCall: 36,
     TransferCall: 2,
     ApproveCall: 2,
     ClaimCall: 2,
@@ -104,7 +109,14 @@ LINK_GAS = 260
 """Of each step from a registered link towards its stream's tip, likewise."""
 
 PROOF_GAS = 80
-"""Of each byte of a proof of any other kind, likewise."""
+"""Of each byte of a proof of any other kind, likewise; and of a state in court."""
+
+APP_GAS = 300_000
+"""Of what the rules of any app that ships are asked with one call, above those of noughts and crosses, likewise."""
+
+
+def _app_gas(app: bytes) -> int:
+    return APP_GAS
 
 
 TARIFF = Tariff(
@@ -113,7 +125,10 @@ TARIFF = Tariff(
         RedeemCall: Each("locks", LOCK_GAS, size=65),
         RegisterLinkCall: Each("depth", LINK_GAS),
         RegisterProofCall: Each("proof", PROOF_GAS, size=1),
+        RegisterStateCall: Each("state", PROOF_GAS, size=1),
+        CourtMoveCall: Each("state", 2 * PROOF_GAS, size=1),
     },
+    app_gas=_app_gas,
     most=GAS_MAX,
     sizes=SIZES,
     permit=PERMIT_GAS,

@@ -32,13 +32,15 @@ class PlacedLog(msgspec.Struct, frozen=True):
     index: int
     """Among the logs of its block."""
     log: Log
+    by: Address
+    """Whose it is."""
 
 
-def read_logs(value: Any, contract: Address) -> tuple[PlacedLog, ...]:
+def read_logs(value: Any, tellers: Sequence[Address]) -> tuple[PlacedLog, ...]:
     """Return the logs in an answer to `eth_getLogs`, in order.
 
     What a node says twice is there once; what it says was removed is not there. Raise InvalidInput, or ChainError if
-    a log is of another contract.
+    a log is of another contract than those (`tellers`).
     """
     if not isinstance(value, list):
         raise InvalidInput("logs come as a list")
@@ -48,9 +50,9 @@ def read_logs(value: Any, contract: Address) -> tuple[PlacedLog, ...]:
             raise InvalidInput("a log is an object")
         if each.get("removed") is True:
             continue
-        if read_address(each.get("address")) != contract:
-            raise ChainError("the chain node sent a log of another contract than the one asked for")
         log = read_log(each)
+        if log.by not in tellers:
+            raise ChainError("the chain node sent a log of another contract than the one asked for")
         found[log.number, log.hash, log.index] = log
     return tuple(found[key] for key in sorted(found))
 
@@ -65,6 +67,7 @@ def read_log(value: dict[str, Any]) -> PlacedLog:
         read_bytes(value.get("blockHash"), "blockHash", 32),
         read_quantity(value.get("logIndex"), "logIndex"),
         Log(tuple(read_bytes(topic, "topic", 32) for topic in topics), read_bytes(value.get("data"))),
+        read_address(value.get("address")),
     )
 
 
@@ -85,14 +88,18 @@ def blocks_of(headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], at: Depl
 
 
 def silent_blocks(
-    headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], contract: Address
+    headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], tellers: Sequence[Address]
 ) -> tuple[SeenHeader, ...]:
-    """Return the blocks that may hold logs of the contract, by their filters, and of which no log came."""
-    told = {placed.hash for placed in logs}
-    return tuple(seen for seen in headers if seen.header.hash not in told and seen.bloom and seen.may_hold(contract))
+    """Return the blocks that may hold logs of one of the contracts, by their filters, and of which none of it came."""
+    told = {(placed.hash, placed.by) for placed in logs}
+
+    def is_silent(seen: SeenHeader, teller: Address) -> bool:
+        return (seen.header.hash, teller) not in told and seen.may_hold(teller)
+
+    return tuple(seen for seen in headers if seen.bloom and any(is_silent(seen, teller) for teller in tellers))
 
 
-def is_forged(headers: Sequence[SeenHeader], logs: Sequence[PlacedLog], contract: Address) -> bool:
-    """Whether a log came of a block whose proven filter says that it has none of the contract."""
-    without = {seen.header.hash for seen in headers if seen.proven and not seen.may_hold(contract)}
-    return any(placed.hash in without for placed in logs)
+def is_forged(headers: Sequence[SeenHeader], logs: Sequence[PlacedLog]) -> bool:
+    """Whether a log came of a block whose proven filter says that it has none of that contract."""
+    proven = {seen.header.hash: seen for seen in headers if seen.proven}
+    return any(placed.hash in proven and not proven[placed.hash].may_hold(placed.by) for placed in logs)

@@ -63,7 +63,7 @@ class ChainProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def figures(self) -> ChainFigures:
-        """What is known of it before it is asked."""
+        """What is known of it before it is asked, where it has no court that decides apps."""
         return ChainFigures(
             tariff=TARIFF,
             block_seconds=self.pace_seconds or self.block_seconds,

@@ -66,9 +66,11 @@ class TransactionDesk:
         blocks: BlockReader,
         state: StateReader,
         heard: ChannelsHeard,
+        court: Address | None,
     ) -> None:
         self._nodes = nodes
         self._at = at
+        self._court = court
         self._profile = profile
         self._state = state
         self._heard = heard
@@ -79,7 +81,10 @@ class TransactionDesk:
         """Return what a transaction of this call is to be given now. Raise as `sign` does."""
         permit = NO_PERMIT if isinstance(call, OpenCall | DepositCall) and call.permit else None
         context = await self._context(call)
-        return await self._charge(account, call, context, encode_evm_call(call, self._at, context, permit))
+        return await self._charge(account, call, context, self._written(call, context, permit))
+
+    def _written(self, call: Call, context: CallContext, permit: Permit | None) -> Envelope:
+        return encode_evm_call(call, self._at, context, permit, self._court)
 
     async def _charge(self, account: Address, call: Call, context: CallContext, envelope: Envelope) -> Charge:
         data, estimate = self._profile.data, await self._estimate(account, envelope)
@@ -108,7 +113,7 @@ class TransactionDesk:
         what it needs is not known now.
         """
         permit, context = await self._permit(key, call), await self._context(call)
-        envelope = encode_evm_call(call, self._at, context, permit)
+        envelope = self._written(call, context, permit)
         offer = offer_of(price, await self.market(), FeeOffer(price, tip) if tip else None)
         limit = gas or (await self._charge(key.address, call, context, envelope)).gas
         return SignedCall(
