@@ -14,6 +14,7 @@ from tallystick.contracts import artifact
 from tallystick.sdk.bench import gas_meter, gas_nodes
 from tallystick.sdk.bench.evm_node import EvmNode
 from tallystick.sdk.bench.gas import LIMITS, CallGas, GasResult, TokenGas, gas_table, run_gas
+from tallystick.sdk.bench.gas_court import CourtGas
 from tallystick.sdk.bench.gas_meter import Meter, measure_coins
 from tallystick.sdk.bench.gas_nodes import CLIENTS, start_gas_node
 from tallystick.sdk.errors import MeasurementVoid
@@ -28,6 +29,7 @@ on_geth = pytest.mark.skipif(GETH.find() is None, reason=GETH.missing)
 
 CHEAP = CallGas(95_000, 80_000, 34_000, 58_000, 76_000, 48_000, 54_000, {"1": 54_400, "10": 94_000}, 40_000)
 TOKENS = TokenGas(*msgspec.structs.astuple(CHEAP), 44_000)
+COURT = CourtGas(148_000, 129_000, 95_000, {"1": 53_000, "10": 110_000})
 
 
 @on_a_node
@@ -36,7 +38,7 @@ async def test_each_call_costs_on_a_real_node_what_it_costs_in_process_and_no_mo
     code, output, errors = await run([*TALLY, "bench", "gas", "--json"])
     assert code == 0, errors
     found = msgspec.json.decode(output)
-    assert list(found) == ["client", "fork", "calls", "erc20"]
+    assert list(found) == ["client", "fork", "calls", "erc20", "court"]
     assert "anvil" in found["client"] and found["fork"] == "osaka"
     calls = msgspec.convert(found["calls"], CallGas)
     assert list(found["calls"]) == list(CallGas.__struct_fields__) and set(calls.redeem) == {"1", "10", "483"}
@@ -44,6 +46,12 @@ async def test_each_call_costs_on_a_real_node_what_it_costs_in_process_and_no_mo
     flat = {**found["calls"], **{f"redeem_{count}": used for count, used in calls.redeem.items()}}
     del flat["redeem"]
     assert flat == {name: pytest.approx(in_process[name], abs=100) for name in flat}, "bytes of data that are zero vary"
+    court = {
+        **found["court"],
+        **{f"redeem_{count}_stakes": used for count, used in found["court"]["redeem_stakes"].items()},
+    }
+    assert set(court.pop("redeem_stakes")) == {"1", "10"}
+    assert court == {name: pytest.approx(in_process[name], abs=500) for name in court}
     tokens = msgspec.convert(found["erc20"], TokenGas)
     assert calls.open + 15_000 < tokens.open < calls.open + 30_000, "two balances and an allowance change, no coins"
     assert tokens.challenge == pytest.approx(calls.challenge, abs=500), "nothing is paid"
@@ -120,11 +128,14 @@ async def test_what_cannot_be_started_is_told_before_anything_is(monkeypatch: py
 
 def test_a_call_that_costs_more_than_it_may_is_named_unless_gas_has_other_prices() -> None:
     dear = msgspec.structs.replace(CHEAP, settle=54_001, redeem={"1": 54_401})
-    assert GasResult("a node", "osaka", CHEAP, TOKENS).dear == []
-    assert GasResult("a node", "osaka", dear, TOKENS).dear == ["settle", "redeem, locks: 1"]
-    assert GasResult("a node", "amsterdam", dear, TOKENS).dear == []
-    assert gas_table(GasResult("a node", "osaka", dear, TOKENS)).row_count == 10
-    assert len(LIMITS) == 10
+    assert GasResult("a node", "osaka", CHEAP, TOKENS, COURT).dear == []
+    assert GasResult("a node", "osaka", dear, TOKENS, COURT).dear == ["settle", "redeem, locks: 1"]
+    assert GasResult("a node", "amsterdam", dear, TOKENS, COURT).dear == []
+    assert gas_table(GasResult("a node", "osaka", dear, TOKENS, COURT)).row_count == 15
+    slow = msgspec.structs.replace(COURT, move_in_court=140_001, redeem_stakes={"10": 110_001})
+    late = GasResult("a node", "osaka", CHEAP, TOKENS, slow)
+    assert late.dear == ["court: make a move", "redeem, stakes in apps: 10"]
+    assert len(LIMITS) == 14
 
 
 def test_a_node_that_is_not_there_is_told() -> None:

@@ -11,12 +11,15 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tallystick.sdk.bench.evm_node import EvmNode, open_evm_node
+from tallystick.sdk.bench.gas_court import CourtGas, measure_court
 from tallystick.sdk.bench.gas_meter import BATCH, Meter, measure_coins, measure_tokens
 from tallystick.sdk.bench.gas_nodes import start_gas_node
 
 LOCKS = (1, 10, 483)
 TOKEN_LOCKS = (1, 10)
 """Of redeems in a token: each further lock costs as much as in coins."""
+STAKED_LOCKS = (1, 10)
+"""Of redeems of stakes in apps."""
 
 
 class CallGas(msgspec.Struct, frozen=True):
@@ -49,6 +52,7 @@ class GasResult(msgspec.Struct, frozen=True):
     calls: CallGas
     """In the native coin."""
     erc20: TokenGas
+    court: CourtGas
 
     @property
     def dear(self) -> list[str]:
@@ -65,6 +69,10 @@ LIMITS = {
     "settle": 54_000,
     **{f"redeem, locks: {count}": 50_000 + 4_400 * count for count in LOCKS},
     f"cooperative close, each of {BATCH}": 40_000,
+    "court: register a state": 155_000,
+    "court: make a move": 140_000,
+    "court: register an outcome": 100_000,
+    "redeem, stakes in apps: 10": 110_000,
 }
 """The most that a call may cost by Osaka's prices."""
 
@@ -101,8 +109,9 @@ async def measure(node: EvmNode) -> GasResult:
     meter = Meter(node)
     await meter.deploy()
     calls = msgspec.convert(await measure_coins(meter, LOCKS), CallGas)
+    court = await measure_court(meter, STAKED_LOCKS)
     erc20 = msgspec.convert(await measure_tokens(meter, TOKEN_LOCKS), TokenGas)
-    return GasResult(await node.client(), await node.fork(), calls, erc20)
+    return GasResult(await node.client(), await node.fork(), calls, erc20, court)
 
 
 def _rows(result: GasResult) -> list[tuple[str, int, int | None, int | None, str, str, str]]:
@@ -111,8 +120,18 @@ def _rows(result: GasResult) -> list[tuple[str, int, int | None, int | None, str
     tokens = _named(result.erc20)
     return [
         (name, used, limits.get(name), tokens.get(name), *OTHERS.get(name, ("", "", "")))
-        for name, used in _named(result.calls).items()
+        for name, used in (_named(result.calls) | _of_court(result.court)).items()
     ]
+
+
+def _of_court(court: CourtGas) -> dict[str, int]:
+    """Return the gas of each call about an app by its name for people."""
+    return {
+        "court: register a state": court.register_state,
+        "court: make a move": court.move_in_court,
+        "court: register an outcome": court.register_outcome,
+        **{f"redeem, stakes in apps: {count}": used for count, used in court.redeem_stakes.items()},
+    }
 
 
 def _named(calls: CallGas) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tallystick.channels.apps.table import SHIPPED
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import (
@@ -28,7 +29,7 @@ from tallystick.channels.protocol.objects import (
     SignedProof,
     Terms,
 )
-from tallystick.contracts import creation_code
+from tallystick.contracts import RULES, artifact, court_code, creation_code
 from tallystick.sdk.bench.evm_node import GAS_MAX, EvmNode
 from tallystick.sdk.errors import MeasurementVoid
 from tallystick.settlement.chain import (
@@ -83,9 +84,12 @@ class Meter:
         self.number = 0
 
     async def deploy(self) -> None:
-        """Fill the accounts, and put the contract onto the chain."""
+        """Fill the accounts, and put the court and the contract onto the chain."""
         await self.node.fund(*(key.address for key in (*self.keys, self.third)))
-        code = creation_code()
+        codes = {app.id: artifact(RULES[app.name, app.version]).code for app in SHIPPED}
+        rules = {app: await self.node.create(self.third, code) for app, code in codes.items()}
+        self.court = await self.node.create(self.third, court_code(rules))
+        code = creation_code(court=self.court)
         self.at = Deployment(self.node.chain_id, await self.node.create(self.third, code))
         self.domain = domain_separator(*self.at)
 
