@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time as clock
+from contextlib import suppress
 from functools import cache
 from random import Random
 
@@ -118,7 +119,8 @@ class CourtHistory:
             if later:
                 self.twins.time = random.choice(later) + random.choice((0, 1, 1))
         self.twins.time = max([self.twins.time, *near]) + 1
-        self._step("redeem")
+        for _ in (0, 1):  # both sides may have something left
+            self._step("redeem")
         channel = self.twins.channel(fixture.id)
         assert channel is not None and channel.status == ChannelStatus.GONE, "nothing waits for ever"
 
@@ -167,7 +169,8 @@ class CourtHistory:
         mover = self.game.app.turn(state)
         if mover is not None:
             move = self.random.choice(self.game.legal(state, self.instance))
-            self.line.append(self.game.app.valid(state, move, mover, self.instance))
+            with suppress(InvalidInput):  # it may follow a state that no game comes to
+                self.line.append(self.game.app.valid(state, move, mover, self.instance))
 
     def _signed(self, player: int, number: int, state: bytes) -> bytes:
         statement = apps.AppState(self.instance, number, keccak(state))
