@@ -26,7 +26,7 @@ from tallystick.channels.errors import InvalidInput, InvalidUpdate, MalformedMes
 from tallystick.channels.protocol import messages
 from tallystick.channels.protocol.app_court import AppStands
 from tallystick.channels.protocol.app_messages import AppAnswer, AppMove, AppOffer, AppProposal, AppSigned
-from tallystick.channels.protocol.apps import AppOutcome, OutcomeProof, digest_outcome
+from tallystick.channels.protocol.apps import PERIOD_MOST, AppOutcome, OutcomeProof, digest_outcome
 from tallystick.channels.protocol.keys import keccak
 
 PLAYER = st.integers(0, 1)
@@ -282,7 +282,7 @@ def test_a_move_that_builds_on_one_that_was_not_acknowledged_accepts_it() -> Non
 def test_a_move_that_was_made_in_court_alone_counts_off_chain() -> None:
     match = begun()
     board = after(START, 4)
-    stands = AppStands(INSTANCE, 1, board, b"\4", signed(0, 1, board), b"", 2_000, 0, 0, 1_100)
+    stands = AppStands(INSTANCE, 1, board, b"\4", signed(0, 1, board), b"", EXPIRY, 2_000, 0, 0, 1_100)
     match.happens(1, stands)
     held = match.players[1].held
     assert held is not None and held.agreed is not None and held.agreed.state.number == 1
@@ -292,7 +292,7 @@ def test_our_move_that_the_other_signed_for_the_court_alone_is_agreed() -> None:
     match = begun()
     match.happens(0, inputs.MakeMove(b"\4"))
     board = after(START, 4)
-    stands = AppStands(INSTANCE, 1, board, b"", signed(0, 1, board), signed(1, 1, board), 2_000, 0, 0, 1_100)
+    stands = AppStands(INSTANCE, 1, board, b"", signed(0, 1, board), signed(1, 1, board), EXPIRY, 2_000, 0, 0, 1_100)
     match.happens(0, stands)
     held = match.players[0].held
     assert held is not None and held.agreed is not None and held.agreed.state.number == 1 and held.move is None
@@ -389,6 +389,7 @@ def test_proposals_that_nobody_would_play_are_refused() -> None:
         (replace(TERMS, start=keccak(after(START, 0))), after(START, 0)),
         (replace(TERMS, expiry=match.now + MARGIN - 1), START),
         (replace(TERMS, players=TERMS.players[::-1]), START),
+        (replace(TERMS, period=PERIOD_MOST), START),
     ):
         with pytest.raises(InvalidInput):
             machine.hear(AppProposal(terms, state), match.env(1))

@@ -52,7 +52,7 @@ from tallystick.channels.apps.instance import (
 from tallystick.channels.apps.interface import Paid
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.protocol.app_court import AppStands
+from tallystick.channels.protocol.app_court import AppStands, check_court
 from tallystick.channels.protocol.app_messages import (
     AppAnswer,
     AppMessage,
@@ -94,6 +94,7 @@ def _new(terms: AppTerms, start: bytes, player: int, env: AppEnv) -> AppInstance
         raise InvalidInput(f"the stakes would expire too soon: at least {env.margin} s are needed")
     try:
         app.check(start, terms.stakes, terms.expiry)
+        check_court(terms, app.moves_most)
     except InvalidInput:
         raise
     except Exception as error:  # rules of anybody's: they must not stop a node
