@@ -330,7 +330,8 @@ def _on_offer(held: AppInstance, theirs: SignedOffer, env: AppEnv) -> AppStep:
         if ours is not None and ours.paid == theirs.paid:
             return AppStep(held.with_outcome(ours.paid, ours.signature, theirs.signature))
     if held.phase is AppPhase.ENDED:
-        return AppStep(held)
+        unsigned = held.agreed is None and not held.begun[held.player] and theirs.paid == NOTHING
+        return _ended_by(held, theirs, env) if unsigned else AppStep(held)
     held = replace(held, theirs=theirs)
     if held.agreed is None:  # it has not begun for us: nothing is better, for both
         return _ended_by(held, theirs, env) if theirs.paid == NOTHING else AppStep(held)
