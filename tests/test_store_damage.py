@@ -67,7 +67,7 @@ def rows_of(store: SqliteStore) -> Rows:
     return found
 
 
-ADDED = ("chain_proofs",)
+ADDED = ("apps", "chain_proofs")
 """Tables that came later, and begin empty."""
 
 

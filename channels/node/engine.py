@@ -14,11 +14,13 @@ from typing import Protocol, TypeVar
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.admission import Backpressure, PaymentKeys
+from tallystick.channels.node.apps import Apps
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
+from tallystick.channels.protocol.app_messages import AppMessage
 from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
@@ -102,6 +104,7 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
+        self.apps: Apps | None = None
         self.fresh = fresh
         self._lost = lost
         self._stopped = False
@@ -128,7 +131,7 @@ class Engine:
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
-        session.locks.keeper, session.locks.fresh = self._keeper, self.fresh
+        session.locks.keeper, session.locks.fresh, session.locks.stakes = self._keeper, self.fresh, self.apps
         session.lost = self._lost
         self.recordings.end(channel.id)  # of one that this takes the place of
         self.sessions[channel.id] = session
@@ -233,18 +236,14 @@ class Engine:
 
     async def room(self, channel: ChannelId) -> None:
         """Wait while the channel is full (backpressure for who pays); raise ChannelNotReady if it closes.
-
-        `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in.
-        """
+        `Policy.outbox` and `Policy.unsecured` say what is full; what reaches a limit is the last one let in."""
         session = self.session(channel)
         if session.full:
             await self._backpressure.room(session)
 
     def pay(self, channel: ChannelId, amount: int, memo: bytes = b"", key: str = "") -> Ticket:
-        """Accept a payment at once (`room` first).
-
-        Raises as `Session.pay` does, InvalidInput if `key` stands for another payment, EngineStopped.
-        """
+        """Accept a payment at once (`room` first). Raises as `Session.pay` does, EngineStopped, InvalidInput: another
+        payment has `key`."""
         session = self._payable(channel)
         if key:
             self._keys.require_unused(key)
@@ -280,6 +279,8 @@ class Engine:
             process(session, LinkUp(), self._clock())
             self._due(session)
         self.opening.repeat(peer)
+        if self.apps is not None:
+            self.apps.on_connected(peer)
         self.writer.wake()
 
     def on_disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
@@ -320,6 +321,8 @@ class Engine:
             self._on_error(peer, ChannelId(message.channel), message)
         elif isinstance(message, messages.OpeningMessage):
             self.opening.on_message(peer, message)
+        elif identity is None and self.apps is not None and isinstance(message, AppMessage):
+            return self.apps.on_message(peer, message)
         elif identity is None:
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
         else:
@@ -353,6 +356,10 @@ class Engine:
         self._effects.send(peer, message)
         self.writer.wake()
 
+    def then(self, act: Callable[[], None]) -> None:
+        """Do something after the next commit, before events are told."""
+        self._effects.acts.append(act)
+
     def emit(self, event: Event) -> None:
         """Tell an event, after the next commit."""
         self._effects.emit(event)
@@ -369,6 +376,8 @@ class Engine:
                 self._due(session)
         if self._keeper is not None:
             self.store(self._keeper.on_chain_moved())
+        if self.apps is not None:
+            self.apps.on_chain_moved()
 
     @property
     def has_effects(self) -> bool:
@@ -393,6 +402,8 @@ class Engine:
             self._backpressure.look(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
+        if self.apps is not None:
+            self.apps.on_round(dirty)
         if updates:
             due.rest = REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH)
         if self._effects:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.apps.instance import AppPhase
 from tallystick.channels.protocol import core
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.messages import Message, OpenProposal, encode
@@ -128,10 +129,19 @@ class PeerNotice(msgspec.Struct, frozen=True):
     """Whether it was we who found the fault."""
 
 
+class AppChanged(msgspec.Struct, frozen=True):
+    """Something has happened to an instance of an app, or a peer proposes one; what is held of it is durable."""
+
+    instance: bytes
+    phase: AppPhase
+    proposed: bool = False
+    """Whether nobody has answered the peer's proposal."""
+
+
 PaymentEvent: TypeAlias = PaymentsReceived | PaymentsSecured | StreamReceived
 LockEvent: TypeAlias = LockReceived | LockEnded | LockRejected | LockDropped | SecretLearned
 ChannelEvent: TypeAlias = ChannelChanged | CloseRequested | OpenRequested
-Event: TypeAlias = PaymentEvent | LockEvent | ChannelEvent | PeerConnected | PeerNotice
+Event: TypeAlias = PaymentEvent | LockEvent | ChannelEvent | PeerConnected | PeerNotice | AppChanged
 
 
 class Effects:

@@ -22,8 +22,9 @@ from typing import Protocol
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.conditions import kind_of, worth
-from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
@@ -65,12 +66,23 @@ class LockKeeper(Protocol):
         """Chain time has passed in all channels; secrets that the chain shows were told before."""
 
 
+class StakeKeeper(Protocol):
+    """Knows which locks are stakes in apps that are played: must neither wait nor raise."""
+
+    def objection(self, channel: Channel, lock: Lock) -> str | None:
+        """Return why a peer's new lock is no stake that is expected, None if it is one."""
+
+    def on_dropped(self, lock: Lock) -> None:
+        """A stake's lock of ours was given up before it was signed."""
+
+
 class Locks:
     """Part of a `Session`."""
 
     def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.keeper: LockKeeper | None = None
+        self.stakes: StakeKeeper | None = None
         self.fresh: Callable[[], bool] = lambda: True
         """Whether our view of the chain is up to date: no secret is paid for on the word of an old one."""
         self.companions: dict[int, Moment] = {}
@@ -118,9 +130,17 @@ class Locks:
         for lock in dropped:
             if self.keeper is not None and kind_of(lock).routed:
                 self._store(self.keeper.on_lock_dropped(self._session.channel.id, lock))
+            if self.stakes is not None and lock.kind == APP:
+                self.stakes.on_dropped(lock)
             self._session.effects.emit(LockDropped(self._session.channel.id, lock))
 
     # --- theirs --------------------------------------------------------------------------------------------------
+
+    def objection(self, added: AddLock) -> str | None:
+        """Return why the peer's new lock cannot be followed, None if it can."""
+        if self.stakes is not None and added.lock.kind == APP:
+            return self.stakes.objection(self._session.channel, added.lock)
+        return kind_of(added.lock).objection(added)
 
     def on_received(self, added: AddLock) -> None:
         """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import kind_of, worth
+from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import Error, Update
 from tallystick.channels.protocol.objects import Lock
@@ -88,7 +88,7 @@ def _consider(session: Session, added: AddLock) -> None:
     if simplex.lock(lock.id) is None:
         return
     objection = answers.policy_objection(lock, simplex, session.policy, session.chain.now)
-    objection = objection or kind_of(lock).objection(added)
+    objection = objection or session.locks.objection(added)
     if objection is not None:
         session.reject(lock.id, session.locks.refusal(added, objection))
     else:

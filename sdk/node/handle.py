@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from tallystick.channels.apps.interface import App
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.protocol.conditions import HASH
@@ -27,6 +29,7 @@ from tallystick.channels.protocol.objects import (
     Seconds,
     Secret,
     Time,
+    Total,
     Units,
     Whole64,
     to_hash,
@@ -38,6 +41,7 @@ from tallystick.channels.session.tickets import Receipt, Ticket
 from tallystick.channels.session.view import ChannelView
 from tallystick.channels.storage.schema import payment_of, sent_with
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.node.apps import PERIOD, AppDesk, AppHandle, Word
 from tallystick.sdk.node.rolling import RollingStream
 from tallystick.sdk.node.streams import IncomingStream, NodeContext, OutgoingStream, open_stream
 from tallystick.settlement.chain import GONE, DepositCall
@@ -244,6 +248,29 @@ class ChannelHandle:
     def reject(self, lock_id: Whole64, reason: Reason = b"") -> None:
         """Let the peer take its lock back."""
         self._context.engine.apply(self.id, inputs.RejectLock(lock_id, reason))
+
+    # --- apps ----------------------------------------------------------------------------------------------------
+
+    @checked
+    def open_app(
+        self,
+        app: App | str,
+        *,
+        stake: Total,
+        their_stake: Total | None = None,
+        expiry: Time | None = None,
+        period: Lifetime = PERIOD,
+        **parameters: Word,
+    ) -> AbstractAsyncContextManager[AppHandle]:
+        """Propose an app (or the newest that is registered by a name) to the peer; enter once both stakes are locked.
+
+        Both stake as much unless told otherwise, until chain time `expiry` (a day); in court a move has `period`
+        seconds; `parameters` are the app's own. Raise InvalidInput if the rules or the channel refuse it,
+        ChannelNotReady if the peer does: nothing was signed then, or the stakes go back.
+        """
+        stakes = (stake, stake if their_stake is None else their_stake)
+        desk = AppDesk(self._context)
+        return desk.open(self.id, app, stakes, expiry=expiry, period=period, parameters=parameters)
 
     # --- streams -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, OnAlarm
+from tallystick.channels.node.apps import Apps
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.views import EngineStatistics
@@ -42,6 +43,8 @@ from tallystick.router.network.paying import Paying
 from tallystick.router.network.routing import Routing
 from tallystick.router.pathfinding.planner import warm_up
 from tallystick.router.receiving.service import Paid, PaymentHeld
+from tallystick.sdk.node.app_court import AppsInCourt, held_for_court
+from tallystick.sdk.node.apps import AppDesk
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.incoming import IncomingPayment, Journal
 from tallystick.sdk.node.news import News, Subscription
@@ -137,9 +140,13 @@ class Node:
         self.peers = Peers(
             self.engine, network, rng, self._tell, announced=self._announced_by, reached=self._on_reached
         )
-        self.onchain = self._make_onchain(close_key, rng, clock, elapsed)
+        players = Apps(self.engine, changed=self._on_apps_changed)
+        self.onchain = self._make_onchain(close_key, rng, clock, elapsed, players)
         self.routing = self._make_routing(rng, clock, entropy)
-        self._context = NodeContext(self.engine, self.onchain, self.news.until)
+        self._context = NodeContext(self.engine, self.onchain, players, self.news.until)
+        self.apps = AppDesk(self._context)
+        """The apps that it plays, and what peers propose."""
+        self._court = AppsInCourt(self.engine, players, self.onchain, config.app_patience)
         self.whereabouts = Whereabouts(self.engine, self.peers, self.routing, config.announce_address)
         self.openings = Openings(chain, self.engine, self.onchain, config)
         self.journal = Journal(store)
@@ -166,7 +173,7 @@ class Node:
         ]
 
     def _make_onchain(
-        self, close_key: Callable[[Channel], bytes], rng: random.Random, clock: Clock, elapsed: Elapsed
+        self, close_key: Callable[[Channel], bytes], rng: random.Random, clock: Clock, elapsed: Elapsed, players: Apps
     ) -> OnChain:
         node = EnforcingNode(
             chain=self.chain,
@@ -180,6 +187,7 @@ class Node:
             alarm=self.news.alarm,
             clock=clock,
             elapsed=elapsed,
+            apps=lambda: [held_for_court(held) for held in players.held],
         )
         return OnChain(node, changed=self.news.tell_changed, observe=self._on_step)
 
@@ -272,8 +280,12 @@ class Node:
         """The newest ones."""
         return self.news.alarms
 
+    def _on_apps_changed(self) -> None:
+        self.onchain.on_apps_changed()
+
     def _on_step(self, step: Step) -> None:
         self.openings.tidy()
+        self._court.on_block()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.protocol.objects import Count
+from tallystick.channels.protocol.objects import Count, Lifetime
 from tallystick.channels.values.argument_rules import Whole
 from tallystick.channels.values.arguments import Options
 from tallystick.router.forwarding.service import RoutingOptions
@@ -50,6 +50,8 @@ class Config(Options, frozen=True, kw_only=True):
     """How it forwards payments of others."""
     payments: PaymentOptions = PaymentOptions()
     """How it pays and is paid over several hops."""
+    app_patience: Lifetime = 900
+    """Seconds that the other player of an app may keep this node waiting before it goes to the chain's court."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallystick.channels.node.app_store import APPS_PLAYED
 from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
@@ -13,12 +14,22 @@ from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 
 PEERS_SCHEMA = Schema(PEERS, ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",))
 
+_APPS = """
+CREATE TABLE apps (
+    instance BLOB PRIMARY KEY, peer BLOB NOT NULL, channel BLOB NOT NULL, over INTEGER NOT NULL,
+    held BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX apps_played ON apps (over) WHERE over = 0
+"""
+
+APPS_SCHEMA = Schema(APPS_PLAYED, (_APPS,))
+
 SCHEMAS = (
     IDENTITY_SCHEMA,
     CHANNELS_SCHEMA,
     SETTLEMENT_SCHEMA,
     INDEX_SCHEMA,
     PEERS_SCHEMA,
+    APPS_SCHEMA,
     CLIENT_SCHEMA,
     *ROUTER_SCHEMAS,
 )

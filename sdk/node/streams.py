@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import trio
 
 from tallystick.channels.errors import ChannelNotReady
+from tallystick.channels.node.apps import Apps
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.protocol.hashchain import HashChain, stream_seed
 from tallystick.channels.protocol.objects import ChannelId, Depth, Units
@@ -33,6 +34,7 @@ class NodeContext:
 
     engine: Engine
     onchain: OnChain
+    apps: Apps
     until: Callable[[Callable[[], bool]], Awaitable[None]]
     """Returns once a condition holds; it is looked at after each event and each block."""
 

@@ -97,7 +97,8 @@ class Enforcer:
 
     def _close_if_must(self, channel: Channel) -> None:
         """Close a channel whose peer has long not paid for locks that the chain shows to be ours."""
-        contract, shown = self._at_head(channel.id), self._engine.chain.proofs
+        contract, chain = self._at_head(channel.id), self._engine.chain
+        shown = chain.proofs.keys() | chain.stakes.keys()
         if contract is None or not any(lock.puzzle in shown for lock in channel.theirs.simplex.locks):
             return
         if must_close(channel, self._situation(channel, contract, {}), self._node.policy):

@@ -1,0 +1,290 @@
+"""Apps as a program plays them: propose one over a channel, or take up what a peer proposes; move, end, go to court.
+
+    async with channel.open_app("tictactoe", stake=100) as game:      # on the other side:
+        await game.move(cell=4)                                       #   async for proposal in node.apps.proposals():
+        await game.wait_turn()                                        #       async with proposal.accept() as game:
+        ...                                                           #           await game.wait_turn()
+        paid = await game.wait_ended()
+
+The node plays on by itself what needs no decision: it acknowledges, signs what the rules say of a final state, goes to
+the chain's court once the other has stalled for `Config.app_patience` or a channel closes, and answers there. To leave
+the block ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from tallystick.channels.apps.inputs import (
+    AppInput,
+    MakeMove,
+    OfferOutcome,
+    Resign,
+    TakeOffer,
+    TakeToCourt,
+)
+from tallystick.channels.apps.instance import AppInstance, AppPhase
+from tallystick.channels.apps.interface import App, Paid
+from tallystick.channels.apps.table import APPS
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.node.app_store import PlayedApp
+from tallystick.channels.protocol.apps import AppTerms, InstanceId
+from tallystick.channels.protocol.keys import PublicKey, keccak
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.values.argument_rules import Is
+from tallystick.sdk.node.streams import NodeContext
+
+EXPIRY = 86_400
+"""Seconds of chain time from now at which stakes expire, unless told otherwise."""
+PERIOD = 600
+"""Seconds that a player has for a move in court, unless told otherwise."""
+
+
+def _is_word(value: Any) -> bool:
+    plain = isinstance(value, int | str | bytes) and not isinstance(value, bool)
+    return plain or (isinstance(value, list | tuple) and all(map(_is_word, value)))
+
+
+Word = Annotated[Any, Is("a number, text, bytes, or a list of these", _is_word)]
+"""What apps take as parameters, and in moves."""
+
+
+class AppHandle:
+    """One instance of an app that this node plays. Amounts are in the smallest units of the stakes' assets."""
+
+    def __init__(self, desk: AppDesk, instance: InstanceId) -> None:
+        self._desk = desk
+        self.instance = instance
+        """Its id: 32 bytes."""
+
+    def __repr__(self) -> str:
+        held = self.held
+        return f"<App {held.app.name} {self.instance.hex()[:8]} {held.phase.name} player={held.player}>"
+
+    @property
+    def held(self) -> AppInstance:
+        """What this node holds of it: frozen, as it is now."""
+        played = self._desk.apps.find(self.instance)
+        if played is None:
+            raise InvalidInput(f"no app {self.instance.hex()[:16]} is known here")
+        return played.held
+
+    @property
+    def phase(self) -> AppPhase:
+        """How far it is."""
+        return self.held.phase
+
+    @property
+    def player(self) -> int:
+        """Which player this node is: 0 proposed it."""
+        return self.held.player
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The newest state that this node signed, in words: see the app's `describe`."""
+        held = self.held
+        return held.app.describe(held.newest)
+
+    @property
+    def turn(self) -> int | None:
+        """Which player moves, None if the state is final."""
+        return self.held.turn
+
+    @property
+    def offered(self) -> Paid | None:
+        """The outcome that the other offers, None if it offers none."""
+        theirs = self.held.theirs
+        return None if theirs is None else theirs.paid
+
+    @property
+    def paid(self) -> Paid | None:
+        """How much of each stake goes to the other player, None before that is sure."""
+        return self.held.paid
+
+    async def wait_turn(self) -> bool:
+        """Wait until it is this node's turn, or nobody moves any more; return whether it is."""
+
+        def due() -> bool:
+            held = self.held
+            return held.is_ours or held.paid is not None or (held.agreed is not None and held.turn is None)
+
+        await self._desk.until(due)
+        return self.held.is_ours
+
+    async def move(self, **words: Any) -> dict[str, Any]:
+        """Move, in the app's words (`cell=4`); return the state once the other has it, or it is decided otherwise.
+
+        Raise InvalidInput if it is not our turn or the rules forbid it: nothing was signed then.
+        """
+        held = self.held
+        self._ask(MakeMove(held.app.move(**words)))
+
+        def known() -> bool:
+            held = self.held
+            return held.move is None or held.phase is AppPhase.ENDED
+
+        await self._desk.until(known)
+        return self.state
+
+    def offer(self, to_player_0: int, to_player_1: int) -> None:
+        """Offer to end it: so much of player 1's stake goes to player 0, and so much of player 0's to player 1.
+
+        An offer never lapses: the other may take it whenever it likes, whatever is played since. So there is one.
+        """
+        self._ask(OfferOutcome((to_player_1, to_player_0)))
+
+    def take_offer(self) -> None:
+        """End it as the other offers; raise InvalidInput if that cannot be."""
+        self._ask(TakeOffer())
+
+    def resign(self) -> None:
+        """Offer what the rules say of a player that does not move; raise InvalidInput if it is not our turn."""
+        self._ask(Resign())
+
+    def dispute(self) -> None:
+        """Let the chain's court decide, from the newest state that both signed."""
+        self._ask(TakeToCourt())
+
+    async def wait_ended(self) -> Paid:
+        """Wait until it is over; return how much of each stake goes to the other player."""
+        await self._desk.until(lambda: self.held.paid is not None)
+        paid = self.held.paid
+        assert paid is not None
+        return paid
+
+    async def wait_begun(self) -> None:
+        """Wait until both have signed state 0; raise ChannelNotReady, with the reason, if it came to nothing."""
+        await self._desk.until(lambda: self.held.agreed is not None or self.held.phase is AppPhase.ENDED)
+        if self.held.agreed is None:
+            raise ChannelNotReady(f"the app did not begin: {self.held.text or 'the other player took it back'}")
+
+    def _ask(self, happened: AppInput) -> None:
+        self._desk.apps.apply(self.instance, happened)
+
+
+class ProposedApp:
+    """What a peer proposes: look at it, then accept or refuse it."""
+
+    def __init__(self, desk: AppDesk, heard: PlayedApp) -> None:
+        self._desk, self._heard = desk, heard
+        self.terms = heard.held.terms
+        self.app = heard.held.app.name
+        """Its name."""
+        self.peer = PublicKey(heard.peer)
+
+    def __repr__(self) -> str:
+        return f"<ProposedApp {self.app} stakes={self.terms.stakes} by {self.peer!r}>"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The first state in words, which holds its parameters."""
+        return self._heard.held.app.describe(self._heard.held.start)
+
+    @asynccontextmanager
+    async def accept(self, channel: ChannelId | None = None) -> AsyncIterator[AppHandle]:
+        """Say yes, lock our stake in a channel (any that has room, unless told), and play once it has begun.
+
+        Raise InvalidInput if our stake does not fit, ChannelNotReady if it came to nothing.
+        """
+        instance = self._heard.held.instance
+        self._desk.apps.agree(instance, channel or self._desk.channel_for(self._heard))
+        handle = AppHandle(self._desk, instance)
+        await handle.wait_begun()
+        yield handle
+
+    def refuse(self, text: str = "") -> None:
+        """Say no, and why."""
+        self._desk.apps.refuse(self._heard.held.instance, text)
+
+
+class Proposals:
+    """An async iterator over what peers propose. Make one with `AppDesk.proposals`."""
+
+    def __init__(self, desk: AppDesk) -> None:
+        self._desk = desk
+        self._told: set[InstanceId] = set()
+
+    def __aiter__(self) -> Proposals:
+        return self
+
+    async def __anext__(self) -> ProposedApp:
+        """Wait for the next one."""
+        await self._desk.until(lambda: bool(self._untold()))
+        first = self._untold()[0]
+        self._told.intersection_update(each.held.instance for each in self._desk.apps.heard)
+        self._told.add(first.held.instance)
+        return ProposedApp(self._desk, first)
+
+    def _untold(self) -> list[PlayedApp]:
+        return [each for each in self._desk.apps.heard if each.held.instance not in self._told]
+
+
+class AppDesk:
+    """All apps of a node: `Node.apps`."""
+
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+        self.apps = context.apps
+        self.until = context.until
+
+    def __iter__(self) -> Iterator[AppHandle]:
+        """All that are not over."""
+        return iter([AppHandle(self, played.held.instance) for played in self.apps.playing])
+
+    def history(self) -> list[AppHandle]:
+        """Return those that are over."""
+        return [AppHandle(self, played.held.instance) for played in self.apps.history()]
+
+    def find(self, instance: bytes) -> AppHandle:
+        """Return one by its id, over or not; raise InvalidInput if there is none."""
+        handle = AppHandle(self, InstanceId(instance))
+        if self.apps.find(handle.instance) is None:
+            raise InvalidInput(f"no app {instance.hex()[:16]} is known here")
+        return handle
+
+    def proposals(self) -> Proposals:
+        """Iterate over what peers propose, for ever: each once, also those that came before."""
+        return Proposals(self)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        channel: ChannelId,
+        app: App | str,
+        stakes: tuple[int, int],
+        *,
+        expiry: int | None = None,
+        period: int = PERIOD,
+        parameters: dict[str, Any],
+    ) -> AsyncIterator[AppHandle]:
+        """Propose an app to a channel's peer, and play once it has begun. Raises as `ChannelHandle.open_app` does."""
+        rules = APPS.named(app) if isinstance(app, str) else app
+        start = rules.init(stakes, **parameters)
+        engine = self._context.engine
+        view = engine.view(channel).channel
+        asset, other = view.terms.asset, PublicKey(view.peer_key).address
+        terms = AppTerms(
+            chain_id=engine.chain_id,
+            contract=engine.contract,
+            app=rules.id,
+            start=keccak(start),
+            players=(engine.key.address, other),
+            stakes=stakes,
+            assets=(asset, asset),
+            expiry=engine.chain.now + EXPIRY if expiry is None else expiry,
+            period=period,
+            nonce=self.apps.next_nonce,
+        )
+        handle = AppHandle(self, self.apps.propose(channel, terms, start))
+        await handle.wait_begun()
+        yield handle
+
+    def channel_for(self, heard: PlayedApp) -> ChannelId:
+        """Return a channel in which our stake has room; raise InvalidInput if there is none."""
+        asset, stake = heard.held.terms.assets[1], heard.held.terms.stakes[1]
+        for view in self._context.engine.views.with_peer(heard.peer):
+            if view.payable and view.channel.terms.asset == asset and view.spendable >= stake:
+                return view.channel.id
+        raise InvalidInput(f"no channel with that peer has room for our stake of {stake}")
