@@ -91,15 +91,22 @@ async def _cancel_after(ended: trio.Event, scope: trio.CancelScope) -> None:
 Story = Callable[[World, World, Hub], Awaitable[None]]
 
 
-def play(story: Story, intervals: tuple[float, float] = (5.0, 12.0), *, claim: int = CLAIM, seed: int = 3) -> None:
+def play(
+    story: Story,
+    intervals: tuple[float, float] = (5.0, 12.0),
+    *,
+    claim: int = CLAIM,
+    seed: int = 3,
+    more: tuple[str, ...] = (),
+) -> None:
     """Alice and a maker on one chain, the maker and Bob on another; two worlds in one time, blocks so far apart."""
 
     async def main() -> None:
         group = local_group(2)
         chains = ChainRisk(block_seconds=intervals[0]), ChainRisk(block_seconds=intervals[1])
         async with (
-            open_world(seed, names=("alice", "hub"), interval=intervals[0], shard=local_role(group, 0)) as zero,
-            open_world(seed + 1, names=("hub", "bob"), interval=intervals[1], shard=local_role(group, 1)) as one,
+            open_world(seed, names=("alice", "hub", *more), interval=intervals[0], shard=local_role(group, 0)) as zero,
+            open_world(seed + 1, names=("hub", "bob", *more), interval=intervals[1], shard=local_role(group, 1)) as one,
         ):
             for world, chain in zip((zero, one), chains, strict=True):
                 config = Config(challenge_period=600, duties=CLAIM_ALL)

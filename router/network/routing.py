@@ -46,6 +46,9 @@ from tallystick.settlement.following.follower import BlockAdded, Step
 
 __all__ = ["AssetOptions", "PaymentOptions", "PaymentReceipt", "Routing"]
 
+TALK_TAGS = range(39, 43)
+"""Numbers of messages between payers and makers: they go to whoever takes part in that (`Routing.talk`)."""
+
 TICK = 1.0
 """Seconds by which a payment may be given up too late."""
 
@@ -122,6 +125,7 @@ class Routing:
         )
         self.invoicing = Invoicing(node, self.maps, self.private_channels, self.receiving)
         self.paying = Paying(node, self.maps, self.outgoing, self.invoicing)
+        self._talk: Callable[[bytes, bytes], None] | None = None
         node.engine.keep_locks(self.router)
         node.peers.extend(self._receive)
 
@@ -181,9 +185,18 @@ class Routing:
         else:
             self.gossip.on_undone()
 
+    def talk(self, take: Callable[[bytes, bytes], None] | None) -> None:
+        """Give frames with TALK_TAGS to `take(peer, frame)`, which may raise PeerError; None: leave them aside."""
+        self._talk = take
+
     def _receive(self, peer: bytes, frame: bytes) -> Iterator[None] | None:
         """Take a frame of the router's; raise PeerError for what no honest peer sends."""
-        if number_of(frame) != TOLD_TAG:
+        number = number_of(frame)
+        if number in TALK_TAGS:
+            if self._talk is not None:
+                self._talk(peer, frame)
+            return None
+        if number != TOLD_TAG:
             return self.gossip.receiving(peer, frame)
         channel = self.private_channels.receive(peer, frame)
         if channel is not None:

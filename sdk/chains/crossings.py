@@ -13,9 +13,10 @@ import msgspec
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Bytes32
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, decode_column, find, table
+from tallystick.channels.storage.tables import Row, Rows, below, decode_column, find, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.sdk.chains.assets import ChainAsset
+from tallystick.sdk.chains.quotes import Quote
 from tallystick.sdk.chains.rates import Rate
 
 
@@ -46,6 +47,8 @@ class AgreedCrossing(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """When, in the source's chain time …"""
     until: int
     """… and until when it may be taken up."""
+    nonce: bytes = b""
+    """Of the quote that it takes up; empty: it is by the rate of its time."""
 
 
 class CrossingAgreed(Moment, frozen=True):
@@ -69,6 +72,14 @@ class RateSet(Moment, frozen=True):
     rate: Rate | None
 
 
+class QuoteMade(Moment, frozen=True):
+    """A peer is about to be given this quote. Those that lapsed before `forget` are of no use any more."""
+
+    peer: bytes
+    quote: Quote
+    forget: int
+
+
 class CrossingRecord(msgspec.Struct, frozen=True):
     """One row."""
 
@@ -78,13 +89,22 @@ class CrossingRecord(msgspec.Struct, frozen=True):
 
 _CROSSINGS = table("crossings", "hash body ended")
 _RATES = table("rates", "pair body")
+_QUOTES = table("quotes", "nonce until peer body used")
 _CROSSING: Codec[AgreedCrossing] = Codec(AgreedCrossing, canonical=False)
 _PAIR: Codec[tuple[ChainAsset, ChainAsset]] = Codec(tuple[ChainAsset, ChainAsset])
+_QUOTE: Codec[Quote] = Codec(Quote)
 _RATE: Codec[Rate] = Codec(Rate, canonical=False)
 
 
 def _agreed(rows: Rows, moment: CrossingAgreed) -> None:
     rows.keep(_CROSSINGS, moment.crossing.payment_hash, _CROSSING.encode(moment.crossing), "")
+    if moment.crossing.nonce:
+        rows.update(_QUOTES, {"used": True}, nonce=moment.crossing.nonce)
+
+
+def _quoted(rows: Rows, moment: QuoteMade) -> None:
+    rows.delete(_QUOTES, below("until", moment.forget))
+    rows.add(_QUOTES, moment.quote.nonce, moment.quote.until, moment.peer, _QUOTE.encode(moment.quote), False)
 
 
 def _ended(rows: Rows, moment: CrossingEnded) -> None:
@@ -99,7 +119,11 @@ def _rate_set(rows: Rows, moment: RateSet) -> None:
         rows.put(_RATES, pair, _RATE.encode(moment.rate))
 
 
-MAKER = Subject("maker", (_CROSSINGS, _RATES), {CrossingAgreed: _agreed, CrossingEnded: _ended, RateSet: _rate_set})
+MAKER = Subject(
+    "maker",
+    (_CROSSINGS, _RATES, _QUOTES),
+    {CrossingAgreed: _agreed, CrossingEnded: _ended, RateSet: _rate_set, QuoteMade: _quoted},
+)
 
 
 def _record(row: Row) -> CrossingRecord:
@@ -121,3 +145,9 @@ def open_crossings(store: Store) -> list[AgreedCrossing]:
 def load_rates(store: Store) -> list[Rate]:
     """Return all rates that are asked for."""
     return [decode_column(_RATE, body, "rates", pair) for pair, body in store.read(_RATES.rows())]
+
+
+def open_quotes(store: Store) -> list[tuple[bytes, Quote]]:
+    """Return (peer, quote) of what was quoted and not taken up. Some may have lapsed."""
+    rows = store.read(_QUOTES.rows(used=False))
+    return [(peer, decode_column(_QUOTE, body, "quotes", nonce)) for nonce, _, peer, body, _ in rows]

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.ports import Entropy, system_entropy
+from tallystick.channels.protocol.objects import Address, Amount
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
 from tallystick.router.invoices.invoice import LOCK_LIFE_MAX, Invoice, decode_invoice
@@ -36,16 +38,26 @@ from tallystick.sdk.chains.crossings import (
     CrossingAgreed,
     CrossingEnd,
     CrossingEnded,
+    QuoteMade,
     RateSet,
     find_crossing,
     load_rates,
     open_crossings,
+    open_quotes,
 )
 from tallystick.sdk.chains.margins import ChainRisk, MakerRisk, check_source, claim_seconds, margin, risk_of
+from tallystick.sdk.chains.quotes import Quote, best_amount, sign_quote
 from tallystick.sdk.chains.rates import Rate
+from tallystick.sdk.chains.talks import CrossingGiven, Question, QuoteAsked, QuoteGiven, Reply, Talks
 from tallystick.sdk.node.node import Config, Node
 
 Registry = tuple[int, Address]
+
+QUOTE_SECONDS = 60
+"""How long a quote stands, in the source's chain time: as long as its taker has an option on it for nothing."""
+
+QUOTES_MAX = 4
+"""Quotes that one peer may have at a time."""
 
 
 def source_config(config: Config, chain: ChainRisk) -> Config:
@@ -55,6 +67,10 @@ def source_config(config: Config, chain: ChainRisk) -> Config:
     replace = msgspec.structs.replace
     payments = replace(config.payments, patience=replace(config.payments.patience, claim=claim))
     return replace(config, payments=payments, duties=replace(config.duties, secret_margin=margin))
+
+
+def _most_spent(quote: Quote) -> int:
+    return quote.most + quote.rate.route_fee(quote.most)
 
 
 class Maker:
@@ -68,6 +84,7 @@ class Maker:
         *,
         risk: MakerRisk | None = None,
         chains: Mapping[Registry, ChainRisk] | None = None,
+        entropy: Entropy = system_entropy,
     ) -> None:
         """`store` is of `MAKER_SCHEMA`. `chains` says more of some chains than their figures do, by `registry`.
 
@@ -79,6 +96,7 @@ class Maker:
             raise InvalidInput("two of these nodes are on one chain and contract: one of them carries all its assets")
         self._store = store
         self._risk = risk or MakerRisk()
+        self._entropy = entropy
         told = dict(chains or {})
         self._chains = {
             registry: told.get(registry) or risk_of(node.chain.figures, node.config.confirmations)
@@ -146,7 +164,17 @@ class Maker:
         node = self.node(target)
         views = [view for view in node.engine.views if view.payable and view.channel.terms.asset == target.asset]
         agreed = [each for each in open_crossings(self._store) if each.target == target and self._waits(each)]
-        return sum(view.spendable for view in views) - sum(each.amount + each.fee for each in agreed)
+        quoted = [quote for _, quote in self._quotes() if quote.target == target]
+        kept = sum(each.amount + each.fee for each in agreed)
+        return sum(view.spendable for view in views) - kept - sum(map(_most_spent, quoted))
+
+    def _quotes(self) -> list[tuple[bytes, Quote]]:
+        """Return (peer, quote) of what may yet be taken up."""
+        return [
+            (peer, quote)
+            for peer, quote in open_quotes(self._store)
+            if quote.source.registry in self._nodes and self.node(quote.source).engine.chain.now <= quote.until
+        ]
 
     def _waits(self, crossing: AgreedCrossing) -> bool:
         """Whether a crossing may yet be begun: then what it takes is still in the channels."""
@@ -157,20 +185,67 @@ class Maker:
         held = crossing.payment_hash in here.routing.receiving.held_payments
         return held or here.engine.chain.now <= crossing.until + here.config.payments.patience.parts
 
+    # --- quoting -------------------------------------------------------------------------------------------------
+
+    @checked
+    def quote(
+        self, source: ChainAsset, target: ChainAsset, amount: Amount, *, by_price: bool = False, peer: bytes = b""
+    ) -> Quote:
+        """Return a signed quote for `amount` of the target (or as much as that `by_price` buys), or what there is.
+
+        What it is for is kept free for QUOTE_SECONDS; each peer may have QUOTES_MAX. Raise InvalidInput.
+        """
+        rate = self._rate(source, target)
+        if sum(each == peer for each, _ in self._quotes()) >= QUOTES_MAX:
+            raise InvalidInput(f"you have {QUOTES_MAX} quotes already: take one up, or let them lapse")
+        wanted = best_amount(rate, amount) if by_price else min(amount, rate.most)
+        free = self.free(target)
+        most = min(wanted, max(0, free - rate.route_fee(free))) if free > 0 else 0
+        if most < rate.least:
+            raise InvalidInput(f"no {amount}: from {rate.least} to {min(rate.most, max(0, free))} of {target} now")
+        node = self.node(source)
+        until = node.engine.chain.sure + QUOTE_SECONDS
+        quote = sign_quote(rate, node.key, most=most, until=until, nonce=self._entropy(32))
+        self._store.commit([QuoteMade(peer, quote, node.engine.chain.sure - QUOTE_SECONDS)])
+        return quote
+
+    def _quoted(self, nonce: bytes, source: ChainAsset | None, target: ChainAsset, peer: bytes | None) -> Quote:
+        for whose, quote in self._quotes():
+            if quote.nonce == nonce and quote.target == target and source in (None, quote.source):
+                if peer is not None and whose != peer:
+                    raise InvalidInput("this quote was given to somebody else")
+                return quote
+        raise InvalidInput("there is no such quote (any more): ask for another one")
+
+    async def _answer(self, node: Node, peer: bytes, question: Question) -> Reply:
+        """Answer a peer of one of our nodes; raise InvalidInput or InvalidInvoice."""
+        if isinstance(question, QuoteAsked):
+            source = ChainAsset(node.chain.chain_id, node.chain.contract, question.asset)
+            quote = self.quote(source, question.target, question.amount, by_price=question.by_price, peer=peer)
+            return QuoteGiven(question.number, (quote,))
+        return CrossingGiven(question.number, await self.cross(question.invoice, nonce=question.nonce, peer=peer))
+
     # --- agreeing ------------------------------------------------------------------------------------------------
 
     @checked
-    async def cross(self, text: str, source: ChainAsset | None = None) -> str:
+    async def cross(
+        self, text: str, source: ChainAsset | None = None, *, nonce: bytes = b"", peer: bytes | None = None
+    ) -> str:
         """Return an invoice of ours on `source`; whoever pays it has the payee's invoice paid. The same text, the same.
 
-        Without `source`, the only asset that a rate takes for what the invoice asks for. Raise InvalidInvoice or
-        InvalidInput if it cannot be carried.
+        Without `source`, the only asset that a rate takes for what the invoice asks for. `nonce`: of the quote, given
+        to `peer`, that it takes up, once. Raise InvalidInvoice or InvalidInput if it cannot be carried.
         """
         wanted = decode_invoice(text)
         target = ChainAsset(wanted.chain_id, wanted.contract, wanted.asset)
         known = find_crossing(self._store, wanted.payment_hash)
         if known is None:
-            crossing = self._propose(wanted, text, target, self._only_source(target) if source is None else source)
+            if nonce:
+                quote = self._quoted(nonce, source, target, peer)
+                crossing = self._propose(wanted, text, quote.rate, nonce)
+            else:
+                rate = self._rate(self._only_source(target) if source is None else source, target)
+                crossing = self._propose(wanted, text, rate, b"")
             self._store.commit([CrossingAgreed(crossing)])
             known = find_crossing(self._store, wanted.payment_hash)
         if known is None or known.crossing.text != text or source not in (None, known.crossing.source):
@@ -183,15 +258,15 @@ class Maker:
             raise InvalidInput(f"this maker takes {len(sources)} assets for {target}: say which one")
         return sources[0]
 
-    def _propose(self, wanted: Invoice, text: str, target: ChainAsset, source: ChainAsset) -> AgreedCrossing:
+    def _propose(self, wanted: Invoice, text: str, rate: Rate, nonce: bytes) -> AgreedCrossing:
+        source, target = rate.source, rate.target
         here, there = self.node(source), self.node(target)
-        rate = self._rate(source, target)
         if not wanted.amount:
             raise InvalidInput("a maker carries amounts that the invoice names: ask the payee for one with an amount")
         if wanted.payee in (bytes(here.key.public), bytes(there.key.public)):
             raise InvalidInput("this invoice is the maker's own")
         price, fee = rate.price(wanted.amount), rate.route_fee(wanted.amount)
-        if wanted.amount + fee > self.free(target):
+        if not nonce and wanted.amount + fee > self.free(target):  # for a quote, it is kept free
             raise InvalidInput(f"this maker has too little of {target} now: try a smaller amount, or later")
         lifetime = wanted.expiry - there.engine.chain.now - PAY_SECONDS
         if lifetime <= 0:
@@ -209,6 +284,7 @@ class Maker:
             fee=fee,
             agreed=now,
             until=now + lifetime,
+            nonce=nonce,
         )
 
     def _lock_life(self, source: ChainAsset, target: ChainAsset, wanted: Invoice) -> int:
@@ -240,6 +316,7 @@ class Maker:
         async with trio.open_nursery() as nursery:
             for node in self._nodes.values():
                 nursery.start_soon(self._serve, node, nursery)
+                nursery.start_soon(Talks(node, partial(self._answer, node)).run)
 
     def _note_ended(self) -> None:
         """Note what ended before a crash, of whatever was not noted."""

@@ -11,7 +11,10 @@ MAKER_SCHEMA = Schema(
         """
 CREATE TABLE crossings (hash BLOB PRIMARY KEY, body BLOB NOT NULL, ended TEXT NOT NULL);
 CREATE INDEX crossings_open ON crossings (hash) WHERE ended = '';
-CREATE TABLE rates (pair BLOB PRIMARY KEY, body BLOB NOT NULL)
+CREATE TABLE rates (pair BLOB PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE quotes (
+    nonce BLOB PRIMARY KEY, until INTEGER NOT NULL, peer BLOB NOT NULL, body BLOB NOT NULL, used INTEGER NOT NULL
+)
 """,
     ),
 )
