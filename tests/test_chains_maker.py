@@ -385,3 +385,30 @@ def test_a_secret_in_the_newest_block_of_a_chain_that_stops_is_enough() -> None:
             nursery.cancel_scope.cancel()
 
     play(story)
+
+
+def test_what_was_begun_is_not_given_back_whatever_the_clocks_show_after_a_crash() -> None:
+    """The payee is about to be paid for what is held."""
+
+    async def story(zero: World, one: World, hub: Hub) -> None:
+        bob = one.node("bob")
+        asked = await bob.create_invoice(AMOUNT, hold=True)
+        text = await hub.cross(asked.text)
+        paying = zero.attempt("alice", lambda alice: alice.pay(text, timeout=60))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.serve)
+            await bob.until(lambda: asked.payment_hash in bob.routing.receiving.held_payments)
+            nursery.cancel_scope.cancel()
+        for world in (zero, one):
+            await world.crash("hub")
+        zero.chain.advance(3 * hub.risk.skew)  # nothing would be begun now
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.serve)
+            await trio.sleep(30)
+            await bob.settle_invoice(asked.secret)
+            with trio.fail_after(120):
+                await paying.ended.wait()
+            assert paying.error is None and await zero.until(lambda: mine(zero, "hub") == PRICE)
+            nursery.cancel_scope.cancel()
+
+    play(story)

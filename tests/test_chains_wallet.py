@@ -32,11 +32,10 @@ def token_of(world: World) -> ChainAsset:
     return ChainAsset(world.chain.chain_id, world.chain.contract, TOKEN)
 
 
-async def beside(hub: Hub, wallet: Wallet, act: Callable[[], Awaitable[None]]) -> None:
-    """Act while maker and wallet run."""
+async def beside(hub: Hub, act: Callable[[], Awaitable[None]]) -> None:
+    """Act while the maker runs."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hub.serve)
-        nursery.start_soon(wallet.run)
         with trio.fail_after(900):
             await act()
         nursery.cancel_scope.cancel()
@@ -54,7 +53,7 @@ def test_the_payee_gets_what_it_asked_for_and_the_payer_gives_no_more_than_it_sa
         asked = await one.node("bob").create_invoice(AMOUNT)
 
         async def act() -> None:
-            await zero.until(lambda: zero.node("hub").routing._talk is not None)
+            await zero.until(lambda: zero.node("hub").routing.talks)
             with pytest.raises(PaymentFailed, match="the best offer is 1507 of coin@7000, not 1506"):
                 await wallet.pay(asked.text, give=place(zero), most=PRICE - 1)
             receipt = await wallet.pay(asked.text, give=place(zero), most=PRICE)
@@ -63,7 +62,7 @@ def test_the_payee_gets_what_it_asked_for_and_the_payer_gives_no_more_than_it_sa
             assert await zero.until(lambda: mine(zero, "alice") == DEPOSIT - PRICE)
             assert await one.until(lambda: mine(one, "bob") == AMOUNT)
 
-        await beside(hub, wallet, act)
+        await beside(hub, act)
 
     play(story)
 
@@ -125,11 +124,10 @@ def test_somebody_who_is_no_maker_or_asks_too_often_gets_no_answer_that_could_be
             return await talks.ask(key, QuoteAsked(talks.number(), NATIVE, place(one), amount, False))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(talks.run)
             with pytest.raises(Exception, match="gives no answer"):
                 await ask()
             nursery.start_soon(hub.serve)
-            await zero.until(lambda: zero.node("hub").routing._talk is not None)
+            await zero.until(lambda: zero.node("hub").routing.talks)
             with pytest.raises(InvalidInput, match="the maker refuses: this maker takes no"):
                 await talks.ask(key, QuoteAsked(talks.number(), TOKEN, place(one), 5, False))
             refusals = []
@@ -150,7 +148,7 @@ def test_a_swap_gives_no_more_than_was_said_and_gets_at_least_what_was_wanted() 
         swap = {"give": place(zero), "get": place(one)}
 
         async def act() -> None:
-            await zero.until(lambda: zero.node("hub").routing._talk is not None)
+            await zero.until(lambda: zero.node("hub").routing.talks)
             with pytest.raises(InvalidInput, match="makers offer 6662 of coin@7001 now, and you want 6663"):
                 await wallet.swap(10_000, **swap, least=6_663)
             swapped = await wallet.swap(10_000, **swap, least=6_662)
@@ -158,7 +156,7 @@ def test_a_swap_gives_no_more_than_was_said_and_gets_at_least_what_was_wanted() 
             assert await zero.until(lambda: mine(zero, "alice") == DEPOSIT - 10_000)
             assert await one.until(lambda: mine(one, "bob") == 6_662)
 
-        await beside(hub, wallet, act)
+        await beside(hub, act)
 
     play(story)
 
@@ -183,7 +181,7 @@ def test_two_makers_in_a_row_change_a_token_into_a_coin_and_that_into_one_of_ano
         async def act() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(second.run)
-                await zero.until(lambda: all(zero.node(name).routing._talk is not None for name in ("hub", "carol")))
+                await zero.until(lambda: all(zero.node(name).routing.talks for name in ("hub", "carol")))
                 with pytest.raises(PaymentFailed, match="no maker takes"):
                     await wallet.pay(asked.text, give=token_of(zero), most=1_000)
                 receipt = await wallet.pay(asked.text, give=token_of(zero), most=1_000, via=place(zero))
@@ -193,7 +191,7 @@ def test_two_makers_in_a_row_change_a_token_into_a_coin_and_that_into_one_of_ano
                 assert await zero.until(lambda: {each.asset: each.balances[0] for each in alice.channels} == left)
                 nursery.cancel_scope.cancel()
 
-        await beside(hub, wallet, act)
+        await beside(hub, act)
 
     play(story, more=("carol",))
 
@@ -213,12 +211,12 @@ def test_a_swap_goes_over_as_many_makers_as_it_takes_the_cheapest_first() -> Non
         async def act() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cheap.run)
-                await zero.until(lambda: all(zero.node(name).routing._talk is not None for name in ("hub", "carol")))
+                await zero.until(lambda: all(zero.node(name).routing.talks for name in ("hub", "carol")))
                 swapped = await wallet.swap(5_000, give=place(zero), get=place(one), least=3_995)
                 assert (swapped.given, swapped.got, len(swapped.receipts)) == (5_000, 3_995, 2)
                 nursery.cancel_scope.cancel()
 
-        await beside(hub, wallet, act)
+        await beside(hub, act)
 
     play(story, more=("carol",))
 
@@ -245,8 +243,7 @@ def test_a_maker_that_cheats_is_not_paid(cheat: str) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Talks(node, serve).run)
-            nursery.start_soon(wallet.run)
-            await zero.until(lambda: node.routing._talk is not None)
+            await zero.until(lambda: node.routing.talks)
             with pytest.raises(PaymentFailed, match="no maker takes" if "quote" in cheat else "did not keep to it"):
                 await wallet.pay(asked.text, give=place(zero), most=DEPOSIT)
             assert mine(zero, "alice") == DEPOSIT and not node.routing.receiving.held_payments

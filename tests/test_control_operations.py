@@ -93,7 +93,7 @@ VALUES: dict[str, Any] = {
     "peer": "02@host:1", "address": "02@host:1", "asset": "0x" + "77" * 20, "invoice": "tally1", "secret": "77" * 32,
     "deposit": 5, "amount": 6, "unit": 7, "length": 8, "lifetime": 90, "challenge_period": 600, "units": 2, "lock": 3,
     "max_fee": 4, "limit": 11, "before": 12, "wait": 13, "probes": True, "memo": "m", "key": "k", "timeout": 1.5,
-    "hold": True, "hints": False, "after": "1.2",
+    "hold": True, "hints": False, "after": "1.2", "most": 9, "makers": ("02" + 64 * "7" + "@host:1",),
 }  # fmt: skip
 
 

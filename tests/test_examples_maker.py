@@ -63,6 +63,11 @@ async def test_a_maker_with_a_node_on_each_chain_pays_from_one_to_the_other(tmp_
                     assert await mirrored(invoice) == text, "what it promised, it remembers"
                 paid = await tally(alice, "pay", text)
                 assert paid["amount"] == amount * 3 // 2 + 7
+            invoice = (await tally(bob, "invoice", "create", "200"))["invoice"]
+            across = ("--with", "coin", "--maker", here)
+            paid = await tally(alice, "pay", invoice, "--max", "509", *across)  # at five for two, and nine
+            assert (paid["amount"], paid["fee"]) == (509, 0)
+            assert await tally(alice, "pay", invoice, "--max", "509", *across) == paid, "once, however often"
             [theirs] = await tally(alice, "channel", "list")
             [ours] = await tally(bob, "channel", "list")
-            assert (theirs["balance"], ours["balance"]) == (100_000 - 7_964, 6_300)
+            assert (theirs["balance"], ours["balance"]) == (100_000 - 8_473, 6_500)

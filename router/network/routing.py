@@ -186,8 +186,18 @@ class Routing:
             self.gossip.on_undone()
 
     def talk(self, take: Callable[[bytes, bytes], None] | None) -> None:
-        """Give frames with TALK_TAGS to `take(peer, frame)`, which may raise PeerError; None: leave them aside."""
+        """Give frames with TALK_TAGS to `take(peer, frame)`, which may raise PeerError; None: leave them aside.
+
+        Raise InvalidInput if somebody takes them already.
+        """
+        if take is not None and self._talk is not None:
+            raise InvalidInput("a program of this node talks with payers and makers already: there can be one")
         self._talk = take
+
+    @property
+    def talks(self) -> bool:
+        """Whether somebody takes them."""
+        return self._talk is not None
 
     def _receive(self, peer: bytes, frame: bytes) -> Iterator[None] | None:
         """Take a frame of the router's; raise PeerError for what no honest peer sends."""

@@ -11,7 +11,8 @@ is more, or finds too many waiting, is refused. A node that is no maker answers 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -82,26 +83,36 @@ _CODEC: Codec[Question | Reply] = Codec(Question | Reply)
 
 
 class Talks:
-    """The questions that one node asks, and those that it answers. `run` it."""
+    """The questions that one node asks, and those that it answers. A maker's has to `run`."""
 
     def __init__(self, node: Node, serve: Callable[[bytes, Question], Awaitable[Reply]] | None = None) -> None:
         """`serve` returns the answer to a peer's question, or raises TallystickError; None: this is no maker."""
         self._node = node
         self._serve = serve
         self._number = 0
+        self._uses = 0
         self._asked: dict[int, tuple[bytes, trio.Event]] = {}
         self._replies: dict[int, Reply] = {}
         self._paces = Paces(60 / PER_MINUTE, BURST)
         self._waiting_in, self._waiting_out = trio.open_memory_channel[tuple[bytes, Question]](WAITING_MAX)
 
-    async def run(self) -> None:
-        """Take part, and answer questions one after the other, until cancelled. One of a node's at a time."""
-        self._node.routing.talk(self._receive)
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        if not self._uses:
+            self._node.routing.talk(self._receive)
+        self._uses += 1
         try:
+            yield
+        finally:
+            self._uses -= 1
+            if not self._uses:
+                self._node.routing.talk(None)
+
+    async def run(self) -> None:
+        """Answer questions one after the other, until cancelled. Raise InvalidInput if another one does."""
+        with self._listening():
             async for peer, question in self._waiting_out:
                 self._node.peers.say(peer, _CODEC.encode(await self._reply(peer, question)))
-        finally:
-            self._node.routing.talk(None)
 
     async def _reply(self, peer: bytes, question: Question) -> Reply:
         if self._serve is None:
@@ -142,15 +153,16 @@ class Talks:
         Raise ChannelNotReady if it does not, MalformedMessage if that is something else, InvalidInput if it refuses.
         """
         event = trio.Event()
-        self._asked[question.number] = (peer, event)
-        try:
-            if not self._node.peers.say(peer, _CODEC.encode(question)):
-                raise ChannelNotReady("this maker is not connected now")
-            with trio.move_on_after(ANSWER_SECONDS):
-                await event.wait()
-            reply = self._replies.pop(question.number, None)
-        finally:
-            del self._asked[question.number]
+        with self._listening():
+            self._asked[question.number] = (peer, event)
+            try:
+                if not self._node.peers.say(peer, _CODEC.encode(question)):
+                    raise ChannelNotReady("this maker is not connected now")
+                with trio.move_on_after(ANSWER_SECONDS):
+                    await event.wait()
+            finally:
+                del self._asked[question.number]
+                reply = self._replies.pop(question.number, None)
         if reply is None:
             raise ChannelNotReady("this maker gives no answer: it may be none, or be busy")
         if isinstance(reply, QuoteGiven) is not isinstance(question, QuoteAsked):

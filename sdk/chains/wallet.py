@@ -1,7 +1,6 @@
 """A payer with a node on each of several chains: it pays invoices of one with what it has on another, and swaps.
 
     wallet = Wallet([on_one_chain, on_another], makers=[address_on_one_chain, …])
-    await wallet.run()                                            # in a nursery
     await wallet.pay(invoice, give=coin_here, most=1_500)         # the payee gets what it asked for
     await wallet.swap(1_000, give=coin_here, get=coin_there, least=600)
 
@@ -37,7 +36,7 @@ SWAP_PARTS_MAX = 8
 """Payments of which one swap is made at most."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class MakerOffer(msgspec.Struct, frozen=True):
     """A maker's quote, checked."""
 
     maker: bytes
@@ -81,20 +80,23 @@ class Wallet:
 
     # --- offers --------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Take part in talks with makers, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for talks in self._talks.values():
-                nursery.start_soon(talks.run)
+    @checked
+    def learn(self, place: ChainAsset, address: PeerAddress) -> None:
+        """Ask that maker, too, from now on: it is found there, on the chain of `place`. Raise InvalidInput."""
+        known = (self.node(place), address)
+        if known not in self._makers:
+            self._makers.append(known)
 
     @checked
-    async def offers(self, give: ChainAsset, get: ChainAsset, amount: Amount, *, by_price: bool = False) -> list[Offer]:
+    async def offers(
+        self, give: ChainAsset, get: ChainAsset, amount: Amount, *, by_price: bool = False
+    ) -> list[MakerOffer]:
         """Ask all makers on the chain of `give` what `amount` of `get` costs; return their offers, the best first.
 
-        `by_price`: `amount` is what may be given. A maker may offer less than was asked for (`Offer.quote.most`).
+        `by_price`: `amount` is what may be given. A maker may offer less than was asked for (`MakerOffer.quote.most`).
         Whoever does not answer, or not with what could be right, is left out.
         """
-        node, found = self.node(give), list[tuple[Fraction, Offer]]()
+        node, found = self.node(give), list[tuple[Fraction, MakerOffer]]()
 
         async def ask(address: PeerAddress) -> None:
             with suppress(TallystickError):
@@ -110,7 +112,7 @@ class Wallet:
 
     async def _ask(
         self, node: Node, address: PeerAddress, give: ChainAsset, get: ChainAsset, amount: int, by_price: bool
-    ) -> Offer:
+    ) -> MakerOffer:
         if not node.engine.is_connected(address.key):
             await node.connect(address)
         talks = self._talks[node]
@@ -121,9 +123,9 @@ class Wallet:
         verify_quote(quote)
         if (quote.key, quote.source, quote.target) != (address.key, give, get):
             raise MalformedMessage("this maker quotes something else than it was asked for")
-        return Offer(address.key, quote)
+        return MakerOffer(address.key, quote)
 
-    async def _take(self, node: Node, offer: Offer, text: str, wanted: Invoice, price: int) -> str:
+    async def _take(self, node: Node, offer: MakerOffer, text: str, wanted: Invoice, price: int) -> str:
         """Return the maker's invoice for the payee's, checked against its quote."""
         talks = self._talks[node]
         reply = await talks.ask(offer.maker, CrossingAsked(talks.number(), offer.quote.nonce, text))
@@ -178,7 +180,7 @@ class Wallet:
                 why = error
         raise why
 
-    async def _offers_of(self, give: ChainAsset, get: ChainAsset, amount: int) -> list[Offer]:
+    async def _offers_of(self, give: ChainAsset, get: ChainAsset, amount: int) -> list[MakerOffer]:
         return [offer for offer in await self.offers(give, get, amount) if offer.quote.most >= amount]
 
     async def _pay_over(
@@ -209,7 +211,7 @@ class Wallet:
         less than `least`; what was got may be less if a maker did not keep to its quote.
         """
         mine = self.node(get)
-        parts, left = list[tuple[Offer, int]](), amount
+        parts, left = list[tuple[MakerOffer, int]](), amount
         for offer in (await self.offers(give, get, amount, by_price=True))[:SWAP_PARTS_MAX]:
             bought = best_amount(offer.quote.rate, left)
             if bought:

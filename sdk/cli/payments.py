@@ -20,6 +20,7 @@ from tallystick.sdk.cli.options import (
     WaitForIt,
     amount_option,
     parse_amount,
+    parse_asset,
     parse_channel,
     parse_hash,
     parse_peer,
@@ -58,6 +59,11 @@ def parse_payee(text: str) -> str:
     return parse_peer(text) if "@" in text or len(text) == 66 else parse_channel(text)
 
 
+def parse_given(text: str) -> str:
+    """Return the address of the asset that a text names; raise BadParameter if it is none."""
+    return NATIVE_ASSET if text == "coin" else parse_asset(text)
+
+
 def pay(
     to: Annotated[
         str,
@@ -77,6 +83,18 @@ def pay(
     ] = "",
     asset: Asset = NATIVE_ASSET,
     max_fee: MaxFee = None,
+    with_: Annotated[
+        str | None,
+        Option(
+            "--with", parser=parse_given, metavar="ASSET", help="An invoice of another chain or asset: what to give."
+        ),
+    ] = None,
+    most: Annotated[
+        int | None, amount_option("--max", help="With --with: give at most so much, fees included.")
+    ] = None,
+    maker: Annotated[
+        list[str] | None, Option(parser=parse_peer, metavar="PEER", help="With --with: whom to ask. May be repeated.")
+    ] = None,
     timeout: Timeout = None,
     wait: WaitForIt = True,
     data: Data = None,
@@ -88,10 +106,22 @@ def pay(
     and --no-wait are for invoices; --memo, --key and --asset are for channels. In a channel it waits for a peer that is
     away; after --timeout seconds the payment is taken back, or, if it was signed, will still be made: the same --key
     asks again and never pays twice.
+
+    An invoice of another chain, or in another asset, is paid over makers: --with says what to give (coin, or a token's
+    address), --max how much of it at most, --maker whom to ask, on the chain of this node; the cheapest is taken.
     """
     if amount is not None and amount_ is not None:
         raise BadParameter("say the amount once")
     worth = amount if amount is not None else amount_
+    if with_ is not None or most is not None or maker:
+        if with_ is None or most is None or not maker or not is_invoice(to):
+            raise BadParameter("for an invoice of another chain, give all of --with, --max and --maker")
+        if worth is not None or max_fee is not None or timeout is not None or memo or key or asset != NATIVE_ASSET:
+            raise BadParameter("beside --with, there are --max, --maker and --no-wait alone")
+        given, limit, makers = with_, most, maker
+        made = ask_node(data, lambda node: node.pay_across(to, most=limit, makers=makers, asset=given, wait=wait))
+        show_payment_made(made, as_json)
+        return
     if is_invoice(to):
         if memo or key or asset != NATIVE_ASSET:
             raise BadParameter("--memo, --key and --asset are for payments in a channel, and this is an invoice")

@@ -11,7 +11,7 @@ refuses.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -283,6 +283,20 @@ class ControlClient:
         """Pay an invoice, once however often this is called; None if it was not waited for."""
         body = network.PayInvoice(invoice, amount, max_fee, timeout, wait)
         return await self._ask_late(api.OfNetwork.pay_invoice, body)
+
+    @checked
+    async def pay_across(
+        self,
+        invoice: str,
+        *,
+        most: Amount,
+        makers: Sequence[str],
+        asset: AnyAddress = NATIVE_ASSET,
+        wait: bool = True,
+    ) -> network.PaymentInfo | None:
+        """Pay an invoice of any chain with at most so much of an asset of the node's; None if it was not waited for."""
+        body = network.PayAcross(invoice, most, tuple(makers), _written(asset), wait)
+        return await self._ask_late(api.OfNetwork.pay_across, body)
 
     @checked
     async def keysend(

@@ -24,6 +24,8 @@ from tallystick.channels.protocol.objects import Lifetime, check_amount
 from tallystick.channels.values.arguments import rule_of
 from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.sending.payments import load_parts
+from tallystick.sdk.chains.assets import ChainAsset
+from tallystick.sdk.chains.wallet import Wallet
 from tallystick.sdk.control import describe, lookup, views
 from tallystick.sdk.control import network_views as network
 from tallystick.sdk.control.http import answer
@@ -253,6 +255,13 @@ class Handlers:
 
     async def pay_invoice(self, asked: network.PayInvoice) -> network.PaymentInfo:
         receipt = await self._node.pay(asked.invoice, amount=asked.amount, max_fee=asked.max_fee, timeout=asked.timeout)
+        return self._payment(receipt.payment_hash)
+
+    async def pay_across(self, asked: network.PayAcross) -> network.PaymentInfo:
+        chain = self._node.chain
+        give = ChainAsset(chain.chain_id, chain.contract, lookup.parse_asset(asked.asset))
+        makers = [(give, PeerAddress.parse(place)) for place in asked.makers]
+        receipt = await Wallet([self._node], makers).pay(asked.invoice, give=give, most=asked.most)
         return self._payment(receipt.payment_hash)
 
     async def keysend(self, asked: network.Keysend) -> network.PaymentInfo:

@@ -55,6 +55,20 @@ class PayInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False: 202 as soon as it is on its way."""
 
 
+class PayAcross(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An invoice of any chain that is to be paid with an asset of the node's, over makers: once, by its hash."""
+
+    invoice: str
+    most: kinds.Paid
+    """What may be given of the node's asset, all fees included."""
+    makers: Annotated[tuple[kinds.Place, ...], msgspec.Meta(min_length=1, max_length=16)]
+    """Where to find those that are asked, on the node's own chain."""
+    asset: kinds.AnyAsset = NATIVE_ASSET
+    """The node's asset that is given."""
+    wait: bool = True
+    """False: 202 as soon as it is on its way."""
+
+
 class Keysend(Discreet, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A payment to a node without an invoice."""
 

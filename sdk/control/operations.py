@@ -209,6 +209,10 @@ class OfNetwork:
     pay_invoice = Operation(
         POST, "/pay", network.PayInvoice, network.PaymentInfo, "Pays an invoice: once, by its payment hash.",
         faults=("invalid-invoice", *_PAID), outlives="pay an invoice", is_late=True)
+    pay_across = Operation(
+        POST, "/pay/across", network.PayAcross, network.PaymentInfo,
+        "Pays an invoice of any chain with an asset of this one, over the cheapest of some makers.",
+        faults=("invalid-invoice", *_PAID, "peer-error"), outlives="pay across chains", is_late=True)
     keysend = Operation(
         POST, "/keysend", network.Keysend, network.PaymentInfo, "Pays a node without an invoice.", faults=_PAID,
         outlives="pay without an invoice", is_late=True)
