@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trio
 
 from tallystick.channels.apps.inputs import MakeMove
-from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
 from tallystick.channels.protocol.apps import APP
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.apps import AppHandle
@@ -155,16 +155,16 @@ def test_who_vanishes_loses_by_the_rules_and_the_other_is_paid_on_chain(gone: st
 
     async def main() -> None:
         async with table(5) as world:
-            await begin(world, expiry=world.chain.newest.header.time + 2_000, period=60)
+            wins = moves < 5 or stays == "alice"
+            await begin(world, expiry=world.chain.newest.header.time + (20_000 if moves < 5 else 2_000), period=60)
             await play(world, WINS["alice"][:moves])
             await world.crash(gone)
             game, node = game_of(world, stays), world.node(stays)
             if game.held.is_ours:  # its own move is never acknowledged
                 node.apps.apps.apply(game.instance, MakeMove(game.held.app.move(cell=WINS["alice"][moves])))
             coins = await node.balance()
-            wins = moves < 5 or stays == "alice"
             async with world.brisk(10.0):
-                assert await world.until(lambda: game.paid is not None, 4_000, every=20)
+                assert await world.until(lambda: game.paid is not None, 1_000 if moves < 5 else 4_000, every=20)
                 assert game.paid in ([((0, STAKE), (STAKE, 0))[game.player]] if wins else [(0, 0), (0, STAKE)])
                 if wins:
                     assert await world.until(lambda: node.channels[0].phase.name == "GONE", 6_000, every=20)
@@ -223,3 +223,53 @@ def moved(world: World, number: int) -> bool:
         if held.agreed is None or held.agreed.state.number < number:
             return False
     return True
+
+
+async def quietly(ask: Callable[[], Awaitable[None]]) -> None:
+    """Do something on a node that may crash meanwhile."""
+    with contextlib.suppress(TallystickError):
+        await ask()
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_a_crash_while_it_begins_leaves_it_to_begin_or_nothing(name: str) -> None:
+    """From the proposal to the first state: no stake is left behind."""
+
+    def rests(world: World) -> bool:
+        if not all(world.is_up(each) for each in ("alice", "bob")):
+            return False
+        played = [list(world.node(each).apps) for each in ("alice", "bob")]
+        return all(len(each) == 1 and each[0].held.agreed is not None for each in played) or (
+            not any(played) and no_locks(world)
+        )
+
+    async def main(index: int) -> bool:
+        async with table(7) as world, trio.open_nursery() as nursery:
+            life = world.seats[name].life
+            assert life is not None
+            life.gate.aim(index, after=False)
+            last = len(life.gate.effects) + index
+            alice, bob = world.node("alice"), world.node("bob")
+
+            async def propose() -> None:
+                async with alice.channels[0].open_app("tictactoe", stake=STAKE):
+                    pass
+
+            nursery.start_soon(quietly, lambda: accept_all(bob))
+            nursery.start_soon(quietly, propose)
+            await world.until(lambda: not world.is_up(name), 30)
+            if not world.is_up(name):
+                node = await world.start(name)
+                if name == "bob":
+                    nursery.start_soon(quietly, lambda: accept_all(node))
+            assert await world.until(lambda: rests(world), 300)
+            nursery.cancel_scope.cancel()
+            return len(life.gate.effects) > last
+        return False
+
+    index = 0
+    while simulate(main, 7, index):
+        index += 1
+        if index > 24:
+            break
+    assert index > 10

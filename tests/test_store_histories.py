@@ -6,12 +6,16 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulation.court_bench import START, TERMS
 from simulation.engines import ALL, created, is_taken, memory_disk
 from simulation.simulated_network import NetworkPlan, run_network
+from tallystick.channels.apps.instance import AppInstance
+from tallystick.channels.node.app_store import AppSaved, PlayedApp, count_apps, find_app, load_apps
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.schema import (
@@ -91,6 +95,12 @@ from tallystick.watchtower.schema import (
 )
 from tallystick.watchtower.sqlite import TOWER_SCHEMA
 
+APPS = [
+    AppInstance(terms=msgspec.structs.replace(TERMS, nonce=nonce), player=player, start=START)
+    for nonce in (1, 2)
+    for player in (0, 1)
+]
+
 
 @functools.cache
 def recorded() -> tuple[tuple[Moment, ...], ...]:
@@ -142,6 +152,7 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(OnionsForgotten(before) for before in (1, 10**12)),
         *(NoncesLowered(stored.chain_id, stored.account, highest) for highest in (-1, 0, 1)),
         *(ChannelForgotten(of) for of in (channel, terms_of.id)),
+        *(AppSaved(PlayedApp(held, b"p" * 33, channel), held.player > 0) for held in APPS),
     ]
     for moment in more:
         seen.setdefault(type(moment), []).append(moment)
@@ -172,6 +183,8 @@ def everything(store: Store) -> Iterator[object]:
     for ordered in kinds[PaymentOrdered]:
         digest = ordered.order.payment_hash
         yield load_parts(store, digest), payments_beginning(store, digest.hex()[:2]), find_invoice(store, digest)
+    yield load_apps(store, over=False), load_apps(store, over=True), count_apps(store)
+    yield [find_app(store, held.instance) for held in APPS]
     yield list(load_beliefs(store, kinds[BeliefLearned][0].asset))
     stored = kinds[ObligationStored][0]
     yield read_book(store, stored.chain_id, stored.account).highest_nonce

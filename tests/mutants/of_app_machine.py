@@ -127,3 +127,48 @@ MUTANTS = tuple(
         ),
     )
 )
+
+NODES = ("test_apps_nodes.py",)
+APPS = "channels/node/apps.py"
+
+MUTANTS += tuple(
+    Mutant(f"playing nodes: {name}", file, before, after, NODES)
+    for name, file, before, after in (
+        (
+            "keep a stake that no app expects",
+            APPS,
+            '        return "no app with such a stake is expected here"\n',
+            "        return None\n",
+        ),
+        (
+            "keep what the outcome gives nothing of",
+            APPS,
+            "            elif held.paid is not None and not held.paid[held.other]:\n",
+            "            elif False:\n",
+        ),
+        (
+            "hold instances in memory for ever",
+            APPS,
+            "        if not open_stakes and held.stake(held.player) not in self._queued:\n",
+            "        if False:\n",
+        ),
+        (
+            "say nothing again after a reconnect",
+            APPS,
+            "            self._take(played, machine.process(played.held, LinkBack(), self._env))\n",
+            "            pass\n",
+        ),
+        (
+            "wait for ever for who stalls",
+            "sdk/node/app_court.py",
+            "now > max(since, due) + self._patience",
+            "False",
+        ),
+        (
+            "close no channel for what a court decided by a state",
+            "settlement/enforcement/enforcer.py",
+            "shown = chain.proofs.keys() | chain.stakes.keys()",
+            "shown = chain.proofs.keys()",
+        ),
+    )
+)
