@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from tallystick.sdk.bench.ledger_rival import open_rival
 from tallystick.sdk.bench.ledger_workloads import RULES, WORKLOADS, make_workload
 from tallystick.sdk.cli.bench import app
 from tallystick.settlement.ethereum.transactions import decode_transaction
-from tallystick.settlement.execution.crew import open_crew
+from tallystick.settlement.execution.crew import has_lock, open_crew
 from tallystick.settlement.execution.prepared import ALONE
 from tallystick.settlement.execution.processes import open_processes
+from tallystick.settlement.execution.threads import open_threads
 from tallystick.settlement.simulated.world import check_conservation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,11 +94,22 @@ def test_a_busy_machine_gets_fewer_rounds_and_tries(monkeypatch: pytest.MonkeyPa
 def test_helpers_are_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ledger, "open_crew", open_crew)
     result = run_ledger(["transfer"], [2], [40], against="HEAD", repository=tmp_path, tries=1, say=lambda text: None)
-    assert result.helpers == "processes" and not result.broken
+    assert result.helpers == ("processes" if has_lock() else "threads") and not result.broken
     with open_processes(1) as crew:
         crew.wait_ready(60)
         before = ledger.cpu_time(ALONE)
         assert ledger.cpu_time(crew) > before + 0.05, "its helpers' start is in it"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2, reason="there is one core")
+def test_helpers_that_are_threads_get_a_core_of_their_own() -> None:
+    with open_threads(2) as crew, ledger.pinned(0):
+        ledger.warm_up(crew)
+        cores: list[tuple[int, set[int]]] = []
+        crew.each(lambda: cores.append((threading.get_ident(), os.sched_getaffinity(0))))
+        own = os.sched_getaffinity(0)
+    assert own == {0} and [each for _, each in cores] == [{1}, {1}]
+    assert len({thread for thread, _ in cores}) == 2, "each of them once"
 
 
 def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

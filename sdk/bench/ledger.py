@@ -30,6 +30,7 @@ from tallystick.settlement.ethereum.transactions import decode_transaction
 from tallystick.settlement.execution.crew import open_crew
 from tallystick.settlement.execution.prepared import ALONE, Crew
 from tallystick.settlement.execution.processes import ProcessCrew
+from tallystick.settlement.execution.threads import ThreadCrew
 from tallystick.settlement.simulated.access import Contention, RecordingLayer, contention
 from tallystick.settlement.simulated.ledger import BlockRecord, Plan, build_block
 from tallystick.settlement.simulated.raw_blocks import build_raw_block
@@ -159,6 +160,8 @@ def warm_up(crew: Crew) -> None:
         crew.wait_ready(HELPERS_SECONDS)
         for helper in crew.helpers:
             pin(1, helper.process.pid)
+    elif isinstance(crew, ThreadCrew):
+        crew.each(lambda: pin(1))  # a thread begins on its maker's core
 
 
 def run_ledger(
