@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from tallystick.channels.limits import Policy
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.conditions import HASH, STREAM, digest_of
 from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms, walk
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Puzzle, Terms
 from tallystick.channels.protocol.simplex import Simplex
+from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.settlement.chain import (
     CLOSED,
     OPEN,
@@ -112,6 +114,19 @@ def test_no_channel_is_closed_over_what_is_not_owed_or_not_worth_it() -> None:
     closed = msgspec.structs.replace(situation(late, registered=EXPIRY).view, status=CLOSED)
     on_chain = msgspec.structs.replace(situation(late, registered=EXPIRY), view=closed)
     assert not must_close(channel(CLOSING), on_chain, POLICY)
+
+
+@pytest.mark.parametrize(("paid", "owed"), [(CLOSING, True), (CLOSING - 1, False)])
+def test_what_the_court_gave_is_owed_up_to_what_the_lock_holds(paid: int, owed: bool) -> None:
+    """The court says it of the stake: a lock may be of less, and a channel is not closed over what it does not hold."""
+    of = channel(CLOSING, known=False)
+    late = EXPIRY + POLICY.unlock_patience
+    for amount, of_stake, closes in ((CLOSING, paid, owed), (paid, 10 * CLOSING, owed)):
+        stake = Lock(0, amount, EXPIRY, APP, CONDITION)
+        theirs = SignedSimplex(msgspec.structs.replace(of.theirs.simplex, locks=(stake,)))
+        decided = {(APP, CONDITION): StakeInCourt(EXPIRY, EXPIRY, of_stake)}
+        at = msgspec.structs.replace(situation(late), stakes=decided)
+        assert must_close(msgspec.structs.replace(of, theirs=theirs), at, POLICY) is closes
 
 
 def test_a_link_that_the_chain_shows_for_a_stream_of_other_terms_owes_nothing() -> None:

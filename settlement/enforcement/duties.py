@@ -11,7 +11,8 @@ again, and each has a fixed name, so that it is taken on once (`settlement.sendi
 | CLOSED                | open              | the peer's close left the chain: close ourselves if it does not return   |
 | CLOSED                | window open       | challenge whatever is older than what we hold                            |
 | CLOSED                | window over       | settle                                                                   |
-| SETTLED               | pots wait         | redeem, once every lock of a simplex is decided                          |
+| SETTLED               | pots wait         | redeem what is decided, once all locks of a simplex are; or without      |
+|                       |                   | those that may stay open for long, if what is decided is worth the fee   |
 | any                   | lock near expiry  | register the secret that we revealed, or the deepest link that we hold,  |
 |                       |                   | and were not paid for, unless its fee is above what it is worth          |
 
@@ -66,6 +67,9 @@ STAND_IN = 300
 
 COURTESY = 60
 """Seconds that whoever did not close leaves to the closer before it settles, or closes anew, itself."""
+
+TOGETHER = 3_600
+"""Seconds for which what is decided waits for locks that will be decided by then, so that one redeem takes all."""
 
 
 OFFERS = (CooperativeCloseCall, WithdrawCall)
@@ -243,25 +247,30 @@ def _redeem(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) -> 
         return
     for sender, pot in enumerate(situation.view.pots):
         locks = settled_locks(channel, situation, sender) if pot else ()
-        if locks and all(_decided(lock, situation, situation.now) for lock in locks):
+        open_locks = [lock for lock in locks if not _decided(lock, situation, situation.now)]
+        if locks and (not open_locks or any(_may_stay_open(lock, situation) for lock in open_locks)):
             call, stake = RedeemCall(channel.id, sender, locks), _brought(channel, situation, sender, pot, locks)
-            if is_worth(channel.terms.asset, stake, situation.worth_of(call), policy):
+            worth_it = is_worth(channel.terms.asset, stake, situation.worth_of(call), policy)
+            if worth_it and (stake or not open_locks):
                 detail = f":{sender}:{locks_root(locks).hex()[:8]}"
                 yield _Step(Duty.REDEEM, call, stake, detail, claim=True)
 
 
 def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int, locks: tuple[Lock, ...]) -> int:
-    """Return what redeeming decided locks brings us: what they pay of the peer's, what they give back of our own."""
-    ours, left = 0, pot
+    """Return what redeeming brings us now: of decided locks, what they pay of the peer's, or give back of our own."""
+    ours, left, waits = 0, pot, False
     for lock in locks:
         share = min(lock.amount, left)
         left -= share
+        if not _decided(lock, situation, situation.now):
+            waits = True
+            continue
         registered, proof = situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))
         paid = min(share, worth(lock, proof)) if registered <= lock.expiry else 0
         if lock.kind == APP:
             paid = min(share, _paid_in_court(lock, situation, situation.now))
         ours += share - paid if sender == channel.side else paid
-    return ours + left if sender == channel.side else ours
+    return ours + left if sender == channel.side and not waits else ours
 
 
 def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
@@ -273,10 +282,20 @@ def _decided(lock: Lock, situation: ChannelOnChain, time: int) -> bool:
     return time > lock.expiry or (registered is not None and registered[0] <= min(time, lock.expiry))
 
 
+def _may_stay_open(lock: Lock, situation: ChannelOnChain) -> bool:
+    """Whether a lock that is not decided may stay so for long: then it must not hold up what is decided.
+
+    A stake in an app may be in court long after its expiry, and the app may be the peer's own, with itself.
+    """
+    return lock.kind == APP or lock.expiry >= situation.now + TOGETHER
+
+
 def _paid_in_court(lock: Lock, situation: ChannelOnChain, time: int) -> int:
-    """Return what the court had given to the receiver of a stake by a block of that time."""
+    """Return what the court had given to the receiver of a lock by a block of that time."""
     stake = situation.stakes.get(lock.puzzle)
-    return stake.paid if stake is not None and stake.counts_for(lock) and stake.is_decided(time) else 0
+    if stake is None or not stake.counts_for(lock) or not stake.is_decided(time):
+        return 0
+    return min(stake.paid, lock.amount)
 
 
 def settled_locks(channel: Channel, situation: ChannelOnChain, sender: int) -> tuple[Lock, ...]:
