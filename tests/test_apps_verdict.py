@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from simulation.disputes import PERIOD, ChannelFixture, DisputeFixture
-from simulation.pair import Pair
+from simulation.pair import Pair, Party
 from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import Policy
 from tallystick.channels.protocol import apps
+from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Lock
 from tallystick.channels.session.effects import LockRejected
@@ -122,6 +123,24 @@ def pair_of(alice: Policy, bob: Policy) -> Pair:
     return pair
 
 
+class OneStake:
+    """Expects one stake, and no other."""
+
+    def __init__(self, condition: bytes) -> None:
+        self._condition = condition
+
+    def objection(self, channel: Channel, lock: Lock) -> str | None:
+        return None if lock.condition == self._condition else "no stake of an app here"
+
+    def on_dropped(self, lock: Lock) -> None:
+        pass
+
+
+def expects(party: Party, condition: bytes) -> None:
+    for session in party.engine.sessions.values():
+        session.locks.stakes = OneStake(condition)
+
+
 def test_what_the_chain_does_not_decide_is_neither_signed_nor_taken_from_a_peer() -> None:
     lacking = Policy(kinds=(0, 2))
     submit = SubmitLock(50, int(Pair((1, 1)).now) + 900, STAKES[0], b"", apps.APP)
@@ -129,10 +148,27 @@ def test_what_the_chain_does_not_decide_is_neither_signed_nor_taken_from_a_peer(
         pair_of(lacking, Policy()).alice.apply(submit)
     for there, pending in ((lacking, 0), (Policy(kinds=(0, 1)), 1)):
         pair = pair_of(Policy(), there)
+        expects(pair.bob, STAKES[0])
         pair.alice.apply(submit)
         pair.settle()
         assert len(pair.alice.channel.newest.locks) == pending
         assert len([event for event in pair.alice.events if isinstance(event, LockRejected)]) == 1 - pending
+
+
+def test_stakes_that_nobody_expects_are_rejected_at_once() -> None:
+    pair = pair_of(Policy(), Policy())
+    expiry = int(pair.now) + 900
+    pair.alice.apply(SubmitLock(50, expiry, STAKES[0], b"", apps.APP))
+    pair.settle()
+    (rejected,) = [event for event in pair.alice.events if isinstance(event, LockRejected)]
+    assert rejected.reason == b"nobody plays apps here"
+    expects(pair.bob, STAKES[1])
+    for condition in STAKES:
+        pair.alice.apply(SubmitLock(50, expiry, condition, b"", apps.APP))
+    pair.settle()
+    rejected = [event for event in pair.alice.events if isinstance(event, LockRejected)][-1]
+    assert rejected.reason == b"no stake of an app here"
+    assert [lock.condition for lock in pair.alice.channel.newest.locks] == [STAKES[1]]
 
 
 def test_a_node_asks_its_chain_which_kinds_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,11 @@ SIZES = {
 }
 """Bytes that fields have which their types leave open."""
 
+DEEP = 5
+"""Structs within structs from which on lists are as short as they may be: a type that holds itself would not end."""
 
-def value_of(kind: inspect.Type, rng: random.Random, name: str = "") -> Any:
+
+def value_of(kind: inspect.Type, rng: random.Random, name: str = "", depth: int = 0) -> Any:
     """Return something that fits a type of msgspec's, its bounds kept."""
     match kind:
         case inspect.IntType():
@@ -79,21 +82,28 @@ def value_of(kind: inspect.Type, rng: random.Random, name: str = "") -> Any:
         case inspect.EnumType():
             return rng.choice(list(kind.cls))
         case inspect.UnionType():
-            return value_of(rng.choice(kind.types), rng, name)
+            return value_of(rng.choice(kind.types), rng, name, depth)
         case inspect.VarTupleType() | inspect.ListType():
             low = kind.min_length or 0
-            items = [value_of(kind.item_type, rng, name) for _ in range(rng.randint(low, low + 2))]
+            most = low + 2 if depth < DEEP else low
+            items = [value_of(kind.item_type, rng, name, depth) for _ in range(rng.randint(low, most))]
             return tuple(items) if isinstance(kind, inspect.VarTupleType) else items
         case inspect.TupleType():
-            return tuple(value_of(item, rng, name) for item in kind.item_types)
+            return tuple(value_of(item, rng, name, depth) for item in kind.item_types)
         case inspect.DictType():
-            return {value_of(kind.key_type, rng): value_of(kind.value_type, rng) for _ in range(rng.randrange(3))}
+            many = rng.randrange(3) if depth < DEEP else 0
+            return {
+                value_of(kind.key_type, rng, depth=depth): value_of(kind.value_type, rng, depth=depth)
+                for _ in range(many)
+            }
         case inspect.StructType():
             for _ in range(TRIES):
                 with suppress(TallystickError):
-                    return kind.cls(**{field.name: value_of(field.type, rng, field.name) for field in kind.fields})
+                    return kind.cls(
+                        **{field.name: value_of(field.type, rng, field.name, depth + 1) for field in kind.fields}
+                    )
         case inspect.Metadata():
-            return value_of(kind.type, rng, name)
+            return value_of(kind.type, rng, name, depth)
     raise NotImplementedError(f"say what values {kind} has")
 
 

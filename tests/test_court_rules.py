@@ -246,3 +246,21 @@ def test_its_event_travels_as_ethereums_do_and_is_checked() -> None:
     for change in ({"instance": b"x"}, {"time": 78}, {"state": bytes(1_025)}, {"move": bytes(513)}, {"paid0": -1}):
         with pytest.raises(ChainError):
             check_block(Block(header, (msgspec.structs.replace(EVENT, **change),)))
+
+
+@pytest.mark.parametrize("fault", [MemoryError, RecursionError])
+def test_what_this_machine_cannot_do_is_no_verdict_of_the_rules(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    bench = Bench()
+    bench.take(agreed(4))
+
+    def fails(*_: object) -> None:
+        raise fault
+
+    for method, call in (("valid", move(4, 0)), ("forfeit", agreed(4, 1))):
+        with monkeypatch.context() as patched:
+            patched.setattr(type(GAME), method, fails)
+            with pytest.raises(fault):
+                bench.take(call)
+    assert bench.take(agreed(4, 1)).number == 2

@@ -37,8 +37,8 @@ def without_desk(world: RollupWorld, at: int) -> RollupDisputes:
 async def test_whoever_is_left_alone_gets_its_money_by_its_newest_proof(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         paid = await begun(world)
-        paid.pay(0, 40)
-        newest = [paid.pay(1, 15), paid.pay(0, 60)]
+        older = paid.pay(0, 40)
+        newest = [paid.pay(1, 15), paid.pay(0, 60), older]  # in whatever order: the newest of either side is shown
         second = without_desk(world, 1)
         with pytest.raises(Reverted) as refused:
             await second.close(CHANNEL, *newest)

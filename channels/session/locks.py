@@ -138,9 +138,12 @@ class Locks:
 
     def objection(self, added: AddLock) -> str | None:
         """Return why the peer's new lock cannot be followed, None if it can."""
-        if self.stakes is not None and added.lock.kind == APP:
+        kind = kind_of(added.lock)
+        if added.lock.kind == APP and not (kind.routed and added.onion and self.keeper is not None):
+            if self.stakes is None:
+                return "nobody plays apps here"
             return self.stakes.objection(self._session.channel, added.lock)
-        return kind_of(added.lock).objection(added)
+        return kind.objection(added)
 
     def on_received(self, added: AddLock) -> None:
         """Tell of the peer's new lock, and keep its onion unless it was revealed or rejected in this very step."""

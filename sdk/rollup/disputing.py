@@ -63,10 +63,7 @@ class RollupDisputes:
         """
         core = await read_rollup(self._chain, self._start)
         parties = _parties(core, channel)
-        given: list[SignedProof | None] = [None, None]
-        for each in proofs:
-            parties.check(self._place, each)
-            given[each.proof.sender] = each
+        given = self._newest(parties, proofs)
         states = [*(each.before for each in core.standing[1:]), core.state]
         refused: Reverted | None = None
         for number in reversed(range(len(core.standing))):  # the chain says which one is final
@@ -94,12 +91,21 @@ class RollupDisputes:
         if time > running.deadline:
             return [await self._chain.act(self._key, self._call("settleClose", parties))]
         done = []
-        for each in proofs:
-            parties.check(self._place, each)
-            if each.proof.seq > running.seqs[each.proof.sender]:
+        for each in self._newest(parties, proofs):
+            if each is not None and each.proof.seq > running.seqs[each.proof.sender]:
                 call = self._call("challengeClose", parties, each.proof.sender, proofs=[each])
                 done.append(await self._chain.act(self._key, call))
         return done
+
+    def _newest(self, parties: ChannelParties, proofs: Sequence[SignedProof]) -> list[SignedProof | None]:
+        """Return the newest proof of either side, in whatever order they come; raise if one does not count."""
+        newest: list[SignedProof | None] = [None, None]
+        for each in proofs:
+            parties.check(self._place, each)
+            before = newest[each.proof.sender]
+            if before is None or before.proof.seq < each.proof.seq:
+                newest[each.proof.sender] = each
+        return newest
 
     def _call(
         self, name: str, parties: ChannelParties, *values: object, proofs: Sequence[SignedProof | None] = ()

@@ -122,6 +122,8 @@ def _moved(app: App, call: CourtMoveCall) -> tuple[int, bytes]:
         after = app.valid(call.state, call.move, mover, instance_id(call.terms)) if mover is not None else b""
     except InvalidMove as error:
         raise Reverted(Revert.NOT_ALLOWED, f"the rules of {app.name} forbid this move: {error}") from error
+    except (MemoryError, RecursionError):  # of this machine, not of the rules: elsewhere they may be allowed
+        raise
     except Exception as error:
         raise _senseless(app) from error
     if mover is None:
@@ -138,6 +140,8 @@ def _standing(agreed: int, number: int, state: bytes, time: int, terms: AppTerms
         paid = app.outcome(state, terms.stakes) if ends else app.forfeit(state, terms.stakes)
         due = 0 if ends else app.due(state)
         fits = len(paid) == 2 and all(0 <= one <= stake for one, stake in zip(paid, terms.stakes, strict=True))
+    except (MemoryError, RecursionError):  # of this machine, not of the rules: elsewhere they may be allowed
+        raise
     except Exception as error:  # two players may sign whatever they like; it must not stop a ledger
         raise _senseless(app) from error
     if not fits or due < 0:

@@ -340,8 +340,8 @@ MUTANTS = (
     Mutant(
         "redeem whatever it costs",
         "settlement/enforcement/duties.py",
-        "            if is_worth(channel.terms.asset, stake, situation.worth_of(call), policy):",
-        "            if True:",
+        "            worth_it = is_worth(channel.terms.asset, stake, situation.worth_of(call), policy)",
+        "            worth_it = True",
         ("test_duties_budgets.py",),
     ),
     Mutant(

@@ -188,15 +188,15 @@ MUTANTS = (
     _mutant(
         "user: answer by what stands already",
         "sdk/rollup/disputing.py",
-        "            if each.proof.seq > running.seqs[each.proof.sender]:\n",
-        "            if each.proof.seq < running.seqs[each.proof.sender]:\n",
+        "if each is not None and each.proof.seq > running.seqs[each.proof.sender]:\n",
+        "if each is not None and each.proof.seq < running.seqs[each.proof.sender]:\n",
         PROGRAMS,
     ),
     _mutant(
         "user: forget the other side's proof in a close",
         "sdk/rollup/disputing.py",
-        "            given[each.proof.sender] = each\n",
-        "            given[each.proof.sender] = given[each.proof.sender] or None\n",
+        "                newest[each.proof.sender] = each\n",
+        "                newest[each.proof.sender] = newest[each.proof.sender] or None\n",
         PROGRAMS,
     ),
     _mutant(
