@@ -56,6 +56,7 @@ class Fault(enum.IntEnum):
     STATE_MISMATCH = 22
     REFUSED = 23
     UNACKNOWLEDGED = 24
+    UNLOCK_REFUSED = 25
 
 
 class TallystickError(Exception):

@@ -50,7 +50,7 @@ meanwhile makes the next updates larger instead of more. Batches grow with the l
 BATCH_WORTH = 100
 """Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
 
-LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED)
+LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED, Fault.UNLOCK_REFUSED)
 """With these a peer says that it leaves an update aside, and will ask for it again."""
 
 

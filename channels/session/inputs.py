@@ -85,6 +85,20 @@ class RejectLock(Asks[None], frozen=True):
     reason: bytes = b""
 
 
+class PayLock(Discreet, Asks[None], frozen=True):
+    """Unlock a lock of ours by that proof, unless it is ending already."""
+
+    lock: int
+    proof: bytes
+
+
+class ShowProof(Discreet, Asks[None], frozen=True):
+    """Show the peer a proof by which it may unlock its lock. It is not recorded, and nothing is claimed by it."""
+
+    lock: int
+    proof: bytes
+
+
 class GiveUpLocks(Asks[None], frozen=True):
     """Give up the queued locks with companions, newest first, as far as no other lock stands behind them."""
 
@@ -207,7 +221,7 @@ class Stop(Asks[None], frozen=True):
 
 
 PaymentCommand: TypeAlias = SubmitPayment | SubmitPayments | JoinUpdate
-LockCommand: TypeAlias = SubmitLock | RevealSecret | RejectLock | GiveUpLocks
+LockCommand: TypeAlias = SubmitLock | RevealSecret | RejectLock | PayLock | ShowProof | GiveUpLocks
 StreamCommand: TypeAlias = BeginStream | SubmitUnits | FinishStream
 ChannelCommand: TypeAlias = RequestClose | ForceClose | RequestWithdrawal | KeepHistory
 Command: TypeAlias = PaymentCommand | LockCommand | StreamCommand | ChannelCommand

@@ -50,6 +50,15 @@ class LockKeeper(Protocol):
     def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """The secret of our lock is known, in time: the peer will be paid."""
 
+    def stands_for(self, channel: ChannelId, lock: int) -> bool:
+        """Whether our lock, of a divisible kind, stands for one that came in: then it is paid by `PayLock` alone."""
+
+    def on_proof_shown(self, channel: ChannelId, lock: Lock, proof: bytes) -> Sequence[Moment]:
+        """The peer asks for our lock, which stands for another one. The proof is one, whatever it pays."""
+
+    def covers(self, channel: ChannelId, lock: Lock, paid: int) -> bool:
+        """Whether the peer's lock, of a divisible kind, may be unlocked for that much now: else it is left aside."""
+
     def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """The peer gives our lock back. Nothing may build on it before `on_lock_ended`."""
 
@@ -174,6 +183,9 @@ class Locks:
         if not kind.revealed:
             raise InvalidUpdate(f"lock {lock.id} has no secret that could be revealed", Fault.BAD_PROOF)
         amount = kind.amount_paid(lock, message.secret)
+        if kind.divisible and self.keeper is not None and self.keeper.stands_for(channel.id, lock.id):
+            self._store(self.keeper.on_proof_shown(channel.id, lock, message.secret))
+            return
         registered = self._session.chain.registered_in_time(lock) is not None
         if registered or self._may_pay(lock, message.secret):
             self.pay(lock, message.secret, amount)
@@ -192,6 +204,28 @@ class Locks:
         """Unlock, unless the lock is ending already."""
         if self.end(Unlock(lock.id, secret, amount), kind_of(lock).steps(secret)):
             self._learned_of(lock, secret)
+
+    def unlock(self, number: int, proof: bytes) -> None:
+        """Pay for a pending lock of ours by a proof; raise InvalidUpdate if it is none. One that is gone stays so."""
+        lock = self._session.channel.newest.lock(number)
+        if lock is not None:
+            self.pay(lock, proof, kind_of(lock).amount_paid(lock, proof))
+
+    def show(self, number: int, proof: bytes) -> None:
+        """Show the peer a proof for its lock, if both are there; raise InvalidUpdate if it is none."""
+        channel = self._session.channel
+        lock = channel.theirs.simplex.lock(number)
+        if lock is not None and self._session.link.ready and not answers.is_answered(channel, number):
+            kind_of(lock).amount_paid(lock, proof)
+            self._session.send(Reveal(channel.id, number, proof))
+
+    def covers(self, unlock: Unlock) -> bool:
+        """Whether the peer may end its lock so now."""
+        channel = self._session.channel
+        lock = channel.theirs.simplex.lock(unlock.id)
+        if lock is None or self.keeper is None or not kind_of(lock).divisible:
+            return True
+        return self.keeper.covers(channel.id, lock, unlock.amount)
 
     def end(self, operation: Unlock | Cancel, steps: int = 0) -> bool:
         """Queue the end of a pending lock of ours; return whether that is possible, and new."""

@@ -18,7 +18,7 @@ from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import Error, Update
 from tallystick.channels.protocol.objects import Lock
-from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import PaymentsReceived
 from tallystick.channels.session.session import Session
@@ -40,6 +40,10 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     if any(not chain.went_back(lock) and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead
         text = "a lock that is cancelled is not known to have expired here yet"
         leave_aside(session, message, Fault.CANCEL_REFUSED, text)
+        return
+    if not all(session.locks.covers(operation) for operation in message.operations if type(operation) is Unlock):
+        text = "a stake that is passed on cannot be unlocked so yet: what it stands for is not settled"
+        leave_aside(session, message, Fault.UNLOCK_REFUSED, text)
         return
     session.streams.check_unlocks(message.operations)
     expired = frozenset(lock.id for lock in unpaid if chain.went_back(lock))

@@ -61,6 +61,8 @@ RULES: dict[type, Rule] = {
     inputs.SubmitLock: Rule(lambda s, g, now: s.add_lock(g), OPEN),
     inputs.RevealSecret: Rule(lambda s, g, now: s.reveal(g.lock, g.secret), ALL),
     inputs.RejectLock: Rule(lambda s, g, now: s.reject(g.lock, g.reason), ALL),
+    inputs.PayLock: Rule(lambda s, g, now: s.locks.unlock(g.lock, g.proof), ALL),
+    inputs.ShowProof: Rule(lambda s, g, now: s.locks.show(g.lock, g.proof), ALL),
     inputs.GiveUpLocks: Rule(lambda s, g, now: s.locks.drop(accompanied=g.accompanied), ALL),
     inputs.BeginStream: Rule(lambda s, g, now: s.streams.open(g.chain, g.unit, g.expiry), OPEN),
     inputs.SubmitUnits: Rule(lambda s, g, now: s.streams.submit(s.streams.find(g.lock, g.condition), g.units), ALL),

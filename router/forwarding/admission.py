@@ -20,6 +20,7 @@ import msgspec
 
 from tallystick.channels.limits import LOCKS_MAX
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.session.view import ChannelView
@@ -167,6 +168,8 @@ class Admission:
         moments: list[Moment] = []
         for known in channel.secrets:
             lock = channel.theirs.simplex.lock(known.lock)
+            if lock is not None and lock.kind != HASH:
+                continue  # whether it is owed, two players or a court decide
             if lock is not None and (channel.id, lock.id) in self._told:
                 moments += self._look_for_forced(view, lock)
             if lock is None or lock.expiry >= chain.final:

@@ -49,6 +49,12 @@ class CircuitRejected(Moment, frozen=True):
     reason: bytes
 
 
+class CircuitOwed(Moment, frozen=True):
+    """The incoming lock of a stake was paid: the circuit says from now on by what proof."""
+
+    circuit: Circuit
+
+
 class CircuitClosed(Moment, frozen=True):
     """The outgoing lock is gone, and the incoming one is answered in the same commit."""
 
@@ -106,6 +112,12 @@ def _rejected(rows: Rows, moment: CircuitRejected) -> None:
     rows.update(_CIRCUITS, {"reason": moment.reason}, channel=moment.outgoing, lock=moment.lock)
 
 
+def _owed(rows: Rows, moment: CircuitOwed) -> None:
+    circuit = moment.circuit
+    body = _CIRCUIT.encode(circuit)
+    rows.update(_CIRCUITS, {"body": body}, channel=circuit.outgoing, lock=circuit.outgoing_lock)
+
+
 def _closed(rows: Rows, moment: CircuitClosed) -> None:
     circuit = moment.circuit
     rows.delete(_CIRCUITS, channel=circuit.outgoing, lock=circuit.outgoing_lock)
@@ -135,6 +147,7 @@ CIRCUITS = Subject(
     {
         CircuitOpened: _opened,
         CircuitRejected: _rejected,
+        CircuitOwed: _owed,
         CircuitClosed: _closed,
         ForwardsPruned: _pruned,
         PolicySet: _policy,

@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
@@ -86,6 +87,10 @@ class Circuit(Discreet, msgspec.Struct, frozen=True, array_like=True):
     """Shared with the payer by the onion: hides failures on their way back."""
     began: int
     """Chain time."""
+    kind: int = HASH
+    """Of both locks."""
+    owed: bytes = b""
+    """Of a stake (`stakes`): the proof by which the incoming lock was paid. So the outgoing one is."""
 
     @property
     def fee(self) -> int:
@@ -193,13 +198,17 @@ def _terms(
 ) -> Failure | None:
     """Return what is wrong with what the onion orders, by the policy of the channel that it names."""
     policy, channel = named.policy, order.channel
+    if lock.kind != HASH and order.amount != lock.amount:  # what a stake pays depends on its condition alone
+        return Failure(Code.INVALID_ONION_PAYLOAD)
+    if lock.kind != HASH and order.expiry != lock.expiry:
+        return Failure(Code.INCORRECT_EXPIRY, time=lock.expiry, channel=channel)
     if not policy.enabled:
         return Failure(Code.CHANNEL_DISABLED, channel=channel)
     if order.amount < policy.minimum:
         return Failure(Code.AMOUNT_BELOW_MINIMUM, amount=lock.amount, channel=channel)
     if not policy.carries(order.amount):
         return Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel)
-    if lock.amount - order.amount < policy.fee(order.amount):
+    if lock.kind == HASH and lock.amount - order.amount < policy.fee(order.amount):
         return Failure(Code.FEE_INSUFFICIENT, amount=lock.amount, channel=channel)
     if order.expiry > lock.expiry:
         return Failure(Code.INCORRECT_EXPIRY, time=lock.expiry, channel=channel)

@@ -15,6 +15,7 @@ from tallystick.router.forwarding.exposure import ExposureLimits
 from tallystick.router.forwarding.forwarder import ForwardingLimits
 from tallystick.router.forwarding.jamming import JammingLimits
 from tallystick.router.forwarding.ports import NodeChannels
+from tallystick.router.forwarding.stakes import StakeLimits
 from tallystick.router.objects import MARGIN_MAX, ForwardingPolicy
 
 
@@ -30,6 +31,7 @@ class RoutingOptions(Options, frozen=True, kw_only=True):
     limits: ForwardingLimits = ForwardingLimits()
     jamming: JammingLimits = JammingLimits()
     exposure: ExposureLimits = ExposureLimits()
+    stakes: StakeLimits = StakeLimits()
 
     def policy_in(self, asset: Address) -> ForwardingPolicy:
         """Return what is asked for payments over channels in an asset, where the owner says nothing else."""

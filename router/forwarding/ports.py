@@ -7,10 +7,11 @@ from typing import Protocol
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.engine import Engine
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
-from tallystick.channels.session.inputs import GiveUpLocks, RejectLock, RevealSecret, SubmitLock
+from tallystick.channels.session.inputs import GiveUpLocks, PayLock, RejectLock, RevealSecret, ShowProof, SubmitLock
 from tallystick.channels.storage.store import Moment
 from tallystick.router.onion.payload import FinalLock
 
@@ -53,7 +54,14 @@ class NodeChannels:
         return all(view.ready for view in self.views if view.payable)
 
     def send_lock(
-        self, channel: ChannelId, amount: int, expiry: int, condition: bytes, onion: bytes, attach: Moment | None = None
+        self,
+        channel: ChannelId,
+        amount: int,
+        expiry: int,
+        condition: bytes,
+        onion: bytes,
+        attach: Moment | None = None,
+        kind: int = HASH,
     ) -> int:
         """Queue a lock of ours and return its number (before: `next_lock` of the view).
 
@@ -64,7 +72,15 @@ class NodeChannels:
             raise ChannelNotReady(
                 f"the peer of channel {channel.hex()[:8]} is not connected or acknowledges nothing now"
             )
-        return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, attach=attach))
+        return self._engine.apply(channel, SubmitLock(amount, expiry, condition, onion, kind, attach))
+
+    def pay(self, channel: ChannelId, lock: int, proof: bytes) -> None:
+        """Unlock a lock of ours by a proof, if it is signed and its channel open."""
+        self._engine.apply(channel, PayLock(lock, proof))
+
+    def show(self, channel: ChannelId, lock: int, proof: bytes) -> None:
+        """Show the peer a proof by which it may unlock its lock, if it is there and in step."""
+        self._engine.apply(channel, ShowProof(lock, proof))
 
     def give_up(self, channel: ChannelId, lock: int) -> None:
         """Give up a lock of ours that is not signed yet: `LockKeeper.on_lock_dropped` hears of it."""

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
@@ -28,6 +29,7 @@ from tallystick.router.forwarding.forwarder import Circuit, ForwardingLimits, Ou
 from tallystick.router.forwarding.jamming import Bucket
 from tallystick.router.forwarding.policies import Policies
 from tallystick.router.forwarding.ports import NodeChannels
+from tallystick.router.forwarding.stakes import Stakes
 from tallystick.router.onion.failures import NOTICE_SIZE, Failure, refusal
 from tallystick.router.onion.payload import FinalLock, FinalPayload, ForwardPayload, Payload, decode_payload
 from tallystick.router.onion.replay import Replays
@@ -75,6 +77,7 @@ class Relay:
     admission: Admission
     incoming: IncomingLocks
     replays: Replays
+    stakes: Stakes
     limits: ForwardingLimits
 
     def decide(self, channel: ChannelId, added: AddLock, *, again: bool = False) -> tuple[Decision, Sequence[Moment]]:
@@ -104,7 +107,8 @@ class Relay:
             return self._fail(peeled, failure, passing=True, taken=again and final)
         if isinstance(payload, ForwardPayload):
             return self._forward(view, lock, payload, peeled)
-        if not again and not self.admission.accepts(channel, lock):  # what was taken on once is not refused for that
+        taken = again or lock.kind != HASH  # what was taken on once is not refused for that; stakes are their player's
+        if not taken and not self.admission.accepts(channel, lock):
             return self._fail(peeled, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=channel))
         return Deliver(FinalLock(channel, lock, payload, peeled.secret, view.channel.terms.asset, again))
 
@@ -127,11 +131,21 @@ class Relay:
             expiry=order.expiry,
             secret=peeled.secret,
             began=now,
+            kind=lock.kind,
         )
-        bucket = self.admission.admit(circuit)
+        admitted = lock.kind == HASH or self._admits_stake(circuit)
+        bucket = self.admission.admit(circuit) if admitted else None
         if bucket is None:  # nothing is said of what the channel can carry: this is over in a moment
             return self._not_onwards(Failure(Code.CHANNEL_DISABLED, channel=order.channel), order, peeled)
         return Forward(circuit, peeled.next_packet or b"", bucket, order.channel)
+
+    def _admits_stake(self, circuit: Circuit) -> bool:
+        views = self.channels.views
+        incoming, outgoing = views.channel(circuit.incoming), views.channel(circuit.outgoing)
+        ends = [(views.channel(each.incoming), views.channel(each.outgoing)) for each in self.stakes.circuits]
+        pending = [peer for one, other in ends for peer in {one.peer_key, other.peer_key}]
+        value = outgoing.funding(0) + outgoing.funding(1)
+        return self.stakes.admits(circuit, (incoming.peer_key, outgoing.peer_key), value, pending)
 
     def _not_onwards(self, failure: Failure, order: ForwardPayload, peeled: Peeled) -> Fail:
         passing = failure.code is Code.CHANNEL_DISABLED and not self.channels.view(order.channel).usable

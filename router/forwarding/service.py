@@ -6,10 +6,11 @@ task and no clock of its own; time passes with the chain's blocks.
 
     relay       what is to become of a lock that comes in: `Forward`, `Deliver` or `Fail`
     forwarder   what follows for the incoming lock from what becomes of the outgoing one
+    stakes      the same for stakes in apps, which two players may decide one way here and another way in court
     admission   from whom how much is taken on
 
-The first two say what to do, and it is done here. After a restart every pending incoming lock that was not answered is
-looked at again: with a circuit it waits for its outgoing lock; without one nothing was signed for it, and it is decided
+The first three say what to do, and it is done here. After a restart every incoming lock that was not answered is looked
+at again: with a circuit it waits for its outgoing lock; without one nothing was signed for it, and it is decided
 anew, once the channel onwards is in step, or refused if that takes too long.
 
 Locks without an onion are none of its business: an application opened them, and an application answers.
@@ -23,15 +24,23 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
+from tallystick.channels.protocol.conditions import HASH, worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
 from tallystick.channels.storage.store import Moment
 from tallystick.router.codes import Code
 from tallystick.router.forwarding.admission import Admission, IncomingLocks
-from tallystick.router.forwarding.circuits import CircuitClosed, CircuitOpened, CircuitRejected, load_circuits
+from tallystick.router.forwarding.circuits import (
+    CircuitClosed,
+    CircuitOpened,
+    CircuitOwed,
+    CircuitRejected,
+    load_circuits,
+)
 from tallystick.router.forwarding.forwarder import (
     Answer,
+    Circuit,
     ClaimLock,
     CloseCircuit,
     Forwarder,
@@ -43,6 +52,7 @@ from tallystick.router.forwarding.forwarder import (
 from tallystick.router.forwarding.policies import Policies, RoutingOptions
 from tallystick.router.forwarding.ports import NodeChannels, PayeePort, PayerPort
 from tallystick.router.forwarding.relay import Deliver, Forward, Relay
+from tallystick.router.forwarding.stakes import OweLock, PayStake, ShowOutcome, StakeAnswer, Stakes
 from tallystick.router.onion.failures import Failure
 from tallystick.router.onion.replay import Replays, load_onions
 
@@ -92,8 +102,9 @@ class Router:
         self._alarm = alarm
         self._on_ready = on_ready
         self._replays = Replays(load_onions(channels.disk))
-        self._relay = Relay(channels, policies, admission, incoming, self._replays, self._limits)
         self._forwarder = Forwarder(incoming.hide)
+        self._stakes = Stakes(options.stakes, incoming.hide)
+        self._relay = Relay(channels, policies, admission, incoming, self._replays, self._stakes, self._limits)
         self._counts = dict.fromkeys(ForwardOutcome, 0)
         self._refused = 0
         self._earned: dict[Address, int] = {}
@@ -103,8 +114,10 @@ class Router:
         """… and until when they may wait for that, in chain time."""
         states = [view.channel for view in channels.views]
         claimed = {(state.id, known.lock) for state in states for known in state.secrets}
-        self._forwarder.resume(load_circuits(channels.disk), claimed)
-        admission.resume(self._forwarder.circuits)
+        circuits = load_circuits(channels.disk)
+        self._forwarder.resume([each for each in circuits if each[0].kind == HASH], claimed)
+        self._stakes.resume([each for each in circuits if each[0].kind != HASH], self)
+        admission.resume([*self._forwarder.circuits, *self._stakes.circuits])
 
     def __repr__(self) -> str:
         return f"<Router forwarding={len(self._forwarder)} onions={len(self._replays)}>"
@@ -115,8 +128,10 @@ class Router:
         for channel in self._channels.views.ids:
             for added in self._channels.views.undecided_locks(channel):
                 name = (channel, added.lock.id)
-                if added.onion and self._forwarder.of_origin(*name) is None:
+                if added.onion and self._passed_on(*name) is None:
                     self._waiting[name] = added
+        for channel in self._channels.views.ids:
+            self._do(self._stakes.on_ready(channel))
         self._channels.store(self._look_again())
 
     def statistics(self) -> RouterStatistics:
@@ -124,7 +139,8 @@ class Router:
         paid = self._counts[ForwardOutcome.PAID]
         failed = self._counts[ForwardOutcome.FAILED] + self._counts[ForwardOutcome.EXPIRED]
         earned = {"0x" + asset.hex(): fees for asset, fees in self._earned.items()}
-        return RouterStatistics(len(self._forwarder), paid, failed, self._refused, earned, len(self._replays))
+        pending = len(self._forwarder) + len(self._stakes)
+        return RouterStatistics(pending, paid, failed, self._refused, earned, len(self._replays))
 
     # --- LockKeeper: the peers' locks ----------------------------------------------------------------------------
 
@@ -157,6 +173,8 @@ class Router:
         if isinstance(decision, Forward):
             self._forward(decision, added.lock)
         elif isinstance(decision, Deliver):
+            if added.lock.kind != HASH:  # its player was told that it came, and answers
+                return [*seen]
             self._admission.on_accepted(channel, added.lock)
             return [*seen, *self._payee.on_arrived(decision.final)]
         elif decision.passing and (patient or decision.taken):
@@ -171,23 +189,75 @@ class Router:
         circuit, attach = forward.circuit, CircuitOpened(forward.circuit)
         try:
             self._channels.send_lock(
-                circuit.outgoing, circuit.amount_out, circuit.expiry, lock.condition, forward.onion, attach
+                circuit.outgoing,
+                circuit.amount_out,
+                circuit.expiry,
+                lock.condition,
+                forward.onion,
+                attach,
+                lock.kind,
             )
         except InvalidInput:
             failure = Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=forward.named)
             self._fail(circuit.incoming, lock.id, self._incoming.hide(circuit.secret, failure))
             return
-        self._forwarder.on_opened(circuit)
+        if circuit.kind == HASH:
+            self._forwarder.on_opened(circuit)
+        else:
+            self._stakes.on_opened(circuit)
         self._admission.began(circuit, lock, forward.bucket)
 
     def _fail(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         self._refused += 1
         self._incoming.release(channel, lock, reason)
 
+    # --- LockKeeper: stakes that are passed on -------------------------------------------------------------------
+
+    def stands_for(self, channel: ChannelId, lock: int) -> bool:
+        """Whether our stake stands for one that came in."""
+        return self._stakes.circuit(channel, lock) is not None
+
+    def on_proof_shown(self, channel: ChannelId, lock: Lock, proof: bytes) -> Sequence[Moment]:
+        """Whom we owe a stake asks for it: ask whoever owes it to us."""
+        return self._do(self._stakes.on_proof_shown(channel, lock.id, proof, whole=worth(lock, proof) == lock.amount))
+
+    def covers(self, channel: ChannelId, lock: Lock, paid: int) -> bool:
+        """Whether a stake that is passed on may be unlocked for that much: what we owe for it can be no more."""
+        circuit = self._stakes.of_origin(channel, lock.id)
+        if circuit is None:
+            return True
+        if any(rejection.lock == lock.id for rejection in self._channels.views.channel(channel).rejections):
+            return True  # what we owed is agreed gone
+        if not self._is_signed(circuit):
+            return False  # what we owe is not there yet to be paid
+        shown = self._channels.chain.registered_in_time(lock)
+        return paid >= circuit.amount_out or (shown is not None and worth(lock, shown) == paid)
+
+    def is_incoming_over(self, circuit: Circuit) -> bool:
+        """Whether the incoming lock of a stake is agreed gone, or its channel is."""
+        state = self._channels.views.channel(circuit.incoming)
+        return state.phase is Phase.GONE or state.theirs.simplex.lock(circuit.incoming_lock) is None
+
+    def is_outgoing_over(self, circuit: Circuit) -> bool:
+        """Whether the outgoing lock of a stake was signed, and is agreed gone, or its channel is."""
+        state = self._channels.views.channel(circuit.outgoing)
+        if state.phase is Phase.GONE:
+            return True
+        states = (state.ours, *state.flight)
+        return self._is_signed(circuit) and all(s.simplex.lock(circuit.outgoing_lock) is None for s in states)
+
+    def _is_signed(self, circuit: Circuit) -> bool:
+        return circuit.outgoing_lock < self._channels.views.channel(circuit.outgoing).newest.next_lock
+
+    def _passed_on(self, channel: ChannelId, lock: int) -> Circuit | None:
+        return self._forwarder.of_origin(channel, lock) or self._stakes.of_origin(channel, lock)
+
     # --- LockKeeper: our locks -----------------------------------------------------------------------------------
 
     def on_secret_learned(self, channel: ChannelId, lock: Lock, secret: bytes) -> Sequence[Moment]:
         """A lock of ours will be paid: claim what it stands for."""
+        if self.stands_for(channel, lock.id):
+            return ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.on_secret_learned(channel, lock.id, secret))
         return self._payer.on_secret_learned(channel, lock, secret)
@@ -198,6 +268,9 @@ class Router:
         if circuit is not None:
             reason = self._relay.checked(circuit, lock, reason)
             return self._do(self._forwarder.on_rejected(channel, lock.id, reason))
+        stake = self._stakes.circuit(channel, lock.id)
+        if stake is not None:
+            return self._do(self._stakes.on_rejected(channel, lock.id, self._relay.checked(stake, lock, reason)))
         return self._payer.on_lock_rejected(channel, lock, reason)
 
     def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
@@ -206,10 +279,14 @@ class Router:
             self._admission.on_freed(channel, lock.id)
             if self._forwarder.of_origin(channel, lock.id) is not None:
                 return self._do(self._forwarder.on_incoming_paid(channel, lock.id)) if paid else ()
+            if self._stakes.of_origin(channel, lock.id) is not None:
+                return self._do(self._stakes.on_incoming_ended(channel, lock.id, paid, secret))
             self._waiting.pop((channel, lock.id), None)
             return self._payee.on_gone(channel, lock, secret)
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.on_ended(channel, lock.id, secret))
+        if self.stands_for(channel, lock.id):
+            return self._do(self._stakes.on_outgoing_ended(channel, lock.id, paid))
         return self._payer.on_lock_ended(channel, lock, paid, secret)
 
     def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
@@ -217,12 +294,16 @@ class Router:
         if self._forwarder.holds(channel, lock.id):
             self._admission.on_dropped(channel, lock.id)
             return self._do(self._forwarder.on_dropped(channel, lock.id))
+        if self.stands_for(channel, lock.id):
+            self._admission.on_dropped(channel, lock.id)
+            return self._do(self._stakes.on_dropped(channel, lock.id))
         return self._payer.on_lock_dropped(channel, lock)
 
     def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""
         self._on_ready(channel)
-        return [*self._look_again(), *self._payer.on_channel_ready(channel)]
+        owed = self._do(self._stakes.on_ready(channel))
+        return [*owed, *self._look_again(), *self._payer.on_channel_ready(channel)]
 
     def on_chain_moved(self) -> Sequence[Moment]:
         """Time has passed: give up what waits for too long, release what can never be paid."""
@@ -230,6 +311,7 @@ class Router:
         self._give_up_unsigned()
         moments += self._admission.on_chain_moved()
         moments += self._do(self._forwarder.on_time(self._channels.chain.final, self._is_gone))
+        moments += self._do(self._stakes.on_time(self))
         moments += self._look_again()
         moments += self._payee.on_time_passed()
         moments += self._payer.on_time_passed()
@@ -243,7 +325,7 @@ class Router:
         One that expires unsigned must never be signed: its incoming lock is about to be released.
         """
         now = self._channels.chain.now
-        for circuit in self._forwarder.circuits:
+        for circuit in [*self._forwarder.circuits, *self._stakes.circuits]:
             outgoing, lock = circuit.outgoing, circuit.outgoing_lock
             if lock >= self._channels.views.channel(outgoing).newest.next_lock:
                 closing = self._channels.views.channel(circuit.incoming).phase is not Phase.OPEN
@@ -257,7 +339,7 @@ class Router:
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
-    def _do(self, answers: Sequence[Answer]) -> list[Moment]:
+    def _do(self, answers: Sequence[Answer | StakeAnswer]) -> list[Moment]:
         """Do what the forwarder says; return what to store."""
         moments: list[Moment] = []
         for answer in answers:
@@ -270,6 +352,12 @@ class Router:
                 moments.append(CircuitRejected(circuit.outgoing, circuit.outgoing_lock, answer.reason))
             elif isinstance(answer, CloseCircuit):
                 moments.append(self._close(answer))
+            elif isinstance(answer, OweLock):
+                moments.append(CircuitOwed(answer.circuit))
+            elif isinstance(answer, PayStake):
+                self._channels.pay(answer.channel, answer.lock, answer.proof)
+            elif isinstance(answer, ShowOutcome):
+                self._channels.show(answer.channel, answer.lock, answer.proof)
         return moments
 
     def _claim(self, claim: ClaimLock) -> list[Moment]:

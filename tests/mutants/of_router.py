@@ -194,4 +194,32 @@ MUTANTS = (
         "            pass\n",
         ("test_payee_parts.py",),
     ),
+    Mutant(
+        "take a stake in part while the court may still give away all of it",
+        "router/forwarding/service.py",
+        "        return paid >= circuit.amount_out or (shown",
+        "        return paid >= 0 or (shown",
+        ("test_forwarding_stakes.py",),
+    ),
+    Mutant(
+        "pay a stake before it was paid",
+        "router/forwarding/stakes.py",
+        "        if not whole or entry.incoming_over:\n            return ()\n",
+        "        return (PayStake(channel, lock, proof),)\n",
+        ("test_forwarding_stakes.py",),
+    ),
+    Mutant(
+        "take a stake whose other lock is not signed yet",
+        "router/forwarding/service.py",
+        "            return False  # what we owe is not there yet to be paid\n",
+        "            return True\n",
+        ("test_forwarding_stakes.py",),
+    ),
+    Mutant(
+        "forget by what proof a stake was paid",
+        "router/forwarding/service.py",
+        "                moments.append(CircuitOwed(answer.circuit))\n",
+        "                pass\n",
+        ("test_forwarding_stakes.py",),
+    ),
 )

@@ -181,8 +181,7 @@ class Member:
 
     def see_chain(self) -> None:
         """Take in the chain as it is."""
-        line = self.line
-        self.engine.on_chain_moved(ChainTime(line.time, line.time - CONFIRMED, dict(line.confirmed())))
+        self.engine.on_chain_moved(self.line.seen())
 
     def has_work(self) -> bool:
         """Whether a round would do anything."""
@@ -291,6 +290,10 @@ class Line:
     def confirmed(self) -> dict[Puzzle, tuple[int, bytes]]:
         """Return the registered secrets that are confirmed."""
         return {(HASH, digest): seen for digest, seen in self.registered.items() if seen[0] <= self.time - CONFIRMED}
+
+    def seen(self) -> ChainTime:
+        """Return the chain as everybody sees it."""
+        return ChainTime(self.time, self.time - CONFIRMED, dict(self.confirmed()))
 
     def register(self, secret: bytes, time: int | None = None) -> None:
         """A secret becomes public on chain."""

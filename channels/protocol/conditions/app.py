@@ -13,6 +13,8 @@ class AppLock(LockKind):
 
     number = APP
     name = "app"
+    routed = True
+    divisible = True
 
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
         """Return what the outcome takes of this player's stake; raise InvalidUpdate if it is not about this lock."""

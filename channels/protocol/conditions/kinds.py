@@ -27,7 +27,9 @@ class LockKind(ABC):
     revealed: ClassVar[bool] = True
     """Whether the receiver claims a lock with one proof, its secret. If not, the kind has a way of its own."""
     routed: ClassVar[bool] = False
-    """Whether its condition is a payment hash: such locks are a router's to decide about."""
+    """Whether a router may pass such locks on: it is asked about those that come with an onion."""
+    divisible: ClassVar[bool] = False
+    """Whether two proofs may pay differently: then whoever passes it on pays only what it was paid (docs/apps.md)."""
 
     @abstractmethod
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
