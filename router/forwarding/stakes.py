@@ -87,7 +87,7 @@ class LockFates(Protocol):
         """Whether the outgoing lock is gone; False while it is not signed."""
 
 
-class _Open(msgspec.Struct):
+class _PendingStake(msgspec.Struct):
     circuit: Circuit
     reason: bytes = b""
     shown: bytes = b""
@@ -101,7 +101,7 @@ class Stakes:
     def __init__(self, limits: StakeLimits, hide: Hide) -> None:
         self._limits = limits
         self._hide = hide
-        self._open: dict[Name, _Open] = {}
+        self._open: dict[Name, _PendingStake] = {}
         self._by_origin: dict[Name, Name] = {}
 
     def __len__(self) -> int:
@@ -151,7 +151,7 @@ class Stakes:
 
     def on_opened(self, circuit: Circuit) -> None:
         """The outgoing lock is queued, its circuit attached."""
-        self._open[circuit.name] = _Open(circuit)
+        self._open[circuit.name] = _PendingStake(circuit)
         self._by_origin[circuit.origin] = circuit.name
 
     def on_dropped(self, channel: ChannelId, lock: int) -> Sequence[StakeAnswer]:
@@ -224,20 +224,20 @@ class Stakes:
             answers += self._close(entry)
         return answers
 
-    def _close(self, entry: _Open) -> Sequence[StakeAnswer]:
+    def _close(self, entry: _PendingStake) -> Sequence[StakeAnswer]:
         if not entry.incoming_over or not entry.outgoing_over:
             return ()
         self._forget(entry)
         outcome = ForwardOutcome.FAILED if entry.reason else ForwardOutcome.EXPIRED
         return (CloseCircuit(entry.circuit, ForwardOutcome.PAID if entry.circuit.owed else outcome),)
 
-    def _release(self, entry: _Open, failure: Failure | None) -> ReleaseLock:
+    def _release(self, entry: _PendingStake, failure: Failure | None) -> ReleaseLock:
         circuit = entry.circuit
         if failure is None and entry.reason:
             return ReleaseLock(circuit.incoming, circuit.incoming_lock, wrap(circuit.secret, entry.reason))
         failure = failure or Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=circuit.outgoing)
         return ReleaseLock(circuit.incoming, circuit.incoming_lock, self._hide(circuit.secret, failure))
 
-    def _forget(self, entry: _Open) -> None:
+    def _forget(self, entry: _PendingStake) -> None:
         del self._open[entry.circuit.name]
         self._by_origin.pop(entry.circuit.origin, None)

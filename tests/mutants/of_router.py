@@ -162,9 +162,9 @@ MUTANTS = (
     Mutant(
         "forward a lock without its circuit in the commit",
         "router/forwarding/service.py",
-        "lock.condition, forward.onion, attach",
-        "lock.condition, forward.onion",
-        ("test_forwarding_relay.py",),
+        "                attach,\n                lock.kind,\n",
+        "                None,\n                lock.kind,\n",
+        FORWARDING,
     ),
     Mutant(
         "let an opening that came to nothing stand in the way of every invoice",

@@ -33,8 +33,8 @@ LIFETIME = 3_600
 class StakesLine(Line):
     """A line with a court. `terms` of an instance whose players are A and C."""
 
-    stakes: Mapping[Puzzle, tuple[StakeInCourt, bytes]] = MappingProxyType({})
-    """By puzzle: what the court says, and the outcome that said so (empty: states did)."""
+    said: Mapping[Puzzle, tuple[tuple[int, StakeInCourt, bytes], ...]] = MappingProxyType({})
+    """By puzzle: what the court said, each with its block time and the outcome that said so (empty: states did)."""
 
     def terms(self, stakes: tuple[int, int], nonce: int = 0, lifetime: int = LIFETIME, ends: str = "AC") -> AppTerms:
         """Return the terms of a new instance between the first and the last."""
@@ -71,32 +71,34 @@ class StakesLine(Line):
     def judge(self, terms: AppTerms, paid: tuple[int, int], proof: bytes = b"", decides: int = 0) -> bool:
         """Let the court hear of an instance, unless it has decided or it is too late; return whether it took it."""
         conditions = [stake_condition(instance_id(terms), player) for player in (0, 1)]
-        known = self.stakes.get((APP, conditions[0]))
-        if self.time > terms.expiry if known is None else self.time >= known[0].decides:
+        known = self.said.get((APP, conditions[0]))
+        if self.time > terms.expiry if known is None else self.time >= known[-1][1].decides:
             return False
-        heard = self.time if known is None else known[0].heard
-        stakes = dict(self.stakes)
+        said = dict(self.said)
         for condition, one in zip(conditions, paid, strict=True):
-            stakes[APP, condition] = (StakeInCourt(heard, decides or self.time, one), proof)
-        self.stakes = stakes
+            stake = StakeInCourt(terms.expiry, decides or self.time, one)
+            said[APP, condition] = (*said.get((APP, condition), ()), (self.time, stake, proof))
+        self.said = said
         return True
 
     def seen(self) -> ChainTime:
         """Return the chain as it is: what the court has said counts once it is confirmed."""
-        shown = {puzzle: said for puzzle, said in self.stakes.items() if max(said[0].heard, 0) <= self.time - CONFIRMED}
-        proofs = {puzzle: (stake.decides, proof) for puzzle, (stake, proof) in shown.items() if proof}
-        return ChainTime(
-            self.time,
-            self.time - CONFIRMED,
-            {**self.confirmed(), **proofs},
-            {puzzle: stake for puzzle, (stake, _) in shown.items()},
-        )
+        final = self.time - CONFIRMED
+        proofs, stakes = self.confirmed(), dict[Puzzle, StakeInCourt]()
+        for puzzle, said in self.said.items():
+            for time, stake, proof in said:
+                if time <= final:
+                    stakes[puzzle] = stake
+                    proofs.pop(puzzle, None)
+                    if proof:
+                        proofs[puzzle] = (time, proof)
+        return ChainTime(self.time, final, proofs, stakes)
 
     def on_chain(self, lock: Lock) -> int | None:
         """Return what the contract pays of a lock now, None while that is undecided."""
-        said = self.stakes.get((lock.kind, lock.condition))
-        if said is not None and said[0].heard <= lock.expiry:
-            return min(said[0].paid, lock.amount) if self.time >= said[0].decides else None
+        said = self.said.get((lock.kind, lock.condition))
+        if said is not None and said[-1][1].counts_for(lock):
+            return min(said[-1][1].paid, lock.amount) if self.time >= said[-1][1].decides else None
         return None if self.time <= lock.expiry else 0
 
     def redeemed(self, name: str) -> int:
