@@ -119,6 +119,9 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         "/invoices/{payment_hash}/settle": {"secret": ""},
         "/invoices/{payment_hash}/cancel": {},
         "/pay": {"invoice": "tally", "amount": 5, "max_fee": 5, "timeout": 1.0, "wait": False},
+        "/pay/across": {
+            "invoice": "tally", "most": 5, "makers": [f"{to}@127.0.0.1:9"], "asset": "0x" + "00" * 20, "wait": False,
+        },
         "/keysend": {
             "to": to, "amount": 5, "max_fee": 5, "timeout": 1.0, "secret": "", "wait": False, "asset": "0x" + "00" * 20,
         },

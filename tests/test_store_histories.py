@@ -41,6 +41,7 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.memory import MemoryDisk, MemoryEngine
 from tallystick.router.forwarding.circuits import (
     CircuitOpened,
+    CircuitOwed,
     CircuitRejected,
     ForwardsPruned,
     PeerBarred,
@@ -147,6 +148,7 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(DisputesUndone(number) for number in (header.number, 10**6)),
         *(DisputeOver(of, (locators[2],)) for of in (terms_of.id, ChannelId(bytes(32)))),
         *(Coverage(client, channel, n, n, n, n, b"receipt") for client in clients for n in (1, 2)),
+        *(CircuitOwed(msgspec.structs.replace(one, owed=b"proof")) for one in circuits),
         *(CircuitRejected(one.outgoing, one.outgoing_lock, b"no") for one in circuits),
         *(PeerBarred(b"peer", until) for until in (5, 6)),
         *(OnionsForgotten(before) for before in (1, 10**12)),
