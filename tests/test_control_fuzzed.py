@@ -9,9 +9,9 @@ import pytest
 from simulation.api_fuzz import fuzz
 from tallystick.sdk.control.operations import operations
 
-HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim"}
+HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across"}
 """What takes more than a request that is right: a payment that is held, a peer that has received enough, a payout that
-was refused."""
+was refused, a maker between two chains."""
 
 
 @pytest.mark.processes

@@ -56,8 +56,10 @@ async def test_what_our_client_asks_of_a_node_is_all_there(evm: PythonEvm, house
     async with make_client(URL, 10.0, evm.transport) as http:
         newest = int(evm.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
         found = await examine(Endpoint(http), lambda: newest, house.at.contract, artifact().code)
-    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client"]
+    assert [each.what for each in found.findings if each.grade is not Grade.GOOD] == ["client", "court"]
     assert "headers" in {each.what for each in found.findings}, "their fields make their hashes"
+    court = next(each for each in found.findings if each.what == "court")
+    assert court.grade is Grade.LIMITED, "the adjudicator of the fixture asks none"
 
 
 @pytest.mark.parametrize("token", (False, True), ids=("coin", "token"))
