@@ -20,7 +20,7 @@ from tallystick.sdk.cli.real_chain import claim, deploy, doctor, show_owed
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shards import run_group, send, show_shards
 from tallystick.sdk.cli.shell import FAILED, MISUSED, UNREACHABLE, example, make_group, run_guarded
-from tallystick.sdk.cli.stakes import register, show_validators
+from tallystick.sdk.cli.stakes import register, replace_key, show_validators
 from tallystick.sdk.cli.validators import found_homes, run_validators, validate
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
@@ -46,6 +46,7 @@ app.command(epilog=example("chain claim --to 0x2b762adcd8360d8a9f63cf729909279f7
 app.command(epilog=example("chain validate --data ./net/validator0"))(validate)
 app.command("validators", epilog=example("chain validators"))(show_validators)
 app.command(epilog=example("chain register --data ./net/new --stake 1000000000000000000"))(register)
+app.command(epilog=example("chain replace-key --data ./net/validator0"))(replace_key)
 
 Json = Annotated[bool, Option("--json", help="Print lines of JSON for programs.")]
 

@@ -43,7 +43,7 @@ def register(
     data: Annotated[Path, Option(help="The validator's home; its operator pays, and needs the coins.")],
     stake: Annotated[int, Option(parser=parse_fee, metavar="N", help="Coins of its own that it stakes.")] = 10**18,
     commission: Annotated[
-        int, Option(min=0, max=1_000_000, help="What it keeps of its delegators' rewards, in millionths, for good.")
+        int, Option(min=0, max=1_000_000, help="What it keeps of its delegators' rewards, in millionths.")
     ] = 50_000,
     chain: ChainUrl = LOCAL_CHAIN,
     as_json: Json = False,
@@ -93,6 +93,47 @@ def _register(home: Path, stake: int, commission: int, url: str) -> dict[str, An
             account = LedgerAccount(node, operator)
             done = await account.call("validators", "register", [public, proof, stake, commission], value=stake)
             return {"validator": f"0x{address.hex()}", "block": done.block, **done.expected}
+
+    return trio.run(act)
+
+
+def replace_key(
+    data: Annotated[Path, Option(help="The validator's home, whose operator pays the fee.")],
+    chain: ChainUrl = LOCAL_CHAIN,
+    as_json: Json = False,
+) -> None:
+    """Let a validator vote by a new key; the old one votes for two blocks more, and is answered for.
+
+    The new key is made in the home before the chain hears of it. The validator puts it in place by itself when it is in
+    force, whether it runs now or starts later. Call it again if it fails: it goes on with the key that it made.
+    """
+    done = run_guarded(lambda: _replace_key(data, chain))
+    if as_json:
+        say_json(done)
+    else:
+        say(f"validator {done['before']} is {done['validator']} from the second block on after the one with this call")
+
+
+def _replace_key(home: Path, url: str) -> dict[str, Any]:
+    import trio
+
+    from tallystick.channels.ports import system_entropy
+    from tallystick.sdk.ledger import LedgerAccount
+    from tallystick.settlement.ethereum.module_calls import read_answer, write_call
+    from tallystick.settlement.replicated.home import KEY, NEXT
+    from tallystick.settlement.replicated.key_change import prepare_key
+    from tallystick.settlement.replicated.validator import operator_of, prove_possession
+
+    async def act() -> dict[str, Any]:
+        async with _open(url) as node:
+            operator = operator_of(home)
+            _, _, address = prove_possession(home, node.chain_id, operator.address, KEY)
+            prepare_key(home, system_entropy)
+            public, proof, new = prove_possession(home, node.chain_id, operator.address, NEXT)
+            call = write_call("validators", "key", [address])
+            if read_answer(call, await node.view(call))["key"] != public:  # else a call before had no answer
+                await LedgerAccount(node, operator).call("validators", "replaceKey", [address, public, proof])
+            return {"validator": f"0x{new.hex()}", "before": f"0x{address.hex()}"}
 
     return trio.run(act)
 

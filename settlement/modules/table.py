@@ -9,7 +9,7 @@ from tallystick.settlement.modules.lending import LENDING
 from tallystick.settlement.modules.rollup_disputes import ROLLUPS
 from tallystick.settlement.modules.staking import STAKING
 from tallystick.settlement.modules.treasury import TREASURY
-from tallystick.settlement.modules.validator_moves import VALIDATORS
+from tallystick.settlement.modules.validator_changes import VALIDATORS
 
 MODULES: dict[str, Module] = {
     module.name: module for module in (EXCHANGE, LENDING, ROLLUPS, STAKING, TREASURY, VALIDATORS)

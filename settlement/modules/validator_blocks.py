@@ -28,6 +28,7 @@ from tallystick.settlement.modules.validator_records import (
     find_validator,
     get_rules,
     note_offence,
+    offer_seats,
     put_rules,
     validator_of,
 )
@@ -109,7 +110,7 @@ def begin_block(
     state.put(b"T", max(time, state.get(b"T")))
     _take_over(state, height)
     apply_changes(state, height)
-    _share_fees(state, votes)
+    _share_fees(state, rules, votes)
     for vote in votes:
         _note_vote(state, rules, vote)
 
@@ -141,7 +142,7 @@ def _convict(state: ModuleState, rules: StakeRules, offence: Offence) -> None:
         state.put(b"D", 1)
 
 
-def _share_fees(state: ModuleState, votes: Sequence[BlockVote]) -> None:
+def _share_fees(state: ModuleState, rules: StakeRules, votes: Sequence[BlockVote]) -> None:
     """Share the fees among who signed the block before, by power; what is left over by rounding waits.
 
     Behind each it goes to the stakes that backed this vote, whatever has come or gone since.
@@ -157,7 +158,7 @@ def _share_fees(state: ModuleState, votes: Sequence[BlockVote]) -> None:
         if not staked or not share:
             continue
         state.take(NATIVE, share, REWARDS)
-        commission = share * validator.number(state, b"c") // MILLION
+        commission = share * validator.commission(state, rules) // MILLION
         validator.put(state, b"e", validator.number(state, b"e") + commission)
         put_wide(state, validator.key(b"P"), validator.earned(state) + (share - commission << SCALE) // staked)
 
@@ -182,6 +183,7 @@ def end_block(state: ModuleState) -> tuple[PowerUpdate, ...]:
 
     If nobody may vote any more, those who vote go on, as a chain without validators could never have any again.
     """
+    offer_seats(state)
     if not state.get(b"D"):
         return ()
     state.put(b"D", 0)
@@ -189,7 +191,8 @@ def end_block(state: ModuleState) -> tuple[PowerUpdate, ...]:
     if not wanted:
         return ()
     voting = [validator_of(state.get(b"m" + at.to_bytes(8, "big")) - 1) for at in range(_count_voting(state))]
-    changed = {each.ordinal: (each, 0) for each in voting if each.ordinal not in wanted}
+    updates = [update for each in voting for update in _forget_key(state, each)]
+    changed = {each.ordinal: (each, 0) for each in voting if each.ordinal not in wanted and each.number(state, b"p")}
     for index, (each, power) in wanted.items():
         if each.number(state, b"p") != power:
             changed[index] = (each, power)
@@ -197,8 +200,19 @@ def end_block(state: ModuleState) -> tuple[PowerUpdate, ...]:
         each.put(state, b"p", power)
     for at, index in enumerate((*wanted, *[-1] * max(0, len(voting) - len(wanted)))):
         state.put(b"m" + at.to_bytes(8, "big"), index + 1)
-    updates = sorted((each.address(state), each.public(state), power) for each, power in changed.values())
-    return tuple(PowerUpdate(public, power) for _, public, power in updates)
+    updates += [PowerUpdate(each.public(state), power) for each, power in changed.values()]
+    return tuple(sorted(updates, key=lambda update: address_of(update.public)))
+
+
+def _forget_key(state: ModuleState, validator: Validator) -> tuple[PowerUpdate, ...]:
+    """Take a key out of the consensus that was replaced: the new one has no power there so far."""
+    known = validator.told(state)
+    if not known:
+        return ()
+    put_wide(state, validator.key(b"K"), 0)
+    validator.put(state, b"g", state.get(b"H"))
+    validator.put(state, b"p", 0)
+    return (PowerUpdate(known, 0),)
 
 
 def _count_voting(state: ModuleState) -> int:

@@ -43,6 +43,9 @@ VERSION = b"V"
 SEATS = 128
 """Validators that can be chosen from: whoever brings more than the least of them takes its seat."""
 
+SEATS_LOOKED_AT = 16
+"""Validators without a seat that a block looks at, in turn, for one that is larger than the least with a seat."""
+
 POWER_TOTAL = 2**60 - 1
 """All voting power together stays below this, which is CometBFT's limit."""
 
@@ -109,9 +112,11 @@ class Validator(NamedTuple):
         return letter + self.row
 
     def number(self, state: ModuleState, letter: bytes) -> int:
-        """Return a word: `s` stake, `b` what of it is paid for, `w` own stake, `c` commission, `e` what that earned.
+        """Return a word: `s` stake, `b` what of it is paid for, `w` own stake, `e` what its commission earned.
 
-        Also `a` absences, `j` jailed until, `o` one more than the block in which it signed twice, `S` seat, `p` power.
+        Also `a` absences, `j` jailed until, `o` one more than the block in which it signed twice, `S` seat, `p` power;
+        `c` commission, `f` one more than the next one, which was announced in block `u` at the time `A`; `g` the
+        block whose end told the consensus of its key, if that was replaced.
         """
         return state.get(letter + self.row)
 
@@ -121,6 +126,18 @@ class Validator(NamedTuple):
     def public(self, state: ModuleState) -> bytes:
         """The public key of its votes."""
         return get_wide(state, self.key(b"k")).to_bytes(32, "big")
+
+    def told(self, state: ModuleState) -> bytes:
+        """The key that the consensus knows, if it is to be told of another one: 32 bytes, or none."""
+        known = get_wide(state, self.key(b"K"))
+        return known.to_bytes(32, "big") if known else b""
+
+    def commission(self, state: ModuleState, rules: StakeRules) -> int:
+        """What its operator gets of what its delegations earn, in millionths."""
+        ahead = self.number(state, b"f")
+        if ahead and rules.is_over(state, self.number(state, b"u"), self.number(state, b"A")):
+            return ahead - 1
+        return self.number(state, b"c")
 
     def address(self, state: ModuleState) -> Address:
         """By what the consensus knows it."""
@@ -157,7 +174,7 @@ def validator_of(index: int) -> Validator:
 
 
 def find_validator(state: ModuleState, address: Address) -> Validator | None:
-    """Return the validator that the consensus knows by this address, None if it is none."""
+    """Return the validator that the consensus knows by this address, or knew; None if it is none."""
     found = state.get(b"i" + address)
     return validator_of(found - 1) if found else None
 
@@ -175,12 +192,17 @@ def add_validator(state: ModuleState, address: Address, public: bytes, operator:
     """Make the words of a new one."""
     made = validator_of(state.get(b"N"))
     state.put(b"N", made.ordinal + 1)
-    state.put(b"i" + address, made.ordinal + 1)
-    put_wide(state, made.key(b"k"), int.from_bytes(public, "big"))
-    put_address(state, made.key(b"d"), address)
+    put_key(state, made, address, public)
     put_address(state, made.key(b"O"), operator)
     made.put(state, b"c", commission)
     return made
+
+
+def put_key(state: ModuleState, validator: Validator, address: Address, public: bytes) -> None:
+    """Keep the key of a validator's votes. By the address of one that it had before, it is found for ever."""
+    state.put(b"i" + address, validator.ordinal + 1)
+    put_wide(state, validator.key(b"k"), int.from_bytes(public, "big"))
+    put_address(state, validator.key(b"d"), address)
 
 
 def change_stake(state: ModuleState, validator: Validator, owner: Address, change: int) -> None:
@@ -259,3 +281,21 @@ def take_seat(state: ModuleState, validator: Validator) -> None:
         validator_of(seats[seat] - 1).put(state, b"S", 0)
     state.put(b"C" + bytes([seat]), validator.ordinal + 1)
     validator.put(state, b"S", seat + 1)
+    state.put(b"D", 1)
+
+
+def offer_seats(state: ModuleState) -> None:
+    """Let the largest of the next few validators without a seat have one, if it is larger than the least with one.
+
+    Each block looks at some, one after the other: so whoever should have a seat has it before long, and no block has to
+    look at all of them, however many there are.
+    """
+    total = state.get(b"N")
+    if total <= SEATS:
+        return
+    rules, at = get_rules(state), state.get(b"G")
+    looked_at = [validator_of((at + step) % total) for step in range(min(SEATS_LOOKED_AT, total))]
+    state.put(b"G", (at + len(looked_at)) % total)
+    waiting = [each for each in looked_at if not each.number(state, b"S")]
+    if waiting:
+        take_seat(state, max(waiting, key=lambda each: each.power(state, rules)))

@@ -66,12 +66,12 @@ def address_of(public: bytes) -> Address:
     return Address(hashlib.sha256(public).digest()[:20])
 
 
-def _is_proven(proof: bytes, message: bytes, public: bytes) -> bool:
+def check_proof(proof: bytes, message: bytes, public: bytes) -> None:
+    """Refuse a proof of possession that the key did not sign."""
     try:
         VerifyKey(public).verify(message, proof)
     except (CryptoError, ValueError):
-        return False
-    return True
+        refuse(True, Revert.BAD_SIGNATURE, "the proof is not this key's, for the caller")
 
 
 @VALIDATORS.function(
@@ -83,7 +83,7 @@ def _is_proven(proof: bytes, message: bytes, public: bytes) -> bool:
 def register(state: ModuleState, public: bytes, proof: bytes, amount: int, commission: int) -> tuple[int]:
     """Be a validator: the key of its votes, the proof that the caller has it, its own stake, its share of rewards.
 
-    The share is in millionths of what its delegations earn, and is fixed for good.
+    The share is in millionths of what its delegations earn; `announceCommission` changes it.
     """
     rules = get_rules(state)
     address = address_of(public)
@@ -91,7 +91,7 @@ def register(state: ModuleState, public: bytes, proof: bytes, amount: int, commi
     refuse(commission > MILLION, Revert.BAD_TERMS, f"a commission is from 0 to {MILLION} millionths")
     refuse(amount < rules.own_least, Revert.BAD_AMOUNT, f"a validator's own stake is at least {rules.own_least}")
     asked = possession(get_wide(state, b"I"), state.caller, public)
-    refuse(not _is_proven(proof, asked, public), Revert.BAD_SIGNATURE, "the proof is not this key's, for the caller")
+    check_proof(proof, asked, public)
     validator = add_validator(state, address, public, state.caller, commission)
     check_amount(state, rules, validator, amount)
     state.emit(REGISTERED, address, state.caller, commission)
@@ -223,6 +223,9 @@ def validator_at(state: ModuleState, index: int) -> tuple[Address]:
     return (validator_of(index).address(state),)
 
 
+_WORDS = (b"s", b"w", b"p", b"e", b"a", b"j")
+
+
 @VALIDATORS.view(
     "validator(address validator)",
     "address operator, uint128 stake, uint128 ownStake, uint64 power, uint64 commission, uint128 commissionEarned, "
@@ -230,10 +233,12 @@ def validator_at(state: ModuleState, index: int) -> tuple[Address]:
 )
 def validator(state: ModuleState, address: Address) -> tuple[Address | int, ...]:
     """Say what is staked with a validator, the power of its votes, and whether it is jailed or signed a block twice."""
-    found = get_validator(state, address)
+    rules, found = get_rules(state), get_validator(state, address)
     offence = found.number(state, b"o")
-    numbers = (found.number(state, letter) for letter in (b"s", b"w", b"p", b"c", b"e", b"a", b"j"))
-    return (found.operator(state), *numbers, offence - 1 if offence else 0)
+    stake, own, power, earned, absences, jailed = (found.number(state, letter) for letter in _WORDS)
+    commission = found.commission(state, rules)
+    after = (earned, absences, jailed, offence - 1 if offence else 0)
+    return (found.operator(state), stake, own, power, commission, *after)
 
 
 @VALIDATORS.view("delegations(address owner)", "uint64 total")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import trio
+
 from tallystick.settlement.errors import ChainUnavailable
 from tallystick.settlement.replicated.child import open_child
 
@@ -20,6 +22,7 @@ async def run_engine(program: str, home: Path, application: Path, rpc: Path) -> 
         *(program, "start", "--home", str(home)),
         *("--proxy_app", f"unix://{application}", "--rpc.laddr", f"unix://{rpc}"),
     )
+    await trio.Path(rpc).unlink(missing_ok=True)  # of an engine before, which was killed
     log = home / "engine.log"
     with log.open("ab") as output:
         async with open_child(command, output) as engine:

@@ -15,7 +15,7 @@ from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.ledger import Mint
 
 APP_VERSION = 2
-"""Of the rules of blocks: validators of two versions do not agree. 2: delegations move (`validator_moves`)."""
+"""Of the rules of blocks: validators of two versions do not agree. 2: delegations move, keys and commissions change."""
 
 Powers: TypeAlias = dict[bytes, int]
 """Voting power, by the public key of the votes."""

@@ -27,6 +27,10 @@ from tallystick.settlement.simulated.ledger import Mint
 
 GENESIS = "config/genesis.json"
 KEY = "config/priv_validator_key.json"
+NEXT = "config/next_validator_key.json"
+"""The key that is to take its place, once the chain knows it. The engine does not read it."""
+BEFORE = "config/validator_key_before.json"
+"""The key that it took the place of: it never votes again."""
 OPERATOR = "config/operator_key.json"
 """Of the account on the ledger whose stake the validator begins with. The engine does not read it."""
 NODE_KEY = "config/node_key.json"
@@ -147,11 +151,17 @@ chunk_request_timeout = "10s"
 def _own_files(own: ValidatorKeys) -> dict[str, str]:
     operator = PrivateKey(own.operator).address
     return {
-        KEY: _json({"address": own.address.hex().upper(), **_public(own.public), **_secret(own.voting)}),
+        KEY: key_file(own.voting),
         NODE_KEY: _json(_secret(own.node)),
         OPERATOR: _json({"address": f"0x{operator.hex()}", "key": own.operator.hex()}),
         STATE: _json({"height": "0", "round": 0, "step": 0}),
     }
+
+
+def key_file(seed: bytes) -> str:
+    """Return a key of votes as the engine keeps it."""
+    public = bytes(SigningKey(seed).verify_key)
+    return _json({"address": address_of(public).hex().upper(), **_public(public), **_secret(seed)})
 
 
 def _genesis(keys: Sequence[ValidatorKeys], genesis: Genesis) -> dict[str, Any]:

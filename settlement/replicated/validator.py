@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,6 @@ from typing import Any
 
 import msgspec
 import trio
-from nacl.signing import SigningKey
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.ports import Entropy
@@ -41,6 +39,7 @@ from tallystick.settlement.replicated.home import (
     with_stakes,
     write_home,
 )
+from tallystick.settlement.replicated.key_change import VoteKey, read_key
 from tallystick.settlement.replicated.server import serve_application
 from tallystick.settlement.replicated.snapshot_files import SnapshotFolder
 from tallystick.settlement.replicated.snapshots import FrozenLedger
@@ -107,16 +106,13 @@ def operator_of(home: Path) -> PrivateKey:
         raise InvalidInput(f"{home} holds no operator's key: {type(error).__name__}") from None
 
 
-def prove_possession(home: Path, chain_id: int, operator: Address) -> tuple[bytes, bytes, Address]:
+def prove_possession(home: Path, chain_id: int, operator: Address, file: str = KEY) -> tuple[bytes, bytes, Address]:
     """Return the key of a home's votes, the proof that it is here, and by what address the consensus knows it.
 
-    The proof is for that operator on that chain. Raise InvalidInput if there is no such key.
+    The proof is for that operator on that chain; `file` is where in the home the key is. Raise InvalidInput if it is
+    not.
     """
-    try:
-        whole = base64.b64decode(msgspec.json.decode((home / KEY).read_bytes())["priv_key"]["value"])
-        key = SigningKey(whole[:32])
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"{home} holds no key of votes: {type(error).__name__}") from None
+    key = read_key(home / file)
     public = bytes(key.verify_key)
     return public, key.sign(possession(chain_id, operator, public)).signature, address_of(public)
 
@@ -149,10 +145,12 @@ async def run_validator(
         async with open_engine(rpc) as engine, trio.open_nursery() as nursery:
             chain = make(genesis, engine, entropy, store=store, crew=crew)
             shelf = chain.application.shelf = SnapshotFolder(home / "snapshots")
+            keeper = VoteKey(home, chain.application.branch)
             frozen, taken = trio.open_memory_channel[FrozenLedger](1)
 
             def on_commit() -> None:
                 chain.on_commit()
+                keeper.look()
                 if snapshots and chain.application.height % snapshots == 0:
                     with suppress(trio.WouldBlock):  # the one before is being written still
                         frozen.send_nowait(chain.application.freeze())
@@ -160,7 +158,7 @@ async def run_validator(
             serve = partial(serve_application, on_commit=on_commit, on_refused=refused)
             nursery.start_soon(keep_snapshots, shelf, taken, refused)
             await nursery.start(serve, chain.application, application)
-            nursery.start_soon(run_engine, program, home, application, rpc)
+            nursery.start_soon(keeper.keep, partial(run_engine, program, home, application, rpc), refused)
             routes = engine_routes(engine)
             await serve_chain(chain, host, port, started=lambda url: started(chain, url), stop=stop, more=routes)
             nursery.cancel_scope.cancel()

@@ -304,8 +304,8 @@ MUTANTS = (
             (
                 "keep what was earned after the fees were shared, not before",
                 BLOCKS,
-                "    apply_changes(state, height)\n    _share_fees(state, votes)",
-                "    _share_fees(state, votes)\n    apply_changes(state, height)",
+                "    apply_changes(state, height)\n    _share_fees(state, rules, votes)",
+                "    _share_fees(state, rules, votes)\n    apply_changes(state, height)",
                 TESTS,
             ),
             (
@@ -360,8 +360,8 @@ MUTANTS = (
             (
                 "register a key that the caller does not have",
                 CALLS,
-                "refuse(not _is_proven(proof, asked, public),",
-                "refuse(not proof,",
+                "    check_proof(proof, asked, public)\n",
+                "",
                 TESTS,
             ),
             (

@@ -37,6 +37,7 @@ import of_session
 import of_settlement
 import of_shards
 import of_stakes
+import of_validator_changes
 import of_watchtower
 from mutant import Mutant
 
@@ -48,7 +49,7 @@ TABLES = (
     *(of_channels, of_session, of_settlement, of_ethereum, of_contracts),
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
-    *(of_modules, of_replicated, of_stakes, of_court, of_evm_court, of_app_rules, of_app_machine),
+    *(of_modules, of_replicated, of_stakes, of_validator_changes, of_court, of_evm_court, of_app_rules, of_app_machine),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
