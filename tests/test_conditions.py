@@ -91,7 +91,7 @@ def test_a_look_into_the_table_closes_it_too(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_kind_that_nobody_registered_is_refused_everywhere() -> None:
-    with pytest.raises(InvalidUpdate, match=r"kind 200 .* known kinds are \[0, 1, 2\]") as refused:
+    with pytest.raises(InvalidUpdate, match=r"kind 200 .* known kinds are \[0, 1, 2, 3\]") as refused:
         kind_of(LOCK)
     assert refused.value.code is Fault.BAD_LOCK and worth(LOCK, PREIMAGE) == 0
     with pytest.raises(InvalidInput, match="register it before a node is opened"):

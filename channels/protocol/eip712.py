@@ -31,6 +31,7 @@ _SIGNED = {
     "Voucher": "bytes32 channel,address beneficiary",
     "AppState": "bytes32 instance,uint64 number,bytes32 state",
     "AppOutcome": "bytes32 instance,uint128 paid0,uint128 paid1",
+    "VirtualOutcome": "bytes32 channel,uint128 paid0,uint128 paid1,uint128 settled0,uint128 settled1",
 }
 
 TYPES: dict[str, list[dict[str, str]]] = {

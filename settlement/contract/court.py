@@ -191,8 +191,13 @@ def read_outcome(proof: bytes) -> OutcomeProof:
 
 
 def pack(record: CourtRecord, player: int) -> int:
-    """Return what is kept of a player's stake: 64 bits each of `expiry` and `until`, then 128 of what is paid of it."""
-    return (record.expiry << 64 | record.until) << 128 | record.paid[player]
+    """Return what is kept of a player's stake."""
+    return pack_stake(record.expiry, record.until, record.paid[player])
+
+
+def pack_stake(expiry: int, until: int, paid: int) -> int:
+    """Return what is kept of a stake: 64 bits each of `expiry` and `until`, then 128 of what is paid of it."""
+    return (expiry << 64 | until) << 128 | paid
 
 
 def unpack(kept: int) -> tuple[int, int, int]:

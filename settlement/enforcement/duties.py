@@ -28,8 +28,7 @@ from typing import TypeVar
 
 import msgspec
 
-from tallystick.channels.protocol.apps import APP
-from tallystick.channels.protocol.conditions import worth
+from tallystick.channels.protocol.conditions import is_judged, worth
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
@@ -267,7 +266,7 @@ def _brought(channel: Channel, situation: ChannelOnChain, sender: int, pot: int,
             continue
         registered, proof = situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))
         paid = min(share, worth(lock, proof)) if registered <= lock.expiry else 0
-        if lock.kind == APP:
+        if is_judged(lock.kind):
             paid = min(share, _paid_in_court(lock, situation, situation.now))
         ours += share - paid if sender == channel.side else paid
     return ours + left if sender == channel.side and not waits else ours
@@ -287,7 +286,7 @@ def _may_stay_open(lock: Lock, situation: ChannelOnChain) -> bool:
 
     A stake in an app may be in court long after its expiry, and the app may be the peer's own, with itself.
     """
-    return lock.kind == APP or lock.expiry >= situation.now + TOGETHER
+    return is_judged(lock.kind) or lock.expiry >= situation.now + TOGETHER
 
 
 def _paid_in_court(lock: Lock, situation: ChannelOnChain, time: int) -> int:
@@ -329,7 +328,7 @@ def _left(locks: tuple[Lock, ...], situation: ChannelOnChain, time: int, root: b
             lock
             for lock in locks
             if not _decided(lock, situation, time)
-            or (lock.puzzle in late and (time <= lock.expiry or lock.kind == APP))
+            or (lock.puzzle in late and (time <= lock.expiry or is_judged(lock.kind)))
         )
         if locks_root(left) == root:
             return left
@@ -349,7 +348,9 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
         worth(lock, proof)
         for lock in channel.theirs.simplex.locks
         for time, proof in [situation.proofs.get(lock.puzzle, (lock.expiry + 1, b""))]
-        if lock.kind != APP and time <= lock.expiry and situation.now > _due(lock, time) + policy.unlock_patience
+        if not is_judged(lock.kind)
+        and time <= lock.expiry
+        and situation.now > _due(lock, time) + policy.unlock_patience
     ]
     for lock in channel.theirs.simplex.locks:
         owed.append(_paid_in_court(lock, situation, situation.now - policy.unlock_patience))

@@ -25,6 +25,7 @@ from tallystick.settlement.enforcement.apps import AppHeld
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.claims import pending_puzzles, time_left
 from tallystick.settlement.enforcement.depths import DepthPolicy, Depths
+from tallystick.settlement.enforcement.virtual import VirtualHeld
 from tallystick.settlement.errors import ChainError, ChainUnavailable, WrongChain
 from tallystick.settlement.following.checked import CheckedChain, Market
 from tallystick.settlement.following.follower import (
@@ -89,6 +90,8 @@ class EnforcingNode:
     apps: Callable[[], Iterable[AppHeld]] = tuple
     """Returns what the node holds of each app's instance that is not over. It is asked with every block, and is stored
     before it is told."""
+    virtuals: Callable[[], Iterable[VirtualHeld]] = tuple
+    """Returns what it holds of each virtual channel that is not over, likewise."""
 
     @property
     def views(self) -> Views:

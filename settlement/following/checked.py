@@ -27,6 +27,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.hashchain import StreamTerms
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
+from tallystick.channels.protocol.virtual import VIRTUAL, conditions_of, decode_proof, virtual_id
 from tallystick.settlement.chain import (
     BATCH_MAX,
     Block,
@@ -380,6 +381,15 @@ def _check_outcome(condition: bytes, proof: bytes) -> None:
         raise ChainError("the chain node shows the outcome of an app that its players have not signed")
 
 
+def _check_virtual(condition: bytes, proof: bytes) -> None:
+    try:
+        known = decode_proof(proof)
+    except InvalidInput as error:
+        raise ChainError(f"the chain node shows what cannot be of a virtual channel: {error}") from error
+    if not known.holds() or condition not in conditions_of(virtual_id(known.terms)):
+        raise ChainError("the chain node shows what the players of a virtual channel have not signed")
+
+
 def _check_event(event: Event, block: Header) -> None:
     for name in event.__struct_fields__:
         if name in _NUMBERS:
@@ -410,6 +420,8 @@ def _check_contents(event: Event) -> None:
             _number(len(proof), "the length of a proof", PROOF_MAX)
             if kind == APP:
                 _check_outcome(condition, proof)
+            elif kind == VIRTUAL:
+                _check_virtual(condition, proof)
         case AppStands(state=state, move=move):
             _number(len(state), "the length of a state", STATE_MAX)
             _number(len(move), "the length of a move", MOVE_MAX)

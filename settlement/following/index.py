@@ -21,6 +21,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms
 from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puzzle
+from tallystick.channels.protocol.virtual import VIRTUAL
 from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decode_column, table
@@ -51,6 +52,7 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.following.courts import CourtEvent, InCourt, instance_of, stakes_of
 from tallystick.settlement.following.courts import fold as fold_court
+from tallystick.settlement.following.virtual import VirtualInCourt, fold_virtual, locks_of
 
 STANDS = KIND_MAX + 1
 """Under which kind the states are kept that stand in court: their outcomes are proofs of kind 1."""
@@ -120,6 +122,8 @@ def puzzles_of(event: RegistryEvent) -> tuple[Puzzle, ...]:
             return ((HASH, digest),)
         case LinkRegistered(condition):
             return ((STREAM, condition),)
+        case ProofRegistered(_, kind, proof) if kind == VIRTUAL:
+            return tuple((VIRTUAL, condition) for condition in locks_of(proof))
         case ProofRegistered(condition, kind) if kind != APP:
             return ((kind, condition),)
         case AppStands() | ProofRegistered():
@@ -246,10 +250,14 @@ class ChainIndex:
         return found
 
     def stakes(self, puzzles: Iterable[Puzzle], up_to: int) -> dict[Puzzle, StakeInCourt]:
-        """Return what the court had said after block `up_to` of those of these puzzles that are stakes in apps."""
+        """Return what the court had said after block `up_to` of those of these puzzles that it decides."""
         found: dict[Puzzle, StakeInCourt] = {}
         for kind, condition in puzzles:
-            court = self.court(condition, up_to) if kind == APP else None
+            court: InCourt | VirtualInCourt | None = None
+            if kind == APP:
+                court = self.court(condition, up_to)
+            elif kind == VIRTUAL:
+                court = self.virtual(condition, up_to)
             if court is not None:
                 found[kind, condition] = court.stake(condition)
         return found
@@ -268,6 +276,20 @@ class ChainIndex:
         for number, came, _, state in self._store.read(states):
             found.append((number, came, decode_column(_STANDS, state, "chain_proofs")))
         return fold_court([*(event for *_, event in sorted(found, key=itemgetter(0, 1))), *newest])
+
+    def virtual(self, condition: bytes, up_to: int) -> VirtualInCourt | None:
+        """Return what the court knew after block `up_to` of the virtual channel that has a lock with that condition."""
+        newest = list[ProofRegistered]()
+        if up_to >= self.head_number:
+            newest = [
+                event
+                for event in self._told
+                if isinstance(event, ProofRegistered) and (VIRTUAL, condition) in puzzles_of(event)
+            ]
+        until = at_most("number", self.head_number - 1 if newest else up_to)
+        columns, order = "time proof", ("number", CAME)
+        rows = self._store.read(_PROOFS.rows(until, columns=columns, order=order, kind=VIRTUAL, condition=condition))
+        return fold_virtual([*(ProofRegistered(condition, VIRTUAL, proof, time) for time, proof in rows), *newest])
 
 
 _SIGHTING: Codec[EventInBlock] = Codec(EventInBlock, canonical=False)

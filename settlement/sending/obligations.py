@@ -105,6 +105,8 @@ class Duty(enum.StrEnum):
     REGISTER_STATE = "register-state"
     COURT_MOVE = "court-move"
     REGISTER_OUTCOME = "register-outcome"
+    REGISTER_BALANCES = "register-balances"
+    REGISTER_ENDING = "register-ending"
     CLAIM_OWED = "claim-owed"
     USE_NONCE = "filler"
     """A transfer of nothing, which only uses a nonce up."""

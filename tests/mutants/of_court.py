@@ -15,8 +15,8 @@ MUTANTS = (
     Mutant(
         "hold a lock by an instance whose terms expire after it",
         "settlement/contract/verdicts/app.py",
-        "        if expiry and expiry <= lock.expiry:\n",
-        "        if expiry:\n",
+        "    if expiry and expiry <= lock.expiry:\n",
+        "    if expiry:\n",
         VERDICT,
     ),
     Mutant(
@@ -274,7 +274,7 @@ MUTANTS = (
     Mutant(
         "redeem what is decided for a further fee though all is decided soon",
         "settlement/enforcement/duties.py",
-        "    return lock.kind == APP or lock.expiry >= situation.now + TOGETHER\n",
+        "    return is_judged(lock.kind) or lock.expiry >= situation.now + TOGETHER\n",
         "    return True\n",
         ("test_duties_redeem.py",),
     ),

@@ -7,6 +7,8 @@
 |      | instance, player | players signed        | takes of the stake  |               |
 | 2    | hash of a        | a link, its depth,    | depth × unit        | `stream`      |
 |      | stream's terms   | and the terms         | (`hashchain`)       |               |
+| 3    | hash of a virtual| the outcome that both | what the outcome    | `virtual`     |
+|      | channel, index   | players signed        | takes of the lock   |               |
 
 A kind that the table does not know is refused, by both sides and before anything is signed. A new one is a `LockKind`
 here and a `Verdict` in `settlement.contract.verdicts`, which says what the chain makes of it; a program may register
@@ -22,6 +24,7 @@ from tallystick.channels.protocol.conditions.app import AppLock
 from tallystick.channels.protocol.conditions.hash_lock import HASH, SECRET_SIZE, HashLock, digest_of
 from tallystick.channels.protocol.conditions.kinds import KindTable, LockKind
 from tallystick.channels.protocol.conditions.stream import STREAM, StreamLock
+from tallystick.channels.protocol.conditions.virtual import VirtualLock
 from tallystick.channels.protocol.objects import Lock
 
 __all__ = (
@@ -31,12 +34,13 @@ __all__ = (
     "STREAM",
     "amount_paid",
     "digest_of",
+    "is_judged",
     "kind_of",
     "require_known",
     "worth",
 )
 
-KINDS: KindTable[LockKind] = KindTable(HashLock(), AppLock(), StreamLock())
+KINDS: KindTable[LockKind] = KindTable(HashLock(), AppLock(), StreamLock(), VirtualLock())
 """All kinds of locks that this program signs. `KINDS.register` adds one, before any lock is looked at."""
 
 
@@ -63,6 +67,12 @@ def worth(lock: Lock, proof: bytes) -> int:
         return amount_paid(lock, proof)
     except InvalidUpdate:
         return 0
+
+
+def is_judged(kind: int) -> bool:
+    """Whether the chain's court decides locks of that kind: stakes in apps, and of virtual channels."""
+    found = KINDS.find(kind)
+    return found is not None and found.judged
 
 
 def require_known(locks: Iterable[Lock]) -> None:

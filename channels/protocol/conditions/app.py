@@ -15,6 +15,7 @@ class AppLock(LockKind):
     name = "app"
     routed = True
     divisible = True
+    judged = True
 
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
         """Return what the outcome takes of this player's stake; raise InvalidUpdate if it is not about this lock."""

@@ -30,6 +30,8 @@ class LockKind(ABC):
     """Whether a router may pass such locks on: it is asked about those that come with an onion."""
     divisible: ClassVar[bool] = False
     """Whether two proofs may pay differently: then whoever passes it on pays only what it was paid (docs/apps.md)."""
+    judged: ClassVar[bool] = False
+    """Whether the chain's court decides it, by what it is brought, and perhaps only after the expiry."""
 
     @abstractmethod
     def amount_paid(self, lock: Lock, proof: bytes) -> int:

@@ -6,6 +6,8 @@
 | 1 app    | what the court says of the stake, if it heard of the instance   | once the court has decided, or   |
 |          | at or before the expiry                                         | the expiry is past without it    |
 | 2 stream | as many units as the deepest registered link is deep            | once the expiry is past          |
+| 3        | what the court says of the virtual channel, likewise            | as kind 1                        |
+| virtual  |                                                                 |                                  |
 | unknown  | nothing                                                         | once the expiry is past          |
 
 The sender gets the rest. One registry serves all channels of a chain: of each puzzle (a kind and a condition) it keeps
@@ -30,12 +32,13 @@ from tallystick.settlement.contract.verdicts.app import AppVerdict
 from tallystick.settlement.contract.verdicts.hash_lock import HashVerdict
 from tallystick.settlement.contract.verdicts.rules import Verdict
 from tallystick.settlement.contract.verdicts.stream import StreamVerdict
+from tallystick.settlement.contract.verdicts.virtual import VirtualVerdict
 from tallystick.settlement.errors import Revert, Reverted
 
 Kept: TypeAlias = Callable[[Puzzle], int]
 """Returns the number that the registry keeps of a puzzle, 0 if nothing was registered."""
 
-VERDICTS: KindTable[Verdict] = KindTable(HashVerdict(), AppVerdict(), StreamVerdict())
+VERDICTS: KindTable[Verdict] = KindTable(HashVerdict(), AppVerdict(), StreamVerdict(), VirtualVerdict())
 """All kinds of locks that the contract decides. `VERDICTS.register` adds one, before any lock is looked at."""
 
 

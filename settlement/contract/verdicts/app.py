@@ -49,7 +49,12 @@ class AppVerdict(Verdict):
 
     def due(self, lock: Lock, time: int, kept: int) -> int | None:
         """Return what goes to the other player, once that is decided: not while the instance is in court."""
-        expiry, until, paid = unpack(kept)
-        if expiry and expiry <= lock.expiry:
-            return min(paid, lock.amount) if time > until else None
-        return None if time <= lock.expiry else 0
+        return due_in_court(lock, time, kept)
+
+
+def due_in_court(lock: Lock, time: int, kept: int) -> int | None:
+    """Return what a lock pays by what the court keeps of its condition, None while that is open."""
+    expiry, until, paid = unpack(kept)
+    if expiry and expiry <= lock.expiry:
+        return min(paid, lock.amount) if time > until else None
+    return None if time <= lock.expiry else 0

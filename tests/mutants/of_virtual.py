@@ -1,0 +1,119 @@
+"""Mutants of virtual channels: their locks, and the court that decides them. How they are used is in `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+RULES = ("test_virtual_court.py",)
+MACHINE = ("test_virtual_machine.py",)
+COURT = "channels/protocol/virtual_court.py"
+OBJECTS = "channels/protocol/virtual.py"
+DUTIES = "settlement/enforcement/virtual.py"
+
+MUTANTS = (
+    Mutant(
+        "take balances that are older than what is known of their simplex",
+        COURT,
+        "        if statement is not None and statement.proof.seq > seqs[side]:\n",
+        "        if statement is not None and statement.proof.seq != seqs[side]:\n",
+        MACHINE,
+    ),
+    Mutant(
+        "set the court's clock anew with each call",
+        COURT,
+        "    return msgspec.structs.replace(known, paid=paid,",
+        "    return msgspec.structs.replace(known, until=time + proof.terms.period, paid=paid,",
+        RULES,
+    ),
+    Mutant(
+        "take balances after the court has decided",
+        COURT,
+        "    if record is not None and time > record.until:\n",
+        "    if record is not None and record.until == 0:\n",
+        RULES,
+    ),
+    Mutant(
+        "take a virtual channel up after its expiry",
+        COURT,
+        "    if record is None and time > expiry:\n",
+        "    if False:\n",
+        RULES,
+    ),
+    Mutant(
+        "let a player's balance be below nothing",
+        OBJECTS,
+        "    balance = min(max(0, stakes[0] - transferred[0] + transferred[1]), total)\n",
+        "    balance = min(stakes[0] - transferred[0] + transferred[1], total)\n",
+        RULES,
+    ),
+    Mutant(
+        "take an outcome that only one player signed",
+        OBJECTS,
+        "        return within and all(\n",
+        "        return within and any(\n",
+        RULES,
+    ),
+    Mutant(
+        "take an outcome that pays more than was staked",
+        OBJECTS,
+        "        return within and all(\n",
+        "        return all(\n",
+        RULES,
+    ),
+    Mutant(
+        "take balances of another virtual channel",
+        OBJECTS,
+        "        if proof.channel != virtual_id(terms) or",
+        "        if",
+        RULES,
+    ),
+    Mutant(
+        "unlock by balances, off chain",
+        "channels/protocol/conditions/virtual.py",
+        "        if not isinstance(outcome, EndingProof) or lock.condition",
+        "        if lock.condition",
+        RULES,
+    ),
+    Mutant(
+        "unlock a lock that expires before its virtual channel",
+        "channels/protocol/conditions/virtual.py",
+        "        if outcome.terms.expiry > lock.expiry:\n",
+        "        if False:\n",
+        RULES,
+    ),
+    Mutant(
+        "decide one lock of a virtual channel, and not the others",
+        "settlement/contract/verdicts/virtual.py",
+        "(call.condition, VIRTUAL, call.proof, time), tuple(others))\n",
+        "(call.condition, VIRTUAL, call.proof, time))\n",
+        RULES,
+    ),
+    Mutant(
+        "forget what was given by the balances that were brought",
+        "settlement/contract/verdicts/virtual.py",
+        "        numbers += [seq << 128 | given for seq, given in zip(now.seqs, now.transferred, strict=True)]\n",
+        "        numbers += [seq << 128 for seq, given in zip(now.seqs, now.transferred, strict=True)]\n",
+        RULES,
+    ),
+    Mutant(
+        "leave old balances in court unanswered",
+        DUTIES,
+        "    if court is None and not _should_begin(held, now, policy):\n",
+        "    if not _should_begin(held, now, policy):\n",
+        MACHINE,
+    ),
+    Mutant(
+        "leave what is ours in a virtual channel to its expiry",
+        DUTIES,
+        "    return held.gain > 0 and (held.disputed or now > held.terms.expiry - policy.secret_margin)\n",
+        "    return held.gain > 0 and held.disputed\n",
+        MACHINE,
+    ),
+    Mutant(
+        "bring balances to court where there is an outcome",
+        DUTIES,
+        "        if court is not None or held.shown:\n",
+        "        if held.shown:\n",
+        MACHINE,
+    ),
+)
