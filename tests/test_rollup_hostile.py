@@ -241,8 +241,9 @@ async def test_an_operator_that_shows_signatures_on_the_chain_alone_does_not_liv
             return None
 
         policy = WatcherPolicy(demands=3, per_batch=5)
-        watching = Watching(world.rollup, world.watching._follower, WATCHER, world.said.append, none, policy)
         for _ in range(4):
+            follower = RollupFollower(world.rollup, world.disks["watcher"].open(), world.place)  # it starts anew
+            watching = Watching(world.rollup, follower, WATCHER, world.said.append, none, policy)
             await watching.step()
             world.chain.mine()
         told = [each for each in world.told("demanded the signatures") if each.endswith("of batch 1")]

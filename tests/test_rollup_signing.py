@@ -237,3 +237,26 @@ async def test_a_promise_for_later_than_the_chain_would_order_is_none(autojump_c
         with pytest.raises(CallFailed, match="orders what it must do within 600 seconds"):
             await world.user(0).exit(5)
         assert read_promises(world.stores[0]) == []
+
+
+async def test_a_step_whose_coins_are_gone_is_carried_out_once_what_lacks_is_there(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        desk = await begun(world)
+        desk.refuses = True
+        with pytest.raises(StepWaits) as told:
+            await world.user(0).transfer(USERS[1].address, 100)
+        assert "held until coins come" not in str(told.value), "nothing lacks: the operator will not"
+        await world.user(0).force_exit()
+        await world.go_on(14)
+        desk.refuses = False
+        with pytest.raises(StepWaits, match=r"the account has 0, 100 less than was signed for.*Deposit 100"):
+            await world.user(0).transfer(USERS[2].address, 5)
+        await world.user(0).deposit(99)
+        await world.go_on(14)
+        with pytest.raises(StepWaits, match="Deposit 1 "):
+            await world.user(0).resend()
+        await world.user(0).deposit(1)
+        await world.go_on(14)
+        ((step, _),) = await world.user(0).resend()
+        assert isinstance(step, RollupTransfer) and (step.nonce, step.amount) == (0, 100)
+        assert max(map(len, desk.statements().values())) == 1

@@ -8,29 +8,32 @@ from trio.testing import MockClock
 
 from simulation.local_evm import on_a_node
 from simulation.rollup_paying import PaidChannel
-from simulation.rollup_world import FEE, OPERATOR, USERS, WINDOW, RollupWorld, open_world
+from simulation.rollup_world import OPERATOR, USERS, WINDOW, RollupWorld, open_world
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import Address, to_address
+from tallystick.channels.protocol.objects import NATIVE, Address, to_address
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.errors import CallFailed
-from tallystick.sdk.rollup.calls import RollupPlace
+from tallystick.sdk.rollup.calls import RollupCall, RollupPlace
 from tallystick.sdk.rollup.chain import open_rollup_chain
 from tallystick.sdk.rollup.leaving import RollupLeaving
 from tallystick.sdk.rollup.operating import OperatorPolicy
+from tallystick.sdk.rollup.reading import read_rollup
 from tallystick.sdk.rollup.record import SIGNING
 from tallystick.sdk.rollup.user import RollupUser
 from tallystick.settlement.errors import Revert, Reverted
+from tallystick.settlement.rollup.steps import RollupTransfer, encode_step
 from tallystick.settlement.testing.anvil import start_anvil
 from tallystick.settlement.testing.token import TOKEN, TRANSFER
 
 GOLD = Address(b"\x70" * 20)
 FAR = 2**39
+FEE = 5
 
 
-def holder(world: RollupWorld, at: int) -> RollupUser:
+def holder(world: RollupWorld, at: int, fee_max: int = 0) -> RollupUser:
     """Return a user's account of gold, with a record of its own."""
     store = MemoryDisk((SIGNING,)).open()
-    return RollupUser(world.rollup, world.place, USERS[at], world.desk, store, asset=GOLD)
+    return RollupUser(world.rollup, world.place, USERS[at], world.desk, store, fee_max=fee_max, asset=GOLD)
 
 
 async def begun(world: RollupWorld) -> list[RollupUser]:
@@ -119,10 +122,51 @@ async def test_a_contract_is_allowed_what_it_takes_of_a_token_and_no_more() -> N
             await user.force_exit()
 
 
-async def test_a_desk_that_takes_a_fee_takes_none_from_tokens(autojump_clock: MockClock) -> None:
+async def test_a_desk_that_takes_a_fee_in_coins_alone_takes_no_step_of_tokens(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         first, second = await begun(world)
         await world.start_operator(OperatorPolicy(fee=FEE))
-        with pytest.raises(InvalidInput, match="of a token cannot pay it"):
+        with pytest.raises(InvalidInput, match="takes a fee for a step, and none in 0x7070"):
             await holder(world, 0).transfer(second.address, 100)
         assert (await first.account()).nonce == 0
+        sent = RollupTransfer(1, 3, 100, 0)
+        with pytest.raises(CallFailed, match="and none in 0x7070"):  # nor whoever signs one without asking
+            await world.desk.ask("/steps", {"steps": [{"step": encode_step(sent).hex(), "signatures": ["00" * 64]}]})
+        assert world.operating.core.is_idle
+
+
+async def test_a_step_of_tokens_pays_its_fee_in_the_token(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        first, second = await begun(world)
+        world.chain.fund(OPERATOR.address, 10, GOLD)
+        await world.rollup.act(OPERATOR, RollupCall("depositToken", (OPERATOR.address, GOLD, 1)))
+        await world.rollup.act(OPERATOR, RollupCall("deposit", (OPERATOR.address,), 1))
+        await world.go_on(14)
+        await world.start_operator(OperatorPolicy(fee=FEE, token_fees={GOLD: 3}))
+        user = holder(world, 0, fee_max=3)
+        await user.transfer(second.address, 100)
+        await user.open_channel(7, second.address, 50)
+        coins = world.user(0, fee_max=FEE)
+        await coins.transfer(second.address, 7)
+        await world.go_on(14)
+        accounts = (await read_rollup(world.rollup)).state.accounts
+        held = {(each.owner, each.asset): each.balance for at in range(6) if (each := accounts.get(at)) is not None}
+        assert held[OPERATOR.address, GOLD] == 1 + 2 * 3 and held[OPERATOR.address, NATIVE] == 1 + FEE
+        assert held[user.address, GOLD] == 2_000 - 100 - 50 - 6 and held[user.address, NATIVE] == 500 - 7 - FEE
+        with pytest.raises(InvalidInput, match="takes 3 for a step, and 2 at most"):
+            await holder(world, 1, fee_max=2).transfer(first.address, 1)
+        assert (await user.where(RollupTransfer(1, 4, 3, 1))).what == "posted", "the fee has a number of its own"
+
+
+async def test_a_fee_in_coins_pays_for_no_step_of_tokens(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await begun(world)
+        await world.rollup.act(OPERATOR, RollupCall("deposit", (OPERATOR.address,), 1))
+        await world.go_on(14)
+        await world.start_operator(OperatorPolicy(fee=FEE, token_fees={GOLD: 3}))
+        operator = world.operating.number_of(OPERATOR.address)
+        assert operator is not None
+        steps = [RollupTransfer(1, 3, 100, 0), RollupTransfer(0, operator, 100, 0)]
+        body = {"steps": [{"step": encode_step(each).hex(), "signatures": ["00" * 64]} for each in steps]}
+        with pytest.raises(CallFailed, match="pay 0 to the operator, and it takes 3"):
+            await world.desk.ask("/steps", body)

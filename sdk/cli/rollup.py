@@ -8,6 +8,7 @@ from typer import Option
 
 from tallystick.sdk.cli.options import (
     LOCAL_CHAIN,
+    Asset,
     ChainUrl,
     Data,
     Json,
@@ -25,14 +26,17 @@ from tallystick.sdk.cli.rollup_options import (
     as_user,
     directory_of,
     key_of,
+    parse_token_fee,
     place_of,
     print_fields,
     rollup_place,
     run_act,
     tell,
+    token_fees_of,
     until_stopped,
 )
 from tallystick.sdk.cli.shell import example, run_guarded
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
@@ -74,6 +78,10 @@ def operate(
     pay_bond: Annotated[bool, Option("--pay-bond", help="Pay in what is wanting of the bond, at the start.")] = False,
     every: Annotated[int, Option(min=1, help="Seconds between two batches that are not full.")] = 12,
     step_fee: Annotated[int, limit_option(help="What a step costs its user, paid in the rollup.")] = 0,
+    token_fee: Annotated[
+        list[str] | None,
+        Option(parser=parse_token_fee, metavar="0x…=N", help="The same for accounts in a token; give it for each."),
+    ] = None,
     worth: Annotated[int, limit_option(help="A batch is posted once what waits pays so much in fees,")] = 0,
     wait: Annotated[int, Option(min=1, help="or has waited for so many seconds.")] = 300,
     promise: Annotated[int, Option(min=1, help="Seconds within which a step that was taken is in a batch.")] = 600,
@@ -101,7 +109,14 @@ def operate(
                 say=lambda text: tell(as_json, "said", text),
                 pay_bond=pay_bond,
                 start=start,
-                policy=OperatorPolicy(every=every, fee=step_fee, worth=worth, wait=wait, promise=promise),
+                policy=OperatorPolicy(
+                    every=every,
+                    fee=step_fee,
+                    token_fees=token_fees_of(token_fee),
+                    worth=worth,
+                    wait=wait,
+                    promise=promise,
+                ),
             )
 
         until_stopped(run)
@@ -185,6 +200,7 @@ def show(
         str, Option(parser=parse_account, metavar="0x…", help="Also what is to be said of this account.")
     ] = "0x" + "0" * 40,
     chain: ChainUrl = LOCAL_CHAIN,
+    asset: Asset = NATIVE_ASSET,
     start: Start = 0,
     as_json: Json = False,
 ) -> None:
@@ -204,7 +220,7 @@ def show(
         shown |= {"warnings": odd_terms(*facts.terms)}
         whose = to_address(account)
         if any(whose):
-            number, paid, owed = await node.account(whose)
+            number, paid, owed = await node.account(whose, to_address(asset))
             held = core.state.accounts.get(number) if number is not None else None
             shown |= {"account": number, "paid": paid, "owed": owed}
             shown |= {"balance": held.balance, "exited": held.exited} if held else {"balance": 0, "exited": 0}

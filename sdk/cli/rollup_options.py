@@ -13,9 +13,11 @@ from tallystick.sdk.cli.options import limit_option, parse_account
 from tallystick.sdk.cli.screen import facts as show_facts
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import make_group, run_guarded
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
+    from tallystick.channels.protocol.objects import Address
     from tallystick.sdk.rollup.calls import RollupPlace
     from tallystick.sdk.rollup.chain import RollupChain
     from tallystick.sdk.rollup.promises import Promise
@@ -78,6 +80,20 @@ def rollup_place(text: str | None) -> RollupPlace:
     from tallystick.sdk.rollup.calls import RollupPlace
 
     return RollupPlace() if text is None else RollupPlace.read(text)
+
+
+def parse_token_fee(text: str) -> str:
+    """Return a token and what a step costs in it, as they were given; raise BadParameter if they are none."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}=[0-9]{1,26}", text):
+        raise BadParameter(f"{text!r} is no fee in a token: it is written 0x…=N, with the token's address")
+    return text
+
+
+def token_fees_of(given: list[str] | None) -> dict[Address, int]:
+    """Return what a step costs in each token, of the options given."""
+    from tallystick.channels.protocol.objects import to_address
+
+    return {to_address(token): int(fee) for token, _, fee in (each.partition("=") for each in given or ())}
 
 
 def place_of(listen: str) -> tuple[str, int]:
@@ -178,6 +194,7 @@ def as_user(
     fee_max: int = 0,
     start: int = 0,
     accept_terms: bool = False,
+    asset: str = NATIVE_ASSET,
 ) -> None:
     """Do something as a user of a rollup; without a desk's URL it is done by the chain alone."""
 
@@ -187,6 +204,7 @@ def as_user(
         key = key_of(data, password_file)
 
         async def run() -> None:
+            from tallystick.channels.protocol.objects import to_address
             from tallystick.sdk.rollup.programs import open_rollup_user
 
             async with open_rollup_user(
@@ -198,6 +216,7 @@ def as_user(
                 fee_max=fee_max,
                 start=start,
                 accept_terms=accept_terms,
+                asset=to_address(asset),
             ) as user:
                 await act(user)
 

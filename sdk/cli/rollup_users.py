@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from tallystick.sdk.cli.options import LOCAL_CHAIN, AmountArgument, ChainUrl, Data, Json, PasswordFile
+from tallystick.sdk.cli.options import (
+    LOCAL_CHAIN,
+    AmountArgument,
+    Asset,
+    ChainUrl,
+    Data,
+    Json,
+    PasswordFile,
+)
 from tallystick.sdk.cli.rollup_options import (
     DESK,
     AcceptTerms,
@@ -25,6 +33,7 @@ from tallystick.sdk.cli.rollup_options import (
     show_promise,
 )
 from tallystick.sdk.cli.shell import example
+from tallystick.sdk.control.kinds import NATIVE_ASSET
 
 if TYPE_CHECKING:
     from tallystick.sdk.rollup.user import RollupUser
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
 def deposit(
     amount: AmountArgument,
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
@@ -45,7 +55,7 @@ def deposit(
     async def act(user: RollupUser) -> None:
         print_fields({"transaction": f"0x{(await user.deposit(amount)).hex()}"}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file, accept_terms=accept_terms)
+    as_user(act, chain, rollup, "", data, password_file, accept_terms=accept_terms, asset=asset)
 
 
 @app.command(epilog=example("rollup pay 0x2b762adcd8360d8a9f63cf729909279f768d7962 250 --rollup 0"))
@@ -54,6 +64,7 @@ def pay(
     amount: AmountArgument,
     rollup: Rollup,
     key: StepKey = None,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -67,7 +78,7 @@ def pay(
     async def act(user: RollupUser) -> None:
         show_promise(*await user.transfer(to, amount, key=key), as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start, asset=asset)
 
 
 @app.command("open", epilog=example("rollup open 7 0x2b762adcd8360d8a9f63cf729909279f768d7962 10000 --rollup 0"))
@@ -77,6 +88,7 @@ def open_channel(
     amount: AmountArgument,
     rollup: Rollup,
     key: StepKey = None,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -90,7 +102,7 @@ def open_channel(
     async def act(user: RollupUser) -> None:
         show_promise(*await user.open_channel(channel, other, amount, key=key), as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start, asset=asset)
 
 
 @app.command(epilog=example("rollup fund 7 5000 --rollup 0"))
@@ -99,6 +111,7 @@ def fund(
     amount: AmountArgument,
     rollup: Rollup,
     key: StepKey = None,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -112,7 +125,7 @@ def fund(
     async def act(user: RollupUser) -> None:
         show_promise(*await user.fund(channel, amount, key=key), as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start, asset=asset)
 
 
 @app.command(epilog=example("rollup close 7 4000 --until 1900000000 --rollup 0"))
@@ -129,6 +142,7 @@ def close(
     force: Annotated[
         bool, Option("--force", help="Order it by the chain: the operator must, or everything stops.")
     ] = False,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -148,7 +162,7 @@ def close(
         else:
             show_promise(*await user.close(channel, balance0, until, other), as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, start=start, asset=asset)
 
 
 @app.command("exit", epilog=example("rollup exit 1000 --rollup 0"))
@@ -156,6 +170,7 @@ def exit_rollup(
     amount: AmountArgument,
     rollup: Rollup,
     key: StepKey = None,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -169,12 +184,13 @@ def exit_rollup(
     async def act(user: RollupUser) -> None:
         show_promise(*await user.exit(amount, key=key), as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, fee_max=fee_max, start=start, asset=asset)
 
 
 @app.command("force-exit", epilog=example("rollup force-exit --rollup 0"))
 def force_exit(
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
@@ -185,12 +201,13 @@ def force_exit(
     async def act(user: RollupUser) -> None:
         print_fields({"transaction": f"0x{(await user.force_exit()).hex()}"}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file)
+    as_user(act, chain, rollup, "", data, password_file, asset=asset)
 
 
 @app.command(epilog=example("rollup withdraw --rollup 0"))
 def withdraw(
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
@@ -203,12 +220,13 @@ def withdraw(
         done = await user.withdraw()
         print_fields({"transaction": f"0x{done.hex()}" if done else ""}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file, start=start)
+    as_user(act, chain, rollup, "", data, password_file, start=start, asset=asset)
 
 
 @app.command(epilog=example("rollup resend --rollup 0"))
 def resend(
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     desk: DeskUrl = DESK,
@@ -222,13 +240,14 @@ def resend(
         for made in await user.resend():
             show_promise(*made, as_json)
 
-    as_user(act, chain, rollup, desk, data, password_file, start=start)
+    as_user(act, chain, rollup, desk, data, password_file, start=start, asset=asset)
 
 
 @app.command(epilog=example("rollup reclaim 7 --rollup 0"))
 def reclaim(
     channel: ChannelNumber,
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
@@ -243,12 +262,13 @@ def reclaim(
     async def act(user: RollupUser) -> None:
         print_fields({"transaction": f"0x{(await user.leaving.reclaim(channel)).hex()}"}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file, start=start)
+    as_user(act, chain, rollup, "", data, password_file, start=start, asset=asset)
 
 
 @app.command(epilog=example("rollup claim --rollup 0"))
 def claim(
     rollup: Rollup,
+    asset: Asset = NATIVE_ASSET,
     data: Data = None,
     password_file: PasswordFile = None,
     chain: ChainUrl = LOCAL_CHAIN,
@@ -265,4 +285,4 @@ def claim(
         done = await user.leaving.claim()
         print_fields({"transaction": f"0x{done.hex()}" if done else ""}, as_json)
 
-    as_user(act, chain, rollup, "", data, password_file, start=start)
+    as_user(act, chain, rollup, "", data, password_file, start=start, asset=asset)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol.objects import Address
 from tallystick.settlement.rollup.state import RollupState
 from tallystick.settlement.rollup.steps import RollupExit, RollupFund, RollupOpen, RollupTransfer, Step
 
@@ -33,20 +34,36 @@ def paid_to(steps: Iterable[Step], operator: int | None) -> int:
     return sum(each.amount for each in steps if isinstance(each, RollupTransfer) and each.payee == operator)
 
 
-def check_fee(steps: Sequence[Step], state: RollupState, operator: int | None, fee: int) -> None:
+def check_fee(
+    steps: Sequence[Step],
+    state: RollupState,
+    operator: Callable[[Address], int | None],
+    fee: Callable[[Address], int | None],
+) -> None:
     """Raise InvalidInput unless steps that come at once pay the fee of each that is signed under a number.
 
-    Transfers to the operator pay it, and are not charged themselves, unless there is nothing else. A close is free:
-    the channel was opened for a fee, and is closed once. So is what the operator itself signs.
+    Both ask by an asset: `operator` gives the number of the operator's account, `fee` what a step costs, None if none
+    is taken. Each asset pays for its own steps. Transfers to the operator pay the fee, and are not charged themselves,
+    unless there is nothing else. A close is free: the channel was opened for a fee, and is closed once. So is what the
+    operator itself signs.
     """
-    signed = [each for each in steps if (payer := payer_of(each, state)) is not None and payer != operator]
-    charged = [each for each in signed if not (isinstance(each, RollupTransfer) and each.payee == operator)]
-    due, paid = fee * (len(charged) or min(1, len(signed))), paid_to(steps, operator)
-    if paid < due:
-        raise InvalidInput(
-            f"these steps pay {paid} to the operator, and it takes {due}: {fee} for each step, by a transfer to its "
-            "account that is handed in at once with them"
-        )
+    of_asset: dict[Address, list[Step]] = {}
+    for each in steps:
+        account = state.accounts.get(payer) if (payer := payer_of(each, state)) is not None else None
+        if account is not None:
+            of_asset.setdefault(account.asset, []).append(each)
+    for asset, group in of_asset.items():
+        ours, each_costs = operator(asset), fee(asset)
+        if each_costs is None:
+            raise InvalidInput(f"the operator takes a fee for each step, and none in 0x{asset.hex()}")
+        signed = [each for each in group if payer_of(each, state) != ours]
+        charged = [each for each in signed if not (isinstance(each, RollupTransfer) and each.payee == ours)]
+        due, paid = each_costs * (len(charged) or min(1, len(signed))), paid_to(group, ours)
+        if paid < due:
+            raise InvalidInput(
+                f"these steps pay {paid} to the operator, and it takes {due}: {each_costs} for each step, by a "
+                "transfer to its account that is handed in at once with them"
+            )
 
 
 class AccountLimits:

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import trio
 
+from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address, to_address
 from tallystick.sdk.errors import CallFailed, NodeUnreachable
 
@@ -34,6 +35,17 @@ class DeskTerms(msgspec.Struct, frozen=True):
     """For a step that its user signs under a number."""
     wait: Count = 0
     """Seconds for which a step may wait for others until a batch is posted."""
+    token_fees: dict[str, Count] = {}
+    """For a step of an account of a token, in that token, by its address."""
+
+    def fee_of(self, asset: Address) -> int:
+        """Return what a step of an account of an asset costs, in it; raise InvalidInput if the operator takes none."""
+        if asset == NATIVE:
+            return self.fee
+        named = self.token_fees.get(f"0x{asset.hex()}")
+        if named is None and self.fee:
+            raise InvalidInput(f"the operator takes a fee for a step, and none in 0x{asset.hex()}: ask it for one")
+        return named or 0
 
 
 class DeskAccount(msgspec.Struct, frozen=True):

@@ -113,6 +113,7 @@ class _Desk:
             "frozen": facts.frozen,
             "root": _hex(core.ahead.root),
             "fee": self._operating.policy.fee,
+            "token_fees": {_hex(asset): fee for asset, fee in self._operating.policy.token_fees.items()},
             "wait": self._operating.policy.wait,
         }
 

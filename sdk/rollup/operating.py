@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec import field
+
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, ZERO32, Address
@@ -62,8 +64,10 @@ class OperatorPolicy(Options, frozen=True, kw_only=True):
     """Seconds between two batches, at least, unless one is full."""
     fee: int = 0
     """For a step that its user signs under a number, paid in the rollup to the operator's account."""
+    token_fees: dict[Address, int] = field(default_factory=dict)
+    """The same for steps of an account of a token, in that token; while there is a fee, other tokens' are refused."""
     worth: int = 0
-    """A batch is posted once what waits for it pays so much in fees,"""
+    """A batch is posted once what waits for it pays so much in fees, in coins,"""
     wait: int = 300
     """or has waited for so many seconds."""
     promise: int = 600
@@ -81,6 +85,14 @@ class OperatorPolicy(Options, frozen=True, kw_only=True):
                 f"a step may wait {self.wait} s and {self.every} s more, and is promised for {self.promise} s: promise "
                 "more, or wait less"
             )
+        if NATIVE in self.token_fees:
+            raise InvalidInput("the chain's own coin is no token: `fee` is what a step costs in coins")
+
+    def fee_of(self, asset: Address) -> int | None:
+        """Return what a step of an account of this asset costs, in the asset; None if none is taken."""
+        if asset == NATIVE:
+            return self.fee
+        return self.token_fees.get(asset, None if self.fee else 0)
 
 
 class _Seen(NamedTuple):
@@ -177,10 +189,14 @@ class Operating:
         for word, _ in fresh:
             if word in self._posted:
                 raise InvalidInput(f"this step is in batch {self._posted[word]} already")
-        operator, steps = self.number_of(self.facts.operator), [each.step for _, each in fresh]
-        check_fee(steps, self.core.ahead, operator, self.policy.fee)  # a fee that was paid before pays for nothing else
+        steps = [each.step for _, each in fresh]  # a fee that was paid before pays for nothing else
+
+        def ours(asset: Address) -> int | None:
+            return self.number_of(self.facts.operator, asset)
+
+        check_fee(steps, self.core.ahead, ours, self.policy.fee_of)
         self._limits.on_time(self.time)
-        counts = self._limits.check(steps, self.core.state, self.core.ahead, operator)
+        counts = self._limits.check(steps, self.core.state, self.core.ahead, ours(NATIVE))
         self.core.submit(*[each for _, each in fresh], time=self.time)
         self._limits.on_taken(counts)
 

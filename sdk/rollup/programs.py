@@ -80,6 +80,11 @@ async def run_operator(
             if policy is not None and policy.fee and (await chain.account(key.address))[0] is None:
                 await chain.act(key, RollupCall("deposit", (key.address,), 1))
                 say("deposited 1 unit: the operator has an account in the rollup now, which fees go to")
+            for token in policy.token_fees if policy is not None else ():
+                if (await chain.account(key.address, token))[0] is None:
+                    await chain.allow(key, token, 1)
+                    await chain.act(key, RollupCall("depositToken", (key.address, token, 1)))
+                    say(f"deposited 1 unit of 0x{token.hex()}: the operator has an account of it now, which fees go to")
             await follower.follow()
             operating = Operating(chain, follower, store, key, facts, say, policy)
             async with trio.open_nursery() as nursery:

@@ -167,10 +167,10 @@ class StepSigner:
         last, operator, fee = (
             read_last(self._store),
             (await self._chain.facts()).operator,
-            (await self._desk.terms()).fee,
+            (await self._desk.terms()).fee_of(self._asset),
         )
         missing = fee - sum(paid_to_other(each, operator) for each in steps)
-        if self._asset != NATIVE or operator == self._key.address:
+        if operator == self._key.address:
             return False
         if last is None or missing <= 0 or fee > self._fee_max:
             return False
@@ -179,16 +179,14 @@ class StepSigner:
         return True
 
     async def _fee(self) -> int:
-        fee = (await self._desk.terms()).fee
-        if fee and self._asset != NATIVE:
-            raise InvalidInput("the operator takes a fee for a step, in coins: an account of a token cannot pay it")
+        fee = (await self._desk.terms()).fee_of(self._asset)
         if fee > self._fee_max:
             raise InvalidInput(f"the operator takes {fee} for a step, and {self._fee_max} at most is allowed")
         return fee
 
     def _paying(self, operator: Address, fee: int) -> WantedStep:
         def digest(number: int) -> bytes:
-            return digest_transfer(self._place, self._key.address, operator, fee, number)
+            return digest_transfer(self._place, self._key.address, operator, fee, number, self._asset)
 
         return WantedStep(lambda ours, theirs, number: RollupTransfer(ours, theirs, fee, number), digest, fee, operator)
 
@@ -241,7 +239,7 @@ class StepSigner:
             raise StepWaits(
                 f"the operator does not take step number {steps[0].number}, which was signed ({error}). The same step "
                 "may be handed in again, and no other one is signed under its number unless the chain makes it "
-                "impossible for good; what the account holds can leave by the chain"
+                f"impossible for good; what the account holds can leave by the chain{await self._wanting(steps)}"
             ) from error
         promises = read_promised(answer, words)
         await check_promises(self._chain, self._place, promises)
@@ -273,6 +271,19 @@ class StepSigner:
         if over:
             self._store.commit(over)
         return len(over) or None
+
+    async def _wanting(self, steps: Sequence[RecordedStep]) -> str:
+        """Say what the account lacks for steps by the chain's own word, if it lacks anything: the rest waits for it."""
+        account = (await read_rollup(self._chain, self._start)).state.accounts.get(await self._index())
+        held = account.balance if account is not None and account.owner == self._key.address else 0
+        lacking = sum(cost_of(each.step) for each in steps) - held
+        if lacking <= 0:
+            return ""
+        return (
+            f". By the chain's batches the account has {held}, {lacking} less than was signed for: the number is held "
+            f"until coins come. Deposit {lacking} (or have them paid to it), and the step is carried out: `tally "
+            "rollup resend`"
+        )
 
     async def _is_over(self, step: RecordedStep) -> bool:
         """Whether a step can never be carried out: its number may be signed under again, what follows it waits."""
@@ -314,6 +325,16 @@ def is_void(recorded: RecordedStep, final: RollupState, index: int) -> bool:
         channel = final.channels.get(step.channel)
         return channel is not None and channel.standing == LeafStanding.CLOSED
     return False
+
+
+def cost_of(step: Step) -> int:
+    """Return what a step takes out of the account that signs it."""
+    match step:
+        case RollupTransfer() | RollupFund() | RollupExit():
+            return step.amount
+        case RollupOpen():
+            return step.deposit
+    return 0
 
 
 def paid_to_other(recorded: RecordedStep, other: Address) -> int:

@@ -40,8 +40,8 @@ class WatcherPolicy(Options, frozen=True, kw_only=True):
     demands: int = 8
     """Signatures that are demanded in one look at the chain, at most: each costs a fee, and one may convict."""
     per_batch: int = 64
-    """Signatures of one batch that are demanded, at most, since the start: an operator that shows none but on the chain
-    earns by each demand. Which ones it cannot know before."""
+    """Signatures of one batch that are demanded, at most, as the chain counts them, whatever restarts: an operator that
+    shows none but on the chain earns by each demand. Which ones it cannot know before."""
     claims: bool = True
     """Whether what it earned is paid out at once."""
 
@@ -71,8 +71,8 @@ class Watching:
         """The serials of the batches that stood when it looked last; None at the start."""
         self._remade = follower.remade
         self._refused: set[str] = set()
-        self._demanded: Counter[int] = Counter()
-        """Demands of each batch, by serial."""
+        self._vain: Counter[int] = Counter()
+        """Demands of each batch, by serial, that the chain refused since the start, which cost nothing."""
         self._secret = key.sign(keccak(b"tallystick: which signatures a watcher demands first"))
 
     async def step(self) -> None:
@@ -94,13 +94,16 @@ class Watching:
         """Demand signatures that are wanting: our own first, and of each batch some that nobody can foresee."""
         core = self._follower.core
         wanted = [each for each in core.duties(self._follower.head.time, final) if isinstance(each, DemandSignatures)]
-        left = self._policy.demands
+        left, demanded = self._policy.demands, core.demanded(self._key.address)  # up to the newest block
         for duty in sorted(wanted, key=self._rank):
             serial = core.standing[duty.number].serial
-            if left and (self._is_ours(duty) or self._demanded[serial] < self._policy.per_batch):
-                self._demanded[serial] += 1
+            tried = demanded[duty.number] + self._vain[serial]
+            if left and (self._is_ours(duty) or tried < self._policy.per_batch):
                 left -= 1
-                await self._do(duty, fee)
+                if await self._do(duty, fee):
+                    demanded[duty.number] += 1
+                else:
+                    self._vain[serial] += 1
 
     def _is_ours(self, duty: DemandSignatures) -> bool:
         """Whether a step says that the watcher's own key signed it."""
@@ -141,22 +144,23 @@ class Watching:
             core.on_signatures(number, signatures or ())
             self._looked[number] = serial
 
-    async def _do(self, duty: RollupDuty, fee: int) -> None:
+    async def _do(self, duty: RollupDuty, fee: int) -> bool:
+        """Do what must be done; return whether the chain took it."""
         match duty:
             case ConvictBatch():
                 call = RollupCall("convict", (duty.number, list(duty.proof.words)))
-                await self._call(call, f"convicted batch {duty.number}: step {duty.proof.position} of it is wrong")
+                return await self._call(call, f"convicted batch {duty.number}: step {duty.proof.position} is wrong")
             case DemandSignatures():
                 call = RollupCall("demand", (duty.number, duty.position), fee)
-                await self._call(call, f"demanded the signatures of step {duty.position} of batch {duty.number}")
+                return await self._call(call, f"demanded the signatures of step {duty.position} of batch {duty.number}")
             case CallSilence():
                 call = RollupCall("silence", (duty.number, duty.position))
-                await self._call(call, f"convicted batch {duty.number}: nobody showed the signatures of a step")
+                return await self._call(call, f"convicted batch {duty.number}: nobody showed the signatures of a step")
             case StopRollup():
-                await self._call(RollupCall("freeze"), f"stopped everything: entry {duty.index} is overdue")
+                return await self._call(RollupCall("freeze"), f"stopped everything: entry {duty.index} is overdue")
 
-    async def _call(self, call: RollupCall, done: str) -> None:
-        """Make a call; somebody else may have been faster, and then the chain refuses it."""
+    async def _call(self, call: RollupCall, done: str) -> bool:
+        """Make a call; somebody else may have been faster, and then the chain refuses it. Return whether it took it."""
         try:
             await self._chain.act(self._key, call)
         except Reverted as error:
@@ -164,5 +168,6 @@ class Watching:
             if text not in self._refused:
                 self._refused.add(text)
                 self._say(text)
-            return
+            return False
         self._say(done)
+        return True

@@ -7,12 +7,13 @@ never remembered: nothing is lost by a crash, and after a reorganisation the oth
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.rollup.batches import Batch, StepProof
 from tallystick.settlement.rollup.disputes import with_side
@@ -104,8 +105,8 @@ class RollupWatcher:
         self._wrong: ConvictBatch | None = None
         """The first batch that stands and is wrong."""
         self._wanted: dict[tuple[int, int], DemandSignatures] = {}
-        self._asked: set[tuple[int, int]] = set()
-        """What was demanded of the batches that stand: the chain takes no second demand."""
+        self._asked: dict[tuple[int, int], Address] = {}
+        """Who demanded what of the batches that stand: the chain takes no second demand."""
         self._dues: list[int] = []
         self._posted = 0
 
@@ -135,7 +136,7 @@ class RollupWatcher:
             case BatchConvicted():
                 self.on_convicted(event.number)
             case SignatureDemanded():
-                self.on_demanded(event.number, event.position, event.deadline)
+                self.on_demanded(event.number, event.position, event.deadline, event.by)
             case SignatureShown():
                 self.on_shown(event.number, event.position)
             case RollupFrozen():
@@ -189,10 +190,10 @@ class RollupWatcher:
                 duties.append(duty)
         return duties
 
-    def on_demanded(self, number: int, position: int, deadline: int) -> None:
-        """Somebody has demanded signatures, which must be shown up to this time."""
+    def on_demanded(self, number: int, position: int, deadline: int, by: Address = NATIVE) -> None:
+        """An account has demanded signatures, which must be shown up to this time."""
         self.waiting[number, position] = deadline
-        self._asked.add((number, position))
+        self._asked[number, position] = by
         self._wanted.pop((number, position), None)
 
     def on_shown(self, number: int, position: int) -> None:
@@ -208,8 +209,12 @@ class RollupWatcher:
             self.state = self.standing[number].before
             del self.standing[number:]
         self.waiting = {key: deadline for key, deadline in self.waiting.items() if key[0] < number}
-        self._asked = {key for key in self._asked if key[0] < number}
+        self._asked = {key: by for key, by in self._asked.items() if key[0] < number}
         self._wanted = {key: duty for key, duty in self._wanted.items() if key[0] < number}
+
+    def demanded(self, by: Address) -> Counter[int]:
+        """Return how many signatures of each batch that stands an account has demanded, by the batch's number."""
+        return Counter(number for (number, _), whose in self._asked.items() if whose == by)
 
     def on_time(self, time: int) -> list[RollupDuty]:
         """It is this time on the chain: return what was not shown."""

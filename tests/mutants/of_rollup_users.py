@@ -75,8 +75,8 @@ MUTANTS = (
     _mutant(
         "operator: take a step without its fee",
         "sdk/rollup/operating.py",
-        "        check_fee(steps, self.core.ahead, operator, self.policy.fee)",
-        "        ",
+        "        check_fee(steps, self.core.ahead, ours, self.policy.fee_of)\n",
+        "",
         FEES,
     ),
     _mutant(
@@ -139,9 +139,23 @@ MUTANTS = (
     _mutant(
         "watcher: pay an operator for each of its steps",
         "sdk/rollup/watching.py",
-        "or self._demanded[serial] < self._policy.per_batch):\n",
+        "or tried < self._policy.per_batch):\n",
         "or True):\n",
         HOSTILE,
+    ),
+    _mutant(
+        "watcher: pay an operator anew after each start",
+        "sdk/rollup/watching.py",
+        "self._policy.demands, core.demanded(self._key.address)",
+        "self._policy.demands, Counter[int]()",
+        HOSTILE,
+    ),
+    _mutant(
+        "user: hold a number without saying what it waits for",
+        "sdk/rollup/signing.py",
+        "        if lacking <= 0:\n",
+        "        if True:\n",
+        SIGNING,
     ),
     _mutant(
         "believe the judge of any rollup",
