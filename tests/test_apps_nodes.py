@@ -124,6 +124,19 @@ def test_a_refusal_comes_to_nothing_and_says_why() -> None:
     simulate(main, 2)
 
 
+def test_what_is_proposed_in_one_step_is_told_apart() -> None:
+    async def main() -> None:
+        async with table(8) as world:
+            desk, channel = world.node("alice").apps, world.node("alice").channels[0].id
+            games = {desk.propose(channel, "tictactoe", (5, 5), parameters={}).instance for _ in range(3)}
+            assert await world.until(lambda: {each.instance for each in world.node("bob").apps.proposed} == games)
+            desk.find(min(games)).withdraw("no")
+            assert desk.find(min(games)).phase.name == "ENDED"
+            assert await world.until(lambda: len(world.node("bob").apps.proposed) == 2)
+
+    simulate(main, 8)
+
+
 def test_a_stake_that_no_app_expects_is_rejected_at_once() -> None:
     async def main() -> None:
         async with table(3) as world:

@@ -22,8 +22,10 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import Address, AnyAddress, AnyMemo
 from tallystick.channels.values.argument_rules import ANYTHING, ArgumentRule
 from tallystick.channels.values.arguments import Options, checked, rule_of
+from tallystick.sdk.control.app_client import AppClient
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.ledger import LedgerAccount
+from tallystick.sdk.node.apps import AppDesk, AppHandle, ProposedApp
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.rolling import RollingStream
@@ -37,7 +39,11 @@ CLASSES = (
     OutgoingStream,
     IncomingStream,
     RollingStream,
+    AppDesk,
+    AppHandle,
+    ProposedApp,
     ControlClient,
+    AppClient,
     LocalChain,
     Tower,
     LedgerAccount,

@@ -62,6 +62,19 @@ NEED_A_NODE = [
     ("stream", "pay", "abcd", "0", "5"),
     ("stream", "close", "abcd", "0"),
     ("stream", "list"),
+    ("app", "rules"),
+    ("app", "list"),
+    ("app", "proposals"),
+    ("app", "show", "abcd"),
+    ("app", "open", "abcd", "tictactoe", "--stake", "5"),
+    ("app", "accept", "abcd" * 4),
+    ("app", "refuse", "abcd"),
+    ("app", "move", "abcd", "cell=4"),
+    ("app", "wait", "abcd"),
+    ("app", "offer", "abcd"),
+    ("app", "take", "abcd"),
+    ("app", "resign", "abcd"),
+    ("app", "dispute", "abcd"),
     ("pay", "tally1337xyz"),
     ("keysend", KEY, "5"),
     ("payments",),
@@ -95,7 +108,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
         *("peers list", "peers connect"),
         *(f"stream {name}" for name in ("open", "pay", "close", "list")),
     }
-    assert set(DEFERRED) == {"chain", "ledger", "rollup", "tower", "graph", "bench", "api"}
+    assert set(DEFERRED) == {"app", "chain", "ledger", "rollup", "tower", "graph", "bench", "api"}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

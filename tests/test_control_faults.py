@@ -40,7 +40,7 @@ RAW = [
     *(b'{"amount":1e400}', b'{"wait": false, "wait": false}', b'{"memo": "\\ud800", "to": "00"}', b'{"nothing": 1}'),
     b"\x00" * 20_000,
 ]
-QUERIES = ("limit", "before", "after", "wait", "probes", "channel", "asset")
+QUERIES = ("limit", "before", "after", "wait", "probes", "channel", "asset", "over", "ended")
 WORDS = [
     "",
     "-1",
@@ -68,6 +68,7 @@ class Asked(NamedTuple):
     app: ASGIApp
     channel: str
     peer: str
+    game: str
 
     async def ask(self, method: str, url: str, content: bytes = b"") -> tuple[int, str]:
         """Send one request to the application itself; return status and body."""
@@ -93,7 +94,12 @@ async def asking() -> AsyncIterator[Asked]:
         alice, bob = await world.start("alice"), await world.start("bob")
         channel = await alice.open_channel(world.address("bob"), 10_000_000)
         control = ControlServer(alice, nursery)
-        yield Asked(alice, control, TokenCheck(control.app(), TOKEN), channel.id.hex(), bytes(bob.key.public).hex())
+        game = alice.apps.propose(channel.id, "tictactoe", (5, 0), parameters={})
+        assert await world.until(lambda: bool(bob.apps.proposed))
+        bob.apps.proposed[0].agree()
+        await game.wait_begun()
+        app, names = TokenCheck(control.app(), TOKEN), (channel.id, bob.key.public, game.instance)
+        yield Asked(alice, control, app, *(bytes(name).hex() for name in names))
         assert (await channel.pay(5)).amount == 5 or channel.phase.name != "OPEN"
         nursery.cancel_scope.cancel()
 
@@ -110,6 +116,17 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         "/channels/{channel}/streams": {"unit": 1, "length": 10, "lifetime": 3_600},
         "/channels/{channel}/streams/{lock}/pay": {"units": 1},
         "/channels/{channel}/streams/{lock}/close": {},
+        "/apps": {
+            "channel": channel, "app": "tictactoe", "stake": 5, "peer_stake": 0, "parameters": {}, "expiry": None,
+            "period": 60, "wait": False,
+        },
+        "/apps/{app}/accept": {"channel": channel, "wait": False},
+        "/apps/{app}/refuse": {"why": "no"},
+        "/apps/{app}/move": {"move": {"cell": 4}, "number": 1, "wait": False},
+        "/apps/{app}/offer": {"gets": 0, "pays": 1},
+        "/apps/{app}/take": {"gets": 0, "pays": 0},
+        "/apps/{app}/resign": {},
+        "/apps/{app}/dispute": {},
         "/payments": {"to": channel, "amount": 5, "memo": "m", "memo_hex": "", "key": "", "asset": "0x" + "00" * 20},
         "/peers": {"address": f"{to}@127.0.0.1:9"},
         "/invoices": {
@@ -175,6 +192,7 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
                     route.path.replace("{channel}", asked.channel)
                     .replace("{lock}", "0")
                     .replace("{payment_hash}", "00" * 32)
+                    .replace("{app}", asked.game)
                 )
                 if "GET" in (route.methods or ()):
                     for query in QUERIES:
@@ -187,6 +205,7 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
                             route.path.replace("{channel}", name)
                             .replace("{lock}", name)
                             .replace("{payment_hash}", name)
+                            .replace("{app}", name)
                         )
                         await check(asked, method, wrong, b"{}")
             for template, body in table.items():
@@ -194,6 +213,7 @@ def test_no_wrong_request_to_any_route_meets_a_fault_of_the_program() -> None:
                     template.replace("{channel}", asked.channel)
                     .replace("{lock}", "0")
                     .replace("{payment_hash}", "00" * 32)
+                    .replace("{app}", asked.game)
                 )
                 for raw in RAW:
                     await check(asked, "POST", path, raw)

@@ -13,12 +13,15 @@ import msgspec
 import pytest
 import trio
 
+from tallystick.channels.apps.instance import AppPhase
 from tallystick.channels.protocol.core import Phase
 from tallystick.router.errors import Unpaid
 from tallystick.router.forwarding import forwarder
 from tallystick.router.receiving import issued
 from tallystick.router.sending import payments
 from tallystick.sdk.control import kinds
+from tallystick.sdk.control.app_client import AppClient
+from tallystick.sdk.control.app_handlers import AppHandlers
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.control.faults import STATUSES
 from tallystick.sdk.control.handlers import Handlers
@@ -28,11 +31,13 @@ from tallystick.sdk.errors import ControlError
 
 TABLE = operations()
 BY_NAME = {one.name: one for one in TABLE}
+OF_APPS = {name for name, one in BY_NAME.items() if one.path.startswith("/apps")}
 
 
 def test_each_operation_stands_once_in_the_table() -> None:
     assert len(TABLE) == len(BY_NAME) == len({(one.method, one.path) for one in TABLE}) > 35
-    assert {name for name in vars(Handlers) if not name.startswith("_")} == BY_NAME.keys()
+    answered = [name for each in (Handlers, AppHandlers) for name in vars(each) if not name.startswith("_")]
+    assert sorted(answered) == sorted(BY_NAME)
     for one in TABLE:
         assert one.does.endswith(".") and one.status in (200, 202)
         assert not one.is_late or (one.outlives and "wait" in one.asked.__struct_fields__)
@@ -45,6 +50,7 @@ def test_the_names_of_states_are_those_of_the_node() -> None:
     assert tuple(Unpaid) == kinds.REASONS
     assert tuple(payments.PaymentKind) == kinds.PAYMENT_KINDS
     assert tuple(outcome.name.lower() for outcome in forwarder.ForwardOutcome) == kinds.OUTCOMES
+    assert tuple(phase.name.lower() for phase in AppPhase) == kinds.APP_PHASES
 
 
 class Right:
@@ -94,6 +100,8 @@ VALUES: dict[str, Any] = {
     "deposit": 5, "amount": 6, "unit": 7, "length": 8, "lifetime": 90, "challenge_period": 600, "units": 2, "lock": 3,
     "max_fee": 4, "limit": 11, "before": 12, "wait": 13, "probes": True, "memo": "m", "key": "k", "timeout": 1.5,
     "hold": True, "hints": False, "after": "1.2", "most": 9, "makers": ("02" + 64 * "7" + "@host:1",),
+    "app": "tictactoe", "stake": 5, "peer_stake": 6, "parameters": {"a": 1, "b": "x", "c": ["y", 2]}, "expiry": 7_000,
+    "period": 60, "over": True, "ended": True, "why": "no", "move": {"cell": 4}, "number": 3, "gets": 1, "pays": 2,
 }  # fmt: skip
 
 
@@ -125,7 +133,8 @@ def test_the_client_asks_for_each_operation_by_its_own_name_as_the_table_says(na
 
     async def main() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://node") as http:
-            method = getattr(ControlClient(http), name)
+            client = ControlClient(http)
+            method = getattr(client.apps if name in OF_APPS else client, name)
             answers = get_type_hints(inspect.unwrap(method))["return"]
             if operation.name != "stop":  # which says nothing more
                 assert answers == (operation.answer | None if operation.is_late else operation.answer)
@@ -145,5 +154,8 @@ def test_the_client_asks_for_each_operation_by_its_own_name_as_the_table_says(na
 
 
 def test_the_client_has_no_method_that_the_table_does_not_know() -> None:
-    methods = {name for name, _ in inspect.getmembers(ControlClient, inspect.isfunction) if not name.startswith("_")}
-    assert methods == {*BY_NAME, "follow", "follow_paid"}
+    own, of_apps = (
+        {name for name, _ in inspect.getmembers(each, inspect.isfunction) if not name.startswith("_")}
+        for each in (ControlClient, AppClient)
+    )
+    assert own == {*BY_NAME.keys() - OF_APPS, "follow", "follow_paid"} and of_apps == OF_APPS

@@ -9,7 +9,7 @@ from tallystick.channels.protocol.apps import InstanceId
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, decode_column, find, table
+from tallystick.channels.storage.tables import Row, Rows, beginning, decode_column, find, table
 
 
 class PlayedApp(msgspec.Struct, frozen=True):
@@ -52,6 +52,11 @@ def find_app(store: Store, instance: InstanceId) -> PlayedApp | None:
     """Return one instance, over or not; None if there is none."""
     row = find(store, _APPS, instance)
     return None if row is None else _played(row)
+
+
+def apps_beginning(store: Store, digits: str, limit: int = 100) -> list[PlayedApp]:
+    """Return the instances whose id begins with these hex digits, over or not."""
+    return [_played(row) for row in store.read(_APPS.rows(*beginning("instance", digits), limit=limit))]
 
 
 def count_apps(store: Store) -> int:

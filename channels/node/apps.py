@@ -108,6 +108,9 @@ class Apps:
         self._heard: dict[InstanceId, PlayedApp] = {}
         self._queued: set[bytes] = set()
         """Conditions of our stakes whose locks wait unsigned."""
+        self._leaving: dict[InstanceId, PlayedApp] = {}
+        """What is over, and not on disk as such yet."""
+        self._nonce = -1
         engine.apps = self
         for session in engine.sessions.values():
             session.locks.stakes = self
@@ -127,8 +130,13 @@ class Apps:
 
     @property
     def next_nonce(self) -> int:
-        """One that this player has used in no terms: chain time, and how many instances it had before."""
-        return self._engine.chain.now << 24 | count_apps(self._engine.writer.store) & 0xFFFFFF
+        """One that this player has used in no terms: chain time, and how many instances it had before.
+
+        Those that are not on disk yet are not counted: what is asked for in one step gets rising ones.
+        """
+        counted = self._engine.chain.now << 24 | count_apps(self._engine.writer.store) & 0xFFFFFF
+        self._nonce = max(counted, self._nonce + 1)
+        return self._nonce
 
     def stakes_in(self, played: PlayedApp) -> list[Channel]:
         """Return the channels in which a stake of an instance is pending."""
@@ -141,7 +149,16 @@ class Apps:
 
     def find(self, instance: InstanceId) -> PlayedApp | None:
         """Return an instance as it is now, over or not, None if there is none."""
-        return self._played.get(instance) or find_app(self._engine.writer.store, instance)
+        known = self._played.get(instance) or self._leaving.get(instance)
+        return known or find_app(self._engine.writer.store, instance)
+
+    def is_stored(self, instance: InstanceId) -> bool:
+        """Whether all that has happened to an instance so far is on disk."""
+        return self._durable.get(instance) == self._played.get(instance)
+
+    def is_over(self, instance: InstanceId) -> bool:
+        """Whether nothing of an instance is open any more."""
+        return instance not in self._played and instance not in self._heard
 
     def history(self) -> list[PlayedApp]:
         """Return the instances that are over."""
@@ -182,8 +199,10 @@ class Apps:
         played = self._played.get(instance)
         if played is None:
             raise InvalidInput(f"no app {instance.hex()[:16]} is played here: it is over, or there was none")
-        self._take(played, machine.process(played.held, happened, self._env))
-        return self._played[instance].held
+        step = machine.process(played.held, happened, self._env)
+        self._take(played, step)
+        now = self._played.get(instance)
+        return step.held if now is None else now.held  # what is over at once has left memory
 
     @property
     def _env(self) -> AppEnv:
@@ -405,6 +424,7 @@ class Apps:
         instance = played.held.instance
         if over:
             self._played.pop(instance, None)
+            self._leaving[instance] = played
         else:
             self._played[instance] = played
         self._engine.store([AppSaved(played, over)])
@@ -414,6 +434,7 @@ class Apps:
     def _stored(self, played: PlayedApp, over: bool) -> None:
         if over:
             self._durable.pop(played.held.instance, None)
+            self._leaving.pop(played.held.instance, None)
         else:
             self._durable[played.held.instance] = played
         self._changed()

@@ -25,6 +25,7 @@ GROUPS = ("node", "channel", "stream", "peers", "invoice")
 """Groups of subcommands, each in a module of that name: made when one of theirs is called, or all are listed."""
 
 DEFERRED = {
+    "app": ("tallystick.sdk.cli.apps", "Play apps with a peer: games, options, loans, an escrow."),
     "chain": (
         "tallystick.sdk.cli.chain",
         "Run a simulated chain for development; put the contract onto a real one.",

@@ -47,6 +47,7 @@ def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
 
 parse_account = _form(r"0x[0-9a-fA-F]{40}", "is no account: give its address, 0x and 40 hex digits")
 parse_asset = _form(r"0x[0-9a-fA-F]{40}", "is no asset: give its address, 0x and 40 hex digits")
+parse_app = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no app: give at least 4 hex digits of its id")
 parse_channel = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no channel: give at least 4 hex digits of its id")
 parse_channel_or_any = _form(r"((0x)?[0-9a-fA-F]{4,64})?", "names no channel: give at least 4 hex digits of its id")
 parse_hash = _form(r"[0-9a-fA-F]{4,64}", "names no payment: give at least 4 hex digits of its payment hash")

@@ -61,7 +61,8 @@ class Caller:
 def _query(asked: msgspec.Struct) -> dict[str, str]:
     """Return what of a query is not as it is by itself."""
     given = {field.name: (getattr(asked, field.name), field.default) for field in msgspec.structs.fields(asked)}
-    return {name: str(value) for name, (value, default) in given.items() if value != default}
+    told = {name: value for name, (value, default) in given.items() if value != default}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in told.items()}
 
 
 def _segment(name: str) -> str:

@@ -40,6 +40,7 @@ from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import network_views as network
 from tallystick.sdk.control import operations as api
 from tallystick.sdk.control import views
+from tallystick.sdk.control.app_client import AppClient
 from tallystick.sdk.control.caller import Caller
 from tallystick.sdk.control.files import find_node
 from tallystick.sdk.control.kinds import NATIVE_ASSET
@@ -64,6 +65,8 @@ class ControlClient:
     def __init__(self, http: httpx.AsyncClient) -> None:
         caller = Caller(http)
         self._ask, self._ask_late = caller.ask, caller.ask_late
+        self.apps = AppClient(caller)
+        """Asks about apps between two players."""
 
     async def info(self) -> views.NodeInfo:
         """Return what the node is."""

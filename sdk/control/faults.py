@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tallystick.channels import errors
+from tallystick.channels.apps.interface import InvalidMove
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
-from tallystick.sdk.control.lookup import UnknownChannel, UnknownHash
+from tallystick.sdk.control.lookup import UnknownApp, UnknownChannel, UnknownHash
 from tallystick.sdk.errors import OpeningFailed
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 
@@ -21,6 +22,8 @@ class Malformed(errors.InvalidInput):
 _TABLE: tuple[tuple[type[errors.TallystickError], int, str], ...] = (
     (UnknownChannel, 404, "unknown-channel"),
     (UnknownHash, 404, "unknown-hash"),
+    (UnknownApp, 404, "unknown-app"),
+    (InvalidMove, 409, "illegal-move"),
     (InvalidInvoice, 400, "invalid-invoice"),
     (errors.InsufficientFunds, 409, "insufficient-funds"),
     (errors.ChannelNotReady, 409, "channel-not-ready"),

@@ -21,6 +21,9 @@ PAGE_MAX = 1_000
 WAIT_MAX = 60
 """Seconds that a request may ask to wait for a payment."""
 
+WHY_MAX = 200
+"""Characters that a peer is told of why an app is refused."""
+
 POSITION_MAX = 10**9 - 1
 """The largest position that a request may name."""
 
@@ -73,6 +76,7 @@ REASONS = (
 )
 PAYMENT_KINDS = ("invoice", "keysend", "rebalance", "probe")
 OUTCOMES = ("paid", "failed", "expired", "lost")
+APP_PHASES = ("proposed", "agreed", "locking", "playing", "ending", "disputed", "ended")
 
 PhaseName = Annotated[str, _told("open", enum=[*PHASES])]
 Direction = Annotated[str, _told("out", enum=["out", "in"])]
@@ -81,6 +85,12 @@ PaymentState = Annotated[str, _told("paid", enum=["pending", "paid", "failed"])]
 PaymentKind = Annotated[str, _told("invoice", enum=[*PAYMENT_KINDS])]
 Reason = Annotated[str, _told("no-route", enum=[*REASONS])]
 Outcome = Annotated[str, _told("paid", enum=[*OUTCOMES])]
+AppPhaseName = Annotated[str, _told("playing", enum=[*APP_PHASES])]
+AppName = Annotated[str, _told("tictactoe")]
+Player = Annotated[int, _told(0, enum=[0, 1])]
+Turn = Annotated[str, _told("own", enum=["own", "peer"])]
+Reasons = Annotated[str, msgspec.Meta(max_length=WHY_MAX, examples=["not today"])]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**62, examples=[3])]
 
 Period = Annotated[int, _told(86_400, minimum=0, maximum=CHALLENGE_PERIOD_MAX)]
 """Seconds of chain time."""

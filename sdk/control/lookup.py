@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput
+from tallystick.channels.node.app_store import PlayedApp, apps_beginning
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, to_address
@@ -15,11 +16,16 @@ from tallystick.channels.values.argument_rules import show
 from tallystick.router.objects import NodeKey
 from tallystick.router.receiving.issued import InvoiceRecord, find_invoice, invoices_beginning
 from tallystick.router.sending.payments import PaymentRecord, payments_beginning
+from tallystick.sdk.node.apps import AppHandle, ProposedApp
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.node import Node
 
 PREFIX_MIN = 4
 """Hex digits that name a channel or a payment at least, so that a slip names none."""
+
+PROPOSAL_MIN = 16
+"""Hex digits that name a proposal at least to be accepted: its peer chooses the id, and could make another one that
+begins with a few of the same."""
 
 Found = TypeVar("Found")
 
@@ -30,6 +36,10 @@ class UnknownChannel(InvalidInput):
 
 class UnknownHash(InvalidInput):
     """This node has no invoice or payment of that hash."""
+
+
+class UnknownApp(InvalidInput):
+    """This node plays no app of that id, and nobody proposes one."""
 
 
 def find_channel(node: Node, text: str) -> ChannelHandle:
@@ -57,6 +67,47 @@ def find_payment_of(node: Node, text: str) -> PaymentRecord:
     found = payments_beginning(node.store, _hash_prefix(text))
     unknown = UnknownHash(f"this node made no payment of hash {text}; `tally payments` shows all")
     return _only(found, unknown, "payment hashes begin so: give more digits")
+
+
+def find_app(node: Node, text: str) -> PlayedApp:
+    """Return the app, over or not or only proposed, whose id begins so.
+
+    Raise UnknownApp if there is none, InvalidInput if there are several. One that is not over goes first.
+    """
+    prefix = _app_prefix(text)
+    known = {played.held.instance: played for played in apps_beginning(node.store, prefix)}
+    going = {each.held.instance: each for each in (*node.apps.apps.playing, *node.apps.apps.heard)}
+    begun = [played for name, played in going.items() if name.hex().startswith(prefix)]
+    unknown = UnknownApp(f"this node plays no app {text}, and nobody proposes it; `tally app list` shows all")
+    return _only(begun or list(known.values()), unknown, f"apps begin with {text}: give more digits of the id")
+
+
+def find_played(node: Node, text: str) -> AppHandle:
+    """Return the app that is played, over or not, whose id begins so: what peers propose does not count.
+
+    Raise UnknownApp if there is none, InvalidInput if there are several.
+    """
+    prefix = _app_prefix(text)
+    playing = [handle for handle in node.apps if handle.instance.hex().startswith(prefix)]
+    over = [] if playing else [node.apps.find(each.held.instance) for each in apps_beginning(node.store, prefix)]
+    if any(proposed.instance.hex().startswith(prefix) for proposed in node.apps.proposed):
+        unknown = UnknownApp(f"{text} is only proposed yet: `tally app accept` says yes to it")
+    else:
+        unknown = UnknownApp(f"this node plays no app {text}; `tally app list` shows all")
+    return _only(playing or over, unknown, f"apps begin with {text}: give more digits of the id")
+
+
+def find_proposal(node: Node, text: str) -> ProposedApp:
+    """Return what a peer proposes, by PROPOSAL_MIN digits of its id at least; raise as `find_app` does."""
+    prefix = _app_prefix(text)
+    if len(prefix) < PROPOSAL_MIN:
+        raise InvalidInput(
+            f"to accept an app, name it by at least {PROPOSAL_MIN} hex digits of its id: few could be another's, which "
+            "its peer made to look like it"
+        )
+    found = [each for each in node.apps.proposed if each.instance.hex().startswith(prefix)]
+    unknown = UnknownApp(f"nobody proposes an app {text} now: `tally app proposals` lists what waits for an answer")
+    return _only(found, unknown, "proposals begin so: give more digits")
 
 
 def parse_hex(text: str, size: int, what: str) -> bytes:
@@ -131,6 +182,10 @@ def _used_before(node: Node, channels: list[ChannelHandle], key: str) -> Channel
 
 def _hash_prefix(text: str) -> str:
     return _prefix(text, f"a payment is named by at least {PREFIX_MIN} hex digits of its hash", "64")
+
+
+def _app_prefix(text: str) -> str:
+    return _prefix(text, f"an app is named by at least {PREFIX_MIN} hex digits of its id", "64")
 
 
 def _prefix(text: str, named: str, most: str = "") -> str:

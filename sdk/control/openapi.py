@@ -14,13 +14,16 @@ from typing import Any
 import msgspec
 
 from tallystick import __version__
-from tallystick.sdk.control import network_views, views
+from tallystick.sdk.control import app_views, network_views, views
 from tallystick.sdk.control.faults import STATUSES
 from tallystick.sdk.control.kinds import REASONS
 from tallystick.sdk.control.operations import GET, NAMES, SUBJECTS, Empty, Needs, Operation, operations
 from tallystick.sdk.control.views import Accepted, ErrorAnswer, IncomingInfo
 
 Schema = dict[str, Any]
+
+_UNKNOWN = {"app": "unknown-app", "channel": "unknown-channel", "payment_hash": "unknown-hash"}
+"""The code for a name in a path that nothing has."""
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -33,7 +36,7 @@ Until the node has reached its chain, only reading is answered, and stopping. Bo
 DESCRIPTIONS = {
     400: "The request is not what this takes.",
     401: "The token is missing, or another one.",
-    404: "There is no such channel, invoice or payment.",
+    404: "There is no such channel, app, invoice or payment.",
     409: "It cannot be done as things are; of payments, the code is the reason.",
     410: "What was asked for is not kept any more.",
     413: "The body is too large.",
@@ -81,7 +84,7 @@ def faults_of(operation: Operation[Any, Any]) -> dict[int, list[str]]:
         codes += ["malformed", "too-large"] if operation.asked is not Empty else []
     if operation.needed is Needs.CHAIN:
         codes.append("chain-unavailable")
-    codes += [f"unknown-{'channel' if name == 'channel' else 'hash'}" for name in operation.names if name != "lock"]
+    codes += [_UNKNOWN[name] for name in operation.names if name in _UNKNOWN]
     found: dict[int, list[str]] = {}
     for code in codes:
         status = STATUSES[code]
@@ -147,7 +150,7 @@ def _schemas() -> dict[str, Schema]:
     """Return the schemas of all types, with the text that stands below each field."""
     kinds = [kind for one in operations() for kind in (one.asked, one.answer)]
     _, found = msgspec.json.schema_components([*kinds, Accepted, ErrorAnswer], ref_template=_REF)
-    named = vars(views) | vars(network_views)
+    named = vars(views) | vars(network_views) | vars(app_views)
     for name, schema in found.items():
         kind = named.get(name)
         if kind is None or "properties" not in schema:  # an enumeration, or what is asked where there is nothing to say

@@ -1,7 +1,7 @@
 """The control API as one table: what it can be asked, by which path, with what, and what it answers.
 
 The server's routes, the client's calls, the OpenAPI document and docs/api.md are made from it. An operation is named as
-the method of `ControlClient` that asks for it and as the handler that answers it (`handlers`).
+the method of `ControlClient` (those of apps: of its `apps`) that asks for it, and as the handler that answers it.
 
 Rules: every request needs the bearer token, compared in constant time, before anything else is looked at. Bodies are
 bounded. Until the node has reached its chain, only reading is answered, and stopping. What takes long is done by the
@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from tallystick.sdk.control import app_views, views
 from tallystick.sdk.control import network_views as network
-from tallystick.sdk.control import views
 from tallystick.sdk.control.kinds import REASONS
 
 Asked = TypeVar("Asked", bound=msgspec.Struct)
@@ -84,6 +84,7 @@ class Operation(Generic[Asked, Answer]):
 
 _BEGINNING = {"type": "string", "pattern": "^(0x)?[0-9a-fA-F]{4,64}$", "examples": ["3f9a"]}
 NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "app": ("An app's id, or an unambiguous beginning of it: to accept one, of 16 digits at least.", _BEGINNING),
     "channel": ("A channel's id, or an unambiguous beginning of it.", _BEGINNING),
     "lock": ("The number of a stream of ours in the channel.", {"type": "integer", "minimum": 0, "examples": [0]}),
     "payment_hash": ("A payment hash, or an unambiguous beginning of it.", _BEGINNING),
@@ -180,6 +181,44 @@ class OfStreams:
         "Ends a stream of ours; answers once both have signed what it paid.", faults=_PEER, outlives="end a stream")
 
 
+class OfApps:
+    """Apps between two players"""
+
+    app_rules = Operation(
+        GET, "/apps/rules", Empty, list[app_views.AppRules], "Lists the apps that the node has the rules of.")
+    app_proposals = Operation(
+        GET, "/apps/proposals", network.Waited, list[app_views.AppInfo],
+        "Lists what peers propose; if there is nothing, `wait` waits so many seconds for it.")
+    played_apps = Operation(
+        GET, "/apps", app_views.AskedApps, list[app_views.AppInfo], "Lists the apps that the node plays.")
+    app = Operation(
+        GET, "/apps/{app}", app_views.AskedApp, app_views.AppInfo, "Shows one app, or waits for news of it.")
+    open_app = Operation(
+        POST, "/apps", app_views.OpenApp, app_views.AppInfo, "Proposes an app to the peer of a channel.",
+        faults=("unknown-channel", "channel-not-ready"), outlives="propose an app")
+    accept_app = Operation(
+        POST, "/apps/{app}/accept", app_views.AcceptApp, app_views.AppInfo,
+        "Says yes to what a peer proposed, and locks the node's stake.",
+        faults=("unknown-channel", "channel-not-ready"), outlives="accept an app")
+    refuse_app = Operation(
+        POST, "/apps/{app}/refuse", app_views.RefuseApp, app_views.AppInfo,
+        "Says no to what a peer proposed, or takes back what has not begun.")
+    move_app = Operation(
+        POST, "/apps/{app}/move", app_views.MoveApp, app_views.AppInfo, "Moves.", faults=("illegal-move",),
+        outlives="move in an app")
+    offer_outcome = Operation(
+        POST, "/apps/{app}/offer", app_views.Outcome, app_views.AppInfo,
+        "Offers to end it so: once, as an offer never lapses.")
+    take_offer = Operation(
+        POST, "/apps/{app}/take", app_views.Outcome, app_views.AppInfo,
+        "Ends it as the peer offers, if that is exactly what is said here.")
+    resign_app = Operation(
+        POST, "/apps/{app}/resign", Empty, app_views.AppInfo, "Gives it up at this node's turn, as the rules say.")
+    dispute_app = Operation(
+        POST, "/apps/{app}/dispute", Empty, app_views.AppInfo,
+        "Lets the chain's court decide, from the newest state that both signed.")
+
+
 class OfInvoices:
     """Invoices"""
 
@@ -249,7 +288,17 @@ class OfForwarding:
 # fmt: on
 
 
-SUBJECTS: tuple[type, ...] = (OfNode, OfPeers, OfChannels, OfPayments, OfStreams, OfInvoices, OfNetwork, OfForwarding)
+SUBJECTS: tuple[type, ...] = (
+    OfNode,
+    OfPeers,
+    OfChannels,
+    OfPayments,
+    OfStreams,
+    OfApps,
+    OfInvoices,
+    OfNetwork,
+    OfForwarding,
+)
 """The parts of the table; the docstring of each is its heading."""
 
 

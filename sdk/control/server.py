@@ -27,6 +27,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.control.app_handlers import AppHandlers
 from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import status_of
 from tallystick.sdk.control.files import announce
@@ -56,9 +57,10 @@ _FAULT = "this request met a fault of the program ({}), and came to nothing; ple
 AnyOperation = Operation[Any, Any]
 
 
-def match(table: Sequence[AnyOperation], handlers: type) -> None:
-    """Raise TypeError if the public methods of a class do not match the table exactly."""
-    found = {name: one for name, one in inspect.getmembers(handlers, inspect.isfunction) if not name.startswith("_")}
+def match(table: Sequence[AnyOperation], *handlers: type) -> None:
+    """Raise TypeError if the public methods of these classes do not match the table exactly."""
+    methods = [one for each in handlers for one in inspect.getmembers(each, inspect.isfunction)]
+    found = {name: one for name, one in methods if not name.startswith("_")}
     for name, handler in found.items():
         _match(next((one for one in table if one.name == name), None), name, handler)
     if missing := {one.name for one in table} - found.keys():
@@ -77,7 +79,7 @@ def _match(operation: AnyOperation | None, name: str, handler: Callable[..., Any
         raise TypeError(f"the handler {name} does not answer what its operation does")
 
 
-match(operations(), Handlers)
+match(operations(), Handlers, AppHandlers)
 
 
 class ControlServer:
@@ -91,6 +93,7 @@ class ControlServer:
         self._nursery = nursery
         self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
         self._handlers = Handlers(node, lambda: tuple(self._failures), self.stop_asked.set)
+        self._app_handlers = AppHandlers(node)
 
     def app(self) -> Starlette:
         """Return the application, without the check of the token."""
@@ -107,7 +110,8 @@ class ControlServer:
         operation = operations.get(request.method) or operations[GET]  # for HEAD
         try:
             await self._wait_for(operation.needed)
-            handler = getattr(self._handlers, operation.name)
+            handlers = self._app_handlers if hasattr(AppHandlers, operation.name) else self._handlers
+            handler = getattr(handlers, operation.name)
             given: dict[str, Any] = request.path_params
             wait = True
             if operation.asked is not Empty:

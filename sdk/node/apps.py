@@ -24,16 +24,18 @@ from tallystick.channels.apps.inputs import (
     Resign,
     TakeOffer,
     TakeToCourt,
+    Withdraw,
 )
 from tallystick.channels.apps.instance import AppInstance, AppPhase
-from tallystick.channels.apps.interface import App, Paid
+from tallystick.channels.apps.interface import App, InvalidMove, Paid
 from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.app_store import PlayedApp
 from tallystick.channels.protocol.apps import AppTerms, InstanceId
 from tallystick.channels.protocol.keys import PublicKey, keccak
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import Bytes32, ChannelId, Lifetime, Time, Total
 from tallystick.channels.values.argument_rules import Is
+from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.streams import NodeContext
 
 EXPIRY = 86_400
@@ -49,6 +51,16 @@ def _is_word(value: Any) -> bool:
 
 Word = Annotated[Any, Is("a number, text, bytes, or a list of these", _is_word)]
 """What apps take as parameters, and in moves."""
+
+
+_PLAYED = (AppPhase.PLAYING, AppPhase.DISPUTED)
+
+
+def _require_words(words: dict[str, Any]) -> None:
+    """Raise InvalidInput for names that rules take for something else."""
+    for name in ("self", "stakes"):
+        if name in words:
+            raise InvalidInput(f"there is no {name} here")
 
 
 class AppHandle:
@@ -113,13 +125,13 @@ class AppHandle:
         await self._desk.until(due)
         return self.held.is_ours
 
-    async def move(self, **words: Any) -> dict[str, Any]:
+    @checked
+    async def move(self, **words: Word) -> dict[str, Any]:
         """Move, in the app's words (`cell=4`); return the state once the other has it, or it is decided otherwise.
 
-        Raise InvalidInput if it is not our turn or the rules forbid it: nothing was signed then.
+        Raise InvalidInput if it is not our turn or the rules forbid it (InvalidMove): nothing was signed then.
         """
-        held = self.held
-        self._ask(MakeMove(held.app.move(**words)))
+        self.make_move(**words)
 
         def known() -> bool:
             held = self.held
@@ -128,7 +140,17 @@ class AppHandle:
         await self._desk.until(known)
         return self.state
 
-    def offer(self, to_player_0: int, to_player_1: int) -> None:
+    @checked
+    def make_move(self, **words: Word) -> None:
+        """Move as `move` does, and wait for nothing: `wait_stored` returns once a crash changes nothing of it."""
+        held = self.held
+        if held.phase in _PLAYED and held.agreed is not None and held.move is None and held.turn != held.player:
+            raise InvalidMove("it is the other player's turn" if held.turn is not None else "nobody moves any more")
+        _require_words(words)
+        self._ask(MakeMove(held.app.move(**words)))
+
+    @checked
+    def offer(self, to_player_0: Total, to_player_1: Total) -> None:
         """Offer to end it: so much of player 1's stake goes to player 0, and so much of player 0's to player 1.
 
         An offer never lapses: the other may take it whenever it likes, whatever is played since. So there is one.
@@ -142,6 +164,11 @@ class AppHandle:
     def resign(self) -> None:
         """Offer what the rules say of a player that does not move; raise InvalidInput if it is not our turn."""
         self._ask(Resign())
+
+    @checked
+    def withdraw(self, text: str = "") -> None:
+        """Take back what has not begun, and say why; raise InvalidInput if we have signed state 0."""
+        self._ask(Withdraw(text))
 
     def dispute(self) -> None:
         """Let the chain's court decide, from the newest state that both signed."""
@@ -159,6 +186,10 @@ class AppHandle:
         await self._desk.until(lambda: self.held.agreed is not None or self.held.phase is AppPhase.ENDED)
         if self.held.agreed is None:
             raise ChannelNotReady(f"the app did not begin: {self.held.text or 'the other player took it back'}")
+
+    async def wait_stored(self) -> None:
+        """Wait until all that has happened to it so far is on disk."""
+        await self._desk.until(lambda: self._desk.apps.is_stored(self.instance))
 
     def _ask(self, happened: AppInput) -> None:
         self._desk.apps.apply(self.instance, happened)
@@ -182,21 +213,32 @@ class ProposedApp:
         """The first state in words, which holds its parameters."""
         return self._heard.held.app.describe(self._heard.held.start)
 
+    @property
+    def instance(self) -> InstanceId:
+        """Its id: 32 bytes."""
+        return self._heard.held.instance
+
+    @checked
     @asynccontextmanager
     async def accept(self, channel: ChannelId | None = None) -> AsyncIterator[AppHandle]:
         """Say yes, lock our stake in a channel (any that has room, unless told), and play once it has begun.
 
         Raise InvalidInput if our stake does not fit, ChannelNotReady if it came to nothing.
         """
-        instance = self._heard.held.instance
-        self._desk.apps.agree(instance, channel or self._desk.channel_for(self._heard))
-        handle = AppHandle(self._desk, instance)
+        handle = self.agree(channel)
         await handle.wait_begun()
         yield handle
 
+    @checked
+    def agree(self, channel: ChannelId | None = None) -> AppHandle:
+        """Say yes as `accept` does, and wait for nothing."""
+        self._desk.apps.agree(self.instance, channel or self._desk._channel_for(self._heard))
+        return AppHandle(self._desk, self.instance)
+
+    @checked
     def refuse(self, text: str = "") -> None:
         """Say no, and why."""
-        self._desk.apps.refuse(self._heard.held.instance, text)
+        self._desk.apps.refuse(self.instance, text)
 
 
 class Proposals:
@@ -237,7 +279,8 @@ class AppDesk:
         """Return those that are over."""
         return [AppHandle(self, played.held.instance) for played in self.apps.history()]
 
-    def find(self, instance: bytes) -> AppHandle:
+    @checked
+    def find(self, instance: Bytes32) -> AppHandle:
         """Return one by its id, over or not; raise InvalidInput if there is none."""
         handle = AppHandle(self, InstanceId(instance))
         if self.apps.find(handle.instance) is None:
@@ -248,19 +291,42 @@ class AppDesk:
         """Iterate over what peers propose, for ever: each once, also those that came before."""
         return Proposals(self)
 
+    @property
+    def proposed(self) -> list[ProposedApp]:
+        """What peers propose and nobody has answered."""
+        return [ProposedApp(self, heard) for heard in self.apps.heard]
+
+    @checked
     @asynccontextmanager
     async def open(
         self,
         channel: ChannelId,
         app: App | str,
-        stakes: tuple[int, int],
+        stakes: tuple[Total, Total],
         *,
-        expiry: int | None = None,
-        period: int = PERIOD,
-        parameters: dict[str, Any],
+        expiry: Time | None = None,
+        period: Lifetime = PERIOD,
+        parameters: dict[str, Word],
     ) -> AsyncIterator[AppHandle]:
         """Propose an app to a channel's peer, and play once it has begun. Raises as `ChannelHandle.open_app` does."""
+        handle = self.propose(channel, app, stakes, expiry=expiry, period=period, parameters=parameters)
+        await handle.wait_begun()
+        yield handle
+
+    @checked
+    def propose(
+        self,
+        channel: ChannelId,
+        app: App | str,
+        stakes: tuple[Total, Total],
+        *,
+        expiry: Time | None = None,
+        period: Lifetime = PERIOD,
+        parameters: dict[str, Word],
+    ) -> AppHandle:
+        """Propose an app as `open` does, and wait for nothing: the peer's owner may answer when it likes."""
         rules = APPS.named(app) if isinstance(app, str) else app
+        _require_words(parameters)
         start = rules.init(stakes, **parameters)
         engine = self._context.engine
         view = engine.view(channel).channel
@@ -277,11 +343,9 @@ class AppDesk:
             period=period,
             nonce=self.apps.next_nonce,
         )
-        handle = AppHandle(self, self.apps.propose(channel, terms, start))
-        await handle.wait_begun()
-        yield handle
+        return AppHandle(self, self.apps.propose(channel, terms, start))
 
-    def channel_for(self, heard: PlayedApp) -> ChannelId:
+    def _channel_for(self, heard: PlayedApp) -> ChannelId:
         """Return a channel in which our stake has room; raise InvalidInput if there is none."""
         asset, stake = heard.held.terms.assets[1], heard.held.terms.stakes[1]
         for view in self._context.engine.views.with_peer(heard.peer):

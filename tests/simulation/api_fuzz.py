@@ -24,6 +24,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.control import handlers
 from tallystick.sdk.control.openapi import document
 from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.node.node import Node
 from tallystick.sdk.node.running import open_node
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.testing.local import LocalChain
@@ -73,9 +74,11 @@ async def real_node(directory: Path) -> AsyncIterator[tuple[str, dict[str, str]]
                 await channel.open_stream(10, 1_000, expiry=alice.engine.chain.sure + 86_400)
             asked = await alice.create_invoice(5, "asked for")
             paid = await alice.pay((await bob.create_invoice(6)).text)
+            apps = await games(alice, bob)
             yield (
                 control.url,
-                {
+                apps
+                | {
                     "channel": channel.id.hex(),
                     "ending": ending.id.hex(),
                     "forced": forced.id.hex(),
@@ -88,6 +91,26 @@ async def real_node(directory: Path) -> AsyncIterator[tuple[str, dict[str, str]]
             )
             assert (await channel.pay(5)).amount == 5
         nursery.cancel_scope.cancel()
+
+
+async def games(alice: Node, bob: Node) -> dict[str, str]:
+    """Begin a game for each thing that can be asked of one, at Alice's turn; return their ids by the path for it."""
+    channel, found = alice.channels[0].id, {}
+    for name in ("", "/move", "/offer", "/take", "/resign", "/dispute"):
+        game = alice.apps.propose(channel, "tictactoe", (50, 0), parameters={})
+        while not bob.apps.proposed:
+            await bob.apps.until(lambda: bool(bob.apps.proposed))
+        bob.apps.proposed[0].agree()
+        await game.wait_begun()
+        found[f"/apps/{{app}}{name}"] = game.instance.hex()
+    taken = found["/apps/{app}/take"]
+    bob.apps.find(bytes.fromhex(taken)).offer(to_player_0=0, to_player_1=3)
+    await alice.apps.until(lambda: alice.apps.find(bytes.fromhex(taken)).offered is not None)
+    for name in ("/accept", "/refuse"):
+        asked = bob.apps.propose(channel, "tictactoe", (0, 50), parameters={})
+        found[f"/apps/{{app}}{name}"] = asked.instance.hex()
+    await alice.apps.until(lambda: len(alice.apps.proposed) == 2)
+    return found
 
 
 async def fuzz(directory: Path, seed: int, examples: int, phases: str) -> Asked:
