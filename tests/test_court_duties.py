@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from simulation.court_bench import EXPIRY, INSTANCE, PERIOD, STAKES, TERMS, Bench, agreed, move, outcome, played
 from tallystick.channels.apps.instance import OwnMove
 from tallystick.channels.protocol import apps
-from tallystick.channels.protocol.app_court import CourtMoveCall, RegisterStateCall
+from tallystick.channels.protocol.app_court import AppStands, CourtMoveCall, RegisterStateCall
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import Address, Lock
 from tallystick.channels.session.chaintime import ChainTime, StakeInCourt
+from tallystick.channels.storage.tables import decode_column
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.settlement.chain import Block, Header, RegisterProofCall, RegistryEvent
 from tallystick.settlement.enforcement.apps import AppHeld, CourtPrices, app_duties, brings
@@ -150,6 +153,31 @@ def test_the_index_tells_what_is_in_court_of_each_stake_and_takes_blocks_back() 
     court = index.court(STAKES[0], 1)
     assert court is not None and [each.number for each in court.line] == [1, 2]
     assert index.court(STAKES[0], -1) is None
+
+
+@pytest.mark.parametrize("moves", [0, 5, 15, 16, 70])
+def test_however_many_states_two_players_brought_only_the_newest_line_is_read(
+    moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who pays for many states makes each block of all who hold a stake longer."""
+    store = SimulatedDisk([INDEX_SCHEMA]).open()
+    index = ChainIndex(Address(bytes(20)), store)
+    told, reads = list[RegistryEvent](), list[object]()
+    for number in range(1, 301 + moves):
+        second = b"b" * 64 if number <= 300 else b""
+        told.append(AppStands(INSTANCE, number, b"s", b"", b"a" * 64, second, EXPIRY, NOW + PERIOD, 1, 2, NOW))
+    for number in range(0, len(told), 50):
+        header = Header(number, bytes(32), bytes(32), NOW)
+        store.commit(index.add(Block(header, tuple(told[number : number + 50]))))
+    again = ChainIndex(Address(bytes(20)), store, Header(len(told), bytes(32), bytes(32), NOW))
+
+    def counting(codec: Any, column: bytes, name: str) -> Any:
+        reads.append(column)
+        return decode_column(codec, column, name)
+
+    monkeypatch.setattr("tallystick.settlement.following.index.decode_column", counting)
+    assert again.court(STAKES[0], len(told)) == fold(told)  # type: ignore[arg-type]
+    assert len(reads) <= 16 + 5 * moves
 
 
 STAKE = apps.stake_condition(INSTANCE, 0)

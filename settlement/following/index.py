@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 import msgspec
 
@@ -24,7 +24,7 @@ from tallystick.channels.protocol.objects import ZERO32, Address, ChannelId, Puz
 from tallystick.channels.protocol.virtual import VIRTUAL
 from tallystick.channels.session.chaintime import StakeInCourt
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, Rows, at_least, at_most, decode_column, table
+from tallystick.channels.storage.tables import CAME, Condition, Rows, at_least, at_most, decode_column, table
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     CLOSED,
@@ -267,15 +267,26 @@ class ChainIndex:
         newest = list[CourtEvent]()
         if up_to >= self.head_number:
             newest = [event for event in self._told if (APP, stake) in puzzles_of(event)]
-        until, columns = at_most("number", self.head_number - 1 if newest else up_to), f"number {CAME} time proof"
-        outcomes = _PROOFS.rows(until, columns=columns, kind=APP, condition=stake)
-        states = _PROOFS.rows(until, columns=columns, kind=STANDS, condition=stake)
-        found: list[tuple[int, int, CourtEvent]] = []
-        for number, came, time, proof in self._store.read(outcomes):
-            found.append((number, came, ProofRegistered(stake, APP, proof, time)))
-        for number, came, _, state in self._store.read(states):
-            found.append((number, came, decode_column(_STANDS, state, "chain_proofs")))
-        return fold_court([*(event for *_, event in sorted(found, key=itemgetter(0, 1))), *newest])
+        until = at_most("number", self.head_number - 1 if newest else up_to)
+        return fold_court([*self._newest_told(stake, until), *newest])
+
+    def _newest_told(self, stake: bytes, until: Condition) -> list[CourtEvent]:
+        """Return of what the court told of an instance what still counts: from the newest state that both signed on.
+
+        What came before is not read: two players may bring as many states as they pay for, and each block asks this.
+        """
+        order = ("-number", f"-{CAME}")
+        outcome = _PROOFS.rows(until, columns="time proof", order=order, limit=1, kind=APP, condition=stake)
+        for time, proof in self._store.read(outcome):  # it decided, for ever
+            return [ProofRegistered(stake, APP, proof, time)]
+        limit, states = 16, list[AppStands]()
+        while True:
+            query = _PROOFS.rows(until, columns="proof", order=order, limit=limit, kind=STANDS, condition=stake)
+            states = [decode_column(_STANDS, state, "chain_proofs") for (state,) in self._store.read(query)]
+            agreed = next((at for at, state in enumerate(states) if state.is_agreed), None)
+            if agreed is not None or len(states) < limit:
+                return [*reversed(states if agreed is None else states[: agreed + 1])]
+            limit *= 4
 
     def virtual(self, condition: bytes, up_to: int) -> VirtualInCourt | None:
         """Return what the court knew after block `up_to` of the virtual channel that has a lock with that condition."""

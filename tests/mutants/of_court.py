@@ -327,4 +327,25 @@ MUTANTS = (
         "            config.channels,\n",
         VERDICT,
     ),
+    Mutant(
+        "read of an instance in court the newest states alone, not the one that they begin from",
+        "settlement/following/index.py",
+        "states if agreed is None else states[: agreed + 1]",
+        "states if agreed is None else states[:agreed]",
+        PLAYERS,
+    ),
+    Mutant(
+        "read all states that two players ever brought to court",
+        "settlement/following/index.py",
+        "            if agreed is not None or len(states) < limit:\n",
+        "            if len(states) < limit:\n",
+        PLAYERS,
+    ),
+    Mutant(
+        "stop reading what is in court after a page of moves",
+        "settlement/following/index.py",
+        "            if agreed is not None or len(states) < limit:\n",
+        "            if states:\n",
+        PLAYERS,
+    ),
 )
