@@ -20,8 +20,8 @@ from tallystick.settlement.chain import FailedCall
 from tallystick.settlement.errors import ChainUnavailable, LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.abi import BATCH, Deployment, Envelope, encode_batch
 from tallystick.settlement.ethereum.abi_values import decode_values
-from tallystick.settlement.ethereum.transactions import GAS, TARIFF, sign_envelope
-from tallystick.settlement.replicated.application import GAS_LEAST, Application
+from tallystick.settlement.ethereum.transactions import sign_envelope
+from tallystick.settlement.replicated.application import Application
 from tallystick.settlement.replicated.chain import ReplicatedChain
 from tallystick.settlement.replicated.decision import MintOrder, ProposedBlock, app_hash, encode_order, history_after
 from tallystick.settlement.replicated.engine_rpc import open_engine
@@ -329,15 +329,3 @@ async def test_no_validator_can_be_told_what_the_others_do_not_know() -> None:
             with pytest.raises(InvalidInput):
                 tell()
         assert state_root(chain.application.branch.world) == root == chain.application.root
-
-
-def test_a_proposal_of_more_transactions_than_there_is_gas_for_is_refused_unread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = application()
-    room = app.rules.gas_limit // GAS_LEAST
-    assert not app.accepts(ProposedBlock(1, 1_000, (b"",) * room)), "they have no place"
-    monkeypatch.setattr(app, "_decide", lambda block: pytest.fail("it is read"))
-    assert not app.accepts(ProposedBlock(1, 1_000, (b"",) * (room + 1)))
-    called = [gas + 4 * each for gas, each in TARIFF.functions.values() if gas]  # those without are views
-    assert min(*GAS.values(), *called) >= GAS_LEAST

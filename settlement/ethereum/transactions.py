@@ -216,6 +216,12 @@ def decode_transaction(raw: bytes, chain_id: int) -> Transaction:
     return Transaction(raw, keccak(raw), sender, found.nonce, found.priority, found.gas, envelope)
 
 
+def read_unsigned(raw: bytes, at: Deployment) -> Reading:
+    """Return what a transaction asks, whoever signed it, and if nobody did; raise TransactionRefused."""
+    found = read_transaction(raw, at.chain_id)
+    return read_envelope(Envelope(Address(found.to), found.value, found.data), at)
+
+
 def read_transaction(raw: bytes, chain_id: int) -> TransactionFields:
     """Return what a transaction's raw bytes say, whoever signed it; raise TransactionRefused."""
     found = read_fields(raw) if len(raw) <= TRANSACTION_MAX else None

@@ -20,6 +20,7 @@ from tallystick.settlement.contract.signed import parties_of
 from tallystick.settlement.errors import LedgerBroken, Refusal, TransactionRefused
 from tallystick.settlement.ethereum.transactions import Transaction
 from tallystick.settlement.execution.prepared import ALONE, Crew, Prepared, carries_signatures, prepare_all
+from tallystick.settlement.replicated.bounds import MINTS_MAX, fitting, is_within
 from tallystick.settlement.replicated.decision import (
     MINT_MARK,
     NO_HISTORY,
@@ -37,6 +38,7 @@ from tallystick.settlement.replicated.decision import (
     read_work,
 )
 from tallystick.settlement.replicated.genesis import EvidenceAge, Genesis, Powers, read_genesis
+from tallystick.settlement.replicated.shipped import check_shipped
 from tallystick.settlement.replicated.snapshots import (
     EMPTY_SHELF,
     FrozenLedger,
@@ -60,18 +62,16 @@ READ_MAX = 50_000
 READ_BYTES = 67_108_864
 """Bytes of these, at most: who sends them need hold nothing."""
 
-GAS_LEAST = 20_000
-"""Gas that each transaction takes, at least."""
-
-FRAMING = 8
-"""Bytes that a transaction takes in a block besides its own, at most."""
-
 
 class Application:
     """One validator's ledger. Everything here is synchronous; `server` is its trio shell."""
 
     def __init__(self, branch: Branch, genesis: Genesis, crew: Crew = ALONE) -> None:
-        """`branch` has the block of `genesis` at least, which the consensus's own genesis must name, too."""
+        """`branch` has the block of `genesis` at least, which the consensus's own genesis must name, too.
+
+        Raise InvalidInput if this program judges by rules that it alone has.
+        """
+        check_shipped()
         self._crew = crew
         self.branch = branch
         self.rules = Rules(branch.rules, branch.settings.gas_limit, branch.settings.dev, genesis.founding())
@@ -168,7 +168,7 @@ class Application:
             pool.restore(transaction)  # of two with one nonce, the better one
         nonces: dict[bytes, int] = {}
         state = self.branch.state
-        chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)]
+        chosen = [encode_order(work) for work in works if isinstance(work, MintOrder)][:MINTS_MAX]
         purses: dict[bytes, int] = {}
 
         def willing(transaction: Transaction) -> bool:
@@ -181,9 +181,9 @@ class Application:
         for transaction in pool.candidates(lambda account: nonces.get(account, next_nonce(state, account)), willing):
             nonces[transaction.sender] = transaction.nonce + 1
             chosen.append(transaction.raw)
-        fitting = _fitting(chosen, bytes_max)
-        decision = self._decide(replace(block, transactions=fitting))
-        done = [(raw, did) for raw, did in zip(fitting, decision.results, strict=True) if did is not None]
+        those = fitting(chosen, bytes_max)
+        decision = self._decide(replace(block, transactions=those))
+        done = [(raw, did) for raw, did in zip(those, decision.results, strict=True) if did is not None]
         proposed = replace(block, transactions=tuple(raw for raw, _ in done))
         self._memo[proposed] = replace(decision, results=tuple(did for _, did in done))  # the others did nothing
         return proposed.transactions
@@ -191,10 +191,9 @@ class Application:
     def accepts(self, block: ProposedBlock) -> bool:
         """Whether a proposal is one that an honest validator makes: each of its transactions has its place there.
 
-        What has more of them than there is gas for is refused unread: a block has room for millions of empty ones.
+        What has more of them, of bytes, or of gas than a block may have is refused before a signature is recovered.
         """
-        paying = sum(not self.rules.dev or raw[:1] != MINT_MARK for raw in block.transactions)
-        if paying * GAS_LEAST > self.rules.gas_limit:
+        if block not in self._memo and not is_within(block.transactions, self.rules, self._read.get):
             return False
         return None not in self._decide(block).results
 
@@ -291,13 +290,3 @@ class Application:
 def is_worth_it(work: Work | None) -> bool:
     """Whether a transaction, as it was read before, leaves something to be done ahead."""
     return work is None or (isinstance(work, Prepared) and carries_signatures(work.reading))
-
-
-def _fitting(transactions: Sequence[bytes], bytes_max: int) -> tuple[bytes, ...]:
-    """Return the first of them, as many as fit."""
-    taken = 0
-    for index, raw in enumerate(transactions):
-        taken += len(raw) + FRAMING
-        if taken > bytes_max:
-            return tuple(transactions[:index])
-    return tuple(transactions)

@@ -62,6 +62,9 @@ MINT_MARK = b"\xff"
 SALT_SIZE = 8
 """Bytes of a mint's salt."""
 
+MINT_BYTES = 128
+"""Bytes of a mint at most, as it travels."""
+
 
 class MintOrder(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Coins that somebody asks for on a development chain; `salt` tells equal orders apart."""
@@ -176,6 +179,8 @@ def read_work(raw: bytes, rules: Rules) -> Work:
         return check_limits(prepare(transaction, rules.at), rules)
     if not rules.dev:
         raise TransactionRefused("coins can only be minted on a development chain (--dev)", Refusal.MALFORMED)
+    if len(raw) > MINT_BYTES:
+        raise TransactionRefused(f"a mint has at most {MINT_BYTES} bytes, not {len(raw)}", Refusal.MALFORMED)
     try:
         order = _ORDERS.decode(raw[1:])
     except (InvalidInput, MalformedMessage) as error:

@@ -22,6 +22,7 @@ from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.modules.validator_blocks import GenesisStake
 from tallystick.settlement.modules.validator_records import StakeRules
 from tallystick.settlement.modules.validators import address_of
+from tallystick.settlement.replicated.bounds import BLOCK_BYTES
 from tallystick.settlement.replicated.genesis import APP_VERSION, Genesis
 from tallystick.settlement.simulated.ledger import Mint
 
@@ -43,9 +44,6 @@ POWER = 10
 
 OWN_STAKE = 10**18
 """Coins that each validator stakes at the beginning, unless told otherwise."""
-
-BLOCK_BYTES = 4_194_304
-"""Bytes of a block at most."""
 
 PROPOSE_SECONDS = 1.0
 """How long the others wait for a validator whose turn it is, before it is the next one's."""

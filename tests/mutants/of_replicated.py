@@ -4,7 +4,70 @@ from __future__ import annotations
 
 from mutant import Mutant
 
+_BOUNDS = tuple(
+    Mutant(f"bounds: {name}", file, before, after, ("test_replicated_bounds.py",))
+    for name, file, before, after in (
+        (
+            "recover whatever was proposed",
+            "settlement/replicated/application.py",
+            "if block not in self._memo and not is_within(",
+            "if block in self._memo and not is_within(",
+        ),
+        (
+            "count no transactions",
+            "settlement/replicated/bounds.py",
+            "if (len(transactions) - mints) * GAS_LEAST > rules.gas_limit:",
+            "if False:",
+        ),
+        (
+            "count no bytes",
+            "settlement/replicated/bounds.py",
+            "if sum(map(len, transactions)) + FRAMING * len(transactions) > BLOCK_BYTES:",
+            "if False:",
+        ),
+        ("count no gas", "settlement/replicated/bounds.py", "        if left < 0:\n", "        if False:\n"),
+        (
+            "recover what stands beside nothing",
+            "settlement/replicated/bounds.py",
+            "        except TransactionRefused:\n            return False\n",
+            "        except TransactionRefused:\n            continue\n",
+        ),
+        (
+            "take any number of mints",
+            "settlement/replicated/bounds.py",
+            "if mints > (MINTS_MAX if rules.dev else 0):",
+            "if False:",
+        ),
+        (
+            "propose any number of mints",
+            "settlement/replicated/application.py",
+            "if isinstance(work, MintOrder)][:MINTS_MAX]",
+            "if isinstance(work, MintOrder)]",
+        ),
+        ("take a mint of any size", "settlement/replicated/decision.py", "if len(raw) > MINT_BYTES:", "if False:"),
+        (
+            "judge by apps that nobody else knows",
+            "settlement/replicated/shipped.py",
+            "for app in APPS if app not in APPS_SHIPPED",
+            "for app in APPS if app in ()",
+        ),
+        (
+            "judge locks that nobody else judges",
+            "settlement/replicated/shipped.py",
+            "for verdict in VERDICTS if verdict not in VERDICTS_SHIPPED",
+            "for verdict in VERDICTS if verdict in ()",
+        ),
+        (
+            "ask nobody by what rules it judges",
+            "settlement/replicated/application.py",
+            "        check_shipped()\n",
+            "",
+        ),
+    )
+)
+
 MUTANTS = (
+    *_BOUNDS,
     Mutant(
         "leave entries that are gone in the state root",
         "settlement/simulated/roots.py",

@@ -395,8 +395,8 @@ MUTANTS = (
             (
                 "propose with other votes than the block's",
                 "settlement/replicated/application.py",
-                "self._decide(replace(block, transactions=fitting))",
-                "self._decide(replace(block, votes=(), offences=(), transactions=fitting))",
+                "self._decide(replace(block, transactions=those))",
+                "self._decide(replace(block, votes=(), offences=(), transactions=those))",
                 ("test_replicated_stakes.py",),
             ),
             (

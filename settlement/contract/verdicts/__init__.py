@@ -38,7 +38,9 @@ from tallystick.settlement.errors import Revert, Reverted
 Kept: TypeAlias = Callable[[Puzzle], int]
 """Returns the number that the registry keeps of a puzzle, 0 if nothing was registered."""
 
-VERDICTS: KindTable[Verdict] = KindTable(HashVerdict(), AppVerdict(), StreamVerdict(), VirtualVerdict())
+SHIPPED: tuple[Verdict, ...] = (HashVerdict(), AppVerdict(), StreamVerdict(), VirtualVerdict())
+
+VERDICTS: KindTable[Verdict] = KindTable(*SHIPPED)
 """All kinds of locks that the contract decides. `VERDICTS.register` adds one, before any lock is looked at."""
 
 
