@@ -129,7 +129,7 @@ class OneStake:
     def __init__(self, condition: bytes) -> None:
         self._condition = condition
 
-    def objection(self, channel: Channel, lock: Lock) -> str | None:
+    def objection(self, channel: Channel, lock: Lock, word: bytes | None) -> str | None:
         return None if lock.condition == self._condition else "no stake of an app here"
 
     def on_dropped(self, lock: Lock) -> None:
@@ -137,8 +137,7 @@ class OneStake:
 
 
 def expects(party: Party, condition: bytes) -> None:
-    for session in party.engine.sessions.values():
-        session.locks.stakes = OneStake(condition)
+    party.engine.expected.register(apps.APP, OneStake(condition))
 
 
 def test_what_the_chain_does_not_decide_is_neither_signed_nor_taken_from_a_peer() -> None:
@@ -161,7 +160,7 @@ def test_stakes_that_nobody_expects_are_rejected_at_once() -> None:
     pair.alice.apply(SubmitLock(50, expiry, STAKES[0], b"", apps.APP))
     pair.settle()
     (rejected,) = [event for event in pair.alice.events if isinstance(event, LockRejected)]
-    assert rejected.reason == b"nobody plays apps here"
+    assert rejected.reason == b"nobody here expects locks of kind 1"
     expects(pair.bob, STAKES[1])
     for condition in STAKES:
         pair.alice.apply(SubmitLock(50, expiry, condition, b"", apps.APP))

@@ -1,7 +1,7 @@
 """All that can happen to an instance of an app, and what follows of it: the inputs of `machine`, on one page.
 
 Owner   Agree, Withdraw, MakeMove, OfferOutcome, TakeOffer, Resign, TakeToCourt
-Stakes  StakeQueued, StakeLocked
+Stakes  StakeQueued, StakeLocked, StakeReturned
 Peer    what is in `protocol.app_messages`, LinkBack
 Chain   AppStands (something is in court), CourtDecided, Proven
 """
@@ -58,6 +58,12 @@ class StakeLocked(msgspec.Struct, frozen=True):
     there: bool = True
 
 
+class StakeReturned(msgspec.Struct, frozen=True):
+    """Our stake is agreed gone, unpaid, in every channel, and is not sent again."""
+
+    text: str = ""
+
+
 class MakeMove(msgspec.Struct, frozen=True):
     """Move, if it is our turn."""
 
@@ -103,6 +109,7 @@ AppInput: TypeAlias = (
     | Withdraw
     | StakeQueued
     | StakeLocked
+    | StakeReturned
     | MakeMove
     | OfferOutcome
     | TakeOffer

@@ -145,6 +145,11 @@ class AppInstance(msgspec.Struct, frozen=True, kw_only=True):
         return plays and self.move is None and self.turn == self.player
 
     @property
+    def has_stake(self) -> bool:
+        """Whether we stake anything."""
+        return self.terms.stakes[self.player] > 0
+
+    @property
     def both_locked(self) -> bool:
         """Whether nobody has yet to lock a stake."""
         return all(locked or not stake for locked, stake in zip(self.locked, self.terms.stakes, strict=True))

@@ -35,6 +35,7 @@ from tallystick.channels.apps.inputs import (
     Resign,
     StakeLocked,
     StakeQueued,
+    StakeReturned,
     TakeOffer,
     TakeToCourt,
     Withdraw,
@@ -205,7 +206,23 @@ def _withdraw(held: AppInstance, text: str, env: AppEnv) -> AppStep:
     if held.phase is AppPhase.PROPOSED:
         answer = AppAnswer(held.instance, False, text[: ERROR_TEXT_MAX // 4])
         return AppStep(replace(held, phase=AppPhase.ENDED, paid=NOTHING, text=text), (answer,))
+    return _give_up(held, text, env)
+
+
+def _returned(held: AppInstance, text: str, env: AppEnv) -> AppStep:
+    """Our stake came back before both had begun: sign that nothing is paid.
+
+    That is safe even if we have signed state 0. Nothing of ours is locked: whoever begins now can only lose its own.
+    """
+    if held.phase in (AppPhase.AGREED, AppPhase.LOCKING, AppPhase.PLAYING) and held.agreed is None:
+        return _give_up(held, text, env)
+    return AppStep(held)
+
+
+def _give_up(held: AppInstance, text: str, env: AppEnv) -> AppStep:
     ours = env.key.sign(held.digest_paid(NOTHING))
+    if held.theirs is not None and held.theirs.paid == NOTHING:
+        return _ended_by(replace(held, text=text), held.theirs, env)
     held = replace(held, phase=AppPhase.ENDING, closing=SignedOffer(NOTHING, ours), text=text)
     return AppStep(held, (AppOffer(held.instance, NOTHING, ours),))
 
@@ -412,6 +429,7 @@ HANDLERS: dict[type, Callable[[AppInstance, Any, AppEnv], AppStep]] = {
     StakeQueued: _towards,
     StakeLocked: _towards,
     Withdraw: lambda held, asked, env: _withdraw(held, asked.text, env),
+    StakeReturned: lambda held, told, env: _returned(held, told.text, env),
     MakeMove: lambda held, asked, env: _move(held, asked.move, env),
     OfferOutcome: lambda held, asked, env: _offer(held, asked.paid, env),
     TakeOffer: lambda held, _, env: _take(held, env),

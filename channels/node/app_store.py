@@ -19,7 +19,7 @@ class PlayedApp(msgspec.Struct, frozen=True):
     peer: bytes
     """Public key of the other player: 33 bytes."""
     channel: ChannelId
-    """In which our stake is locked."""
+    """In which our stake is locked; empty if it goes over hubs."""
 
 
 class AppSaved(Moment, frozen=True):

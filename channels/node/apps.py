@@ -15,8 +15,8 @@ is pending; a late word about it is answered out of the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 import msgspec
 
@@ -29,42 +29,48 @@ from tallystick.channels.apps.inputs import (
     LinkBack,
     StakeLocked,
     StakeQueued,
+    StakeReturned,
     Withdraw,
 )
 from tallystick.channels.apps.instance import AppInstance, AppPhase
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import ERROR_TEXT_MAX
+from tallystick.channels.node.app_stakes import StakePlaces, StakesPort
 from tallystick.channels.node.app_store import AppSaved, PlayedApp, count_apps, find_app, load_apps
-from tallystick.channels.node.views import Sessions
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.app_messages import AppAnswer, AppMessage, AppOffer, AppProposal
-from tallystick.channels.protocol.apps import APP, AppTerms, InstanceId, instance_id
+from tallystick.channels.protocol.apps import APP, AppTerms, InstanceId, instance_id, stake_word
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.messages import Message
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import AppChanged
-from tallystick.channels.session.inputs import Asks, RejectLock, RevealSecret, SubmitLock
+from tallystick.channels.session.inputs import RejectLock, RevealSecret
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 
 HEARD_MOST = 16
 """Proposals of one peer that wait for our owner's answer: further ones are refused."""
+STRANGER_MOST = 2
+"""The same, of a peer with whom there is no channel."""
+STRANGERS_MOST = 32
+"""Proposals of all such peers that wait: beyond, the oldest are forgotten."""
+OVER_HUBS = ChannelId(b"")
+"""Stands for a channel where our stake goes over hubs."""
 BEGIN_MARGIN = 900
 """Seconds before the expiry within which no instance begins: so long it may take until the court has heard of it."""
 
 _WAITING = (AppPhase.PROPOSED, AppPhase.AGREED, AppPhase.LOCKING)
 
 
-class AppsPort(Protocol):
+class AppsPort(StakesPort, Protocol):
     """What is asked of the engine."""
 
     key: PrivateKey
     chain_id: int
     contract: Address
     chain: ChainTime
-    sessions: Sessions
     writer: Writer
     apps: Apps | None
 
@@ -80,20 +86,8 @@ class AppsPort(Protocol):
     def then(self, act: Callable[[], None]) -> None:
         """Do something after the next commit, before events are told."""
 
-    def apply(self, channel: ChannelId, command: Asks[object]) -> object:
-        """Let something happen to a channel."""
-
     def has_business_with(self, peer: bytes) -> bool:
-        """Whether any channel with that peer is not gone."""
-
-
-class Stake(NamedTuple):
-    """A pending lock that is a player's stake."""
-
-    channel: Channel
-    lock: Lock
-    signed: bool
-    """By both sides."""
+        """Whether any channel with that peer is not gone, or an app is played with it."""
 
 
 class Apps:
@@ -111,9 +105,11 @@ class Apps:
         self._leaving: dict[InstanceId, PlayedApp] = {}
         """What is over, and not on disk as such yet."""
         self._nonce = -1
+        self.stakes = StakePlaces(engine)
+        for played in self._played.values():
+            self.stakes.watch(played.held)
         engine.apps = self
-        for session in engine.sessions.values():
-            session.locks.stakes = self
+        engine.expected.register(APP, self)
 
     def __repr__(self) -> str:
         return f"<Apps {len(self._played)} played, {len(self._heard)} proposed>"
@@ -140,7 +136,16 @@ class Apps:
 
     def stakes_in(self, played: PlayedApp) -> list[Channel]:
         """Return the channels in which a stake of an instance is pending."""
-        return [stake.channel for player in (0, 1) for stake in self._stakes(played, player)]
+        return [stake.channel for player in (0, 1) for stake in self.stakes.of(played.held, player)]
+
+    def plays_with(self, peer: bytes) -> bool:
+        """Whether our owner plays with a peer: proposed or agreed to something that is not over."""
+        return any(played.peer == peer for played in self._played.values())
+
+    @property
+    def partners(self) -> set[bytes]:
+        """The public keys of those with whom something is played that is not over."""
+        return {played.peer for played in self._played.values()}
 
     @property
     def heard(self) -> list[PlayedApp]:
@@ -166,23 +171,28 @@ class Apps:
 
     # --- what our own side asks --------------------------------------------------------------------------------------
 
-    def propose(self, channel: ChannelId, terms: AppTerms, start: bytes) -> InstanceId:
-        """Propose an instance to a channel's peer, our stake in that channel; raise InvalidInput if it cannot be."""
+    def propose(self, channel: ChannelId, terms: AppTerms, start: bytes, peer: bytes = b"") -> InstanceId:
+        """Propose an instance to a channel's peer, our stake in that channel; raise InvalidInput if it cannot be.
+
+        With an empty `channel`, propose it to `peer`, and send our stake over hubs.
+        """
         if instance_id(terms) in self._played:
             raise InvalidInput("an instance with these very terms is played: take another nonce")
-        peer = self._engine.sessions[channel].channel.peer_key
-        self._require_place(channel, terms, 0)
+        if channel:
+            peer = self._engine.sessions[channel].channel.peer_key
         self._check_who(terms, 0, peer)
         step = machine.propose(terms, start, self._env)
+        self.stakes.require_place(PlayedApp(step.held, peer, channel))
         self._take(PlayedApp(step.held, peer, channel), step)
         return step.held.instance
 
     def agree(self, instance: InstanceId, channel: ChannelId) -> None:
-        """Say yes to what a peer proposed, our stake in that channel; raise InvalidInput if it cannot be."""
+        """Say yes to what a peer proposed, our stake in that channel (empty: over hubs); raise InvalidInput if it
+        cannot be."""
         heard = self._heard.get(instance)
         if heard is None:
             raise InvalidInput("no such app is proposed: it was answered, or taken back, or its peer was restarted")
-        self._require_place(channel, heard.held.terms, 1)
+        self.stakes.require_place(msgspec.structs.replace(heard, channel=channel))
         step = machine.process(heard.held, Agree(), self._env)
         del self._heard[instance]
         self._take(msgspec.structs.replace(heard, channel=channel), step)
@@ -207,22 +217,6 @@ class Apps:
     @property
     def _env(self) -> AppEnv:
         return AppEnv(self._engine.key, self._engine.chain.now, BEGIN_MARGIN)
-
-    def _require_place(self, channel: ChannelId, terms: AppTerms, player: int) -> None:
-        """Raise InvalidInput unless our stake could be locked in that channel now."""
-        session, stake = self._engine.sessions[channel], terms.stakes[player]
-        session.require_payable()
-        kinds = session.policy.kinds
-        if kinds is not None and APP not in kinds:
-            raise InvalidInput("no court stands on this chain, or this node takes no stakes: see docs/apps.md")
-        if not stake:
-            return
-        if session.channel.terms.asset != terms.assets[player]:
-            raise InvalidInput("the channel is in another asset than our stake")
-        if session.lock_slots < 1:
-            raise ChannelNotReady("too many locks are pending in this channel: wait until some are resolved")
-        if stake > session.spendable:
-            raise InvalidInput(f"our stake of {stake} does not fit: this channel can send {session.spendable} now")
 
     def _check_who(self, terms: AppTerms, player: int, peer: bytes) -> None:
         if (terms.chain_id, terms.contract) != (self._engine.chain_id, self._engine.contract):
@@ -261,15 +255,18 @@ class Apps:
         try:
             if self.find(instance) is not None:
                 raise InvalidInput("this app was played already")
-            if waiting >= HEARD_MOST or not self._engine.has_business_with(peer):
-                raise InvalidInput("there is no channel between us, or too many proposals wait for an answer")
+            if waiting >= (HEARD_MOST if self._engine.has_business_with(peer) else STRANGER_MOST):
+                raise InvalidInput("too many of your proposals wait for an answer")
             self._check_who(proposal.terms, 1, peer)
             held = machine.hear(proposal, self._env)
         except InvalidInput as error:
             self._engine.send(peer, AppAnswer(instance, False, str(error)[: ERROR_TEXT_MAX // 4]))
             return
-        self._heard[instance] = PlayedApp(held, peer, ChannelId(b""))
+        self._heard[instance] = PlayedApp(held, peer, OVER_HUBS)
         self._engine.emit(AppChanged(instance, held.phase, True))
+        strangers = [name for name, each in self._heard.items() if not self._engine.has_business_with(each.peer)]
+        for name in strangers[: max(0, len(strangers) - STRANGERS_MOST)]:
+            self._taken_back(self._heard[name].peer, name)  # it says it again once it connects again
 
     def _taken_back(self, peer: bytes, instance: InstanceId) -> None:
         heard = self._heard.get(instance)
@@ -287,20 +284,21 @@ class Apps:
 
     # --- stakes ------------------------------------------------------------------------------------------------------
 
-    def objection(self, channel: Channel, lock: Lock) -> str | None:
+    def objection(self, channel: Channel, lock: Lock, word: bytes | None) -> str | None:
         """Return why a peer's new lock is no stake that we expect, None if it is one."""
         for played in self._played.values():
             held = played.held
             if lock.condition != held.stake(held.other):
                 continue
-            fits = (lock.amount, lock.expiry, channel.terms.asset, channel.peer_key) == (
+            fits = (lock.amount, lock.expiry, channel.terms.asset) == (
                 held.terms.stakes[held.other],
                 held.terms.expiry,
                 held.terms.assets[held.other],
-                played.peer,
             )
-            twice = any(stake.lock != lock for stake in self._stakes(played, held.other))
-            if not fits or twice or held.phase not in _WAITING or self._env.late(held.terms):
+            known = channel.peer_key == played.peer if word is None else word == stake_word(held.instance)
+            self.stakes.look([channel.id])
+            twice = self.stakes.is_other(held, held.other, channel.id, lock)
+            if not fits or not known or twice or held.phase not in _WAITING or self._env.late(held.terms):
                 return "this is not the stake that was agreed on, or it comes too late"
             return None
         return "no app with such a stake is expected here"
@@ -309,28 +307,16 @@ class Apps:
         """A lock of ours was given up unsigned."""
         self._queued.discard(lock.condition)
 
-    def _stakes(self, played: PlayedApp, player: int) -> Iterator[Stake]:
-        """Yield the pending locks that are a player's stake, the newest state of each channel between the two."""
-        held = played.held
-        condition = held.stake(player)
-        for session in self._engine.sessions.values():
-            channel = session.channel
-            if channel.peer_key != played.peer or channel.phase is Phase.GONE:
-                continue
-            ours = player == held.player
-            locks = channel.newest.locks if ours else channel.theirs.simplex.locks
-            for lock in locks:
-                if lock.kind == APP and lock.condition == condition:
-                    agreed = lock in channel.ours.simplex.locks if ours else bool(channel.theirs.countersignature)
-                    yield Stake(channel, lock, agreed)
-
     def on_round(self, channels: Collection[ChannelId]) -> None:
         """These channels have signed what was due: see where stakes are now, in the same commit."""
         if not self._played:
             return
         peers = {self._engine.sessions[each].channel.peer_key for each in channels if each in self._engine.sessions}
-        for played in [each for each in self._played.values() if each.peer in peers]:
-            self._look(played.held.instance)
+        touched = self.stakes.look(channels)
+        for played in list(self._played.values()):
+            conditions = {played.held.stake(player) for player in (0, 1)}
+            if played.peer in peers or not conditions.isdisjoint(touched):
+                self._look(played.held.instance)
 
     def on_chain_moved(self) -> None:
         """Time has passed: what cannot begin any more is taken back."""
@@ -346,16 +332,18 @@ class Apps:
     def _look(self, instance: InstanceId) -> None:
         """Bring an instance up to date with its channels."""
         played = self._played[instance]
-        ours = list(self._stakes(played, played.held.player))
+        ours, condition = list(self.stakes.of(played.held, played.held.player)), played.held.stake(played.held.player)
         if ours:
-            self._queued.discard(ours[0].lock.condition)
+            self._queued.discard(condition)
             if played.held.phase is AppPhase.AGREED:
                 self._try(instance, StakeQueued())
         elif played.held.phase is AppPhase.AGREED:
             self._lock(played)
+        elif played.held.has_stake and condition not in self._queued:
+            self._came_back(played)
         for player in (0, 1):
             held = self._played[instance].held
-            there = any(stake.signed for stake in self._stakes(played, player))
+            there = any(stake.signed for stake in self.stakes.of(held, player))
             if held.phase in _WAITING and there != held.locked[player]:
                 self._try(instance, StakeLocked(player, there))
         if self._played[instance].held.phase is AppPhase.ENDED:
@@ -377,23 +365,33 @@ class Apps:
             return
         if condition in self._queued or self._env.late(held.terms):
             return
+        self._queued.add(condition)
         try:
-            self._engine.apply(
-                played.channel, SubmitLock(amount=stake, expiry=held.terms.expiry, condition=condition, kind=APP)
-            )
+            self.stakes.send(played)
         except ChannelNotReady:
-            if self._engine.sessions[played.channel].channel.phase in (Phase.OPEN, Phase.FROZEN):
+            self._queued.discard(condition)
+            open_yet = (Phase.OPEN, Phase.FROZEN)
+            if not played.channel or self._engine.sessions[played.channel].channel.phase in open_yet:
                 return  # it may be ready later
             self.apply(held.instance, Withdraw("the channel of our stake is closing"))
         except InvalidInput as error:
-            self.apply(held.instance, Withdraw(str(error)))
+            self._queued.discard(condition)
+            self.apply(held.instance, StakeReturned(str(error)))
+
+    def _came_back(self, played: PlayedApp) -> None:
+        """Our stake is locked no more, and nothing was paid: send it another way, or take the instance back."""
+        held = played.held
+        if held.agreed is not None or held.phase not in (AppPhase.LOCKING, AppPhase.PLAYING):
+            return
+        if played.channel or self._env.late(held.terms):
+            self.apply(held.instance, StakeReturned("our stake was given back"))
         else:
-            self._queued.add(condition)
+            self._lock(played)
 
     def _settle(self, played: PlayedApp) -> None:
         """Claim what the outcome gives us of the other's stake, or give that back; forget it once nothing is open."""
         held = played.held
-        for stake in list(self._stakes(played, held.other)):
+        for stake in list(self.stakes.of(held, held.other)):
             channel = stake.channel
             if answers.is_answered(channel, stake.lock.id):
                 continue
@@ -401,7 +399,7 @@ class Apps:
                 self._engine.apply(channel.id, RevealSecret(stake.lock.id, held.outcome.encode()))
             elif held.paid is not None and not held.paid[held.other]:
                 self._engine.apply(channel.id, RejectLock(stake.lock.id, b"the app gives nothing of it"))
-        open_stakes = [*self._stakes(played, 0), *self._stakes(played, 1)]
+        open_stakes = [*self.stakes.of(held, 0), *self.stakes.of(held, 1)]
         if not open_stakes and held.stake(held.player) not in self._queued:
             self._save(played, over=True)
 
@@ -425,8 +423,10 @@ class Apps:
         if over:
             self._played.pop(instance, None)
             self._leaving[instance] = played
+            self.stakes.unwatch(played.held)
         else:
             self._played[instance] = played
+            self.stakes.watch(played.held)
         self._engine.store([AppSaved(played, over)])
         self._engine.then(lambda: self._stored(played, over))
         self._engine.emit(AppChanged(instance, played.held.phase))

@@ -29,6 +29,7 @@ from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.session import inputs, machine, resync
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Effects, Event, PeerConnected, PeerNotice
+from tallystick.channels.session.expected import ExpectedLocks
 from tallystick.channels.session.inputs import Asks, LinkDown, LinkUp, PeerMessage
 from tallystick.channels.session.locks import LockKeeper
 from tallystick.channels.session.machine import process
@@ -92,9 +93,8 @@ class Engine:
         self.chain_id = chain_id
         self.contract = contract
         self._clock = clock
-        self._tell = tell
-        self._saved = saved
-        self._effects = Effects()
+        self._tell, self._saved = tell, saved
+        self._effects, self.expected = Effects(), ExpectedLocks()
         self._dirty: dict[ChannelId, Session] = {}
         self._changed: set[ChannelId] = set()
         self._wires: dict[bytes, Wire] = {}
@@ -105,8 +105,7 @@ class Engine:
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
         self.apps: Apps | None = None
-        self.fresh = fresh
-        self._lost = lost
+        self.fresh, self._lost = fresh, lost
         self._stopped = False
         self._rounds = self._durable = 0
         self.sessions = Sessions()
@@ -131,7 +130,7 @@ class Engine:
     def _add(self, channel: Channel) -> Session:
         session = Session(channel, self.key, self.policy, self._effects)
         session.chain = self.chain
-        session.locks.keeper, session.locks.fresh, session.locks.stakes = self._keeper, self.fresh, self.apps
+        session.locks.keeper, session.locks.fresh, session.locks.expected = self._keeper, self.fresh, self.expected
         session.lost = self._lost
         self.recordings.end(channel.id)  # of one that this takes the place of
         self.sessions[channel.id] = session
@@ -182,12 +181,14 @@ class Engine:
         self.writer.wake()
 
     def has_business_with(self, peer: bytes) -> bool:
-        """Whether any channel with that peer is not gone."""
-        return any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
+        """Whether any channel with that peer is not gone, or an app is played with it."""
+        open_channel = any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
+        return open_channel or (self.apps is not None and self.apps.plays_with(peer))
 
     def rank(self, peer: bytes) -> Rank:
-        """Return what a peer is to us."""
-        return rank_of(session.channel for session in self._by_peer.get(peer, {}).values())
+        """Return what a peer is to us: with whom our owner plays an app is a partner."""
+        plays = self.apps is not None and self.apps.plays_with(peer)
+        return Rank.PARTNER if plays else rank_of(each.channel for each in self.sessions_with(peer))
 
     def sessions_with(self, peer: bytes) -> list[Session]:
         """Return all channels with that peer, gone ones included."""

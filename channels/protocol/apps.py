@@ -42,6 +42,7 @@ PROOF_SIZE = 8 + 20 + 32 + 32 + 2 * 20 + 2 * 16 + 2 * 20 + 8 + 8 + 8 + 2 * 16 + 
 
 _ID_DOMAIN = keccak(b"tallystick app instance")
 _STAKE_DOMAIN = keccak(b"tallystick app stake")
+_WORD_DOMAIN = keccak(b"tallystick app stake word")
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
@@ -191,6 +192,12 @@ def instance_id(terms: AppTerms) -> InstanceId:
 def stake_condition(instance: bytes, player: int) -> bytes:
     """Return the condition (32 bytes) of the locks that are this player's stake."""
     return keccak(_STAKE_DOMAIN + instance + _word(player))
+
+
+@lru_cache(maxsize=4096)
+def stake_word(instance: bytes) -> bytes:
+    """Return what a stake's onion says to its receiver (32 bytes): who passes it on knows the condition alone."""
+    return keccak(_WORD_DOMAIN + instance)
 
 
 def digest_state(terms: AppTerms, state: AppState) -> bytes:

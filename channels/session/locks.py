@@ -22,13 +22,13 @@ from typing import Protocol
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.protocol import answers
-from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.conditions import kind_of, worth
-from tallystick.channels.protocol.core import Channel, Phase
+from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.messages import Reject, Reveal
 from tallystick.channels.protocol.objects import ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
 from tallystick.channels.session.effects import LockDropped, LockEnded, LockReceived, LockRejected, SecretLearned
+from tallystick.channels.session.expected import ExpectedLocks
 from tallystick.channels.session.port import SessionPort
 from tallystick.channels.storage.schema import OnionDropped, OnionKept
 from tallystick.channels.storage.store import Moment
@@ -75,23 +75,13 @@ class LockKeeper(Protocol):
         """Chain time has passed in all channels; secrets that the chain shows were told before."""
 
 
-class StakeKeeper(Protocol):
-    """Knows which locks are stakes in apps that are played: must neither wait nor raise."""
-
-    def objection(self, channel: Channel, lock: Lock) -> str | None:
-        """Return why a peer's new lock is no stake that is expected, None if it is one."""
-
-    def on_dropped(self, lock: Lock) -> None:
-        """A stake's lock of ours was given up before it was signed."""
-
-
 class Locks:
     """Part of a `Session`."""
 
     def __init__(self, session: SessionPort) -> None:
         self._session = session
         self.keeper: LockKeeper | None = None
-        self.stakes: StakeKeeper | None = None
+        self.expected = ExpectedLocks()
         self.fresh: Callable[[], bool] = lambda: True
         """Whether our view of the chain is up to date: no secret is paid for on the word of an old one."""
         self.companions: dict[int, Moment] = {}
@@ -139,8 +129,8 @@ class Locks:
         for lock in dropped:
             if self.keeper is not None and kind_of(lock).routed:
                 self._store(self.keeper.on_lock_dropped(self._session.channel.id, lock))
-            if self.stakes is not None and lock.kind == APP:
-                self.stakes.on_dropped(lock)
+            if kind_of(lock).expected:
+                self.expected.on_dropped(lock)
             self._session.effects.emit(LockDropped(self._session.channel.id, lock))
 
     # --- theirs --------------------------------------------------------------------------------------------------
@@ -148,10 +138,8 @@ class Locks:
     def objection(self, added: AddLock) -> str | None:
         """Return why the peer's new lock cannot be followed, None if it can."""
         kind = kind_of(added.lock)
-        if added.lock.kind == APP and not (kind.routed and added.onion and self.keeper is not None):
-            if self.stakes is None:
-                return "nobody plays apps here"
-            return self.stakes.objection(self._session.channel, added.lock)
+        if kind.expected and not (kind.routed and added.onion and self.keeper is not None):
+            return self.expected.objection(self._session.channel, added.lock)
         return kind.objection(added)
 
     def on_received(self, added: AddLock) -> None:

@@ -29,6 +29,8 @@ class NodeChannels:
         """What the node has stored."""
         self.record = engine.writer.add
         """`record(moments, then)` makes moments durable, then calls `then`."""
+        self.expected = engine.expected
+        """Who expects locks that end here, of kinds that not everybody takes."""
         self.policy = engine.policy
         """What this node asks of the locks in its channels."""
         self.views = engine.views

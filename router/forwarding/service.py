@@ -24,7 +24,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
-from tallystick.channels.protocol.conditions import HASH, worth
+from tallystick.channels.protocol.conditions import HASH, kind_of, worth
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock
@@ -54,6 +54,7 @@ from tallystick.router.forwarding.ports import NodeChannels, PayeePort, PayerPor
 from tallystick.router.forwarding.relay import Deliver, Forward, Relay
 from tallystick.router.forwarding.stakes import OweLock, PayStake, ShowOutcome, StakeAnswer, Stakes
 from tallystick.router.onion.failures import Failure
+from tallystick.router.onion.payload import FinalLock
 from tallystick.router.onion.replay import Replays, load_onions
 
 __all__ = ["Router", "RouterStatistics", "RoutingOptions"]
@@ -89,15 +90,20 @@ class Router:
         incoming: IncomingLocks,
         payer: PayerPort,
         payee: PayeePort,
+        stakes: PayerPort | None = None,
         alarm: OnAlarm,
         on_ready: Callable[[ChannelId], None] = lambda channel: None,
     ) -> None:
-        """`alarm` is told what a person should know, `on_ready` of every channel that its peer is in step."""
+        """`stakes`: who sends locks of ours that are no payments; the payer, unless told otherwise.
+
+        `alarm` is told what a person should know, `on_ready` of every channel that its peer is in step.
+        """
         self._channels = channels
         self._limits = options.limits
         self._admission = admission
         self._incoming = incoming
         self._payer = payer
+        self._stakes_payer = stakes or payer
         self._payee = payee
         self._alarm = alarm
         self._on_ready = on_ready
@@ -173,8 +179,8 @@ class Router:
         if isinstance(decision, Forward):
             self._forward(decision, added.lock)
         elif isinstance(decision, Deliver):
-            if added.lock.kind != HASH:  # its player was told that it came, and answers
-                return [*seen]
+            if kind_of(added.lock).expected:
+                return [*seen, *self._hand_over(channel, decision.final)]
             self._admission.on_accepted(channel, added.lock)
             return [*seen, *self._payee.on_arrived(decision.final)]
         elif decision.passing and (patient or decision.taken):
@@ -206,6 +212,22 @@ class Router:
         else:
             self._stakes.on_opened(circuit)
         self._admission.began(circuit, lock, forward.bucket)
+
+    def _hand_over(self, channel: ChannelId, final: FinalLock) -> Sequence[Moment]:
+        """Leave a lock to who expects it, and answers later; give it back at once if nobody does.
+
+        What was looked at before a restart was taken then, or is refused by whoever answers.
+        """
+        state, payload, lock = self._channels.views.channel(channel), final.payload, final.lock
+        if final.again:
+            return ()
+        whole = (payload.amount, payload.expiry, payload.total) == (lock.amount, lock.expiry, lock.amount)
+        if not whole or self._channels.expected.objection(state, lock, payload.payment_secret) is not None:
+            self._incoming.refuse(final, Failure(Code.INCORRECT_OR_UNKNOWN_PAYMENT_DETAILS))
+        return ()
+
+    def _payer_of(self, lock: Lock) -> PayerPort:
+        return self._payer if lock.kind == HASH else self._stakes_payer
 
     def _fail(self, channel: ChannelId, lock: int, reason: bytes) -> None:
         self._refused += 1
@@ -260,7 +282,7 @@ class Router:
             return ()
         if self._forwarder.holds(channel, lock.id):
             return self._do(self._forwarder.on_secret_learned(channel, lock.id, secret))
-        return self._payer.on_secret_learned(channel, lock, secret)
+        return self._payer_of(lock).on_secret_learned(channel, lock, secret)
 
     def on_lock_rejected(self, channel: ChannelId, lock: Lock, reason: bytes) -> Sequence[Moment]:
         """A lock of ours is being given back."""
@@ -271,7 +293,7 @@ class Router:
         stake = self._stakes.circuit(channel, lock.id)
         if stake is not None:
             return self._do(self._stakes.on_rejected(channel, lock.id, self._relay.checked(stake, lock, reason)))
-        return self._payer.on_lock_rejected(channel, lock, reason)
+        return self._payer_of(lock).on_lock_rejected(channel, lock, reason)
 
     def on_lock_ended(self, channel: ChannelId, sender: int, lock: Lock, paid: int, secret: bytes) -> Sequence[Moment]:
         """A lock is agreed gone."""
@@ -287,7 +309,7 @@ class Router:
             return self._do(self._forwarder.on_ended(channel, lock.id, secret))
         if self.stands_for(channel, lock.id):
             return self._do(self._stakes.on_outgoing_ended(channel, lock.id, paid))
-        return self._payer.on_lock_ended(channel, lock, paid, secret)
+        return self._payer_of(lock).on_lock_ended(channel, lock, paid, secret)
 
     def on_lock_dropped(self, channel: ChannelId, lock: Lock) -> Sequence[Moment]:
         """A lock of ours was given up unsigned."""
@@ -297,7 +319,7 @@ class Router:
         if self.stands_for(channel, lock.id):
             self._admission.on_dropped(channel, lock.id)
             return self._do(self._stakes.on_dropped(channel, lock.id))
-        return self._payer.on_lock_dropped(channel, lock)
+        return self._payer_of(lock).on_lock_dropped(channel, lock)
 
     def on_channel_ready(self, channel: ChannelId) -> Sequence[Moment]:
         """A channel can carry locks again: look again at what waited for it."""

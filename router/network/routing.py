@@ -41,6 +41,7 @@ from tallystick.router.network.private_channels import TOLD_TAG, PrivateChannels
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.receiving.service import Paid, PaymentHeld, Receiving
+from tallystick.router.sending.expected_locks import SentLocks
 from tallystick.router.sending.outgoing import OutgoingPayments
 from tallystick.settlement.following.follower import BlockAdded, Step
 
@@ -112,6 +113,9 @@ class Routing:
             keysend=(NATIVE, *options.assets) if options.keysend else (),
             tell=tell,
         )
+        self.sent_locks = SentLocks(
+            node.channels, self.maps.of, source=node.own, steady=node.steady, entropy=node.entropy
+        )
         self.router = Router(
             node.channels,
             forwarding,
@@ -120,6 +124,7 @@ class Routing:
             incoming=self.incoming,
             payer=self.outgoing,
             payee=self.receiving,
+            stakes=self.sent_locks,
             alarm=node.alarm,
             on_ready=self.private_channels.tell,
         )

@@ -1,6 +1,6 @@
 """Apps as a program plays them: propose one over a channel, or take up what a peer proposes; move, end, go to court.
 
-    async with channel.open_app("tictactoe", stake=100) as game:      # on the other side:
+    async with node.open_app(address, "tictactoe", stake=100) as game: # or channel.open_app(      # on the other side:
         await game.move(cell=4)                                       #   async for proposal in node.apps.proposals():
         await game.wait_turn()                                        #       async with proposal.accept() as game:
         ...                                                           #           await game.wait_turn()
@@ -13,8 +13,8 @@ the block ends nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 from tallystick.channels.apps.inputs import (
@@ -31,15 +31,29 @@ from tallystick.channels.apps.interface import App, InvalidMove, Paid
 from tallystick.channels.apps.table import APPS
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.app_store import PlayedApp
+from tallystick.channels.node.apps import OVER_HUBS
+from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.apps import AppTerms, InstanceId
 from tallystick.channels.protocol.keys import PublicKey, keccak
-from tallystick.channels.protocol.objects import Bytes32, ChannelId, Lifetime, Time, Total
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    Address,
+    AnyAddress,
+    Bytes32,
+    ChannelId,
+    Lifetime,
+    Time,
+    Total,
+    to_address,
+)
 from tallystick.channels.values.argument_rules import Is
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.node.streams import NodeContext
 
 EXPIRY = 86_400
 """Seconds of chain time from now at which stakes expire, unless told otherwise."""
+HUBS_EXPIRY = 43_200
+"""The same, of stakes that go over hubs: these bind no coins for longer than they like (`StakeLimits.expiry_max`)."""
 PERIOD = 600
 """Seconds that a player has for a move in court, unless told otherwise."""
 
@@ -221,7 +235,7 @@ class ProposedApp:
     @checked
     @asynccontextmanager
     async def accept(self, channel: ChannelId | None = None) -> AsyncIterator[AppHandle]:
-        """Say yes, lock our stake in a channel (any that has room, unless told), and play once it has begun.
+        """Say yes, lock our stake in a channel (any that has room, else over hubs), and play once it has begun.
 
         Raise InvalidInput if our stake does not fit, ChannelNotReady if it came to nothing.
         """
@@ -266,8 +280,14 @@ class Proposals:
 class AppDesk:
     """All apps of a node: `Node.apps`."""
 
-    def __init__(self, context: NodeContext) -> None:
+    def __init__(
+        self,
+        context: NodeContext,
+        connect: Callable[[PeerAddress | str], Awaitable[PublicKey]] | None = None,
+    ) -> None:
+        """`connect` reaches a node by its address, and returns its key."""
         self._context = context
+        self._connect = connect
         self.apps = context.apps
         self.until = context.until
 
@@ -295,6 +315,57 @@ class AppDesk:
     def proposed(self) -> list[ProposedApp]:
         """What peers propose and nobody has answered."""
         return [ProposedApp(self, heard) for heard in self.apps.heard]
+
+    @checked
+    def open_with(
+        self,
+        peer: PeerAddress | PublicKey | str,
+        app: App | str,
+        /,
+        *,
+        stake: Total,
+        their_stake: Total | None = None,
+        asset: AnyAddress = NATIVE,
+        expiry: Time | None = None,
+        period: Lifetime = PERIOD,
+        **parameters: Word,
+    ) -> AbstractAsyncContextManager[AppHandle]:
+        """Propose an app to any node; enter once both stakes are locked. Nobody needs a channel with it.
+
+        Moves go from node to node: name it by its address, KEY@HOST:PORT, or by its key if it is connected. Our stake
+        is locked in a channel with it, if one has room, else it goes over hubs (docs/apps.md). Unless told otherwise
+        both stake as much, in the chain's coin, until chain time `expiry`: a day from now, or half of one over hubs.
+        In court a move has `period` seconds; `parameters` are the app's own. Raise InvalidInput if the rules refuse it
+        or nothing leads to that node, ChannelNotReady if it is not there or refuses: then nothing was signed, or the
+        stakes go back.
+        """
+        stakes = (stake, stake if their_stake is None else their_stake)
+        return self._open_with(peer, app, stakes, to_address(asset, "asset"), expiry, period, parameters)
+
+    @asynccontextmanager
+    async def _open_with(
+        self,
+        peer: PeerAddress | PublicKey | str,
+        app: App | str,
+        stakes: tuple[int, int],
+        asset: Address,
+        expiry: int | None,
+        period: int,
+        parameters: dict[str, Any],
+    ) -> AsyncIterator[AppHandle]:
+        if not isinstance(peer, PublicKey):
+            if self._connect is None:
+                raise InvalidInput("name a node by its key here")
+            peer = await self._connect(peer)
+        key = bytes(peer)
+        if not self._context.engine.is_connected(key):
+            raise ChannelNotReady("that node is not connected: name it by its address, KEY@HOST:PORT")
+        channel = self._place(key, asset, stakes[0])
+        if expiry is None and not channel:
+            expiry = self._context.engine.chain.now + HUBS_EXPIRY
+        handle = self._propose(channel, key, asset, app, stakes, expiry, period, parameters)
+        await handle.wait_begun()
+        yield handle
 
     @checked
     @asynccontextmanager
@@ -325,12 +396,26 @@ class AppDesk:
         parameters: dict[str, Word],
     ) -> AppHandle:
         """Propose an app as `open` does, and wait for nothing: the peer's owner may answer when it likes."""
+        view = self._context.engine.view(channel).channel
+        return self._propose(channel, view.peer_key, view.terms.asset, app, stakes, expiry, period, parameters)
+
+    def _propose(
+        self,
+        channel: ChannelId,
+        peer: bytes,
+        asset: Address,
+        app: App | str,
+        stakes: tuple[int, int],
+        expiry: int | None,
+        period: int,
+        parameters: dict[str, Any],
+    ) -> AppHandle:
+        """Propose an app to a node, our stake in that channel; empty: over hubs."""
         rules = APPS.named(app) if isinstance(app, str) else app
         _require_words(parameters)
         start = rules.init(stakes, **parameters)
         engine = self._context.engine
-        view = engine.view(channel).channel
-        asset, other = view.terms.asset, PublicKey(view.peer_key).address
+        other = PublicKey(peer).address
         terms = AppTerms(
             chain_id=engine.chain_id,
             contract=engine.contract,
@@ -343,12 +428,14 @@ class AppDesk:
             period=period,
             nonce=self.apps.next_nonce,
         )
-        return AppHandle(self, self.apps.propose(channel, terms, start))
+        return AppHandle(self, self.apps.propose(channel, terms, start, peer))
 
     def _channel_for(self, heard: PlayedApp) -> ChannelId:
-        """Return a channel in which our stake has room; raise InvalidInput if there is none."""
-        asset, stake = heard.held.terms.assets[1], heard.held.terms.stakes[1]
-        for view in self._context.engine.views.with_peer(heard.peer):
+        """Return a channel with the peer in which our stake has room, empty if it is to go over hubs."""
+        return self._place(heard.peer, heard.held.terms.assets[1], heard.held.terms.stakes[1])
+
+    def _place(self, peer: bytes, asset: Address, stake: int) -> ChannelId:
+        for view in self._context.engine.views.with_peer(peer):
             if view.payable and view.channel.terms.asset == asset and view.spendable >= stake:
                 return view.channel.id
-        raise InvalidInput(f"no channel with that peer has room for our stake of {stake}")
+        return OVER_HUBS

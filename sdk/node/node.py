@@ -143,8 +143,9 @@ class Node:
         players = Apps(self.engine, changed=self._on_apps_changed)
         self.onchain = self._make_onchain(close_key, rng, clock, elapsed, players)
         self.routing = self._make_routing(rng, clock, entropy)
+        players.stakes.use_hubs(self.routing.sent_locks)
         self._context = NodeContext(self.engine, self.onchain, players, self.news.until)
-        self.apps = AppDesk(self._context)
+        self.apps = AppDesk(self._context, self.connect)
         """The apps that it plays, and what peers propose."""
         self._court = AppsInCourt(self.engine, players, self.onchain, config.app_patience)
         self.whereabouts = Whereabouts(self.engine, self.peers, self.routing, config.announce_address)
@@ -428,3 +429,5 @@ class Node:
     forwards_after = _done_by("routing", Routing.forwards_after)
     policy = _done_by("routing", Routing.policy)
     set_policy = _done_by("routing", Routing.set_policy)
+
+    open_app = _done_by("apps", AppDesk.open_with)

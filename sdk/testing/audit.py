@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tallystick.channels.node.peers import EXTENSION_TAGS, number_of
+from tallystick.channels.protocol.conditions import kind_of
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.keys import PublicKey, keccak
@@ -128,7 +129,10 @@ class Audit(Hooks):
             )
         elif isinstance(message, Reveal):
             row = self._row(channel)
-            self.require(any(s.lock == message.lock for s in row.secrets), "reveals a secret that it has not stored")
+            lock = row.theirs.simplex.lock(message.lock)
+            shown = lock is not None and kind_of(lock).divisible  # an outcome of others: showing it promises nothing
+            stored = shown or any(secret.lock == message.lock for secret in row.secrets)
+            self.require(stored, "reveals a secret that it has not stored")
         elif isinstance(message, Reject):
             row = self._row(channel)
             self.require(any(r.lock == message.lock for r in row.rejections), "rejects a lock without storing it")

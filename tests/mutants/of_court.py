@@ -301,9 +301,9 @@ MUTANTS = (
     ),
     Mutant(
         "take stakes where nobody plays",
-        "channels/session/locks.py",
-        '                return "nobody plays apps here"\n',
-        "                return kind.objection(added)\n",
+        "channels/session/expected.py",
+        '            return f"nobody here expects locks of kind {lock.kind}"\n',
+        "            return None\n",
         VERDICT,
     ),
     Mutant(

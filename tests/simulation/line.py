@@ -19,6 +19,7 @@ from tallystick.channels.errors import PeerError, StoreError
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.node.engine import Engine
+from tallystick.channels.protocol.apps import APP
 from tallystick.channels.protocol.conditions import HASH, digest_of
 from tallystick.channels.protocol.core import Channel, Phase, new_channel
 from tallystick.channels.protocol.eip712 import channel_id
@@ -27,6 +28,7 @@ from tallystick.channels.protocol.messages import Message, decode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, Puzzle, Terms
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
+from tallystick.channels.session.expected import Expecter
 from tallystick.channels.session.inputs import FundingConfirmed
 from tallystick.channels.session.session import Session
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
@@ -172,6 +174,8 @@ class Member:
             alarm=self.alarms.append,
         )
         self.engine.keep_locks(self.router)
+        if self.line.expecter is not None:
+            self.engine.expected.register(APP, self.line.expecter)
         self.see_chain()
         self.router.start()
 
@@ -213,6 +217,9 @@ class _Wire:
 
 class Line:
     """See the module's docstring. Members are `line["A"]` and so on; `line.channel("AB")` is between A and B."""
+
+    expecter: Expecter | None = None
+    """Who expects stakes in apps, on all nodes."""
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from tallystick.channels.protocol.apps import (
     instance_id,
     stake_condition,
 )
+from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import keccak
 from tallystick.channels.protocol.objects import NATIVE, Lock, Puzzle
 from tallystick.channels.session.chaintime import ChainTime, StakeInCourt
@@ -30,8 +31,21 @@ from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 LIFETIME = 3_600
 
 
+class ExpectsAll:
+    """Takes every stake that its onion says is about an instance, as if it were played here."""
+
+    def objection(self, channel: Channel, lock: Lock, word: bytes | None) -> str | None:
+        """See `Expecter`."""
+        return None if word is not None else "no app with such a stake is expected here"
+
+    def on_dropped(self, lock: Lock) -> None:
+        """See `Expecter`."""
+
+
 class StakesLine(Line):
     """A line with a court. `terms` of an instance whose players are A and C."""
+
+    expecter = ExpectsAll()
 
     said: Mapping[Puzzle, tuple[tuple[int, StakeInCourt, bytes], ...]] = MappingProxyType({})
     """By puzzle: what the court said, each with its block time and the outcome that said so (empty: states did)."""

@@ -16,6 +16,7 @@ class AppLock(LockKind):
     routed = True
     divisible = True
     judged = True
+    expected = True
 
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
         """Return what the outcome takes of this player's stake; raise InvalidUpdate if it is not about this lock."""

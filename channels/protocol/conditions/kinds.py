@@ -33,6 +33,9 @@ class LockKind(ABC):
     judged: ClassVar[bool] = False
     """Whether the chain's court decides it, by what it is brought, and perhaps only after the expiry."""
 
+    expected: ClassVar[bool] = False
+    """Whether such a lock is taken only by who expects its condition (`channels.session.expected`)."""
+
     @abstractmethod
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
         """Return how much of the lock's amount `proof` pays; raise InvalidUpdate (BAD_PROOF) if nothing may be paid.

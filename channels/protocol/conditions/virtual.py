@@ -16,6 +16,7 @@ class VirtualLock(LockKind):
     routed = True
     divisible = True
     judged = True
+    expected = True
 
     def amount_paid(self, lock: Lock, proof: bytes) -> int:
         """Return what the outcome takes of this lock; raise InvalidUpdate if it is not about it.
