@@ -1,106 +1,43 @@
-"""Players without a channel between them play over hubs: one and two, crashes, a hub that is away, a way that fails."""
+"""Players without a channel between them play over hubs: one and two, a hub that is away, a way that fails."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 import pytest
 import trio
 
-from tallystick.channels.apps.inputs import MakeMove
-from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
-from tallystick.channels.node.views import Views
-from tallystick.channels.protocol.apps import APP
+from simulation.hub_games import (
+    CONFIG,
+    LINES,
+    STAKE,
+    WINS,
+    accept_all,
+    arrived,
+    begin,
+    game_of,
+    hub_of,
+    line,
+    offer,
+    owns,
+    play,
+    quietly,
+    rests,
+    stakes,
+)
+from tallystick.channels.errors import ChannelNotReady, InvalidInput
+from tallystick.channels.protocol.apps import APP, OutcomeProof
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.expected import LockWanted
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.forwarding.stakes import StakeLimits
-from tallystick.sdk.node.apps import AppHandle
-from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.testing.world import World, open_world
-from tallystick.settlement.enforcement.budgets import DutyPolicy
+from tallystick.sdk.testing.world import key_of
 
 Attach: TypeAlias = Callable[[ChannelId, int], Moment] | None
-DEPOSIT, STAKE = 10**9, 10**8
-CONFIG = Config(
-    challenge_period=600,
-    duties=DutyPolicy(worth_percent=0, unlock_patience=60),
-    app_patience=120,
-    routing=RoutingOptions(stakes=StakeLimits(percent=50)),
-)
-WINS = {"alice": (0, 3, 1, 4, 2), "bob": (0, 3, 1, 4, 8, 5), "nobody": (0, 1, 2, 4, 3, 5, 7, 6, 8)}
-LINES = {"one hub": ("alice", "hub", "bob"), "two hubs": ("alice", "hub", "inn", "bob")}
-
-
-@contextlib.asynccontextmanager
-async def line(seed: int, names: tuple[str, ...] = LINES["one hub"], deposit: int = DEPOSIT) -> AsyncIterator[World]:
-    """Nodes in a row, each with a channel to the next, in which both have coins."""
-    async with open_world(seed, config=CONFIG, names=names) as world:
-        for name in names:
-            await world.start(name)
-        for one, other in itertools.pairwise(names):
-            channel = await world.node(one).open_channel(world.address(other), deposit)
-            await world.node(other).channel(channel.id).deposit(deposit)
-        graphs = [world.node(name).routing.graph for name in names]
-        assert await world.until(lambda: all(len(graph) == 2 * (len(names) - 1) for graph in graphs), 600)
-        assert await world.until(lambda: all(c.spendable > STAKE for n in names for c in world.node(n).channels))
-        yield world
-
-
-async def accept_all(node: Node) -> None:
-    async for proposal in node.apps.proposals():
-        with contextlib.suppress(InvalidInput, ChannelNotReady):
-            async with proposal.accept():
-                pass
-
-
-async def begin(world: World, **terms: int) -> None:
-    """Let Alice propose a game to Bob, whom she has no channel with."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(accept_all, world.node("bob"))
-        async with world.node("alice").open_app(world.address("bob"), "tictactoe", stake=STAKE, **terms):
-            assert await world.until(lambda: all(game.held.agreed is not None for game in world.node("bob").apps))
-        nursery.cancel_scope.cancel()
-
-
-def game_of(world: World, name: str) -> AppHandle:
-    node = world.node(name)
-    return [*node.apps, *node.apps.history()][0]
-
-
-async def play(world: World, cells: tuple[int, ...]) -> None:
-    for count, cell in enumerate(cells):
-        name = ("alice", "bob")[count % 2]
-        assert await game_of(world, name).wait_turn()
-        await game_of(world, name).move(cell=cell)
-
-
-def owns(world: World, name: str) -> int:
-    return sum(channel.balances[0] for channel in world.node(name).channels)
-
-
-def stakes(world: World) -> list[int]:
-    return [
-        lock.amount
-        for name in world.seats
-        if world.is_up(name)
-        for view in world.node(name).engine.views
-        for lock in (*view.channel.newest.locks, *view.channel.theirs.simplex.locks)
-        if lock.kind == APP
-    ]
-
-
-def rests(world: World) -> bool:
-    """Whether no stake is pending, and nobody remembers one."""
-    return not stakes(world) and not any(
-        world.node(name).apps.apps.playing or world.node(name).statistics().router.forwarding for name in world.seats
-    )
 
 
 @pytest.mark.parametrize("names", LINES.values(), ids=LINES)
@@ -148,6 +85,7 @@ def test_a_stake_that_nobody_waits_for_is_refused_where_it_arrives(wrong: str) -
             assert not any(game.held.agreed for game in world.node("bob").apps)
             assert await world.until(lambda: rests(world), 60)
             assert owns(world, "alice") == before
+            assert "does not get there" in game_of(world, "alice").held.text, "no other way is looked for"
 
     simulate(main, 2)
 
@@ -175,75 +113,6 @@ def test_a_game_whose_stakes_find_no_way_does_not_begin(reason: str) -> None:
             assert await world.until(lambda: rests(world), 300) and owns(world, "alice") == before
 
     simulate(main, 3)
-
-
-@pytest.mark.parametrize("name", ["alice", "hub", "bob"])
-def test_a_crash_of_anybody_while_it_begins_leaves_a_game_or_nothing(name: str) -> None:
-    def rested(world: World) -> bool:
-        if not all(world.is_up(each) for each in world.seats):
-            return False
-        played = [list(world.node(each).apps) for each in ("alice", "bob")]
-        begun = all(len(each) == 1 and each[0].held.agreed is not None for each in played)
-        return begun or (not any(played) and rests(world))
-
-    async def main(index: int) -> bool:
-        async with line(4) as world, trio.open_nursery() as nursery:
-            before = sum(owns(world, each) for each in world.seats)
-            life = world.seats[name].life
-            assert life is not None
-            life.gate.aim(index, after=False)
-            last = len(life.gate.effects) + index
-            nursery.start_soon(quietly, lambda: accept_all(world.node("bob")))
-            nursery.start_soon(quietly, lambda: begin(world))
-            await world.until(lambda: not world.is_up(name), 30)
-            if not world.is_up(name):
-                node = await world.start(name)
-                if name == "bob":
-                    nursery.start_soon(quietly, lambda: accept_all(node))
-            assert await world.until(lambda: rested(world), 50_000, every=20)
-            nursery.cancel_scope.cancel()
-            if not any(world.node("bob").apps):
-                assert sum(owns(world, each) for each in world.seats) == before
-            return len(life.gate.effects) > last
-        return False
-
-    index = 0
-    while simulate(main, 4, index) and index < 30:
-        index += 3
-    assert index > 6
-
-
-@pytest.mark.parametrize("name", ["alice", "hub", "bob"])
-def test_a_crash_of_anybody_at_its_end_pays_the_winner_and_nobody_else(name: str) -> None:
-    async def main(index: int) -> bool:
-        async with line(5) as world:
-            before = {each: owns(world, each) for each in world.seats}
-            await begin(world)
-            await play(world, WINS["alice"][:-1])
-            life = world.seats[name].life
-            assert life is not None
-            life.gate.aim(index, after=False)
-            last = len(life.gate.effects) + index
-            assert await game_of(world, "alice").wait_turn()
-            with contextlib.suppress(TallystickError):
-                game = game_of(world, "alice")
-                game._desk.apps.apply(game.instance, MakeMove(game.held.app.move(cell=WINS["alice"][-1])))
-            await world.until(lambda: not world.is_up(name), 30)
-            if not world.is_up(name):
-                await world.start(name)
-                if name == "alice":  # her last move may not have been signed
-                    game = game_of(world, "alice")
-                    with contextlib.suppress(InvalidInput):
-                        game._desk.apps.apply(game.instance, MakeMove(game.held.app.move(cell=WINS["alice"][-1])))
-            assert await world.until(lambda: rests(world), 3_000, every=5)
-            gains = {each: owns(world, each) - before[each] for each in world.seats}
-            assert gains == {"alice": STAKE, "hub": 0, "bob": -STAKE}
-            return len(life.gate.effects) > last
-
-    index = 0
-    while simulate(main, 5, index) and index < 30:
-        index += 2
-    assert index > 4
 
 
 def test_a_hub_that_is_away_while_it_is_played_holds_up_no_move_and_its_end_goes_through_once_it_is_back() -> None:
@@ -279,27 +148,47 @@ def test_proposals_of_strangers_are_few_and_the_newest() -> None:
     simulate(main, 7)
 
 
-def hub_of(world: World) -> Views:
-    return world.node("hub").engine.views
+def test_a_stake_of_which_a_part_is_paid_goes_over_hubs_by_one_transaction_and_no_channel_closes() -> None:
+    async def main() -> None:
+        async with line(8, LINES["two hubs"]) as world:
+            before = {each: owns(world, each) for each in world.seats}
+            await begin(world)
+            await play(world, (0,))
+            game_of(world, "bob").offer(0, STAKE // 4)
+            assert await world.until(lambda: game_of(world, "alice").offered is not None, 60)
+            game_of(world, "alice").take_offer()
+            async with world.brisk(10.0):
+                assert await world.until(lambda: rests(world), 2_000, every=5), "long before its expiry"
+            gains = {each: owns(world, each) - before[each] for each in world.seats}
+            assert gains == {**dict.fromkeys(world.seats, 0), "alice": -STAKE // 4, "bob": STAKE // 4}
+            phases = {channel.phase for each in world.seats for channel in world.node(each).channels}
+            assert {phase.name for phase in phases} == {"OPEN"}
+
+    simulate(main, 8)
 
 
-async def offer(node: Node, world: World) -> None:
-    async with node.open_app(world.address("bob"), "tictactoe", stake=STAKE):
-        pass
+def test_who_owes_a_stake_may_pay_it_by_its_proof_and_no_hub_before_it_was_paid() -> None:
+    async def main() -> None:
+        async with line(9) as world:
+            alice, hub, bob = (world.node(each) for each in ("alice", "hub", "bob"))
+            await begin(world)
+            await world.crash("bob")
+            held = game_of(world, "alice").held
+            (stake,) = alice.apps.apps.stakes.of(held, 0)
+            signed = [key_of(each).sign(held.digest_paid((STAKE, 0))) for each in ("alice", "bob")]
+            proof = OutcomeProof(held.terms, (STAKE, 0), (signed[0], signed[1])).encode()
+            between = world.channels_between("hub", "bob")[0]
+            (owed,) = [each for each in hub.engine.views.channel(between).newest.locks if each.kind == APP]
+            for wrong in (b"", proof[:-1] + bytes([proof[-1] ^ 1])):
+                with pytest.raises(InvalidInput, match="lock"):
+                    alice.unlock(stake.channel.id, stake.lock.id, wrong)
+            with pytest.raises(InvalidInput, match="stands for one that came in"):
+                hub.unlock(between, owed.id, proof)
+            with pytest.raises(InvalidInput, match="no lock 99"):
+                alice.unlock(stake.channel.id, 99, proof)
+            had = owns(world, "alice")
+            alice.unlock(stake.channel.id, stake.lock.id, proof)
+            assert await world.until(lambda: owns(world, "alice") == had - STAKE, 60)
+            assert not list(alice.apps.apps.stakes.of(held, 0)) and bob is not None
 
-
-async def quietly(ask: Callable[[], Awaitable[None]]) -> None:
-    """Do something on a node that may crash meanwhile."""
-    try:
-        await ask()
-    except* TallystickError:
-        pass
-
-
-def arrived(world: World, name: str) -> list[int]:
-    return [
-        lock.amount
-        for view in world.node(name).engine.views
-        for lock in view.channel.theirs.simplex.locks
-        if lock.kind == APP and view.channel.theirs.countersignature
-    ]
+    simulate(main, 9)

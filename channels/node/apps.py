@@ -138,6 +138,13 @@ class Apps:
         """Return the channels in which a stake of an instance is pending."""
         return [stake.channel for player in (0, 1) for stake in self.stakes.of(played.held, player)]
 
+    def is_split(self, held: AppInstance) -> bool:
+        """Whether the outcome of an instance gives us a part of a stake that came over a hub."""
+        if held.outcome is None or not 0 < held.outcome.paid[held.other] < held.terms.stakes[held.other]:
+            return False
+        other = held.terms.players[held.other]
+        return any(PublicKey(each.channel.peer_key).address != other for each in self.stakes.of(held, held.other))
+
     def plays_with(self, peer: bytes) -> bool:
         """Whether our owner plays with a peer: proposed or agreed to something that is not over."""
         return any(played.peer == peer for played in self._played.values())

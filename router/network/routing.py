@@ -17,10 +17,20 @@ from contextlib import suppress
 
 import trio
 
-from tallystick.channels.errors import InvalidInput
+from tallystick.channels.errors import InvalidInput, InvalidUpdate
 from tallystick.channels.node.peers import number_of
+from tallystick.channels.protocol.conditions import amount_paid
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.objects import NATIVE, Address, AnyChannel, ChannelId, Count, to_channel
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    Address,
+    AnyChannel,
+    ChannelId,
+    Count,
+    Secret,
+    Whole64,
+    to_channel,
+)
 from tallystick.channels.session.effects import ChannelChanged, Event, PeerConnected
 from tallystick.channels.transport.guests import Rank
 from tallystick.channels.values.arguments import checked
@@ -239,6 +249,25 @@ class Routing:
             self.gossip.announce(channel, self.policies.policy_of(channel))
 
     # --- forwarding ----------------------------------------------------------------------------------------------
+
+    @checked
+    def unlock(self, channel: AnyChannel, lock: Whole64, proof: Secret) -> None:
+        """Pay for a pending lock of ours by a proof that we hold, although its receiver has shown none.
+
+        Our way out of a lock that nobody claims: what the proof does not pay comes back at once. Raise InvalidInput if
+        there is no such lock, this is no proof of it, or it stands for one that came in, which has to be paid first.
+        """
+        identity = to_channel(channel)
+        pending = self.channels.views.channel(identity).newest.lock(lock)
+        if pending is None:
+            raise InvalidInput(f"no lock {lock} of ours is pending in this channel")
+        if self.router.stands_for(identity, lock):
+            raise InvalidInput(f"lock {lock} stands for one that came in: it is paid once that one was")
+        try:
+            amount_paid(pending, proof)
+        except InvalidUpdate as error:
+            raise InvalidInput(str(error)) from error
+        self.channels.pay(identity, lock, proof)
 
     @checked
     def policy(self, channel: AnyChannel) -> ForwardingPolicy:

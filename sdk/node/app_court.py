@@ -70,8 +70,8 @@ class AppsInCourt:
         return closing or not self._apps.stakes_in(played) or now > max(since, due) + self._patience
 
 
-def held_for_court(held: AppInstance) -> AppHeld:
-    """Return what enforcement may know of an instance."""
+def held_for_court(held: AppInstance, *, split: bool = False) -> AppHeld:
+    """Return what enforcement may know of an instance. `split`: see `AppHeld`."""
     return AppHeld(
         terms=held.terms,
         player=held.player,
@@ -79,5 +79,6 @@ def held_for_court(held: AppInstance) -> AppHeld:
         state=held.state,
         move=held.move,
         outcome=held.outcome,
+        split=split,
         disputed=held.phase is AppPhase.DISPUTED,
     )

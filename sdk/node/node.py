@@ -188,7 +188,7 @@ class Node:
             alarm=self.news.alarm,
             clock=clock,
             elapsed=elapsed,
-            apps=lambda: [held_for_court(held) for held in players.held],
+            apps=lambda: [held_for_court(held, split=players.is_split(held)) for held in players.held],
         )
         return OnChain(node, changed=self.news.tell_changed, observe=self._on_step)
 
@@ -429,5 +429,6 @@ class Node:
     forwards_after = _done_by("routing", Routing.forwards_after)
     policy = _done_by("routing", Routing.policy)
     set_policy = _done_by("routing", Routing.set_policy)
+    unlock = _done_by("routing", Routing.unlock)
 
     open_app = _done_by("apps", AppDesk.open_with)

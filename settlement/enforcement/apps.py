@@ -13,6 +13,8 @@ what is in court. As for channels, nothing is remembered as an event that could 
 | ours is not among those that followed |                                                |                       |
 | the state that our move is on         | a move that we signed                          | make the move         |
 | anything that is not decided          | an outcome that both signed                    | register the outcome  |
+| nothing, and it is not past the       | an outcome that gives us a part of a stake     | register the outcome  |
+| expiry                                | that came over a hub                           |                       |
 | what is decided                       |                                                | none: redeem the lock |
 
 Without a dispute all stakes go back. So near the expiry it is only begun if what the rules say of the state, our own
@@ -64,6 +66,8 @@ class AppHeld(msgspec.Struct, frozen=True, kw_only=True):
     """What we signed on that state, or on one that stands in court, until it is itself agreed."""
     outcome: OutcomeProof | None = None
     """Once both signed it."""
+    split: bool = False
+    """Whether the outcome gives us a part of a stake that came over a hub: hubs take that from the court alone."""
     disputed: bool = False
     """Whether the owner wants the court to decide now, as the other stalls or stays away."""
 
@@ -111,7 +115,7 @@ def _steps(held: AppHeld, court: InCourt | None, now: int, policy: DutyPolicy) -
     if now > held.terms.expiry if court is None else court.is_decided(now):
         return
     if held.outcome is not None:
-        if court is not None:  # else the channels see to it, if there is anything to claim
+        if court is not None or held.split:  # else the channels see to it, if there is anything to claim
             yield Duty.REGISTER_OUTCOME, RegisterProofCall(APP, held.stake, held.outcome.encode()), ""
         return
     agreed = held.agreed

@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "keep an outcome back while the instance is in court",
         DUTIES,
-        "        if court is not None:  # else",
+        "        if court is not None or held.split:  # else",
         "        if False:  # else",
         PLAYERS,
     ),

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import of_app_commands
+import of_app_hubs
 import of_app_machine
 import of_app_rules
 import of_batches
@@ -52,7 +53,7 @@ TABLES = (
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_validator_changes, of_court, of_evm_court, of_app_rules, of_app_machine),
-    *(of_virtual, of_app_commands),
+    *(of_virtual, of_app_commands, of_app_hubs),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
