@@ -221,6 +221,39 @@ def test_a_swap_goes_over_as_many_makers_as_it_takes_the_cheapest_first() -> Non
     play(story, more=("carol",))
 
 
+def test_nothing_of_a_swap_is_given_if_makers_offer_enough_and_then_do_not_agree_to_it() -> None:
+    async def story(zero: World, one: World, hub: Hub) -> None:
+        maker, node = hub.made(), zero.node("hub")
+
+        async def serve(peer: bytes, question: Question) -> Reply:
+            if isinstance(question, CrossingAsked):
+                raise InvalidInput("not today")
+            return QuoteGiven(question.number, (maker.quote(place(zero), place(one), 100, peer=peer),))
+
+        config = Config(challenge_period=600, duties=CLAIM_ALL)
+        here = await zero.start("carol", source_config(config, ChainRisk(block_seconds=5.0)))
+        there = await one.start("carol", source_config(config, ChainRisk(block_seconds=12.0)))
+        await zero.node("alice").open_channel(zero.address("carol"), DEPOSIT)
+        await there.open_channel(one.address("bob"), DEPOSIT)
+        keeps = Maker([here, there], SimulatedDisk([MAKER_SCHEMA]).open(), chains=hub.chains)
+        keeps.set_rate(Rate(source=place(zero), target=place(one), take=2, give=1, most=200))
+        makers = [(place(zero), zero.address(name)) for name in ("hub", "carol")]
+        wallet = Wallet([zero.node("alice"), one.node("bob")], makers)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Talks(node, serve).run)
+            nursery.start_soon(keeps.run)
+            await zero.until(lambda: all(zero.node(name).routing.talks for name in ("hub", "carol")))
+            with pytest.raises(InvalidInput, match="makers agreed to 200 of coin@7001, and you want 201: nothing was"):
+                await wallet.swap(10_000, give=place(zero), get=place(one), least=201)
+            assert not zero.node("alice").payments(10)
+            made = await wallet.swap(10_000, give=place(zero), get=place(one), least=200)
+            assert (made.given, made.got, made.parts[0].why) == (400, 200, "the maker refuses: not today")
+            assert [part.receipt is not None for part in made.parts] == [False, True]
+            nursery.cancel_scope.cancel()
+
+    play(story, more=("carol",))
+
+
 @pytest.mark.parametrize("cheat", ["dearer", "another hash", "a quote for something else", "a quote that was changed"])
 def test_a_maker_that_cheats_is_not_paid(cheat: str) -> None:
     async def story(zero: World, one: World, hub: Hub) -> None:

@@ -144,6 +144,12 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
         },
         "/estimate": {"to": to, "amount": 5, "timeout": 1.0, "asset": "0x" + "00" * 20},
         "/probe": {"to": to, "amount": 5, "timeout": 1.0, "asset": "0x" + "00" * 20},
+        "/swap": {
+            "amount": 5, "give": "coin@7000", "get": "coin@7001", "makers": [asked.peer + "@127.0.0.1:1"],
+            "least": 1, "wait": False,
+        },
+        "/rates": {"source": "coin@7000", "target": "coin@7001", "take": 3, "give": 2, "base": 1, "least": 1},
+        "/rates/remove": {"source": "coin@7000", "target": "coin@7001"},
         "/rebalance": {"out": channel, "back": channel, "amount": 5, "max_fee": 1, "timeout": 1.0, "wait": False},
         "/claim": {"asset": "0x" + "00" * 20, "to": "0x" + "11" * 20, "wait": False},
         "/stop": {},

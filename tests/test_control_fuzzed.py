@@ -9,7 +9,7 @@ import pytest
 from simulation.api_fuzz import fuzz
 from tallystick.sdk.control.operations import operations
 
-HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across"}
+HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across", "POST /swap"}
 """What takes more than a request that is right: a payment that is held, a peer that has received enough, a payout that
 was refused, a maker between two chains."""
 

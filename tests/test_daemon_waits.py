@@ -18,7 +18,7 @@ from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.sdk.cli.app import app
 from tallystick.sdk.cli.shell import show_alarm
 from tallystick.sdk.daemon.configuration import Settings, write_settings
-from tallystick.sdk.daemon.daemon import Ready, run_daemon
+from tallystick.sdk.daemon.daemon import NodeHome, Ready, run_daemon
 from tallystick.settlement.errors import WrongChain
 from tallystick.settlement.simulated.branch import ChainSettings
 from tallystick.settlement.simulated.rpc_server import serve_chain
@@ -87,7 +87,7 @@ async def test_a_daemon_says_what_it_waits_for_until_its_chain_node_is_there(tmp
         told.set()
 
     async def daemon() -> None:
-        await run_daemon(tmp_path, KEY, settings, ready=on_ready, alarm=on_alarm)
+        await run_daemon(NodeHome(tmp_path, KEY, settings), ready=on_ready, alarm=on_alarm)
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -115,7 +115,7 @@ async def test_the_first_answer_of_a_node_that_was_just_started_says_where_peers
             settings = msgspec.structs.replace(made(tmp_path, int(url.rpartition(":")[2])), listen="127.0.0.1:0")
 
             async def daemon() -> None:
-                await run_daemon(tmp_path, KEY, settings, ready=lambda what: None, alarm=lambda alarm: None)
+                await run_daemon(NodeHome(tmp_path, KEY, settings), ready=lambda what: None, alarm=lambda alarm: None)
 
             nursery.start_soon(daemon)
             code, text = 3, ""
@@ -131,7 +131,7 @@ async def test_a_daemon_refuses_a_chain_node_of_another_chain(tmp_path: Path) ->
         async with serving() as url:
             settings = made(tmp_path, int(url.rpartition(":")[2]), chain_id=99)
             with pytest.raises(BaseExceptionGroup) as caught:
-                await run_daemon(tmp_path, KEY, settings, ready=lambda what: None, alarm=lambda alarm: None)
+                await run_daemon(NodeHome(tmp_path, KEY, settings), ready=lambda what: None, alarm=lambda alarm: None)
             assert caught.group_contains(WrongChain, match="use another node")
 
 

@@ -142,6 +142,12 @@ def open_crossings(store: Store) -> list[AgreedCrossing]:
     return [_record(row).crossing for row in store.read(_CROSSINGS.rows(ended=""))]
 
 
+def count_ends(store: Store) -> dict[CrossingEnd, int]:
+    """Return how many crossings ended how."""
+    found: dict[str, int] = dict(store.read(_CROSSINGS.groups(columns="ended")))
+    return {end: found.get(end.value, 0) for end in CrossingEnd}
+
+
 def load_rates(store: Store) -> list[Rate]:
     """Return all rates that are asked for."""
     return [decode_column(_RATE, body, "rates", pair) for pair, body in store.read(_RATES.rows())]

@@ -40,6 +40,7 @@ from tallystick.sdk.chains.crossings import (
     CrossingEnded,
     QuoteMade,
     RateSet,
+    count_ends,
     find_crossing,
     load_rates,
     open_crossings,
@@ -102,6 +103,8 @@ class Maker:
             registry: told.get(registry) or risk_of(node.chain.figures, node.config.confirmations)
             for registry, node in self._nodes.items()
         }
+        self.talks: Mapping[Node, Talks] = {node: Talks(node, partial(self._answer, node)) for node in nodes}
+        """By which each node is asked, and asks."""
         self._rates = {(rate.source, rate.target): rate for rate in load_rates(store)}
         for rate in self._rates.values():
             self._check(rate)
@@ -175,6 +178,10 @@ class Maker:
             for peer, quote in open_quotes(self._store)
             if quote.source.registry in self._nodes and self.node(quote.source).engine.chain.now <= quote.until
         ]
+
+    def counts(self) -> tuple[dict[CrossingEnd, int], int, int]:
+        """Return how many crossings ended how, and how many crossings and quotes are open."""
+        return count_ends(self._store), len(open_crossings(self._store)), len(self._quotes())
 
     def _waits(self, crossing: AgreedCrossing) -> bool:
         """Whether a crossing may yet be begun: then what it takes is still in the channels."""
@@ -316,7 +323,7 @@ class Maker:
         async with trio.open_nursery() as nursery:
             for node in self._nodes.values():
                 nursery.start_soon(self._serve, node, nursery)
-                nursery.start_soon(Talks(node, partial(self._answer, node)).run)
+                nursery.start_soon(self.talks[node].run)
 
     def _note_ended(self) -> None:
         """Note what ended before a crash, of whatever was not noted."""

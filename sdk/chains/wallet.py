@@ -47,28 +47,62 @@ class MakerOffer(msgspec.Struct, frozen=True):
         return self.quote.rate.price(amount)
 
 
-class Swapped(msgspec.Struct, frozen=True):
-    """What a swap gave and got, in all."""
+class SwapPart(msgspec.Struct, frozen=True):
+    """What one maker was to change of a swap: made as it says, or not at all."""
 
-    given: int
-    """Fees of the way included."""
-    got: int
-    receipts: tuple[PaymentReceipt, ...]
+    maker: bytes
+    price: int
+    """In what is given."""
+    amount: int
+    """Of what is got."""
+    receipt: PaymentReceipt | None
+    """None: it was not made."""
+    why: str = ""
+    """Why it was not."""
+
+
+class Swapped(msgspec.Struct, frozen=True):
+    """What became of a swap."""
+
+    parts: tuple[SwapPart, ...]
+
+    @property
+    def receipts(self) -> tuple[PaymentReceipt, ...]:
+        """Of the parts that were made."""
+        return tuple(part.receipt for part in self.parts if part.receipt is not None)
+
+    @property
+    def given(self) -> int:
+        """In all, fees of the way included."""
+        return sum(receipt.amount + receipt.fee for receipt in self.receipts)
+
+    @property
+    def got(self) -> int:
+        """In all."""
+        return sum(part.amount for part in self.parts if part.receipt is not None)
 
 
 class Wallet:
     """Pays and swaps across chains: see the module's docstring."""
 
     @checked
-    def __init__(self, nodes: Sequence[Node], makers: Sequence[tuple[ChainAsset, PeerAddress]]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        makers: Sequence[tuple[ChainAsset, PeerAddress]],
+        *,
+        talks: Mapping[Node, Talks] | None = None,
+    ) -> None:
         """`makers`: where each is found, on the chain of an asset that it takes (which one matters not).
+
+        `talks`: of these nodes, if a maker or another wallet of the same program asks and answers by them, too.
 
         Raise InvalidInput if two nodes are on one chain and contract, or a maker is on none of theirs.
         """
         self._nodes = {(node.chain.chain_id, node.chain.contract): node for node in nodes}
         if len(self._nodes) < len(nodes):
             raise InvalidInput("two of these nodes are on one chain and contract: one of them carries all its assets")
-        self._talks: Mapping[Node, Talks] = {node: Talks(node) for node in nodes}
+        self._talks = talks or {node: Talks(node) for node in nodes}
         self._makers = [(self.node(place), address) for place, address in makers]
 
     def node(self, place: ChainAsset) -> Node:
@@ -205,33 +239,48 @@ class Wallet:
 
     @checked
     async def swap(self, amount: Amount, *, give: ChainAsset, get: ChainAsset, least: Total = 0) -> Swapped:
-        """Give at most `amount` of one asset for another, at least `least` of it by the offers that there are.
+        """Give at most `amount` of one asset for another, at least `least` of it by what makers agreed to.
 
-        Over the best makers, as many as it takes: each part is made or not. Raise InvalidInput if the offers come to
-        less than `least`; what was got may be less if a maker did not keep to its quote.
+        Over the best makers, as many as it takes; all have agreed before any is paid, and each part is made or not.
+        Raise InvalidInput if that comes to less than `least`: nothing was given then. What was got may be less if a
+        maker did not keep to its word.
         """
-        mine = self.node(get)
-        parts, left = list[tuple[MakerOffer, int]](), amount
+        mine, payer = self.node(get), self.node(give)
+        offered, left = list[tuple[MakerOffer, int]](), amount
         for offer in (await self.offers(give, get, amount, by_price=True))[:SWAP_PARTS_MAX]:
             bought = best_amount(offer.quote.rate, left)
             if bought:
-                parts.append((offer, bought))
+                offered.append((offer, bought))
                 left -= offer.price(bought)
-        if sum(bought for _, bought in parts) < max(1, least):
-            offered = sum(bought for _, bought in parts)
-            raise InvalidInput(f"for {amount} of {give} makers offer {offered} of {get} now, and you want {least}")
-        receipts, got = list[PaymentReceipt](), 0  # `left` is what ways may cost
-        for offer, bought in parts:
+        _check_enough(offered, least, f"for {amount} of {give} makers offer {{}} of {get} now, and you want {least}")
+        agreed, ended = list[tuple[MakerOffer, int, str]](), list[SwapPart]()
+        for offer, bought in offered:
             price = offer.price(bought)
             asked = await mine.create_invoice(bought, "swap", asset=get.asset)
             try:
-                mirrored = await self._take(self.node(give), offer, asked.text, decode_invoice(asked.text), price)
-                receipt = await self.node(give).pay(mirrored, max_fee=left)
-                receipts.append(receipt)
-                got, left = got + bought, left - receipt.fee
-            except TallystickError:
-                continue
-        return Swapped(sum(each.amount + each.fee for each in receipts), got, tuple(receipts))
+                text = await self._take(payer, offer, asked.text, decode_invoice(asked.text), price)
+            except TallystickError as error:
+                ended.append(SwapPart(offer.maker, price, bought, None, str(error)))
+            else:
+                agreed.append((offer, bought, text))
+        parts = [(offer, bought) for offer, bought, _ in agreed]
+        _check_enough(parts, least, f"makers agreed to {{}} of {get}, and you want {least}: nothing was given")
+        for offer, bought, text in agreed:
+            paid, why = None, ""
+            try:
+                paid = await payer.pay(text, max_fee=left)  # `left` is what ways may cost
+                left -= paid.fee
+            except TallystickError as error:
+                why = str(error)
+            ended.append(SwapPart(offer.maker, offer.price(bought), bought, paid, why))
+        return Swapped(tuple(ended))
+
+
+def _check_enough(parts: Sequence[tuple[MakerOffer, int]], least: int, text: str) -> None:
+    """Raise InvalidInput if that is less than is wanted, or nothing."""
+    found = sum(bought for _, bought in parts)
+    if found < max(1, least):
+        raise InvalidInput(text.format(found))
 
 
 def _none(give: ChainAsset, get: ChainAsset, amount: int) -> PaymentFailed:

@@ -14,14 +14,14 @@ from typer.main import get_command
 
 from tallystick import __version__
 from tallystick.channels.words import plain
-from tallystick.sdk.cli import init, payments
+from tallystick.sdk.cli import init, payments, swaps
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import EXIT_CODES, example
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
 
-GROUPS = ("node", "channel", "stream", "peers", "invoice")
+GROUPS = ("node", "channel", "stream", "peers", "invoice", "rate")
 """Groups of subcommands, each in a module of that name: made when one of theirs is called, or all are listed."""
 
 DEFERRED = {
@@ -139,6 +139,8 @@ def root(
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init.init)
 app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
+app.command(epilog=example("swap 1000 coin@1337 for coin@1338 --min 600 --maker 02a1…c3@127.0.0.1:7735"))(swaps.swap)
+app.command(epilog=example("maker --json"))(swaps.maker)
 app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(payments.keysend)
 app.command(epilog=example("payments --json"))(payments.payments)
 app.command(epilog=example("forwards --limit 20"))(payments.forwards)

@@ -11,7 +11,7 @@ from tallystick.sdk.cli.options import Data, Json, PasswordFile
 from tallystick.sdk.cli.screen import say
 from tallystick.sdk.cli.shell import ask_node, example, fail, make_group, print_result, run_guarded, show_alarm
 from tallystick.sdk.cli.tables import show_node
-from tallystick.sdk.daemon.configuration import data_directory, read_settings
+from tallystick.sdk.daemon.configuration import data_directory, other_settings, read_settings
 
 if TYPE_CHECKING:
     from tallystick.sdk.control.views import NodeInfo
@@ -31,6 +31,7 @@ def run(
     """Run the node in the foreground until SIGTERM, Ctrl-C or `tally node stop`.
 
     Once it is ready it prints its addresses; with --json as one line: address, public_key, peer_address, control_url.
+    With nodes on other chains (`also` in config.toml), it runs those, too, and prints as much for each, its own first.
     Alarms go to stderr, each with its time and kind. The other commands answer while it still waits for its chain node.
     """
 
@@ -38,7 +39,7 @@ def run(
         import msgspec
         import trio
 
-        from tallystick.sdk.daemon.daemon import run_daemon
+        from tallystick.sdk.daemon.daemon import NodeHome, run_daemon
         from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
         from tallystick.sdk.daemon.providers import lone_word
@@ -52,7 +53,10 @@ def run(
         settings = msgspec.structs.replace(settings, **changes)
         if lone := lone_word(settings.rpc, settings.chain_id):
             say(f"tally: {lone}.", err=True)
-        key = load_key(directory, None, password_file)
+        homes = [
+            NodeHome(path, load_key(path, None, password_file), found)
+            for path, found in ((directory, settings), *other_settings(directory, settings))
+        ]
 
         def tell(ready: Ready) -> None:
             look_rarely()
@@ -60,9 +64,8 @@ def run(
 
         async def daemon() -> None:
             await run_daemon(
-                directory,
-                key,
-                settings,
+                homes[0],
+                also=homes[1:],
                 ready=tell,
                 alarm=partial(show_alarm, as_json=as_json),
             )

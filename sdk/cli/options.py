@@ -45,6 +45,9 @@ def _form(pattern: str, otherwise: str) -> Callable[[str], str]:
     return text
 
 
+parse_place = _form(
+    r"(coin|0x[0-9a-fA-F]{40})@(0|[1-9][0-9]{0,19})", "is no asset of a chain: write coin@NUMBER, or 0x…@NUMBER"
+)
 parse_account = _form(r"0x[0-9a-fA-F]{40}", "is no account: give its address, 0x and 40 hex digits")
 parse_asset = _form(r"0x[0-9a-fA-F]{40}", "is no asset: give its address, 0x and 40 hex digits")
 parse_app = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no app: give at least 4 hex digits of its id")

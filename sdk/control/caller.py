@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import msgspec
 
+from tallystick.channels.protocol.objects import Address, to_address
 from tallystick.sdk.control.operations import GET, Answer, Asked, Operation
 from tallystick.sdk.control.views import ErrorAnswer
 from tallystick.sdk.errors import ControlError, NodeUnreachable
@@ -63,6 +64,11 @@ def _query(asked: msgspec.Struct) -> dict[str, str]:
     given = {field.name: (getattr(asked, field.name), field.default) for field in msgspec.structs.fields(asked)}
     told = {name: value for name, (value, default) in given.items() if value != default}
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in told.items()}
+
+
+def written(asset: Address | str) -> str:
+    """Return an asset as the API takes it."""
+    return "0x" + to_address(asset, "asset").hex()
 
 
 def _segment(name: str) -> str:

@@ -11,7 +11,7 @@ refuses.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ import httpx
 import msgspec
 
 from tallystick.channels.protocol.objects import (
-    Address,
     Amount,
     AnyAddress,
     AnyMemo,
@@ -32,7 +31,6 @@ from tallystick.channels.protocol.objects import (
     Total,
     Units,
     Whole64,
-    to_address,
     to_memo,
     to_text,
 )
@@ -41,7 +39,8 @@ from tallystick.sdk.control import network_views as network
 from tallystick.sdk.control import operations as api
 from tallystick.sdk.control import views
 from tallystick.sdk.control.app_client import AppClient
-from tallystick.sdk.control.caller import Caller
+from tallystick.sdk.control.caller import Caller, written
+from tallystick.sdk.control.chains_client import ChainsClient
 from tallystick.sdk.control.files import find_node
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 
@@ -59,12 +58,12 @@ Item = TypeVar("Item")
 Place = TypeVar("Place")
 
 
-class ControlClient:
+class ControlClient(ChainsClient):
     """Talks to one running node. Make it with `connect_control` or `control_at`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         caller = Caller(http)
-        self._ask, self._ask_late = caller.ask, caller.ask_late
+        super().__init__(caller)
         self.apps = AppClient(caller)
         """Asks about apps between two players."""
 
@@ -104,7 +103,7 @@ class ControlClient:
         wait: bool = True,
     ) -> views.ChannelInfo:
         """Open a channel and return it once it is usable (`wait=False`: once it is on its way)."""
-        body = views.OpenChannel(peer, deposit, _written(asset), challenge_period, wait)
+        body = views.OpenChannel(peer, deposit, written(asset), challenge_period, wait)
         return await self._ask(api.OfChannels.open_channel, body)
 
     @checked
@@ -158,7 +157,7 @@ class ControlClient:
         `memo` is text or bytes, 256 at most. After `timeout` seconds: ControlError, of code "still-pending" if the
         payment may still be made.
         """
-        body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, _written(asset), timeout)
+        body = views.CreatePayment(to, amount, *_text_or_hex(to_memo(memo)), key, written(asset), timeout)
         return await self._ask(api.OfPayments.pay, body)
 
     async def streams(self) -> list[views.StreamInfo]:
@@ -185,7 +184,7 @@ class ControlClient:
     @checked
     async def balance(self, asset: AnyAddress = NATIVE_ASSET) -> views.Balance:
         """Return what the node holds."""
-        return await self._ask(api.OfNode.balance, views.AskedAsset(_written(asset)))
+        return await self._ask(api.OfNode.balance, views.AskedAsset(written(asset)))
 
     async def owed(self) -> list[views.Owing]:
         """Return what the contract owes the node, by asset."""
@@ -196,7 +195,7 @@ class ControlClient:
         self, asset: AnyAddress = NATIVE_ASSET, to: AnyAddress | None = None, *, wait: bool = True
     ) -> views.Owing | None:
         """Take all that the contract owes the node of an asset; return how much, None if it was not waited for."""
-        body = views.Claim(_written(asset), None if to is None else _written(to), wait)
+        body = views.Claim(written(asset), None if to is None else written(to), wait)
         return await self._ask_late(api.OfNode.claim, body)
 
     async def peers(self) -> list[views.PeerInfo]:
@@ -236,7 +235,7 @@ class ControlClient:
         hints: bool = True,
     ) -> network.InvoiceInfo:
         """Ask for a payment; the answer's `invoice` is for the payer."""
-        body = network.CreateInvoice(amount, to_text(memo), lifetime, hold, payment_hash, _written(asset), hints)
+        body = network.CreateInvoice(amount, to_text(memo), lifetime, hold, payment_hash, written(asset), hints)
         return await self._ask(api.OfInvoices.create_invoice, body)
 
     @checked
@@ -288,20 +287,6 @@ class ControlClient:
         return await self._ask_late(api.OfNetwork.pay_invoice, body)
 
     @checked
-    async def pay_across(
-        self,
-        invoice: str,
-        *,
-        most: Amount,
-        makers: Sequence[str],
-        asset: AnyAddress = NATIVE_ASSET,
-        wait: bool = True,
-    ) -> network.PaymentInfo | None:
-        """Pay an invoice of any chain with at most so much of an asset of the node's; None if it was not waited for."""
-        body = network.PayAcross(invoice, most, tuple(makers), _written(asset), wait)
-        return await self._ask_late(api.OfNetwork.pay_across, body)
-
-    @checked
     async def keysend(
         self,
         to: str,
@@ -314,7 +299,7 @@ class ControlClient:
         asset: AnyAddress = NATIVE_ASSET,
     ) -> network.PaymentInfo | None:
         """Pay a node without an invoice; None if it was not waited for. The same `secret` pays once."""
-        body = network.Keysend(to, amount, max_fee, timeout, secret, wait, _written(asset))
+        body = network.Keysend(to, amount, max_fee, timeout, secret, wait, written(asset))
         return await self._ask_late(api.OfNetwork.keysend, body)
 
     @checked
@@ -350,14 +335,14 @@ class ControlClient:
     @checked
     async def estimate(self, to: str, amount: Amount, *, asset: AnyAddress = NATIVE_ASSET) -> network.RouteInfo:
         """Return the way that a payment would try first."""
-        return await self._ask(api.OfNetwork.estimate, network.Probe(to, amount, None, _written(asset)))
+        return await self._ask(api.OfNetwork.estimate, network.Probe(to, amount, None, written(asset)))
 
     @checked
     async def probe(
         self, to: str, amount: Amount, *, timeout: Seconds | None = None, asset: AnyAddress = NATIVE_ASSET
     ) -> network.RouteInfo:
         """Find out by trying whether an amount could be paid now, and which way. Nothing is paid."""
-        return await self._ask(api.OfNetwork.probe, network.Probe(to, amount, timeout, _written(asset)))
+        return await self._ask(api.OfNetwork.probe, network.Probe(to, amount, timeout, written(asset)))
 
     # --- forwarding ----------------------------------------------------------------------------------------------
 
@@ -403,11 +388,6 @@ class Polled(Generic[Item, Place]):
             if self._waiting:
                 self._after = self._place_of(self._waiting[-1])
         return self._waiting.popleft()
-
-
-def _written(asset: Address | str) -> str:
-    """Return an asset as the API takes it."""
-    return "0x" + to_address(asset, "asset").hex()
 
 
 def _text_or_hex(memo: bytes) -> tuple[str, str]:

@@ -25,9 +25,10 @@ from tallystick.channels.values.arguments import rule_of
 from tallystick.router.receiving.issued import InvoiceRecord, InvoiceState
 from tallystick.router.sending.payments import load_parts
 from tallystick.sdk.chains.assets import ChainAsset
-from tallystick.sdk.chains.wallet import Wallet
+from tallystick.sdk.chains.company import Company
 from tallystick.sdk.control import describe, lookup, views
 from tallystick.sdk.control import network_views as network
+from tallystick.sdk.control.chain_handlers import ChainHandlers
 from tallystick.sdk.control.http import answer
 from tallystick.sdk.control.openapi import document
 from tallystick.sdk.node.handle import ChannelHandle
@@ -42,10 +43,11 @@ CONNECT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Handlers:
+class Handlers(ChainHandlers):
     """What is asked of one node."""
 
     _node: Node
+    _company: Company
     _failures: Callable[[], tuple[Alarm, ...]]
     _stop: Callable[[], None]
 
@@ -261,7 +263,7 @@ class Handlers:
         chain = self._node.chain
         give = ChainAsset(chain.chain_id, chain.contract, lookup.parse_asset(asked.asset))
         makers = [(give, PeerAddress.parse(place)) for place in asked.makers]
-        receipt = await Wallet([self._node], makers).pay(asked.invoice, give=give, most=asked.most)
+        receipt = await self._company.wallet(makers).pay(asked.invoice, give=give, most=asked.most)
         return self._payment(receipt.payment_hash)
 
     async def keysend(self, asked: network.Keysend) -> network.PaymentInfo:

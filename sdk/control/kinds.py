@@ -57,6 +57,8 @@ Address = Annotated[str, _told("0x" + 40 * "7", pattern="^0x[0-9a-f]{40}$")]
 Asset = Annotated[str, _told(NATIVE_ASSET, pattern="^0x[0-9a-f]{40}$")]
 AnyAsset = Annotated[str, _told(NATIVE_ASSET, pattern="^(0x)?([0-9a-f]{40}|[0-9A-F]{40})$")]
 """As a request may write it; in mixed case with the checksum of EIP-55."""
+ChainAsset = Annotated[str, _told("coin@1337", pattern="^(coin|0x[0-9a-fA-F]{40})@(0|[1-9][0-9]{0,19})$")]
+"""An asset where it lives, as ASSET@CHAIN."""
 Named = Annotated[str, _told("3f9a", pattern="^(0x)?[0-9a-fA-F]{4,64}$")]
 """A channel or a payment, by an unambiguous beginning of its id or hash."""
 

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tallystick.sdk.control import app_views, views
+from tallystick.sdk.control import chain_views as chains
 from tallystick.sdk.control import network_views as network
 from tallystick.sdk.control.kinds import REASONS
 
@@ -273,6 +274,26 @@ class OfNetwork:
         outlives="probe")
 
 
+class OfChains:
+    """Across chains"""
+
+    swap = Operation(
+        POST, "/swap", chains.Swap, chains.SwapInfo,
+        "Gives some of one asset for another, over as many makers as it takes; each part is made or not.",
+        faults=(*_PAID, "peer-error"), outlives="swap", is_late=True)
+    rates = Operation(
+        GET, "/rates", Empty, list[chains.RateInfo], "Lists what this node asks for as a maker.",
+        faults=("invalid-input",))
+    set_rate = Operation(
+        POST, "/rates", chains.RateInfo, chains.RateInfo,
+        "Sets what this node asks for one asset in another from now on, as a maker; what was agreed stays.")
+    remove_rate = Operation(
+        POST, "/rates/remove", chains.RatePair, chains.RatePair, "Trades one asset for another no more, as a maker.")
+    maker = Operation(
+        GET, "/maker", Empty, chains.MakerInfo, "Says how this node stands as a maker.", faults=("invalid-input",),
+        needs=Needs.CHAIN)
+
+
 class OfForwarding:
     """Carrying payments of others"""
 
@@ -297,6 +318,7 @@ SUBJECTS: tuple[type, ...] = (
     OfApps,
     OfInvoices,
     OfNetwork,
+    OfChains,
     OfForwarding,
 )
 """The parts of the table; the docstring of each is its heading."""

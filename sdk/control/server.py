@@ -27,6 +27,7 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.values.arguments import checked
+from tallystick.sdk.chains.company import Company
 from tallystick.sdk.control.app_handlers import AppHandlers
 from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import status_of
@@ -85,14 +86,14 @@ match(operations(), Handlers, AppHandlers)
 class ControlServer:
     """A running control server."""
 
-    def __init__(self, node: Node, nursery: trio.Nursery, url: str = "") -> None:
+    def __init__(self, node: Node, nursery: trio.Nursery, url: str = "", company: Company | None = None) -> None:
         self.node = node
         self.url = url
         self.stop_asked = trio.Event()
         """Set when a client asked the node to stop."""
         self._nursery = nursery
         self._failures: deque[Alarm] = deque(maxlen=FAILURES_KEPT)
-        self._handlers = Handlers(node, lambda: tuple(self._failures), self.stop_asked.set)
+        self._handlers = Handlers(node, company or Company([node]), lambda: tuple(self._failures), self.stop_asked.set)
         self._app_handlers = AppHandlers(node)
 
     def app(self) -> Starlette:
@@ -204,11 +205,12 @@ GRACE = 1.0
 @checked
 @asynccontextmanager
 async def serve_control(
-    node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0
+    node: Node, token: str, *, host: str = "127.0.0.1", port: int = 0, company: Company | None = None
 ) -> AsyncIterator[ControlServer]:
     """Serve the node's control API inside the block; port 0 takes a free one.
 
-    Raise ConfigurationError if `host` is not this machine's own, or the address cannot be used.
+    `company`: the nodes with which it pays, swaps and makes across chains; without, it alone. Raise ConfigurationError
+    if `host` is not this machine's own, or the address cannot be used.
     """
     require_trio("serve_control")
     if not _is_loopback(host):
@@ -220,7 +222,7 @@ async def serve_control(
     config.loglevel = "WARNING"
     config.include_server_header = False
     async with trio.open_nursery() as nursery:
-        control = ControlServer(node, nursery, f"http://{write_place(*sock.getsockname()[:2])}")
+        control = ControlServer(node, nursery, f"http://{write_place(*sock.getsockname()[:2])}", company)
         checked_app = TokenCheck(control.app(), token, connections)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
@@ -235,15 +237,15 @@ async def serve_control(
 
 @asynccontextmanager
 async def open_control(
-    node: Node, directory: str | Path, *, entropy: Entropy = system_entropy
+    node: Node, directory: str | Path, *, entropy: Entropy = system_entropy, company: Company | None = None
 ) -> AsyncIterator[ControlServer]:
     """Serve the node's control API inside the block, and leave in `directory` what finds it: `tally` works on it then.
 
-    `directory` is the node's own. Raise ConfigurationError if it cannot be written. `stop_asked` is set once somebody
-    runs `tally node stop`.
+    `directory` is the node's own; `company` is as for `serve_control`. Raise ConfigurationError if it cannot be
+    written. `stop_asked` is set once somebody runs `tally node stop`.
     """
     token = entropy(32).hex()
-    async with serve_control(node, token) as control:
+    async with serve_control(node, token, company=company) as control:
         with announce(Path(directory), control.url, token):
             yield control
 

@@ -100,6 +100,13 @@ alias = {alias}
 # Whether payments are taken that nobody asked for with an invoice.
 keysend = {keysend}
 
+# The directories of this owner's nodes on other chains, absolute or as seen from this one: `tally node run` runs them
+# in the same process, each by its own settings, and any of them pays and swaps over the chains of all.
+also = {also}
+
+# Whether this node is a maker: it carries payments between its chains and assets at the rates that `tally rate` sets.
+maker = {maker}
+
 # Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
 # takes `pip install tallystick[fast]`, and some seconds at the very first start.
 compiled = {compiled}
@@ -157,6 +164,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alias: str = ""
     keysend: bool = True
     compiled: bool = False
+    also: tuple[str, ...] = ()
+    maker: bool = False
     assets: dict[str, AssetSettings] = {}
 
     def __post_init__(self) -> None:
@@ -310,6 +319,23 @@ def read_settings(directory: Path) -> Settings:
         raise ConfigurationError(f"{path} is not right: {error}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{path} is not right: {error}") from error
+
+
+def other_settings(directory: Path, settings: Settings) -> list[tuple[Path, Settings]]:
+    """Return the directories that `also` names, with their settings; raise ConfigurationError if they cannot be run."""
+    found = list[tuple[Path, Settings]]()
+    chains = {settings.chain_id: directory}
+    for name in settings.also:
+        path = directory / name
+        theirs = read_settings(path)
+        if theirs.also or theirs.maker:
+            raise ConfigurationError(
+                f"{path / CONFIG}: `also` and `maker` are for the first node, in {directory}, alone"
+            )
+        if (same := chains.setdefault(theirs.chain_id, path)) != path:
+            raise ConfigurationError(f"{same} and {path} are on one chain: a node carries all of its assets")
+        found.append((path, theirs))
+    return found
 
 
 def _table(asset: str, settings: AssetSettings) -> str:

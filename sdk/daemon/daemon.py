@@ -1,5 +1,6 @@
 """The node as a daemon: key, chain, node and control API together, from a data directory, until somebody stops it.
 
+Of one owner's nodes on several chains, each has a data directory of its own; the settings of one name the others.
 It stops on SIGTERM, on SIGINT and when a client of the control API asks; in any case nothing is lost, for everything
 that matters is durable before it has consequences.
 """
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
@@ -19,11 +20,16 @@ from tallystick.channels.limits import Policy
 from tallystick.channels.node.alarms import OnAlarm
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.retries import Jitter
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.router.objects import ForwardingPolicy
+from tallystick.sdk.chains.company import Company
+from tallystick.sdk.chains.maker import Maker, source_config
+from tallystick.sdk.chains.margins import risk_of
+from tallystick.sdk.chains.sqlite import MAKER_SCHEMA
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.configuration import Settings
 from tallystick.sdk.node.node import Config, Node
@@ -32,6 +38,9 @@ from tallystick.settlement.ethereum.abi import Deployment
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.port import Chain
+
+MAKER_DIRECTORY = "maker"
+"""Where a maker keeps its word, within the data directory of the node that is first."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -75,6 +84,14 @@ def node_config(settings: Settings) -> Config:
     )
 
 
+class NodeHome(msgspec.Struct, frozen=True):
+    """A data directory, and what was read there."""
+
+    directory: Path
+    key: PrivateKey
+    settings: Settings
+
+
 def _open_chain(settings: Settings, jitter: Jitter) -> AbstractAsyncContextManager[Chain]:
     """Give the chain that the settings name: a real one if they name Ethereum nodes, else a simulated one."""
     at = Deployment(settings.chain_id, settings.contract_address)
@@ -86,20 +103,28 @@ def _open_chain(settings: Settings, jitter: Jitter) -> AbstractAsyncContextManag
 
 @asynccontextmanager
 async def open_configured_node(
-    directory: Path, key: PrivateKey, settings: Settings, *, alarm: OnAlarm, entropy: Entropy = system_entropy
+    directory: Path,
+    key: PrivateKey,
+    settings: Settings,
+    *,
+    alarm: OnAlarm,
+    entropy: Entropy = system_entropy,
+    as_source: bool = False,
 ) -> AsyncIterator[Node]:
     """Open the node of a data directory on the chain that its settings name, and close it at the end.
 
-    It is given at once, also without a chain node: wait for its `ready`. `alarm` is told of every alarm.
+    It is given at once, also without a chain node: wait for its `ready`. `alarm` is told of every alarm. `as_source`:
+    it gives itself the time that a maker's node needs.
     """
     rng = random.Random(int.from_bytes(entropy(16), "big"))
+    config = node_config(settings)
     async with (
         _open_chain(settings, rng.random) as chain,
         open_node(
             directory,
             key=key,
             chain=chain,
-            config=node_config(settings),
+            config=source_config(config, risk_of(chain.figures, config.confirmations)) if as_source else config,
             alarm=alarm,
             at_once=True,
             entropy=entropy,
@@ -113,36 +138,80 @@ async def open_configured_node(
         nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _open_maker(home: NodeHome, nodes: Sequence[Node], entropy: Entropy) -> AsyncIterator[Maker | None]:
+    """Give the maker of these nodes, if the settings want one, with its store in the directory."""
+    if not home.settings.maker:
+        yield None
+        return
+    owner = f"maker 0x{home.key.address.hex()}"
+    with closing(open_store(home.directory / MAKER_DIRECTORY, [MAKER_SCHEMA], owner=owner)) as store:
+        yield Maker(nodes, store, entropy=entropy)
+
+
 async def run_daemon(
-    directory: Path,
-    key: PrivateKey,
-    settings: Settings,
+    home: NodeHome,
     *,
+    also: Sequence[NodeHome] = (),
     ready: Callable[[Ready], None],
     alarm: OnAlarm,
     entropy: Entropy = system_entropy,
 ) -> None:
-    """Run the node until it is asked to stop; call `ready` once peers can connect. The control API is up before.
+    """Run the nodes until one is asked to stop; call `ready` for each once peers can connect, `home`'s first.
 
-    `alarm` is told of every alarm.
+    Each has a control API of its own, which is up before; any of them pays and swaps over the chains of all. `also` are
+    the owner's other nodes, on other chains. `alarm` is told of every alarm.
     """
     raise_descriptor_limit()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            async with (
-                open_configured_node(directory, key, settings, alarm=alarm, entropy=entropy) as node,
-                open_control(node, directory, entropy=entropy) as control,
-            ):
-                nursery.start_soon(_tell_ready, node, control.url, ready)
-                await control.stop_asked.wait()
+    homes = (home, *also)
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
+        async with AsyncExitStack() as inner:
+            nodes = [
+                await inner.enter_async_context(
+                    open_configured_node(
+                        each.directory,
+                        each.key,
+                        each.settings,
+                        alarm=alarm,
+                        entropy=entropy,
+                        as_source=home.settings.maker,
+                    )
+                )
+                for each in homes
+            ]
+            company = Company(nodes, await inner.enter_async_context(_open_maker(home, nodes, entropy)))
+            own = await inner.enter_async_context(trio.open_nursery())
+            controls = [
+                await inner.enter_async_context(open_control(node, each.directory, entropy=entropy, company=company))
+                for node, each in zip(nodes, homes, strict=True)
+            ]
+            own.start_soon(company.run)
+            own.start_soon(_tell_ready, nodes, [control.url for control in controls], ready)
+            await _any_of([control.stop_asked for control in controls])
+            own.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
+
+
+async def _any_of(events: Sequence[trio.Event]) -> None:
+    """Return once one of these is set."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
             nursery.cancel_scope.cancel()
 
+        for event in events:
+            nursery.start_soon(wait, event)
 
-async def _tell_ready(node: Node, url: str, ready: Callable[[Ready], None]) -> None:
-    await node.ready.wait()
-    peer_address = str(node.listening) if node.listening else None
-    ready(Ready("0x" + node.address.hex(), bytes(node.key.public).hex(), peer_address, url))
+
+async def _tell_ready(nodes: Sequence[Node], urls: Sequence[str], ready: Callable[[Ready], None]) -> None:
+    for node, url in zip(nodes, urls, strict=True):
+        await node.ready.wait()
+        peer_address = str(node.listening) if node.listening else None
+        ready(Ready("0x" + node.address.hex(), bytes(node.key.public).hex(), peer_address, url))
 
 
 async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

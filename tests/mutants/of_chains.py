@@ -6,6 +6,13 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "begin a swap to which makers agreed for too little",
+        "sdk/chains/wallet.py",
+        "        parts = [(offer, bought) for offer, bought, _ in agreed]\n",
+        "        parts = offered\n",
+        ("test_chains_wallet.py",),
+    ),
+    Mutant(
         "pay on the target whatever the time",
         "sdk/chains/carrying.py",
         "            expires_by = until - margin\n",

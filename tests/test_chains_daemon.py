@@ -1,0 +1,120 @@
+"""One process with a node on each of two chains: a maker whose rates commands set, and somebody who swaps over it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from test_examples_network import PASSWORD, PATIENCE, tally
+from typer.testing import CliRunner
+
+from simulation.processes import TALLY, Running, started
+from tallystick.sdk.cli.app import app
+
+ONE, OTHER = "coin@1337", "coin@1338"
+
+
+async def refused(directory: Path, *arguments: str) -> str:
+    """Run a command that is to fail; return what it says."""
+    command = [*arguments, "--data", str(directory)]
+    done = await trio.to_thread.run_sync(lambda: CliRunner().invoke(app, command, env=PASSWORD))
+    assert done.exit_code == 1, done.output
+    return str(done.stderr)
+
+
+def change(directory: Path, **settings: Any) -> None:
+    """Write settings over those in config.toml."""
+    path = directory / "config.toml"
+    lines = path.read_text().splitlines()
+    for name, value in settings.items():
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"{name} = "))
+        lines[at] = f"{name} = {json.dumps(value)}"
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.processes
+async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_over_it(tmp_path: Path) -> None:
+    maker, customer = tmp_path / "maker", tmp_path / "customer"
+    homes = [maker, maker / "other", customer, customer / "other"]
+    options = ("--shards", "2", "--port", "0", "--interval", "0.1", "--dev", "--json")
+    with trio.fail_after(PATIENCE):
+        async with AsyncExitStack() as stack:
+
+            async def begin(*command: str) -> Running:
+                return await stack.enter_async_context(started(command, PASSWORD))
+
+            coins = []
+            for number, home in enumerate(homes):
+                listen = "" if home.is_relative_to(customer) else "127.0.0.1:0"
+                chain_id = str(1337 + number % 2)
+                made = await tally(home, "init", "--light", "--listen", listen, "--chain-id", chain_id)
+                coins.append(f"--mint={made['address']}={10**18}")
+            group = await begin(*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), *options, *coins)
+            urls: dict[int, str] = {}
+            while (line := await group.json())["event"] != "ready":
+                urls[line["shard"]] = line["url"]
+            for number, home in enumerate(homes):
+                change(home, chain_url=urls[number % 2])
+            change(maker, also=["other"], maker=True)
+            change(customer, also=["other"])
+
+            async def run(directory: Path) -> tuple[Running, list[str]]:
+                process = await begin(*TALLY, "node", "run", "--json", "--data", str(directory))
+                return process, [(await process.json())["peer_address"] for _ in range(2)]
+
+            process, (here, there) = await run(maker)
+            payer, _ = await run(customer)
+            for home, place in zip(homes, (here, there), strict=False):
+                change(home, listen=place.partition("@")[2])
+            assert "is no maker: set maker = true" in await refused(customer, "rate", "list")
+            assert "not on chain 7, but on 1337, 1338" in await refused(maker, "rate", "set", "coin@7", ONE, "1:1")
+            for home, place in zip(homes[2:], (here, there), strict=True):
+                await tally(home, "channel", "open", place, "--deposit", "100000")
+            [channel] = await tally(homes[1], "channel", "list")
+            await tally(homes[1], "channel", "deposit", channel["id"], "50000")
+
+            assert await tally(maker, "rate", "list") == []
+            await tally(maker, "rate", "set", ONE, OTHER, "3:2", "--base", "7")
+            await tally(homes[1], "rate", "set", OTHER, ONE, "2:3")
+            await tally(maker, "rate", "remove", OTHER, ONE)
+            swap = ("swap", "10000", ONE, "for", OTHER, "--maker", here)
+            said = await refused(customer, *swap, "--min", "6663")
+            assert "makers offer 6662 of coin@1338 now, and you want 6663" in said
+            made = await tally(customer, *swap, "--min", "6662")
+            assert (made["given"], made["got"]) == (10_000, 6_662)
+            assert [part["why"] for part in made["parts"]] == [""]
+            assert made == await tally(customer, *swap, "--min", "6662") | {"parts": made["parts"]}, "another one"
+
+            await process.kill()
+            process, _ = await run(maker)
+            [rate] = await tally(maker, "rate", "list")
+            assert (rate["take"], rate["give"], rate["base"]) == (3, 2, 7), "rates are stored"
+            swap = ("swap", "157", ONE, "for", OTHER, "--min", "100", "--maker", here)
+            assert (await tally(customer / "other", *swap))["got"] == 100, "whichever node is asked"
+            stands = await tally(maker, "maker")
+            assert (stands["paid"], stands["lost"], stands["open"]) == (3, 0, 0)
+            assert [one["free"] for one in stands["rates"]] == [50_000 - 1_500 - 2 * 6_662 - 100], "less the reserve"
+
+            assert (await tally(customer / "other", "channel", "list"))[0]["balance"] == 100_000 + 2 * 6_662 + 100
+            assert (await tally(customer, "channel", "list"))[0]["balance"] == 100_000 - 20_157
+            for running, directory in ((process, maker / "other"), (payer, customer)):
+                await trio.to_thread.run_sync(
+                    lambda directory=directory: CliRunner().invoke(app, ["node", "stop", "--data", str(directory)])  # type: ignore[misc]
+                )
+                assert await running.process.wait() == 0, "one stops all"
+
+
+async def test_what_the_first_node_names_must_be_nodes_on_other_chains_that_name_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for home in (first, second):
+        await tally(home, "init", "--light", "--listen", "", "--chain-id", "1337")
+    change(first, also=["../second"])
+    assert "are on one chain: a node carries all of its assets" in await refused(first, "node", "run")
+    change(second, chain_id=1338, also=["../first"])
+    assert "`also` and `maker` are for the first node" in await refused(first, "node", "run")
+    change(first, also=["../third"])
+    assert "third: run `tally init` first" in await refused(first, "node", "run")
