@@ -9,9 +9,12 @@ import pytest
 from simulation.api_fuzz import fuzz
 from tallystick.sdk.control.operations import operations
 
-HARD = {"POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across", "POST /swap"}
+HARD = {
+    *("POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across", "POST /swap"),
+    *("GET /rates", "POST /rates", "POST /rates/remove", "GET /maker"),
+}
 """What takes more than a request that is right: a payment that is held, a peer that has received enough, a payout that
-was refused, a maker between two chains."""
+was refused, a maker between two chains; to be one."""
 
 
 @pytest.mark.processes
