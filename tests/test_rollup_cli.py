@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from simulation.processes import TALLY, Running, run, started
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.daemon.keystore import create
 from tallystick.sdk.rollup.calls import RollupPlace, post_call
-from tallystick.sdk.rollup.chain import open_rollup_chain
+from tallystick.sdk.rollup.chain import RollupChain, open_rollup_chain
 from tallystick.sdk.rollup.reading import read_rollup
+from tallystick.settlement.ethereum.rpc_client import RpcChain, open_rpc_chain
 from tallystick.settlement.rollup.execution import make_batch
 from tallystick.settlement.rollup.steps import RollupTransfer
 from tallystick.settlement.testing.anvil import start_anvil
@@ -26,8 +28,6 @@ RICH = 10**19
 TERMS = (
     "--bond",
     "1000000",
-    "--window",
-    "8",
     "--order-time",
     "600",
     "--answer-time",
@@ -37,6 +37,10 @@ TERMS = (
     "--accept-terms",
 )
 CHANNELS = 5
+WINDOW = 900
+"""Seconds of chain time in which a close by one side can be answered, where each block is one second later."""
+SETTLED = 3_800 + WINDOW
+"""Blocks of a second each after which a batch is final for whoever believes no reorganisation."""
 
 
 class Parties:
@@ -77,7 +81,7 @@ async def heard(program: Running, *words: str) -> str:
 async def play(parties: Parties, url: str) -> None:
     """Let merchants' closes be settled by a rollup whose operator is killed, and then have a theft convicted."""
     at = ("--chain", url)
-    made = await done(parties.command("operator", "create", *TERMS, *at))
+    made = await done(parties.command("operator", "create", *TERMS, "--window", "8", *at))
     rollup, start = str(made["rollup"]), str(made["block"])
     here = (*at, "--rollup", rollup, "--start", start)
     operate = parties.command("operator", "operate", *here, "--pay-bond", "--listen", "127.0.0.1:0", "--every", "1")
@@ -135,6 +139,83 @@ async def test_merchants_are_settled_by_a_rollup_on_the_simulated_chain(tmp_path
     async with started([*command, *mints]) as chain:
         url = (await chain.json())["url"]
         await play(parties, url)
+
+
+class Watched:
+    """What a test sees of a rollup of a development chain, whose blocks come as it asks for them."""
+
+    def __init__(self, chain: RollupChain, node: RpcChain, parties: Parties, start: int) -> None:
+        self._chain, self._node, self._parties, self._start = chain, node, parties, start
+
+    async def mine(self, count: int) -> None:
+        """Have so many blocks mined, each a second later."""
+        for left in range(count, 0, -1_000):
+            await self._node.mine(min(left, 1_000))
+
+    async def until(self, who: str, balance: int) -> None:
+        """Wait until somebody's account has exactly this, by the batches on the chain."""
+        owner = self._parties.keys[who].address
+        while True:
+            accounts = (await read_rollup(self._chain, self._start)).state.accounts
+            held = [each.balance for at in range(3) if (each := accounts.get(at)) and each.owner == owner]
+            if held == [balance]:
+                return
+            await self._node.wait((await self._node.head()).hash)
+
+
+@pytest.mark.soak  # mines thousands of blocks: a batch is final after an hour of chain time
+@pytest.mark.processes
+async def test_two_pay_each_other_in_channels_and_close_one_together_and_one_alone(tmp_path: Path) -> None:
+    parties = Parties(tmp_path)
+    mints = [word for address in parties.addresses for word in ("--mint", f"{address}={RICH}")]
+    command = [*TALLY, "chain", "run", "--data", str(tmp_path / "chain"), "--port", "0", "--json", "--dev"]
+    async with started([*command, "--interval", "0.2", *mints]) as chain:
+        at = ("--chain", (await chain.json())["url"])
+        made = await done(parties.command("operator", "create", *TERMS, "--window", str(WINDOW), *at))
+        here = (*at, "--rollup", str(made["rollup"]), "--start", str(made["block"]))
+        operate = parties.command("operator", "operate", *here, "--pay-bond", "--listen", "127.0.0.1:0", "--every", "1")
+        async with started([*operate, "--json"], PASSWORD) as operator, AsyncExitStack() as stack:
+            desk = ("--desk", json.loads(await operator.line_with("listening"))["url"])
+            place = RollupPlace.read(str(made["rollup"]))
+            node = await stack.enter_async_context(open_rpc_chain(at[1], jitter=lambda: 0.5))
+            watched = await stack.enter_async_context(open_rollup_chain(at[1], place))
+            seen = Watched(watched, node, parties, int(made["block"]))
+
+            async def ask(who: str, word: str, *more: str) -> Any:
+                return await done(parties.command(who, word, *more, *here))
+
+            async def pay(who: str, channel: str, amount: str, other: str) -> str:
+                paid = await ask(who, "channel-pay", channel, amount, "--key", f"{channel}-{amount}")
+                receipt = str((await ask(other, "channel-take", paid["payment"]))["receipt"])
+                assert await ask(who, "channel-take", receipt) == {"is": "signed by both"}
+                return receipt
+
+            for who in ("customer", "merchant"):
+                await done(parties.command(who, "deposit", "1000", "--accept-terms", *here[:-2]))
+            await seen.until("merchant", 1_000)
+            for number in ("7", "8"):
+                opened = (number, f"0x{parties.keys['merchant'].address.hex()}", "300")
+                await ask("customer", "open", *opened, *desk)
+            await seen.until("customer", 400)
+            await seen.mine(SETTLED)
+            again = [await ask("customer", "channel-pay", "7", "120", "--key", "7-120") for _ in range(2)]
+            assert again[0] == again[1]
+            await pay("customer", "7", "120", "merchant")
+            await pay("merchant", "7", "20", "customer")
+            until = ("--until", str(2**39))
+            signed = await ask("merchant", "channel-close", "7", *until)
+            assert signed["balance"] == 200
+            await ask("customer", "channel-close", "7", *until, "--signature", signed["signature"], *desk)
+            old = await pay("customer", "8", "51", "merchant")
+            await pay("customer", "8", "52", "merchant")
+            await ask("merchant", "close-alone", "8")
+            assert (await ask("customer", "answer", "8", "--receipt", old))["transactions"] == ""
+            code, _, error = await run(parties.command("merchant", "channel-pay", "8", "1", *here), PASSWORD)
+            assert code == 1 and "being closed by one side" in error
+            await seen.mine(WINDOW)
+            assert (await ask("customer", "answer", "8"))["transactions"]
+            await seen.until("merchant", 1_000 + 100 + 103)
+            await seen.until("customer", 400 + 200 + 197)
 
 
 @pytest.mark.soak

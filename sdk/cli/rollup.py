@@ -229,6 +229,7 @@ def show(
     run_act(act, chain, rollup, None, None, with_key=False)
 
 
-from tallystick.sdk.cli import rollup_users  # noqa: E402 (help shows commands in the order in which they are made)
+from tallystick.sdk.cli import rollup_users  # noqa: E402, I001 (help shows commands in the order in which they are made)
+from tallystick.sdk.cli import rollup_channels  # noqa: E402
 
-__all__ = ("app", "rollup_users")
+__all__ = ("app", "rollup_channels", "rollup_users")

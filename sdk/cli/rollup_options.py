@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tallystick.channels.protocol.objects import Address
     from tallystick.sdk.rollup.calls import RollupPlace
     from tallystick.sdk.rollup.chain import RollupChain
+    from tallystick.sdk.rollup.channels import RollupChannels
     from tallystick.sdk.rollup.promises import Promise
     from tallystick.sdk.rollup.user import RollupUser
     from tallystick.settlement.rollup.steps import Step
@@ -177,6 +178,37 @@ def run_act(
 
             async with open_rollup_chain(url, rollup_place(rollup)) as node:
                 await act(node, key)
+
+        trio.run(run)
+
+    run_guarded(work)
+
+
+def as_channels(
+    act: Callable[[RollupChannels], Awaitable[None]],
+    url: str,
+    rollup: str,
+    data: Any,
+    password_file: Any,
+    *,
+    start: int = 0,
+    asset: str = NATIVE_ASSET,
+) -> None:
+    """Do something with the channels of a key's account in a rollup."""
+
+    def work() -> None:
+        import trio
+
+        key = key_of(data, password_file)
+
+        async def run() -> None:
+            from tallystick.channels.protocol.objects import to_address
+            from tallystick.sdk.rollup.channels import open_rollup_channels
+
+            async with open_rollup_channels(
+                directory_of(data), key, url=url, rollup=rollup_place(rollup), start=start, asset=to_address(asset)
+            ) as channels:
+                await act(channels)
 
         trio.run(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
+from tallystick.sdk.rollup.channel_record import PAYING
 from tallystick.sdk.rollup.record import SIGNING
 from tallystick.sdk.rollup.schema import OPERATING, WATCHING
 
@@ -45,6 +46,20 @@ CREATE INDEX rollup_signed_by_standing ON rollup_signed (standing)
     ),
 )
 
+_PAYING = Schema(
+    PAYING,
+    (
+        """
+CREATE TABLE rollup_proofs (
+    channel BLOB NOT NULL, sender INTEGER NOT NULL, seq INTEGER NOT NULL, transferred BLOB NOT NULL,
+    seen INTEGER NOT NULL, signature BLOB NOT NULL, countersignature BLOB NOT NULL, name TEXT,
+    PRIMARY KEY (channel, sender, seq)) WITHOUT ROWID;
+CREATE UNIQUE INDEX rollup_proofs_by_name ON rollup_proofs (channel, name);
+CREATE TABLE rollup_endings (channel BLOB PRIMARY KEY, until INTEGER NOT NULL, balance0 BLOB NOT NULL)
+""",
+    ),
+)
+
 WATCHER_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING)
 """What is in a watcher's store."""
 
@@ -53,3 +68,6 @@ OPERATOR_SCHEMAS = (IDENTITY_SCHEMA, _WATCHING, _OPERATING)
 
 USER_SCHEMAS = (IDENTITY_SCHEMA, _SIGNING)
 """What is in a user's store."""
+
+PAYING_SCHEMAS = (IDENTITY_SCHEMA, _PAYING)
+"""What is in the store of a user's channels."""

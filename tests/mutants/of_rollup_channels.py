@@ -14,6 +14,9 @@ ALONE = ("test_rollup_disputes.py",)
 PROGRAMS = ("test_rollup_alone.py",)
 TOKENS = ("test_rollup_tokens.py",)
 ASSETS = ("test_rollup_assets.py",)
+PAYING = "sdk/rollup/channels.py"
+BOOK = "sdk/rollup/channel_book.py"
+PAID = ("test_rollup_channels.py",)
 
 
 def _mutant(name: str, file: str, before: str, after: str, tests: tuple[str, ...]) -> Mutant:
@@ -240,5 +243,117 @@ MUTANTS = (
         "self.token_fees.get(asset, None if self.fee else 0)",
         "self.token_fees.get(asset, 0)",
         TOKENS,
+    ),
+    _mutant(
+        "channel: hand on a payment that is not on disk",
+        PAYING,
+        '            self._store.commit([ProofKept(proof, signed.signature, b"", key)])\n',
+        "",
+        PAID,
+    ),
+    _mutant(
+        "channel: give a receipt that is not on disk",
+        PAYING,
+        "                self._store.commit([ProofKept(proof, signed.signature, signed.countersignature)])\n",
+        "",
+        PAID,
+    ),
+    _mutant(
+        "channel: sign another payment while one has no receipt",
+        BOOK,
+        "        if (waits := self.pending) is not None:\n",
+        "        if (waits := self.pending) is not None and amount < 0:\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: let two payments be signed at once",
+        PAYING,
+        "        self._alone = trio.Lock()\n",
+        "        self._alone = trio.CapacityLimiter(9)\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: countersign another payment under a number",
+        PAYING,
+        "            if known is not None and known.proof != proof:\n",
+        "            if False:\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: countersign a number that was left out",
+        BOOK,
+        "        if proof.seq != seq + 1 or proof.seen != seq:\n",
+        "        if proof.seq <= seq:\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: believe a receipt that nobody signed",
+        PAYING,
+        "                book.parties.check(self._place, signed)\n                if not known",
+        "                if not known",
+        PAID,
+    ),
+    _mutant(
+        "channel: pay the other side's unsigned word back",
+        BOOK,
+        "        ours = self.before if self.pending is not None else self.newest[self.side]\n",
+        "        ours = self.newest[self.side]\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: sign a close and forget it",
+        PAYING,
+        "                self._store.commit([ChannelEnding(book.name, longest, book.balance0)])\n",
+        "                pass\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: let a later close shorten what was signed",
+        PAYING,
+        "max(until, ending.until)",
+        "until",
+        PAID,
+    ),
+    _mutant(
+        "channel: count a batch's time as its block's",
+        PAYING,
+        "time <= ending.until + LAG",
+        "time <= ending.until",
+        PAID,
+    ),
+    _mutant(
+        "channel: count by the time of a block that may go",
+        PAYING,
+        "await self._chain.header(await self._chain.final_number())",
+        "await self._chain.head()",
+        PAID,
+    ),
+    _mutant(
+        "channel: take a payment after closing alone",
+        PAYING,
+        "            self._store.commit([ChannelEnding(book.name, FOREVER, None)])\n",
+        "            pass\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: pay though the chain has ordered the end",
+        PAYING,
+        "core.entries[core.state.head :]",
+        "core.entries[:0]",
+        PAID,
+    ),
+    _mutant(
+        "channel: sign a close of less than was paid in",
+        PAYING,
+        "        if agreed and leaf.total != sum(book.deposits):\n",
+        "        if False:\n",
+        PAID,
+    ),
+    _mutant(
+        "channel: fall over a number that no disk holds",
+        BOOK,
+        "    if not 0 <= seen < seq < _SEQ_BOUND:\n",
+        "    if seq == 0:\n",
+        PAID,
     ),
 )
