@@ -3,6 +3,7 @@
 TallystickError
 ├── OpeningFailed       the channel was not opened; nothing is locked
 ├── ConfigurationError  the data directory, its configuration or its keystore cannot be used
+├── NoMaker             what was asked is for a maker, and this node is none
 ├── CallFailed          a rule of a module refuses a call
 ├── MeasurementVoid     a benchmark's payments do not add up, or something that it needs is missing
 └── ControlError        the node's control API refused (see `code`)
@@ -48,3 +49,7 @@ class NodeUnreachable(ControlError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, "unreachable")
+
+
+class NoMaker(TallystickError):
+    """What was asked is for a node that pays between chains as a maker, and this one does not."""

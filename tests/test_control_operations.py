@@ -22,6 +22,7 @@ from tallystick.router.sending import payments
 from tallystick.sdk.control import kinds
 from tallystick.sdk.control.app_client import AppClient
 from tallystick.sdk.control.app_handlers import AppHandlers
+from tallystick.sdk.control.chain_handlers import ChainHandlers
 from tallystick.sdk.control.client import ControlClient
 from tallystick.sdk.control.faults import STATUSES
 from tallystick.sdk.control.handlers import Handlers
@@ -36,7 +37,8 @@ OF_APPS = {name for name, one in BY_NAME.items() if one.path.startswith("/apps")
 
 def test_each_operation_stands_once_in_the_table() -> None:
     assert len(TABLE) == len(BY_NAME) == len({(one.method, one.path) for one in TABLE}) > 35
-    answered = [name for each in (Handlers, AppHandlers) for name in vars(each) if not name.startswith("_")]
+    kinds_of = (Handlers, ChainHandlers, AppHandlers)
+    answered = [name for each in kinds_of for name in vars(each) if not name.startswith("_")]
     assert sorted(answered) == sorted(BY_NAME)
     for one in TABLE:
         assert one.does.endswith(".") and one.status in (200, 202)
@@ -102,6 +104,8 @@ VALUES: dict[str, Any] = {
     "hold": True, "hints": False, "after": "1.2", "most": 9, "makers": ("02" + 64 * "7" + "@host:1",),
     "app": "tictactoe", "stake": 5, "peer_stake": 6, "parameters": {"a": 1, "b": "x", "c": ["y", 2]}, "expiry": 7_000,
     "period": 60, "over": True, "ended": True, "why": "no", "move": {"cell": 4}, "number": 3, "gets": 1, "pays": 2,
+    "source": "coin@1337", "target": "coin@1338", "get": "coin@1338", "take": 3, "give": 2, "base": 1, "least": 5,
+    "route_base": 7, "route_ppm": 8,
 }  # fmt: skip
 
 
@@ -115,6 +119,8 @@ def arguments(method: Any) -> dict[str, Any]:
             given[name] = not parameter.default
         elif name == "after" and "Count" in str(parameter.annotation):
             given[name] = 14
+        elif name == "give" and parameter.annotation == "str":
+            given[name] = "coin@1337"
         elif name == "to" and "AnyAddress" in str(parameter.annotation):
             given[name] = "0x" + "66" * 20
         else:

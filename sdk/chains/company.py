@@ -18,6 +18,7 @@ from tallystick.sdk.chains.assets import ChainAsset, read_asset
 from tallystick.sdk.chains.maker import Maker
 from tallystick.sdk.chains.talks import Talks
 from tallystick.sdk.chains.wallet import Wallet
+from tallystick.sdk.errors import NoMaker
 from tallystick.sdk.node.node import Node
 
 
@@ -34,9 +35,9 @@ class Company:
 
     @property
     def maker(self) -> Maker:
-        """The maker; raise InvalidInput if this is none."""
+        """The maker; raise NoMaker if this is none."""
         if self._maker is None:
-            raise InvalidInput("this node is no maker: set maker = true in its config.toml, and start it again")
+            raise NoMaker("this node is no maker: set maker = true in its config.toml, and start it again")
         return self._maker
 
     def wallet(self, makers: Sequence[tuple[ChainAsset, PeerAddress]]) -> Wallet:

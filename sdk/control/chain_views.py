@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.sdk.control import kinds
 
 
@@ -67,14 +66,14 @@ class RateInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it pays in."""
     take: kinds.Paid
     give: kinds.Paid
-    base: kinds.FeeLimit = 0
+    base: kinds.FeeLimit
     """On top of each price, in units of the source."""
-    least: kinds.Paid = 1
+    least: kinds.Paid
     """Of the target, for one payment."""
-    most: kinds.Paid = AMOUNT_MAX
-    route_base: kinds.FeeLimit = 0
+    most: kinds.Paid
+    route_base: kinds.FeeLimit
     """What paying on the target may cost at most, which the payer pays for: so much …"""
-    route_ppm: kinds.FeeLimit = 0
+    route_ppm: kinds.FeeLimit
     """… and so many millionths of the amount."""
 
 

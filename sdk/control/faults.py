@@ -6,7 +6,7 @@ from tallystick.channels import errors
 from tallystick.channels.apps.interface import InvalidMove
 from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
 from tallystick.sdk.control.lookup import UnknownApp, UnknownChannel, UnknownHash
-from tallystick.sdk.errors import OpeningFailed
+from tallystick.sdk.errors import NoMaker, OpeningFailed
 from tallystick.settlement.errors import ChainError, ChainUnavailable, TransactionRefused
 
 
@@ -30,6 +30,7 @@ _TABLE: tuple[tuple[type[errors.TallystickError], int, str], ...] = (
     (errors.HistoryGone, 410, "history-gone"),
     (errors.InvalidInput, 400, "invalid-input"),
     (OpeningFailed, 409, "opening-failed"),
+    (NoMaker, 409, "no-maker"),
     (errors.PeerError, 502, "peer-error"),
     (errors.StillPending, 504, "still-pending"),
     (errors.LinkClosed, 502, "link-closed"),

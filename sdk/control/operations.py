@@ -283,14 +283,16 @@ class OfChains:
         faults=(*_PAID, "peer-error"), outlives="swap", is_late=True)
     rates = Operation(
         GET, "/rates", Empty, list[chains.RateInfo], "Lists what this node asks for as a maker.",
-        faults=("invalid-input",))
+        faults=("no-maker",))
     set_rate = Operation(
         POST, "/rates", chains.RateInfo, chains.RateInfo,
-        "Sets what this node asks for one asset in another from now on, as a maker; what was agreed stays.")
+        "Sets what this node asks for one asset in another from now on, as a maker; what was agreed stays.",
+        faults=("no-maker",))
     remove_rate = Operation(
-        POST, "/rates/remove", chains.RatePair, chains.RatePair, "Trades one asset for another no more, as a maker.")
+        POST, "/rates/remove", chains.RatePair, chains.RatePair, "Trades one asset for another no more, as a maker.",
+        faults=("no-maker",))
     maker = Operation(
-        GET, "/maker", Empty, chains.MakerInfo, "Says how this node stands as a maker.", faults=("invalid-input",),
+        GET, "/maker", Empty, chains.MakerInfo, "Says how this node stands as a maker.", faults=("no-maker",),
         needs=Needs.CHAIN)
 
 
