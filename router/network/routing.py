@@ -126,8 +126,16 @@ class Routing:
         self.sent_locks = SentLocks(
             node.channels, self.maps.of, source=node.own, steady=node.steady, entropy=node.entropy
         )
-        self.router = Router(
-            node.channels,
+        self.router = self._make_router(forwarding, admission)
+        self.invoicing = Invoicing(node, self.maps, self.private_channels, self.receiving)
+        self.paying = Paying(node, self.maps, self.outgoing, self.invoicing)
+        self._talk: Callable[[bytes, bytes], None] | None = None
+        node.engine.keep_locks(self.router)
+        node.peers.extend(self._receive)
+
+    def _make_router(self, forwarding: RoutingOptions, admission: Admission) -> Router:
+        return Router(
+            self.channels,
             forwarding,
             policies=self.policies,
             admission=admission,
@@ -135,14 +143,9 @@ class Routing:
             payer=self.outgoing,
             payee=self.receiving,
             stakes=self.sent_locks,
-            alarm=node.alarm,
+            alarm=self._node.alarm,
             on_ready=self.private_channels.tell,
         )
-        self.invoicing = Invoicing(node, self.maps, self.private_channels, self.receiving)
-        self.paying = Paying(node, self.maps, self.outgoing, self.invoicing)
-        self._talk: Callable[[bytes, bytes], None] | None = None
-        node.engine.keep_locks(self.router)
-        node.peers.extend(self._receive)
 
     # --- life ----------------------------------------------------------------------------------------------------
 

@@ -230,6 +230,6 @@ def show(
 
 
 from tallystick.sdk.cli import rollup_users  # noqa: E402, I001 (help shows commands in the order in which they are made)
-from tallystick.sdk.cli import rollup_channels  # noqa: E402
+from tallystick.sdk.cli import rollup_channels  # noqa: E402 (likewise)
 
 __all__ = ("app", "rollup_channels", "rollup_users")

@@ -1,10 +1,14 @@
 """Apps as a program plays them: propose one over a channel, or take up what a peer proposes; move, end, go to court.
 
-    async with node.open_app(address, "tictactoe", stake=100) as game: # or channel.open_app(      # on the other side:
-        await game.move(cell=4)                                       #   async for proposal in node.apps.proposals():
-        await game.wait_turn()                                        #       async with proposal.accept() as game:
-        ...                                                           #           await game.wait_turn()
+    async with node.open_app(address, "tictactoe", stake=100) as game:  # or channel.open_app("tictactoe", stake=100)
+        await game.move(cell=4)
+        await game.wait_turn()
+        ...
         paid = await game.wait_ended()
+
+    async for proposal in node.apps.proposals():                        # on the other side
+        async with proposal.accept() as game:
+            await game.wait_turn()
 
 The node plays on by itself what needs no decision: it acknowledges, signs what the rules say of a final state, goes to
 the chain's court once the other has stalled for `Config.app_patience` or a channel closes, and answers there. To leave

@@ -32,7 +32,7 @@ async def wait_in_place(validators: Validators, number: int, before: Address) ->
     """Return by what the consensus knows a validator, once its home has its new key."""
     home = validators.all[number].home
     with trio.fail_after(WELL_SECONDS):
-        while address_in(home) == before or await trio.Path(home / NEXT).exists():  # noqa: ASYNC110
+        while address_in(home) == before or await trio.Path(home / NEXT).exists():  # noqa: ASYNC110 (files tell nobody)
             await trio.sleep(0.1)
     return address_in(home)
 
