@@ -65,7 +65,7 @@ def test_every_message_has_a_vector_and_a_number_of_its_own() -> None:
     assert PROTOCOL_VERSION == 1
     kinds = {kind.__name__: kind.__struct_config__.tag for kind in get_args(Message)}
     assert {vector["name"].split(",")[0] for vector in WIRE} == set(kinds)
-    assert sorted(kinds.values()) == list(range(1, len(kinds) + 1))
+    assert sorted(kinds.values()) == [*range(1, len(kinds) - 2), 48, 49, 50], "32 to 47 are the payment network's"
     assert {vector["name"].split(",")[0]: vector["value"][0] for vector in WIRE} == kinds
 
 

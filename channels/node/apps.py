@@ -16,7 +16,7 @@ is pending; a late word about it is answered out of the store.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -72,7 +72,7 @@ class AppsPort(StakesPort, Protocol):
     contract: Address
     chain: ChainTime
     writer: Writer
-    apps: Apps | None
+    players: list[Any]
 
     def send(self, peer: bytes, message: Message) -> None:
         """Send to a peer, after the next commit."""
@@ -93,6 +93,8 @@ class AppsPort(StakesPort, Protocol):
 class Apps:
     """See the module's docstring."""
 
+    messages: ClassVar[Any] = AppMessage
+
     def __init__(self, engine: AppsPort, *, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called after each commit that changes what is held."""
         self._engine = engine
@@ -108,7 +110,7 @@ class Apps:
         self.stakes = StakePlaces(engine)
         for played in self._played.values():
             self.stakes.watch(played.held)
-        engine.apps = self
+        engine.players.append(self)
         engine.expected.register(APP, self)
 
     def __repr__(self) -> str:

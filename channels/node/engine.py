@@ -18,9 +18,9 @@ from tallystick.channels.node.apps import Apps
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
+from tallystick.channels.node.virtuals import Virtuals
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
-from tallystick.channels.protocol.app_messages import AppMessage
 from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
@@ -104,7 +104,7 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
-        self.apps: Apps | None = None
+        self.players: list[Apps | Virtuals] = []
         self.fresh, self._lost = fresh, lost
         self._stopped = False
         self._rounds = self._durable = 0
@@ -183,11 +183,11 @@ class Engine:
     def has_business_with(self, peer: bytes) -> bool:
         """Whether any channel with that peer is not gone, or an app is played with it."""
         open_channel = any(session.channel.phase is not Phase.GONE for session in self.sessions_with(peer))
-        return open_channel or (self.apps is not None and self.apps.plays_with(peer))
+        return open_channel or any(players.plays_with(peer) for players in self.players)
 
     def rank(self, peer: bytes) -> Rank:
         """Return what a peer is to us: with whom our owner plays an app is a partner."""
-        plays = self.apps is not None and self.apps.plays_with(peer)
+        plays = any(players.plays_with(peer) for players in self.players)
         return Rank.PARTNER if plays else rank_of(each.channel for each in self.sessions_with(peer))
 
     def sessions_with(self, peer: bytes) -> list[Session]:
@@ -280,8 +280,8 @@ class Engine:
             process(session, LinkUp(), self._clock())
             self._due(session)
         self.opening.repeat(peer)
-        if self.apps is not None:
-            self.apps.on_connected(peer)
+        for players in self.players:
+            players.on_connected(peer)
         self.writer.wake()
 
     def on_disconnected(self, peer: bytes, wire: Wire | None = None) -> None:
@@ -322,9 +322,10 @@ class Engine:
             self._on_error(peer, ChannelId(message.channel), message)
         elif isinstance(message, messages.OpeningMessage):
             self.opening.on_message(peer, message)
-        elif identity is None and self.apps is not None and isinstance(message, AppMessage):
-            return self.apps.on_message(peer, message)
         elif identity is None:
+            for players in self.players:
+                if isinstance(message, players.messages):
+                    return players.on_message(peer, message)
             raise InvalidUpdate(f"{type(message).__name__} makes no sense now", Fault.UNKNOWN_MESSAGE)
         else:
             session = self.sessions.get(identity)
@@ -377,8 +378,8 @@ class Engine:
                 self._due(session)
         if self._keeper is not None:
             self.store(self._keeper.on_chain_moved())
-        if self.apps is not None:
-            self.apps.on_chain_moved()
+        for players in self.players:
+            players.on_chain_moved()
 
     @property
     def has_effects(self) -> bool:
@@ -394,8 +395,7 @@ class Engine:
             return due
         now, sign = self._clock(), inputs.SignDue()
         dirty, self._dirty = self._dirty, {}
-        self._changed.update(dirty)
-        self._changed.update(channel.id for channel in self._effects.saved_channels)
+        self._changed.update(dirty, (channel.id for channel in self._effects.saved_channels))
         updates = payments = 0
         for session in dirty.values():
             before = session.channel.newest
@@ -403,8 +403,8 @@ class Engine:
             self._backpressure.look(session)
             updates += session.channel.newest.proof.seq - before.proof.seq
             payments += session.channel.newest.next_payment - before.next_payment
-        if self.apps is not None:
-            self.apps.on_round(dirty)
+        for players in self.players:
+            players.on_round(dirty)
         if updates:
             due.rest = REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH)
         if self._effects:

@@ -47,8 +47,9 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
     check_amount,
 )
-from tallystick.channels.protocol.operations import Cancel, Operation
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation
 from tallystick.channels.protocol.simplex import Simplex, extend, genesis
+from tallystick.channels.protocol.virtual import VirtualTerms, virtual_id
 from tallystick.channels.values.discretion import Discreet
 
 
@@ -179,6 +180,11 @@ class Channel(Discreet, msgspec.Struct, frozen=True, array_like=True, forbid_unk
         return self.flight[-1].simplex if self.flight else self.ours.simplex
 
     @property
+    def is_virtual(self) -> bool:
+        """Whether its id is not that of its terms on chain: no chain knows it, its stakes are locks elsewhere."""
+        return self.id != channel_id(self.terms)
+
+    @property
     def peer_side(self) -> int:
         """0 or 1."""
         return 1 - self.side
@@ -232,6 +238,14 @@ def new_channel(terms: Terms, side: int, peer_key: bytes, reserve: int = 0, rese
     return Channel(identity, terms, side, peer_key, reserve, ours, theirs, reserve_ppm=reserve_ppm)
 
 
+def new_virtual_channel(terms: VirtualTerms, side: int, peer_key: bytes) -> Channel:
+    """Return a virtual channel that opens once both stakes are locked; raise InvalidInput if that key is another's."""
+    blank = new_channel(terms.channel_terms, side, peer_key)
+    identity = virtual_id(terms)
+    ours, theirs = (SignedSimplex(genesis(identity, writer)) for writer in (side, 1 - side))
+    return msgspec.structs.replace(blank, id=identity, ours=ours, theirs=theirs)
+
+
 def move(channel: Channel, phase: Phase) -> Channel:
     """Return the channel in `phase`; raise ChannelNotReady if the table has no such arrow."""
     if phase not in LEAVES[channel.phase]:
@@ -252,6 +266,14 @@ def require_open(channel: Channel) -> None:
     """Raise ChannelNotReady unless new statements may be signed in this channel."""
     if channel.phase is not Phase.OPEN:
         raise ChannelNotReady(f"channel {channel.id.hex()[:8]} is {channel.phase.name.lower()}, not open")
+
+
+def require_real(channel: Channel, what: str) -> None:
+    """Raise InvalidInput if the channel is virtual, and so has no `what`."""
+    if channel.is_virtual:
+        raise InvalidInput(
+            f"channel {channel.id.hex()[:8]} is virtual: payments go over it, but {what} does not (docs/virtual.md)"
+        )
 
 
 # --- the numbered stream ----------------------------------------------------------------------------------------
@@ -311,6 +333,8 @@ def accept(
             Fault.WINDOW_EXCEEDED,
         )
     operations = tuple(operations)
+    if any(type(operation) is AddLock for operation in operations) and channel.is_virtual:
+        raise InvalidUpdate("a virtual channel carries payments alone: no court decides a lock in it", Fault.BAD_LOCK)
     rejected = {rejection.lock for rejection in channel.rejections}
     for operation in operations:
         if type(operation) is Cancel and operation.id not in rejected and operation.id not in consent:

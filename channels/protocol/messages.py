@@ -26,6 +26,7 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
 )
 from tallystick.channels.protocol.operations import Operations
+from tallystick.channels.protocol.virtual_messages import VirtualMessage
 from tallystick.channels.values.discretion import Discreet
 
 PROTOCOL_VERSION = 1
@@ -233,7 +234,8 @@ OpeningMessage: TypeAlias = OpenRequest | OpenAccept | OpenRefuse | OpenProposal
 UpdateMessage: TypeAlias = Reestablish | Update | Ack | Funding | Counts
 LockMessage: TypeAlias = Reveal | Reject | Links | LinksAck | LinksHeld
 OfferMessage: TypeAlias = Shutdown | CloseOffer | CloseAccept | CloseRequest | WithdrawRequest | WithdrawGrant
-Message: TypeAlias = ConnectionMessage | OpeningMessage | UpdateMessage | LockMessage | OfferMessage | AppMessage
+PlayerMessage: TypeAlias = AppMessage | VirtualMessage
+Message: TypeAlias = ConnectionMessage | OpeningMessage | UpdateMessage | LockMessage | OfferMessage | PlayerMessage
 
 _CODEC: Codec[Message] = Codec(Message)
 

@@ -23,6 +23,7 @@ from tallystick.channels.protocol.core import (
     Phase,
     move,
     require_open,
+    require_real,
 )
 from tallystick.channels.protocol.objects import CooperativeClose, Withdrawal, check_amount
 
@@ -59,6 +60,8 @@ def with_close_offer(
 
 def check_offer(channel: Channel, close: CooperativeClose, now: int, policy: Policy) -> None:
     """Raise InvalidUpdate unless the peer's offer is what we would have offered ourselves."""
+    if channel.is_virtual:
+        raise InvalidUpdate("a virtual channel ends by an outcome, not by a close on chain", Fault.BAD_OFFER)
     if close.channel != channel.id or not now <= close.valid_until <= now + policy.offer_lifetime_max:
         raise InvalidUpdate(f"a closing offer may be valid for {policy.offer_lifetime_max} s at most", Fault.BAD_OFFER)
     try:
@@ -81,6 +84,7 @@ def withdrawal_statement(channel: Channel, amount: int, free: int, valid_until: 
     `free` is what payments and the reserve leave: below 0 when the reserve has grown.
     """
     check_amount(amount, minimum=1)
+    require_real(channel, "a withdrawal")
     require_open(channel)
     if channel.withdrawals[channel.side] is not None:
         raise ChannelNotReady("a withdrawal is pending already: wait until it is mined or has expired")
@@ -105,6 +109,8 @@ def check_withdrawal(channel: Channel, withdrawal: Withdrawal, now: int, policy:
     if channel.phase is not Phase.OPEN:
         raise InvalidUpdate(f"this channel is {channel.phase.name.lower()} here", Fault.WRONG_PHASE)
     side = channel.peer_side
+    if channel.is_virtual:
+        raise InvalidUpdate("nothing of a virtual channel is on chain to be withdrawn", Fault.BAD_OFFER)
     if withdrawal.channel != channel.id or withdrawal.participant != side:
         raise InvalidUpdate("a withdrawal must name this channel and its own participant", Fault.BAD_OFFER)
     pending = channel.withdrawals[side]

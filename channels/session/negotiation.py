@@ -60,13 +60,18 @@ def advance_close(session: Session) -> None:
     if not session.link.shutdown_said:
         session.learn(shutdown_said=True)
         session.send(Shutdown(channel.id, channel.ours.seq))
-    ended = session.link.peer_final == channel.theirs.seq and offers.is_quiet(channel)
-    if channel.side == 0 and ended:
+    if channel.side == 0 and has_ended(session) and not channel.is_virtual:
         close = offers.closing_statement(channel, session.chain.sure + session.policy.offer_lifetime)
         signature = session.key.sign(digest_cooperative_close(session.domain, close))
         session.change(offers.with_close_offer(channel, close, signature))
         session.tell_changed()
         session.send(CloseOffer(close, signature))
+
+
+def has_ended(session: Session) -> bool:
+    """Whether both have said Shutdown on this link and nothing is pending: what both sides own stays as it is."""
+    quiet = session.link.shutdown_said and offers.is_quiet(session.channel)
+    return quiet and session.link.peer_final == session.channel.theirs.seq
 
 
 def on_close_offer(session: Session, message: CloseOffer) -> None:

@@ -35,6 +35,9 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     if session.link.missed and message.seq > before.proof.seq + 1:
         session.counting.on_signed(message.seq)
         return
+    if not session.locks.fresh() and session.channel.is_virtual:
+        leave_aside(session, message, Fault.WRONG_PHASE, "this node's view of the chain is old: nothing is taken now")
+        return
     rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
     unpaid = [lock for lock in _cancelled(session, message.operations) if not _is_paid(chain, lock)]
     if any(not chain.went_back(lock) and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead

@@ -225,6 +225,7 @@ class Session:
         which id it will have.
         """
         check_amount(asked.amount, minimum=1)
+        core.require_real(self.channel, "a lock, a stream or an app")
         self._require(asked.amount)
         if len(asked.condition) != 32:
             raise InvalidInput("the condition of a lock is a digest: 32 bytes")

@@ -114,7 +114,9 @@ class Relay:
 
     def _forward(self, source: ChannelView, lock: Lock, order: ForwardPayload, peeled: Peeled) -> Decision:
         now, channel = self.channels.chain.now, source.channel.id
-        views = {view.channel.id: view for view in self.channels.views.beside(order.channel)}
+        views = {
+            view.channel.id: view for view in self.channels.views.beside(order.channel) if not view.channel.is_virtual
+        }
         if views:
             views[channel] = source
         outbound = [self._outbound_channel(view) for view in views.values() if view.channel.phase is not Phase.GONE]

@@ -148,6 +148,10 @@ class Router:
         pending = len(self._forwarder) + len(self._stakes)
         return RouterStatistics(pending, paid, failed, self._refused, earned, len(self._replays))
 
+    def is_passed_on(self, channel: ChannelId, lock: int) -> bool:
+        """Whether a peer's lock is not for this node, or that is not decided yet."""
+        return (channel, lock) in self._waiting or self._passed_on(channel, lock) is not None
+
     # --- LockKeeper: the peers' locks ----------------------------------------------------------------------------
 
     def on_lock_received(self, channel: ChannelId, added: AddLock) -> Sequence[Moment]:

@@ -99,7 +99,7 @@ class AssetGraphs:
         held: dict[Address, bool] = {}
         for view in self._views:
             channel = view.channel
-            if channel.phase is Phase.OPEN:
+            if channel.phase is Phase.OPEN and not channel.is_virtual:
                 asset = channel.terms.asset
                 held[asset] = held.get(asset, False) or channel.funding(channel.side) > 0
         return held
@@ -154,7 +154,7 @@ class AssetGraphs:
 
     def _own_channel(self, channel: ChannelId) -> OwnChannel | None:
         view = self._views.get(channel)
-        if view is None or view.channel.phase is not Phase.OPEN:
+        if view is None or view.channel.phase is not Phase.OPEN or view.channel.is_virtual:
             return None
         spendable = view.spendable if view.payable else 0
         return OwnChannel(

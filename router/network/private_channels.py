@@ -167,7 +167,12 @@ class PrivateChannels:
                 del self._told[identity]
                 continue
             channel = view.channel
-            if not view.payable or channel.terms.asset != asset or self._is_known(identity, asset):
+            if (
+                not view.payable
+                or channel.is_virtual
+                or channel.terms.asset != asset
+                or self._is_known(identity, asset)
+            ):
                 continue
             edge = Edge(identity, NodeKey(channel.peer_key), self._node.own, capacity_of(channel), told.policy)
             inbound = channel.balances()[channel.peer_side] - channel.theirs.simplex.proof.locked

@@ -248,7 +248,8 @@ class Routing:
 
     def _announce(self, channel: ChannelId) -> None:
         view = self._node.engine.views.get(channel)
-        if view is not None and view.channel.phase is Phase.OPEN and self.private_channels.may_announce(channel):
+        alive = view is not None and view.channel.phase is Phase.OPEN and not view.channel.is_virtual
+        if alive and self.private_channels.may_announce(channel):
             self.gossip.announce(channel, self.policies.policy_of(channel))
 
     # --- forwarding ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tallystick.channels.apps.interface import App
 from tallystick.channels.errors import ChannelNotReady, InsufficientFunds, InvalidInput, StillPending
 from tallystick.channels.limits import BATCH_PAYMENTS_MAX
 from tallystick.channels.protocol.conditions import HASH
-from tallystick.channels.protocol.core import CloseInitiator, Phase
+from tallystick.channels.protocol.core import CloseInitiator, Phase, require_real
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.messages import Update, decode
 from tallystick.channels.protocol.objects import (
@@ -312,6 +312,7 @@ class ChannelHandle:
     @checked
     async def deposit(self, amount: Amount) -> None:
         """Add to our deposit on chain, and return once the chain has confirmed it."""
+        require_real(self.view.channel, "a deposit")
         self.view.require_payable()
         await self._context.onchain.account.require_balance(amount, self.asset, DepositCall)
         channel = self.view.channel
@@ -374,6 +375,8 @@ class ChannelHandle:
         def ended() -> bool:
             nonlocal offered
             offered = offered or self.phase is Phase.FROZEN
+            if self.view.channel.is_virtual:
+                return self.phase is Phase.GONE
             waits = (Phase.OPEN, Phase.FROZEN, Phase.CLOSED) if self._is_gone_at_head() else (Phase.OPEN, Phase.FROZEN)
             return self.phase not in waits or (offered and self.phase is Phase.OPEN)
 

@@ -53,6 +53,7 @@ from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.streams import NodeContext
 from tallystick.sdk.node.towers import TowerManager
+from tallystick.sdk.node.virtual import VirtualDesk
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import OpenCall
 from tallystick.settlement.enforcement.claims import close_keys
@@ -148,6 +149,14 @@ class Node:
         self.apps = AppDesk(self._context, self.connect)
         """The apps that it plays, and what peers propose."""
         self._court = AppsInCourt(self.engine, players, self.onchain, config.app_patience)
+        self.virtual = VirtualDesk(
+            self._context,
+            config,
+            entropy,
+            changed=self._on_apps_changed,
+            is_passed_on=self.routing.router.is_passed_on,
+        )
+        """Its virtual channels."""
         self.whereabouts = Whereabouts(self.engine, self.peers, self.routing, config.announce_address)
         self.openings = Openings(chain, self.engine, self.onchain, config)
         self.journal = Journal(store)
@@ -189,6 +198,7 @@ class Node:
             clock=clock,
             elapsed=elapsed,
             apps=lambda: [held_for_court(held, split=players.is_split(held)) for held in players.held],
+            virtuals=lambda: self.virtual.held_for_court,
         )
         return OnChain(node, changed=self.news.tell_changed, observe=self._on_step)
 
@@ -259,7 +269,8 @@ class Node:
                     nursery.start_soon(tower.run)
                 for channel in self.engine.views.channels:
                     self.tower_manager.offer(channel)
-                    self.chain.learn(channel.terms)
+                    if not channel.is_virtual:
+                        self.chain.learn(channel.terms)
                 self.whereabouts.begin()
                 begun()
                 await self.onchain.following.catch_up()
@@ -287,6 +298,7 @@ class Node:
     def _on_step(self, step: Step) -> None:
         self.openings.tidy()
         self._court.on_block()
+        self.virtual.on_block()
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
@@ -356,6 +368,8 @@ class Node:
             await self.openings.finish(identity, identifier)
             await handle.wait_usable()
         return handle
+
+    open_virtual = _done_by("virtual", VirtualDesk.open)
 
     # --- money in, events, figures -------------------------------------------------------------------------------
 

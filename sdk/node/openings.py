@@ -163,6 +163,7 @@ class Openings:
         index = self._onchain.index
         return (
             channel.phase is Phase.OPENING
+            and not channel.is_virtual
             and core.is_unused(channel)
             and index.view(channel.id, index.head_number) is None
         )

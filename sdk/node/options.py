@@ -7,7 +7,7 @@ from typing import Annotated
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.ports import PeerAddress
-from tallystick.channels.protocol.objects import Count, Lifetime
+from tallystick.channels.protocol.objects import Count, Lifetime, Total
 from tallystick.channels.values.argument_rules import Whole
 from tallystick.channels.values.arguments import Options
 from tallystick.router.forwarding.service import RoutingOptions
@@ -52,6 +52,8 @@ class Config(Options, frozen=True, kw_only=True):
     """How it pays and is paid over several hops."""
     app_patience: Lifetime = 900
     """Seconds that the other player of an app may keep this node waiting before it goes to the chain's court."""
+    virtual_deposit: Total = 0
+    """The most that this node locks for a virtual channel that a peer asks for."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
 

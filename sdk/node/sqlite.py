@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallystick.channels.node.app_store import APPS_PLAYED
+from tallystick.channels.node.virtual_store import VIRTUALS
 from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
@@ -23,6 +24,14 @@ CREATE INDEX apps_played ON apps (over) WHERE over = 0
 
 APPS_SCHEMA = Schema(APPS_PLAYED, (_APPS,))
 
+_VIRTUALS = """
+CREATE TABLE virtuals (channel BLOB PRIMARY KEY, over INTEGER NOT NULL, holding BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX virtuals_open ON virtuals (over) WHERE over = 0;
+CREATE TABLE virtual_locks (channel BLOB NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (channel, place)) WITHOUT ROWID
+"""
+
+VIRTUALS_SCHEMA = Schema(VIRTUALS, (_VIRTUALS,))
+
 SCHEMAS = (
     IDENTITY_SCHEMA,
     CHANNELS_SCHEMA,
@@ -30,6 +39,7 @@ SCHEMAS = (
     INDEX_SCHEMA,
     PEERS_SCHEMA,
     APPS_SCHEMA,
+    VIRTUALS_SCHEMA,
     CLIENT_SCHEMA,
     *ROUTER_SCHEMAS,
 )

@@ -69,8 +69,8 @@ class Whereabouts:
         for address in known_peers(self._engine.writer.store):
             if self._engine.has_business_with(address.key):
                 self._peers.keep(address)
-        players = set() if self._engine.apps is None else self._engine.apps.partners
-        for key in players | {channel.peer_key for channel in self._engine.views.channels}:
+        partners = {key for players in self._engine.players for key in players.partners}
+        for key in partners | {channel.peer_key for channel in self._engine.views.channels}:
             self._peers.dialer.seek(key)
 
     def listen(self, address: PeerAddress | None) -> None:

@@ -200,10 +200,13 @@ class Pair:
         self.terms = self._terms()
         for side, party in enumerate(self.parties):
             other = self.parties[1 - side]
-            party.engine.add_channel(new_channel(self.terms, side, bytes(other.key.public), reserve, reserve_ppm))
+            party.engine.add_channel(self._channel(side, other, reserve, reserve_ppm))
             if any(deposits):
                 party.fund(deposits)
             party.step()
+
+    def _channel(self, side: int, other: Party, reserve: int, reserve_ppm: int) -> Channel:
+        return new_channel(self.terms, side, bytes(other.key.public), reserve, reserve_ppm)
 
     def _terms(self) -> Terms:
         addresses = (self.alice.key.address, self.bob.key.address)

@@ -1,0 +1,143 @@
+"""A virtual channel is a channel: the same machine, store and proofs; but no lock, no withdrawal, no close on chain."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.pair import CHAIN_ID, CONTRACT, Pair, Party
+from tallystick.channels.errors import Fault, InsufficientFunds, InvalidInput, InvalidUpdate
+from tallystick.channels.protocol import core
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, new_virtual_channel
+from tallystick.channels.protocol.eip712 import digest_cooperative_close, digest_withdrawal
+from tallystick.channels.protocol.messages import CloseOffer, Error, Message, WithdrawRequest, encode
+from tallystick.channels.protocol.objects import NATIVE, CooperativeClose, Lock, Withdrawal
+from tallystick.channels.protocol.operations import AddLock
+from tallystick.channels.protocol.virtual import BalancesProof, VirtualTerms, virtual_id
+from tallystick.channels.session.inputs import (
+    ForceClose,
+    RequestClose,
+    RequestWithdrawal,
+    SubmitLock,
+    SubmitPayment,
+    SubmitPayments,
+)
+from tallystick.channels.session.negotiation import has_ended
+
+STAKES = (1_000, 700)
+
+
+class VirtualPair(Pair):
+    """Alice and Bob with a virtual channel, both stakes locked."""
+
+    def __init__(self) -> None:
+        self.told: list[Message] = []
+        super().__init__(STAKES, sent=lambda party, message: self.told.append(message))
+        self.connect()
+        self.settle()
+
+    @property
+    def virtual(self) -> VirtualTerms:
+        players = self.alice.key.address, self.bob.key.address
+        return VirtualTerms(CHAIN_ID, CONTRACT, players, NATIVE, STAKES, 2_000_000_000, 600, 1)
+
+    def _channel(self, side: int, other: Party, reserve: int, reserve_ppm: int) -> Channel:
+        return new_virtual_channel(self.virtual, side, bytes(other.key.public))
+
+    def hurt(self, message: Message) -> Fault:
+        """Let Bob get a message of Alice's; return by which fault he answers."""
+        self.told.clear()
+        self.inject(self.bob, encode(message))
+        self.bob.step()
+        (answer,) = [each for each in self.told if isinstance(each, Error)]
+        return Fault(answer.code)
+
+
+def pay(pair: Pair, party: Party, amount: int) -> None:
+    party.apply(SubmitPayment(amount))
+    pair.settle()
+
+
+def test_payments_go_both_ways_up_to_all_that_was_put_in_and_the_court_takes_what_both_hold() -> None:
+    pair = VirtualPair()
+    assert pair.id == virtual_id(pair.virtual) and pair.alice.channel.is_virtual
+    pay(pair, pair.alice, 1_000)
+    pay(pair, pair.bob, 1_700)
+    with pytest.raises(InsufficientFunds):
+        pair.bob.apply(SubmitPayment(1))
+    pair.alice.apply(SubmitPayments(tuple([1] * 600)))
+    pair.settle()
+    assert pair.alice.channel.balances() == pair.bob.channel.balances() == (1_100, 600)
+    for party in pair.parties:
+        ours, theirs = party.channel.ours.statement, party.channel.theirs.statement
+        proofs = (ours, theirs) if party is pair.alice else (theirs, ours)
+        assert BalancesProof(pair.virtual, proofs).holds()
+
+
+def test_it_is_resumed_after_a_crash_as_any_channel() -> None:
+    pair = VirtualPair()
+    pair.alice.apply(SubmitPayment(300))
+    pair.alice.begin()
+    pair.crash_at_commit(pair.alice, takes_effect=True)
+    pair.crash(pair.bob)
+    pair.connect()
+    pair.settle()
+    assert pair.alice.channel.is_virtual and pair.bob.channel.balances() == (700, 1_000)
+    pay(pair, pair.bob, 50)
+    assert pair.alice.channel.balances() == (750, 950)
+
+
+def test_no_lock_is_signed_in_it_and_none_is_taken() -> None:
+    pair = VirtualPair()
+    with pytest.raises(InvalidInput, match="virtual"):
+        pair.alice.apply(SubmitLock(5, 2_000_000_000, b"c" * 32))
+    added = AddLock(Lock(0, 5, 2_000_000_000, 0, b"c" * 32))
+    with pytest.raises(InvalidUpdate, match="payments alone"):
+        core.accept(pair.bob.channel, 1, 0, (added,))
+    assert core.accept(Pair().bob.channel, 1, 0, (added,)).locks
+
+
+def test_nothing_of_it_is_withdrawn_or_closed_on_chain() -> None:
+    pair = VirtualPair()
+    with pytest.raises(InvalidInput, match="virtual"):
+        pair.alice.apply(RequestWithdrawal(5))
+    key, domain = pair.alice.key, pair.alice.session.domain
+    valid = pair.bob.chain.now + 60
+    withdrawal = Withdrawal(pair.id, 0, 5, valid)
+    request = WithdrawRequest(withdrawal, key.sign(digest_withdrawal(domain, withdrawal)))
+    assert pair.hurt(request) is Fault.BAD_OFFER and pair.bob.channel.withdrawals == (None, None)
+    close = CooperativeClose(pair.id, *STAKES, valid)
+    offer = CloseOffer(close, key.sign(digest_cooperative_close(domain, close)))
+    assert pair.hurt(offer) is Fault.BAD_OFFER and pair.bob.channel.phase is Phase.OPEN
+
+
+def test_both_stop_and_agree_on_the_totals_without_a_closing_offer() -> None:
+    pair = VirtualPair()
+    pair.bob.apply(SubmitPayment(20))
+    pair.bob.apply(RequestClose())
+    pair.settle()
+    assert all(has_ended(party.session) and party.channel.phase is Phase.OPEN for party in pair.parties)
+    assert pair.alice.channel.shutdown is CloseInitiator.PEER and pair.alice.channel.balances() == (1_020, 680)
+    assert not any(isinstance(message, CloseOffer) for message in pair.told)
+    assert not pair.bob.session.payable and not pair.alice.session.payable
+    plain = Pair()
+    plain.connect()
+    plain.settle()
+    assert not has_ended(plain.alice.session)
+
+
+def test_who_goes_to_court_countersigns_nothing_more() -> None:
+    pair = VirtualPair()
+    pair.bob.apply(ForceClose())
+    pay(pair, pair.alice, 5)
+    assert pair.bob.channel.phase is Phase.CLOSING and pair.bob.channel.theirs.seq == 0
+
+
+def test_nothing_is_taken_on_the_word_of_an_old_view_of_the_chain_and_all_of_it_once_that_is_new() -> None:
+    pair = VirtualPair()
+    pair.bob.fresh = False
+    pay(pair, pair.alice, 5)
+    assert pair.bob.channel.theirs.seq == 0
+    pair.bob.fresh = True
+    pair.bob.time(pair.bob.chain.now + 1, pair.bob.chain.final + 1)
+    pair.settle()
+    assert pair.bob.channel.balances() == pair.alice.channel.balances() == (995, 705)
