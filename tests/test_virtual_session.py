@@ -6,13 +6,16 @@ import pytest
 
 from simulation.pair import CHAIN_ID, CONTRACT, Pair, Party
 from tallystick.channels.errors import Fault, InsufficientFunds, InvalidInput, InvalidUpdate
+from tallystick.channels.node import virtual_locks
+from tallystick.channels.node.virtual_store import VirtualHolding, VirtualPhase
 from tallystick.channels.protocol import core
-from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, new_virtual_channel
+from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, new_channel, new_virtual_channel
 from tallystick.channels.protocol.eip712 import digest_cooperative_close, digest_withdrawal
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.messages import CloseOffer, Error, Message, WithdrawRequest, encode
-from tallystick.channels.protocol.objects import NATIVE, CooperativeClose, Lock, Withdrawal
+from tallystick.channels.protocol.objects import NATIVE, CooperativeClose, Lock, Terms, Withdrawal
 from tallystick.channels.protocol.operations import AddLock
-from tallystick.channels.protocol.virtual import BalancesProof, VirtualTerms, virtual_id
+from tallystick.channels.protocol.virtual import VIRTUAL, BalancesProof, VirtualTerms, conditions_of, virtual_id
 from tallystick.channels.session.inputs import (
     ForceClose,
     RequestClose,
@@ -141,3 +144,36 @@ def test_nothing_is_taken_on_the_word_of_an_old_view_of_the_chain_and_all_of_it_
     pair.bob.time(pair.bob.chain.now + 1, pair.bob.chain.final + 1)
     pair.settle()
     assert pair.bob.channel.balances() == pair.alice.channel.balances() == (995, 705)
+
+
+ALICE, BOB, HUB = sorted((PrivateKey(bytes([n]) * 32) for n in (1, 2, 3)), key=lambda key: key.address)
+
+
+@pytest.mark.parametrize(
+    ("place", "amount", "late", "phase", "knows", "is_expected"),
+    [
+        (1, 700, 0, VirtualPhase.LOCKING, True, True),
+        (1, 700, 0, VirtualPhase.PROPOSED, True, True),
+        (1, 699, 0, VirtualPhase.LOCKING, True, False),
+        (1, 700, -1, VirtualPhase.LOCKING, True, False),
+        (1, 700, 0, VirtualPhase.OPEN, True, False),
+        (1, 700, 0, VirtualPhase.LOCKING, False, False),
+        (0, 1_000, 0, VirtualPhase.LOCKING, True, False),
+        (3, 1, 0, VirtualPhase.OPEN, True, True),
+        (3, 701, 0, VirtualPhase.OPEN, True, False),
+        (3, 1, 0, VirtualPhase.LOCKING, True, False),
+        (2, 1, 0, VirtualPhase.OPEN, True, False),
+    ],
+)
+def test_only_what_the_other_may_lock_now_is_taken_and_only_by_its_word(
+    place: int, amount: int, late: int, phase: VirtualPhase, knows: bool, is_expected: bool
+) -> None:
+    players = ALICE.address, BOB.address
+    terms = VirtualTerms(CHAIN_ID, CONTRACT, players, NATIVE, STAKES, 2_000_000_000, 600, 1)
+    hub = new_channel(
+        Terms(CHAIN_ID, CONTRACT, (ALICE.address, HUB.address), NATIVE, 1, 600, bytes(32)), 0, bytes(HUB.public)
+    )
+    holding = VirtualHolding(terms, 0, bytes(BOB.public), HUB.address, hub.id, hub.id, phase)
+    lock = Lock(0, amount, terms.expiry + late, VIRTUAL, conditions_of(holding.id)[place])
+    for word in (holding.id,) if knows else (bytes(32), None):
+        assert virtual_locks.is_expected({}, holding, hub, lock, word) is is_expected

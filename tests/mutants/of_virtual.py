@@ -6,6 +6,8 @@ from mutant import Mutant
 
 RULES = ("test_virtual_court.py",)
 MACHINE = ("test_virtual_machine.py",)
+SESSION = ("test_virtual_session.py",)
+NODES = ("test_virtual_nodes.py",)
 COURT = "channels/protocol/virtual_court.py"
 OBJECTS = "channels/protocol/virtual.py"
 DUTIES = "settlement/enforcement/virtual.py"
@@ -115,5 +117,68 @@ MUTANTS = (
         "        if court is not None or held.shown:\n",
         "        if held.shown:\n",
         MACHINE,
+    ),
+    Mutant(
+        "take a stake of another amount for a virtual channel",
+        "channels/node/virtual_locks.py",
+        "        comes = lock.amount == stake and holding.phase",
+        "        comes = holding.phase",
+        SESSION,
+    ),
+    Mutant(
+        "tell whoever passes a lock on whether a virtual channel waits for it",
+        "channels/node/virtual_locks.py",
+        "    known = channel.peer_key == holding.peer if word is None else word == holding.id\n",
+        "    known = True\n",
+        SESSION,
+    ),
+    Mutant(
+        "open a virtual channel by a stake that is not countersigned",
+        "channels/node/virtual_locks.py",
+        "        held.signed and held.place == place and",
+        "        held.place == place and",
+        NODES,
+    ),
+    Mutant(
+        "take locks within a virtual channel",
+        "channels/protocol/core.py",
+        "    if any(type(operation) is AddLock for operation in operations) and channel.is_virtual:\n",
+        "    if False:\n",
+        SESSION,
+    ),
+    Mutant(
+        "take payments in a virtual channel by an old view of the chain",
+        "channels/session/receiver.py",
+        "    if not session.locks.fresh() and session.channel.is_virtual:\n",
+        "    if False:\n",
+        SESSION,
+    ),
+    Mutant(
+        "sign any outcome of a virtual channel that the other signed",
+        "channels/node/virtuals.py",
+        "holding.phase is not VirtualPhase.OPEN or not self._is_due(holding, paid)",
+        "holding.phase is not VirtualPhase.OPEN",
+        NODES,
+    ),
+    Mutant(
+        "sign that a settlement pays before it is locked",
+        "channels/node/virtuals.py",
+        "        elif is_here(self._engine.sessions, holding, 2 + owes, amount):\n",
+        "        else:\n",
+        NODES,
+    ),
+    Mutant(
+        "lock a stake of a virtual channel again after a crash",
+        "channels/node/virtuals.py",
+        "        self._locked = load_virtual_locks(engine.writer.store)\n",
+        "        self._locked = set()\n",
+        NODES,
+    ),
+    Mutant(
+        "go on paying in a virtual channel until it expires",
+        "channels/node/virtuals.py",
+        "                elif now > holding.terms.expiry - END_BEFORE and is_payable(channel):\n",
+        "                elif False:\n",
+        NODES,
     ),
 )
