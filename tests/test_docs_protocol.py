@@ -23,8 +23,8 @@ from tallystick.channels.session.rules import RULES
 from tallystick.sdk.node import openings
 from tallystick.settlement.contract.state import Parameters
 from tallystick.settlement.enforcement import duties
+from tallystick.watchtower import claims, sealing
 from tallystick.watchtower import messages as tower_messages
-from tallystick.watchtower import sealing
 from tallystick.watchtower.tower import TowerPolicy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,7 +194,10 @@ def test_what_a_peer_may_choose_is_bounded_as_the_page_says(what: str, bounds: l
         ("up to {} bytes of onion", limits.ONION_MAX),
         ("frames of at most {} bytes", limits.MESSAGE_MAX),
         ("at most {} bytes each", tower_messages.TOWER_MESSAGE_MAX),
-        ("{} padded bytes", sealing.PLAIN_SIZE),
+        ("up to {} bytes, or", sealing.PLAIN_SIZES[0]),
+        ("or {} if it does not fit", sealing.PLAIN_SIZES[1]),
+        ("registers these {} s before they expire", claims.ClaimPolicy().margin),
+        ("(at most {}, without ids", claims.TIMELY_MAX),
         ("nonce ({} random bytes)", sealing.NONCE_SIZE),
     ],
 )

@@ -16,6 +16,7 @@ from simulation.local_evm import TRANSFER, LocalEvm, on_a_node, open_local_evm
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import PeerAddress
+from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
@@ -150,6 +151,29 @@ async def test_an_old_state_is_challenged_by_the_tower_while_its_client_is_away(
             # Bob had a quarter left, which he forfeits: a tenth of that is the tower's.
             lost = before - await alice.balance(asset)
             assert lost - amount // 40 == (0 if token else fees_of(evm, ALICE.address, first))
+
+
+async def test_a_secret_is_registered_by_the_tower_while_who_revealed_it_sleeps_past_the_expiry(
+    evm: LocalEvm, tmp_path: Path
+) -> None:
+    secret = keccak(b"what Bob has revealed")
+    with trio.fail_after(180):
+        async with towering(evm, tmp_path / "tower") as tower:
+            async with living(evm, tmp_path / "bob", BOB, (tower,)) as bob:
+                async with living(evm, tmp_path / "alice", ALICE) as alice:
+                    channel = await alice.open_channel(str(bob.peer_address), deposit=COIN)
+                    expiry = (await alice.chain.head()).time + 3_600
+                    number = await channel.lock(COIN // 4, expiry, digest_of(secret))
+                    await bob.until(lambda: bool(bob.channels[0].view.channel.theirs.simplex.locks))
+                bob.channels[0].reveal(number, secret)  # Alice is gone, and means to let it expire
+                await trio.sleep(0.1)
+                await bob.tower_manager.wait_covered()
+            async with open_evm_chain((evm.anvil.url,), evm.at, jitter=lambda: 0.5, start=evm.start) as chain:
+                assert await chain.secret_time(digest_of(secret)) is None
+                evm.anvil.advance(3_600 - 200)
+                while (registered := await chain.secret_time(digest_of(secret))) is None:
+                    await chain.wait((await chain.head()).hash)
+                assert registered <= expiry
 
 
 def fees_of(evm: LocalEvm, account: Address, first: int) -> int:

@@ -27,7 +27,7 @@ from tallystick.channels.node.virtual_store import (
     load_virtuals,
 )
 from tallystick.channels.protocol.core import Channel
-from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.protocol.virtual import VirtualTerms
 from tallystick.channels.storage.schema import (
     ChannelForgotten,
@@ -90,6 +90,7 @@ from tallystick.settlement.sending.moments import (
     ObligationStored,
     read_book,
 )
+from tallystick.watchtower.claims import TIMELY, LockClaim
 from tallystick.watchtower.disputes import DisputeEvent
 from tallystick.watchtower.schema import (
     AppointmentsDropped,
@@ -98,12 +99,17 @@ from tallystick.watchtower.schema import (
     DisputeOver,
     DisputeSeen,
     DisputesUndone,
+    TimelyOver,
     count_appointments,
     count_sources,
+    count_timely,
     oldest_of_largest_source,
     read_appointments,
     read_coverage,
     read_disputes,
+    read_source,
+    read_timely,
+    timely_data,
 )
 from tallystick.watchtower.sqlite import TOWER_SCHEMA
 
@@ -145,6 +151,7 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
     stored: Any = seen[ObligationStored][0]
     closed = Closed(terms_of.id, 0, 1, 1, bytes(32), 99)
     clients, locators = [Address(bytes([n]) * 20) for n in (1, 2)], [bytes([n]) * 32 for n in (1, 2, 3)]
+    timely = TIMELY.encode((True, (LockClaim(Lock(0, 4, 99, 0, bytes(32)), b"secret"),)))
     more: list[Moment] = [
         *(HistoryPruned(channel, n, n) for n in (1, 3, 10**6)),
         *(HistoryChosen(channel, keep) for keep in (None, 7)),
@@ -160,11 +167,14 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(ChainRewound(moment.chain_id, moment.header) for moment in seen[ChainAdvanced][1:3]),  # type: ignore[attr-defined]
         *(AppointmentStored(c, at, n, bytes([n]), n, b"s") for c in clients for at in locators for n in (1, 2)),
         AppointmentStored(clients[0], locators[0], 3, b"newest", 5, b"other source"),
+        AppointmentStored(clients[0], locators[2], 3, b"newest", 5, b"source", timely),
+        AppointmentStored(clients[1], locators[2], 3, b"newest", 5, b"source", timely),
+        TimelyOver(((clients[1], locators[2]), (clients[1], locators[0]))),
         AppointmentsDropped(((clients[0], locators[1]), (clients[1], locators[0]))),
         *(DisputeSeen(terms_of.id, terms_of.terms, n, DisputeEvent(header, closed)) for n in (0, 1)),
         *(DisputesUndone(number) for number in (header.number, 10**6)),
         *(DisputeOver(of, (locators[2],)) for of in (terms_of.id, ChannelId(bytes(32)))),
-        *(Coverage(client, channel, n, n, n, n, b"receipt") for client in clients for n in (1, 2)),
+        *(Coverage(client, channel, n, n, n, n, b"receipt", b"m" * n) for client in clients for n in (2, 1, 0)),
         *(CircuitOwed(msgspec.structs.replace(one, owed=b"proof")) for one in circuits),
         *(CircuitRejected(one.outgoing, one.outgoing_lock, b"no") for one in circuits),
         *(PeerBarred(b"peer", until) for until in (5, 6)),
@@ -215,6 +225,13 @@ def everything(store: Store) -> Iterator[object]:
     yield index._histories, index.proofs([(0, bytes(32))], 10**6)
     yield count_appointments(store), count_sources(store, b"s"), read_appointments(store, bytes([1]) * 32)
     yield read_disputes(store), list(read_disputes(store)), read_coverage(store, Address(bytes([1]) * 20))
+    yield (
+        count_timely(store),
+        count_timely(store, b"source"),
+        read_timely(store),
+        read_source(store, Address(bytes([1]) * 20), bytes([1]) * 32),
+    )
+    yield timely_data(store, Address(bytes([1]) * 20), bytes([3]) * 32)
 
 
 MOMENTS = st.deferred(lambda: st.sampled_from(recorded()).flatmap(st.sampled_from))

@@ -4,7 +4,7 @@ Each known failure of existing towers (PROTOCOL section 7) has its test:
 
 | failure elsewhere                                   | test                                                           |
 | --------------------------------------------------- | -------------------------------------------------------------- |
-| position saved only on blocks with a match          | during_downtime_…, test_follower_shell.py                      |
+| position saved only on blocks with a match          | position_moves_…, during_downtime_…, test_follower_shell.py    |
 | appointment deleted on an unknown RPC error         | test_tower_troubles.py: after_the_chain_node_failed_…          |
 | one try at a response; a failed response dropped    | reorganisation_takes_back_…, under_congestion_…, at_any_moment |
 | event lost because its handler raised               | test_tower_troubles.py: handler_that_fails_in_mid_block_…      |
@@ -63,6 +63,18 @@ async def test_a_cheat_during_downtime_is_caught_although_no_block_ever_matched_
     async with world.house.open():
         await world.mine(3)
         await world.assert_caught()
+
+
+async def test_the_position_moves_with_every_block_though_none_matches(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    await world.appointed()
+    for _ in range(3):
+        async with world.house.open() as (tower, _):
+            await world.mine(10)
+            assert tower.follower.followed.position == world.chain.newest.header
+        async with world.house.open() as (tower, _):
+            assert tower.follower.followed.position == world.chain.newest.header, "as stored"
 
 
 async def test_a_cheat_is_caught_by_a_tower_that_restarts_after_every_block(

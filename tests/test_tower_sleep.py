@@ -125,7 +125,7 @@ async def test_an_appointment_that_comes_late_wakes_its_case() -> None:
     fields = {"client": party, "locator": locator, "revision": 1, "blob": b"sealed", "time": 0}
     extra = {f.name: b"" for f in msgspec.structs.fields(AppointmentStored) if f.required and f.name not in fields}
     house.store.commit([AppointmentStored(**fields, **extra)])
-    house.watch.on_appointed(locator)
+    house.watch.on_appointed(party, locator)
     before = house.reads
     await house.mine()
     assert house.reads > before
@@ -140,7 +140,7 @@ async def test_a_close_that_left_the_chain_is_no_case_and_wakes_nobody() -> None
     await house.watch.on_steps([BlockRemoved(Header(house.number, bytes(32), bytes(32), house.number * INTERVAL))])
     await house.watch.on_steps([BlockRemoved(Header(house.number - 1, bytes(32), bytes(32), 0))])
     assert house.watch.disputes == {}
-    house.watch.on_appointed(locator_of(closed.close_key, TOWER, party))
+    house.watch.on_appointed(party, locator_of(closed.close_key, TOWER, party))
     house.number -= 2
     await house.mine()
     assert house.watch.at_work == []

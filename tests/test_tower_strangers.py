@@ -18,6 +18,7 @@ from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.store import SqliteStore, open_store
+from tallystick.channels.storage.tables import Rows
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
@@ -148,8 +149,13 @@ async def test_an_end_frees_the_share_of_its_address_and_addresses_are_not_reada
 
 def test_data_of_an_earlier_version_is_kept_and_its_clients_are_renewed(tmp_path: Path) -> None:
     tables = [table for table in SUBJECT.tables if table.name != "appointment_sources"]
-    first = Schema(msgspec.structs.replace(SUBJECT, tables=tuple(tables)), TOWER_SCHEMA.migrations[:1])
-    store = open_store(tmp_path, [first], owner="a tower", durable=False)
+    tables = [table for table in tables if table.name != "timely_claims"]
+
+    def stored(rows: Rows, moment: AppointmentStored) -> None:
+        rows.put(tables[0], moment.client, moment.locator, moment.revision, moment.blob, moment.time)
+
+    older = msgspec.structs.replace(SUBJECT, tables=tuple(tables), writes={AppointmentStored: stored})
+    store = open_store(tmp_path, [Schema(older, TOWER_SCHEMA.migrations[:1])], owner="a tower", durable=False)
     store.commit([AppointmentStored(ALICE.address, bytes(32), 1, b"old", 5)])
     store.close()
     store = open_store(tmp_path, [TOWER_SCHEMA], owner="a tower", durable=False)

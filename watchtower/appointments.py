@@ -26,9 +26,26 @@ from tallystick.channels.transport.guests import Guest, Guests, Rank
 from tallystick.channels.transport.turns import Turns
 from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.errors import TowerRefusal
-from tallystick.watchtower.messages import Fetch, Held, Message, Refused, Upload, decode, encode, sign_receipt
+from tallystick.watchtower.messages import (
+    Fetch,
+    Held,
+    Message,
+    Refused,
+    Upload,
+    UploadTimely,
+    decode,
+    encode,
+    sign_receipt,
+    timely_of,
+)
 from tallystick.watchtower.quotas import AppointmentQuota
-from tallystick.watchtower.schema import AppointmentStored, count_appointments, has_appointments, read_appointments
+from tallystick.watchtower.schema import (
+    AppointmentStored,
+    count_appointments,
+    has_appointments,
+    read_appointments,
+    timely_data,
+)
 
 CLIENTS_PART = 0.5
 """Of the loop's time, what answering clients takes at most, waiting for the disk included: following the chain and
@@ -62,8 +79,8 @@ class AppointmentService:
     new_quota: AppointmentQuota
     kept: Callable[[], Collection[bytes]] = frozenset
     """Returns the locators of channels that are being closed: nothing is dropped of them."""
-    stored: Callable[[bytes], None] = lambda locator: None
-    """Is told under which locator something was stored."""
+    stored: Callable[[Address, bytes], None] = lambda client, locator: None
+    """Is told of which client, and under which locator, something was stored."""
     accepted: int = field(default=0, init=False)
     """Appointments and revisions taken since the start."""
     refused: int = field(default=0, init=False)
@@ -111,7 +128,7 @@ class AppointmentService:
 
         `source` is the address that it comes from.
         """
-        if isinstance(message, Upload):
+        if isinstance(message, Upload | UploadTimely):
             return await self._take(client, message, source)
         if not isinstance(message, Fetch):
             raise MalformedMessage("a client sends uploads and fetches only", Fault.UNKNOWN_MESSAGE)
@@ -124,11 +141,13 @@ class AppointmentService:
     def _held(self, client: Address, locator: bytes) -> AppointmentStored | None:
         return next((row for row in read_appointments(self.store, locator) if row.client == client), None)
 
-    async def _take(self, client: Address, upload: Upload, source: str) -> Message:
+    async def _take(self, client: Address, upload: Upload | UploadTimely, source: str) -> Message:
         held = self._held(client, upload.locator)
         revision = 0 if held is None else held.revision
-        if held is not None and upload.revision == held.revision and upload.blob == held.blob:
-            return sign_receipt(self.key, client, upload.locator, revision, held.blob, held.time)
+        timely, before = timely_of(upload), timely_data(self.store, client, upload.locator)
+        content = upload.blob + timely
+        if held is not None and upload.revision == held.revision and content == held.blob + before:
+            return sign_receipt(self.key, client, upload.locator, revision, content, held.time)
         if upload.revision <= revision:
             text = f"the tower holds revision {revision} of this appointment; send a higher one"
             return self._refuse(upload.locator, TowerRefusal.STALE, revision, text)
@@ -141,9 +160,13 @@ class AppointmentService:
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, text)
             if full := self.new_quota.refusal(source, self.clock()):
                 return self._refuse(upload.locator, TowerRefusal.QUOTA, 0, full)
+        if timely and not before and (full := self.new_quota.timely_refusal(source)):
+            return self._refuse(upload.locator, TowerRefusal.QUOTA, revision, full)
         time = int(self.clock())
-        mark = self.new_quota.mark(source)
-        moments: list[Moment] = [AppointmentStored(client, upload.locator, upload.revision, upload.blob, time, mark)]
+        stores = AppointmentStored(
+            client, upload.locator, upload.revision, upload.blob, time, self.new_quota.mark(source), timely
+        )
+        moments: list[Moment] = [stores]
         if overdue := self.new_quota.overdue(time, self.kept()):
             moments.insert(0, overdue)
         try:
@@ -153,7 +176,7 @@ class AppointmentService:
             self.alarm(Alarm(AlarmKind.DISK, text))
             text = "the tower's disk refused; try again later"
             return self._refuse(upload.locator, TowerRefusal.TROUBLE, revision, text)
-        self.stored(upload.locator)
+        self.stored(client, upload.locator)
         stored = self._held(client, upload.locator)
         if stored is None or (stored.revision, stored.blob) != (upload.revision, upload.blob):
             # Another connection of the same client was faster with a higher revision.
@@ -161,7 +184,7 @@ class AppointmentService:
                 upload.locator, TowerRefusal.STALE, stored.revision if stored else 0, "a newer one came first"
             )
         self.accepted += 1
-        return sign_receipt(self.key, client, upload.locator, upload.revision, upload.blob, stored.time)
+        return sign_receipt(self.key, client, upload.locator, upload.revision, content, stored.time)
 
     def _refuse(self, locator: bytes, why: TowerRefusal, held: int, text: str) -> Refused:
         self.refused += 1

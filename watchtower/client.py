@@ -1,9 +1,10 @@
 """The client of one tower: keeps the tower's appointments as new as the policy asks, in O(1) per channel.
 
 There is no queue of uploads and no dirty flag to write with every payment. A channel is *dirty* when the node's newest
-doubly signed proofs have higher seqs than the tower has acknowledged. Both sides of that comparison are durable (the
-node's proofs in its own tables, the tower's acknowledgement in `tower_coverage`), so it comes out right after any
-crash, and the hot path writes nothing: this has the effect of PROTOCOL section 7's flag without its cost.
+doubly signed proofs have higher seqs than the tower has acknowledged, or other locks of the peer's wait to be paid.
+Both sides of that comparison are durable (the node's in its own tables, the tower's acknowledgement in
+`tower_coverage`), so it comes out right after any crash, and the hot path writes nothing: this has the effect of
+PROTOCOL section 7's flag without its cost.
 
 Order of an upload: commit the revision that it will have, send, verify the receipt, commit what it covers. A crash
 anywhere in between leaves a gap in the revisions and nothing else: the next upload has a higher one.
@@ -22,13 +23,14 @@ from tallystick.channels.node.alarms import Alarm, AlarmKind, OnAlarm
 from tallystick.channels.ports import Clock, Entropy, Link, Network, PeerAddress
 from tallystick.channels.protocol.eip712 import channel_id, digest_voucher, domain_separator
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.protocol.objects import ChannelId, SignedProof, Terms, Voucher
+from tallystick.channels.protocol.objects import NATIVE, ChannelId, SignedProof, Terms, Voucher
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.following.vigil import spell
 from tallystick.settlement.sending.sender import Commit
+from tallystick.watchtower.claims import LockClaim, mark_of, said_worth, timely
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import (
     VERSION,
@@ -38,6 +40,7 @@ from tallystick.watchtower.messages import (
     Refused,
     TowerReceipt,
     Upload,
+    UploadTimely,
     decode,
     encode,
     verify_receipt,
@@ -76,6 +79,10 @@ class ClientPolicy(Options, frozen=True, kw_only=True):
     backoff_max: float = 30.0
     answer_within: float = 30.0
     """A tower that does not answer for so long is connected to afresh."""
+    timely: bool = True
+    """Whether towers are told openly what pays for pending locks, so that they register it before it is too late even
+    if nobody closes. They learn the secret, when the lock expires, and of what size it is, but not of which channel.
+    If not, they have it sealed, for after a close."""
 
 
 class Offer(Discreet, msgspec.Struct, frozen=True):
@@ -85,6 +92,9 @@ class Offer(Discreet, msgspec.Struct, frozen=True):
     close_key: bytes
     proof0: SignedProof | None
     proof1: SignedProof | None
+    claims: tuple[LockClaim, ...] = ()
+    mark: bytes = b""
+    """What tells its claims from others."""
 
     @property
     def seqs(self) -> tuple[int, int]:
@@ -138,6 +148,8 @@ class TowerClient:
         self._dirty: dict[ChannelId, None] = {}
         self._not_before: dict[ChannelId, float] = {}
         self._vouchers: dict[ChannelId, bytes] = {}
+        self._sealed_only: set[ChannelId] = set()
+        """Channels of which the tower refused what is timely."""
         self._exposed = 0
         self._link: Link | None = None
         self._wake = trio.Event()
@@ -149,13 +161,22 @@ class TowerClient:
 
     # --- what the node uses ---------------------------------------------------------------------------------
 
-    def offer(self, terms: Terms, close_key: bytes, proof0: SignedProof | None, proof1: SignedProof | None) -> None:
-        """Tell the newest durable proofs of a channel. Cheap, never waits, keeps the newest only.
+    def offer(
+        self,
+        terms: Terms,
+        close_key: bytes,
+        proof0: SignedProof | None,
+        proof1: SignedProof | None,
+        claims: tuple[LockClaim, ...] = (),
+    ) -> None:
+        """Tell the newest durable proofs of a channel, and what pays for the peer's pending locks: the newest counts.
 
-        Call it after each commit that brought newer proofs, and once per channel after a start.
+        Cheap, never waits. Call it after each commit that brought newer ones, and once per channel after a start.
         """
         channel = channel_id(terms)
-        offer = Offer(terms, close_key, proof0, proof1)
+        known = self._offers.get(channel)
+        mark = known.mark if known is not None and known.claims == claims else mark_of(claims)
+        offer = Offer(terms, close_key, proof0, proof1, claims, mark)
         before = self._exposure(channel)
         self._offers[channel] = offer
         self._exposed += self._exposure(channel) - before
@@ -170,6 +191,7 @@ class TowerClient:
         self._exposed -= self._exposure(channel)
         for memory in (self._receipted, self._renewed, self._offers, self._dirty, self._not_before, self._vouchers):
             memory.pop(channel, None)
+        self._sealed_only.discard(channel)
         self._note_clean()
 
     async def wait_covered(self) -> None:
@@ -289,7 +311,7 @@ class TowerClient:
             for (channel, offer, upload), answer in zip(sent, answers, strict=True):
                 await self._conclude(channel, offer, upload, answer)
 
-    async def _prepare(self, channels: list[ChannelId]) -> list[tuple[ChannelId, Offer, Upload]]:
+    async def _prepare(self, channels: list[ChannelId]) -> list[tuple[ChannelId, Offer, Upload | UploadTimely]]:
         """Commit the revisions that the uploads will have; return what to send."""
         moments = []
         for channel in channels:
@@ -298,16 +320,23 @@ class TowerClient:
             moments.append(self._coverage[channel])
         await self.commit(moments)
         party, tower = self.key.address, self._tower.address
-        sent = []
+        sent: list[tuple[ChannelId, Offer, Upload | UploadTimely]] = []
         for channel, moment in zip(channels, moments, strict=True):
             offer = self._offers.get(channel)
             if offer is None:
                 continue
-            appointment = Appointment(offer.terms, offer.proof0, offer.proof1, self._voucher(channel, offer.terms))
+            voucher = self._voucher(channel, offer.terms)
+            appointment = Appointment(offer.terms, offer.proof0, offer.proof1, voucher, offer.claims)
             blob = seal(appointment, offer.close_key, tower, party, self.entropy)
-            locator = locator_of(offer.close_key, tower, party)
-            sent.append((channel, offer, Upload(VERSION, locator, moment.revision, blob)))
+            named = VERSION, locator_of(offer.close_key, tower, party), moment.revision, blob
+            upload: Upload | UploadTimely = Upload(*named)
+            if self._is_timely(channel, offer):
+                upload = UploadTimely(*named, offer.terms.asset == NATIVE, timely(offer.claims))
+            sent.append((channel, offer, upload))
         return sent
+
+    def _is_timely(self, channel: ChannelId, offer: Offer) -> bool:
+        return bool(offer.claims) and self.policy.timely and channel not in self._sealed_only
 
     async def _ask(self, link: Link, messages: list[Message]) -> list[Message]:
         """Send messages and return as many answers, in order."""
@@ -322,13 +351,16 @@ class TowerClient:
             raise LinkClosed(f"the tower gave {len(answers)} answers to {len(messages)} messages; connecting afresh")
         return answers
 
-    async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload, answer: Message) -> None:
+    async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload | UploadTimely, answer: Message) -> None:
         match answer:
             case TowerReceipt():
                 verify_receipt(answer, self._tower, self.key.address, upload)
                 await self._cover(channel, offer, upload, encode(answer))
             case Refused(locator, why, held, text) if locator == upload.locator:
                 self._refused += 1
+                if isinstance(upload, UploadTimely) and why is TowerRefusal.QUOTA and held:
+                    self._sealed_only.add(channel)  # the proofs at least, at once; then all of it again
+                    return
                 self._not_before[channel] = trio.current_time() + self.policy.backoff_max
                 if why is TowerRefusal.STALE:
                     self._stale(channel, held)
@@ -339,9 +371,14 @@ class TowerClient:
             case _:
                 raise MalformedMessage(f"the tower answered an upload with {type(answer).__name__}")
 
-    async def _cover(self, channel: ChannelId, offer: Offer, upload: Upload, receipt: bytes) -> None:
+    async def _cover(self, channel: ChannelId, offer: Offer, upload: Upload | UploadTimely, receipt: bytes) -> None:
         seq0, seq1 = offer.seqs
-        covered = Coverage(self._tower.address, channel, upload.revision, seq0, seq1, offer.moved, receipt)
+        mark = offer.mark
+        if channel in self._sealed_only:
+            self._sealed_only.discard(channel)
+            self._not_before[channel] = trio.current_time() + self.policy.backoff_max
+            mark = b""
+        covered = Coverage(self._tower.address, channel, upload.revision, seq0, seq1, offer.moved, receipt, mark)
         await self.commit([covered])
         before = self._exposure(channel)
         self._coverage[channel] = covered
@@ -366,7 +403,9 @@ class TowerClient:
 
     def _is_dirty(self, channel: ChannelId) -> bool:
         offer, held = self._offers.get(channel), self._coverage_of(channel)
-        behind = offer is not None and (offer.seqs[0] > held.seq0 or offer.seqs[1] > held.seq1)
+        behind = offer is not None and (
+            offer.seqs[0] > held.seq0 or offer.seqs[1] > held.seq1 or offer.mark != held.claims
+        )
         return behind or self._is_old(channel)
 
     def _is_old(self, channel: ChannelId) -> bool:
@@ -376,7 +415,11 @@ class TowerClient:
 
     def _exposure(self, channel: ChannelId) -> int:
         offer = self._offers.get(channel)
-        return 0 if offer is None else max(0, offer.moved - self._coverage_of(channel).moved)
+        if offer is None:
+            return 0
+        held = self._coverage_of(channel)
+        pending = 0 if offer.mark == held.claims else sum(said_worth(claim) for claim in offer.claims)
+        return max(0, offer.moved - held.moved) + pending
 
     def _note_clean(self) -> None:
         if not self._dirty:

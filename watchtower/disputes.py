@@ -6,6 +6,7 @@
 | challenged by somebody, still lower than held          | owes it still                                            |
 | challenged by somebody, as high as held or higher      | owes nothing: superseded                                 |
 | closed by its own client                               | owes nothing: a challenge would only convict the client  |
+| the tower's challenge convicted, and the window over   | owes the settlement, by which it is paid                 |
 | settled                                                | owes nothing any more; it is over when that is deep      |
 | the block of any of these left the chain               | whatever the remaining events call for                   |
 
@@ -22,9 +23,11 @@ import msgspec
 from tallystick.channels.errors import InvalidSignature
 from tallystick.channels.protocol.eip712 import channel_id, digest_proof, digest_voucher, domain_separator
 from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, Terms, Voucher
-from tallystick.settlement.chain import ChallengeCall, Challenged, Closed, Header, Settled
+from tallystick.settlement.chain import ChallengeCall, Challenged, Closed, Header, SettleCall, Settled
+from tallystick.settlement.enforcement.duties import COURTESY
 from tallystick.settlement.ethereum.signatures import verify_signer
 from tallystick.settlement.sending.obligations import Duty, Obligation
+from tallystick.watchtower.claims import LockClaim
 from tallystick.watchtower.sealing import Appointment
 
 CaseEvent = Closed | Challenged | Settled
@@ -86,6 +89,8 @@ class Defence(msgspec.Struct, frozen=True):
     proofs: tuple[SignedProof | None, SignedProof | None]
     voucher: Voucher | None
     voucher_signature: bytes
+    claims: tuple[LockClaim, ...] = ()
+    """What it says to pay for the peer's pending locks: not looked at yet."""
 
 
 def check(appointment: Appointment, terms: Terms, party: Address, tower: Address) -> Defence:
@@ -97,8 +102,8 @@ def check(appointment: Appointment, terms: Terms, party: Address, tower: Address
     )
     voucher, signature = Voucher(channel, tower), appointment.voucher_signature
     if not _is_signed(digest_voucher(domain, voucher), signature, party):
-        return Defence(party, (proofs[0], proofs[1]), None, b"")
-    return Defence(party, (proofs[0], proofs[1]), voucher, signature)
+        return Defence(party, (proofs[0], proofs[1]), None, b"", appointment.claims)
+    return Defence(party, (proofs[0], proofs[1]), voucher, signature, appointment.claims)
 
 
 def _valid(signed: SignedProof, sender: int, terms: Terms, channel: ChannelId, domain: bytes) -> bool:
@@ -169,9 +174,37 @@ def duties(
     return list(found.values())
 
 
+def settlement(
+    dispute: Dispute, defences: Iterable[Defence], budget: ChallengeBudget, tower: Address, now: int
+) -> list[Obligation]:
+    """Return the settlement that the dispute calls for at that time: only if it brings the tower its reward.
+
+    Everybody may settle, and mostly somebody does: the tower waits as long as a node would (`COURTESY`).
+    """
+    closed = dispute.closed
+    if closed is None or dispute.settled is not None or now <= closed.deadline + COURTESY:
+        return []
+    if not any(isinstance(s.event, Challenged) and s.event.convicts and s.event.by == tower for s in dispute.sightings):
+        return []
+    if not any(defence.voucher is not None for defence in defences):
+        return []
+    return [
+        Obligation(
+            id=f"settle:{dispute.channel.hex()}",
+            call=SettleCall(dispute.channel),
+            purpose=f"settle channel {dispute.channel.hex()[:8]}, whose closer was convicted",
+            budget=budget.courtesy,
+            channel=dispute.channel,
+            duty=Duty.SETTLE,
+        )
+    ]
+
+
 def moot(dispute: Dispute | None, obligation: Obligation, tower: Address) -> str:
     """Return why a challenge is not needed any more, empty if it is, or if its own success is why it is not."""
     call = obligation.call
+    if isinstance(call, SettleCall):
+        return "the close has left the chain" if dispute is None or dispute.closed is None else ""
     if not isinstance(call, ChallengeCall):
         return ""
     if dispute is None or dispute.closed is None:

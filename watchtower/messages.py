@@ -1,7 +1,7 @@
 """What a client and its tower say to each other: typed, numbered, bounded. Peer bytes enter in `decode` only.
 
     client                         tower
-    Upload{locator, revision, blob} →
+    Upload{locator, revision, blob} →                 or UploadTimely{…, claims}
                                    ← Receipt{…, signature}   after the commit
                                    ← Refused{why, held, text}
     Fetch{locator} →               ← Held{locator, revision, blob} or Refused
@@ -20,17 +20,19 @@ from tallystick.channels.limits import ERROR_TEXT_MAX
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.protocol.objects import Address
+from tallystick.channels.values.discretion import Discreet
+from tallystick.watchtower.claims import TIMELY, TIMELY_MAX, LockClaim
 from tallystick.watchtower.errors import BadReceipt, TowerRefusal
-from tallystick.watchtower.sealing import BLOB_SIZE
+from tallystick.watchtower.sealing import BLOB_SIZES
 
 VERSION = 1
 
-TOWER_MESSAGE_MAX = 2_048
+TOWER_MESSAGE_MAX = 12_288
 """Bytes of one message."""
 
 Locator = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Account = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
-Blob = Annotated[bytes, msgspec.Meta(min_length=BLOB_SIZE, max_length=BLOB_SIZE)]
+Blob = Annotated[bytes, msgspec.Meta(min_length=BLOB_SIZES[0], max_length=BLOB_SIZES[-1])]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -43,8 +45,20 @@ class Upload(msgspec.Struct, frozen=True, array_like=True, tag=64, forbid_unknow
     blob: Blob
 
 
+class UploadTimely(Discreet, msgspec.Struct, frozen=True, array_like=True, tag=69, forbid_unknown_fields=True):
+    """The same, and register what pays for these locks before they expire, whether or not the channel is closed."""
+
+    version: Number
+    locator: Locator
+    revision: Number
+    blob: Blob
+    is_coin: bool
+    """Whether the locks are of the chain's coin: else what they are worth is not known here."""
+    claims: Annotated[tuple[LockClaim, ...], msgspec.Meta(min_length=1, max_length=TIMELY_MAX)]
+
+
 class TowerReceipt(msgspec.Struct, frozen=True, array_like=True, tag=65, forbid_unknown_fields=True):
-    """The tower holds a blob of this hash durably, since `time` (Unix seconds by the tower's clock)."""
+    """The tower holds this durably (hash of blob and `timely_of`) since `time` (Unix seconds by its clock)."""
 
     tower: Account
     client: Account
@@ -86,7 +100,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=68, forbid_unknown_
     blob: Blob
 
 
-Message: TypeAlias = Upload | TowerReceipt | Refused | Fetch | Held
+Message: TypeAlias = Upload | UploadTimely | TowerReceipt | Refused | Fetch | Held
 
 _CODEC: Codec[Message] = Codec(Message)
 
@@ -101,25 +115,32 @@ def decode(data: bytes) -> Message:
     if len(data) > TOWER_MESSAGE_MAX:
         raise MalformedMessage(f"a tower's messages have at most {TOWER_MESSAGE_MAX} bytes", Fault.TOO_LARGE)
     message = _CODEC.decode(data)
-    if isinstance(message, Upload | Fetch) and message.version != VERSION:
+    if isinstance(message, Upload | UploadTimely | Fetch) and message.version != VERSION:
         raise MalformedMessage(f"this tower speaks version {VERSION}, not {message.version}", Fault.WRONG_VERSION)
+    if isinstance(message, Upload | UploadTimely) and len(message.blob) not in BLOB_SIZES:
+        raise MalformedMessage(f"a blob has {' or '.join(map(str, BLOB_SIZES))} bytes, not {len(message.blob)}")
     return message
 
 
+def timely_of(upload: Upload | UploadTimely) -> bytes:
+    """Return what a tower keeps of an upload beside the blob: empty if nothing in it is timely."""
+    return TIMELY.encode((upload.is_coin, upload.claims)) if isinstance(upload, UploadTimely) else b""
+
+
 def sign_receipt(
-    key: PrivateKey, client: Address, locator: bytes, revision: int, blob: bytes, time: int
+    key: PrivateKey, client: Address, locator: bytes, revision: int, content: bytes, time: int
 ) -> TowerReceipt:
-    """Return the receipt for a blob that is durable now."""
-    bare = TowerReceipt(key.address, client, locator, revision, keccak(blob), time, bytes(64))
+    """Return the receipt for what is durable now: a blob, and what is timely beside it."""
+    bare = TowerReceipt(key.address, client, locator, revision, keccak(content), time, bytes(64))
     return msgspec.structs.replace(bare, signature=key.sign(bare.digest()))
 
 
-def verify_receipt(receipt: TowerReceipt, tower: PublicKey, client: Address, upload: Upload) -> None:
+def verify_receipt(receipt: TowerReceipt, tower: PublicKey, client: Address, upload: Upload | UploadTimely) -> None:
     """Raise BadReceipt unless the tower signed that it holds exactly this upload for this client."""
     if (receipt.tower, receipt.client) != (tower.address, client):
         raise BadReceipt("the receipt names another tower or another client; do not rely on this tower")
     if (receipt.locator, receipt.revision) != (upload.locator, upload.revision) or receipt.blob_hash != keccak(
-        upload.blob
+        upload.blob + timely_of(upload)
     ):
         raise BadReceipt("the receipt is for another appointment than the one sent; do not rely on this tower")
     try:

@@ -18,6 +18,7 @@ from tallystick.watchtower.schema import (
     AppointmentsDropped,
     count_appointments,
     count_sources,
+    count_timely,
     oldest_of_largest_source,
 )
 
@@ -28,10 +29,13 @@ RENEW = 10 * 86_400
 """Age in seconds of a receipt at which a client uploads an appointment anew."""
 
 APPOINTMENTS_MAX = 1_000_000
-"""Appointments of all clients together: each takes about 1,500 bytes on disk."""
+"""Appointments of all clients together: each takes about 1,500 bytes on disk, or 4,600 with many claims."""
 
 SHARE = 16
 """An address may hold what is free divided by this."""
+
+TIMELY_MAX = 16_384
+"""Appointments of all clients together that say what is to be registered by a time; an address gets its share."""
 
 NEW_RATE = 2.0
 """New appointments that are taken from one address per second, in the long run."""
@@ -77,6 +81,14 @@ class AppointmentQuota:
         if not self._new.take(source, now):
             return "the tower takes new appointments of one address at a limited rate: try again in a minute"
         self._total += 1
+        return None
+
+    def timely_refusal(self, source: str) -> str | None:
+        """Return why nothing more is taken from that address that must be registered by a time; None if it is."""
+        free = max(0, TIMELY_MAX - count_timely(self._store))
+        held = count_timely(self._store, self.mark(source))
+        if not free or held >= max(1, free // SHARE):
+            return f"the tower registers locks for {held} appointments from your address already; send this one without"
         return None
 
     def overdue(self, now: float, kept: Collection[bytes]) -> AppointmentsDropped | None:

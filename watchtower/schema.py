@@ -1,8 +1,9 @@
 """The tower's part of the store, and the client's: their moments, their tables, their readers.
 
 `appointments` has one row per (client, locator), replaced in place by strictly newer revisions: storage does not grow
-with payments; `appointment_sources` says from which address each came. `cases` and `case_events` hold channels that are
-being closed. `tower_coverage` is the client's: what its towers have acknowledged, one row per (tower, channel).
+with payments; `timely_claims` holds what some of them say must be registered by a time, `appointment_sources` from
+which address each came. `cases` and `case_events` hold channels that are being closed. `tower_coverage` is the
+client's, with `tower_claims`: what its towers have acknowledged, one row per (tower, channel).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import CAME, COUNT, Rows, at_least, below, decode_column, find, table
 from tallystick.settlement.sending.moments import said_by_settlement
+from tallystick.watchtower.claims import TIMELY, LockClaim
 from tallystick.watchtower.disputes import Dispute, DisputeEvent
 
 
@@ -28,10 +30,19 @@ class AppointmentStored(Moment, frozen=True):
     time: int
     source: bytes = b""
     """From which address it came (`AppointmentQuota.mark`)."""
+    timely: bytes = b""
+    """What must be registered by a time (`messages.timely_of`), in place of what was before."""
 
 
 class AppointmentsDropped(Moment, frozen=True):
     """These are beyond their term, and their room is needed."""
+
+    names: tuple[tuple[Address, bytes], ...]
+    """(client, locator)."""
+
+
+class TimelyOver(Moment, frozen=True):
+    """All that was timely in these appointments has long expired."""
 
     names: tuple[tuple[Address, bytes], ...]
     """(client, locator)."""
@@ -71,6 +82,8 @@ class Coverage(Moment, frozen=True):
     moved: int = 0
     """Sum of what both simplexes had transferred and locked, as covered."""
     receipt: bytes = b""
+    claims: bytes = b""
+    """Which claims of pending locks are covered (`claims.mark_of`)."""
 
 
 _TERMS: Codec[Terms] = Codec(Terms, canonical=False)
@@ -79,9 +92,11 @@ _SIGHTING: Codec[DisputeEvent] = Codec(DisputeEvent, canonical=False)
 
 _APPOINTMENTS = table("appointments", "client locator revision blob time", keys=2)
 _SOURCES = table("appointment_sources", "client locator source", keys=2, learned=True)
+_TIMELY = table("timely_claims", "client locator source data", keys=2)
 _CASES = table("cases", "channel terms")
 _EVENTS = table("case_events", "channel number position data", keys=3)
 _COVERAGE = table("tower_coverage", "tower channel revision seq0 seq1 moved receipt", keys=2)
+_CLAIMED = table("tower_claims", "tower channel mark", keys=2)
 
 
 def read_appointments(store: Store, locator: bytes) -> list[AppointmentStored]:
@@ -98,6 +113,34 @@ def count_appointments(store: Store, client: Address | None = None) -> int:
 def count_sources(store: Store, source: bytes) -> int:
     """Return how many appointments came from an address."""
     return int(store.read(_SOURCES.groups(source=source))[0][0])
+
+
+def read_source(store: Store, client: Address, locator: bytes) -> bytes:
+    """Return from which address an appointment came, empty if that is not known."""
+    found = store.read(_SOURCES.rows(client=client, locator=locator))
+    return bytes(found[0][2]) if found else b""
+
+
+def count_timely(store: Store, source: bytes | None = None) -> int:
+    """Return how many appointments have something timely: of all, or from one address."""
+    query = _TIMELY.groups() if source is None else _TIMELY.groups(source=source)
+    return int(store.read(query)[0][0])
+
+
+def read_timely(
+    store: Store, client: Address | None = None, locator: bytes | None = None
+) -> dict[tuple[Address, bytes], tuple[bool, tuple[LockClaim, ...]]]:
+    """Return what is timely, by client and locator: whether it is of the coin, and the claims. Of one, or of all."""
+    query = _TIMELY.rows() if client is None else _TIMELY.rows(client=client, locator=locator)
+    return {
+        (Address(row[0]), row[1]): decode_column(TIMELY, row[3], "timely_claims", row[1]) for row in store.read(query)
+    }
+
+
+def timely_data(store: Store, client: Address, locator: bytes) -> bytes:
+    """Return what was kept as timely beside an appointment, empty if nothing was."""
+    found = store.read(_TIMELY.rows(client=client, locator=locator))
+    return bytes(found[0][3]) if found else b""
 
 
 def oldest_of_largest_source(store: Store, before: int, limit: int) -> list[tuple[Address, bytes]]:
@@ -136,8 +179,11 @@ def said_by_tower(store: Store) -> Iterator[Identity]:
 
 def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
     """Return what one tower has acknowledged."""
+    marks = {channel: mark for _, channel, mark in store.read(_CLAIMED.rows(tower=tower))}
     return {
-        ChannelId(channel): Coverage(tower, channel, revision, seq0, seq1, int.from_bytes(moved, "big"), receipt)
+        ChannelId(channel): Coverage(
+            tower, channel, revision, seq0, seq1, int.from_bytes(moved, "big"), receipt, marks.get(channel, b"")
+        )
         for _, channel, revision, seq0, seq1, moved, receipt in store.read(_COVERAGE.rows(tower=tower))
     }
 
@@ -147,14 +193,22 @@ def _stored(rows: Rows, moment: AppointmentStored) -> None:
     before = find(rows, _APPOINTMENTS, *name)
     if before is None or before[2] < moment.revision:
         rows.put(_APPOINTMENTS, *name, moment.revision, moment.blob, moment.time)
+        rows.delete(_TIMELY, client=moment.client, locator=moment.locator)
+        if moment.timely:
+            rows.put(_TIMELY, *name, moment.source, moment.timely)
     if moment.source:
         rows.put(_SOURCES, *name, moment.source)
 
 
 def _dropped(rows: Rows, moment: AppointmentsDropped) -> None:
     for client, locator in moment.names:
-        for of in (_APPOINTMENTS, _SOURCES):
+        for of in (_APPOINTMENTS, _SOURCES, _TIMELY):
             rows.delete(of, client=client, locator=locator)
+
+
+def _expired(rows: Rows, moment: TimelyOver) -> None:
+    for client, locator in moment.names:
+        rows.delete(_TIMELY, client=client, locator=locator)
 
 
 def _seen(rows: Rows, moment: DisputeSeen) -> None:
@@ -171,19 +225,23 @@ def _over(rows: Rows, moment: DisputeOver) -> None:
     rows.delete(_EVENTS, channel=moment.channel)
     rows.delete(_CASES, channel=moment.channel)
     for locator in moment.locators:
-        for of in (_APPOINTMENTS, _SOURCES):
+        for of in (_APPOINTMENTS, _SOURCES):  # what is timely goes when it has expired: locks may outlive their channel
             rows.delete(of, locator=locator)
 
 
 def _covered(rows: Rows, moment: Coverage) -> None:
     seqs = (moment.revision, moment.seq0, moment.seq1)
     rows.put(_COVERAGE, moment.tower, moment.channel, *seqs, moment.moved.to_bytes(32, "big"), moment.receipt)
+    rows.delete(_CLAIMED, tower=moment.tower, channel=moment.channel)
+    if moment.claims:
+        rows.put(_CLAIMED, moment.tower, moment.channel, moment.claims)
 
 
 TOWER = Subject(
     "tower",
-    (_APPOINTMENTS, _CASES, _EVENTS, _SOURCES),
+    (_APPOINTMENTS, _CASES, _EVENTS, _SOURCES, _TIMELY),
     {
+        TimelyOver: _expired,
         AppointmentStored: _stored,
         AppointmentsDropped: _dropped,
         DisputeSeen: _seen,
@@ -191,4 +249,4 @@ TOWER = Subject(
         DisputeOver: _over,
     },
 )
-CLIENT = Subject("tower-client", (_COVERAGE,), {Coverage: _covered})
+CLIENT = Subject("tower-client", (_COVERAGE, _CLAIMED), {Coverage: _covered})

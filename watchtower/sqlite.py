@@ -26,6 +26,12 @@ CREATE TABLE appointment_sources (
 CREATE INDEX appointment_sources_by_source ON appointment_sources (source);
 CREATE INDEX appointment_sources_by_locator ON appointment_sources (locator)
 """,
+        """
+CREATE TABLE timely_claims (
+    client BLOB NOT NULL, locator BLOB NOT NULL, source BLOB NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (client, locator));
+CREATE INDEX timely_claims_by_source ON timely_claims (source)
+""",
     ),
 )
 
@@ -36,6 +42,10 @@ CLIENT_SCHEMA = Schema(
 CREATE TABLE tower_coverage (
     tower BLOB NOT NULL, channel BLOB NOT NULL, revision INTEGER NOT NULL, seq0 INTEGER NOT NULL,
     seq1 INTEGER NOT NULL, moved BLOB NOT NULL, receipt BLOB NOT NULL, PRIMARY KEY (tower, channel)) WITHOUT ROWID
+""",
+        """
+CREATE TABLE tower_claims (
+    tower BLOB NOT NULL, channel BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (tower, channel)) WITHOUT ROWID
 """,
     ),
 )

@@ -38,6 +38,7 @@ from tallystick.settlement.sending.moments import read_followed
 from tallystick.settlement.sending.policy import SendingPolicy, policy_for
 from tallystick.settlement.sending.sender import Sender, SenderStatistics
 from tallystick.watchtower.appointments import AppointmentService
+from tallystick.watchtower.claims import ClaimPolicy
 from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import count_appointments
@@ -73,6 +74,8 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """Nor after so many seconds without an answer of the chain node."""
     free_space: int = 64 * 2**20
     """Nor with fewer free bytes on the disk than this."""
+    claims: ClaimPolicy = ClaimPolicy()
+    """What it does for its clients' pending locks."""
     sending: SendingPolicy | None = None
     """None: by the chain's pace and depth."""
 
@@ -85,6 +88,8 @@ class TowerStatistics(msgspec.Struct, frozen=True):
     refused: int
     cases: int
     challenges: int
+    registrations: int
+    """Of what pays for clients' locks, since the start."""
     troubles: tuple[str, ...]
     alarms: int
     follower: FollowerStatistics
@@ -139,7 +144,8 @@ class Tower:
             judge=judge_claim,
         )
         budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
-        self.watch = Watch(self.sender, budget, self._is_catching_up)
+        self._market = Market(chain)
+        self.watch = Watch(self.sender, budget, self._policy.claims, lambda: self._market.lowest, self._is_catching_up)
         self.service = AppointmentService(
             key=key,
             store=store,
@@ -201,6 +207,7 @@ class Tower:
             refused=self.service.refused,
             cases=len(self.watch.disputes),
             challenges=self.watch.challenged,
+            registrations=self.watch.registrar.registered,
             troubles=self.troubles(),
             alarms=self._alarms,
             follower=self.follower.statistics(),
@@ -232,7 +239,7 @@ class Tower:
 
     async def _check_fees(self) -> None:
         """Tell, for ever, when the account holds less than what may be due costs; until then nothing new is taken."""
-        account, market, owed = FeeAccount(self.address), Market(self.sender.chain), 0
+        account, market, owed = FeeAccount(self.address), self._market, 0
         while True:
             with contextlib.suppress(ChainUnavailable, ChainError):  # the follower counts this, and raises the alarm
                 await market.ask()

@@ -27,7 +27,18 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.follower import BlockAdded, Step, for_a_while, headers_kept
 from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.sender import Sender
-from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties, moot
+from tallystick.watchtower.claims import ClaimPolicy
+from tallystick.watchtower.disputes import (
+    ChallengeBudget,
+    Defence,
+    Dispute,
+    DisputeEvent,
+    check,
+    duties,
+    moot,
+    settlement,
+)
+from tallystick.watchtower.registrar import Registrar
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
 
@@ -58,6 +69,9 @@ class Watch:
 
     sender: Sender
     budget: ChallengeBudget
+    claims: ClaimPolicy = field(default_factory=ClaimPolicy)
+    price: Callable[[], int | None] = lambda: None
+    """Returns what a unit of gas costs, None if that is not known."""
     is_catching_up: Callable[[int], bool] = _at_the_head
     """Whether blocks above that number are about to be followed: what seems due may be done in one of them."""
     challenged: int = field(default=0, init=False)
@@ -65,6 +79,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._kept = headers_kept(self.sender.chain.figures)
+        self.registrar = Registrar(self.sender, self.claims, self.price)
         self._funds: dict[ChannelId, tuple[int, int]] = {}
         """What each side has in the channels that were closed since the start, in the coin: 0 in other assets."""
         self._terms: dict[ChannelId, Terms] = {}
@@ -93,9 +108,13 @@ class Watch:
                 break
             moments.append(step_moment(self.sender.chain.chain_id, step, self._kept))
             if isinstance(step, BlockAdded):
+                self.registrar.on_block(step.block)
                 moments += self._add(step.block)
                 moments += self._work(step.block.header)
+                if not self.is_catching_up(step.block.header.number):
+                    moments += self.registrar.work(step.block.header)
             else:
+                self.registrar.on_removed(step.header.number)
                 moments += self._remove(step.header)
             taken += 1
         await self.sender.commit(moments)
@@ -187,8 +206,9 @@ class Watch:
             self._asleep.pop(locator, None)
         return DisputeOver(channel, locators)
 
-    def on_appointed(self, locator: bytes) -> None:
+    def on_appointed(self, client: Address, locator: bytes) -> None:
         """An appointment was stored there: look at its dispute, if there is one, with the next block."""
+        self.registrar.on_stored(client, locator)
         channel = self._asleep.get(locator)
         if channel in self.disputes:
             self._awake[channel] = None
@@ -214,6 +234,12 @@ class Watch:
             added = self.sender.pursue(duty, head.number)
             self.challenged += bool(added)
             moments += added
+        for due in settlement(dispute, defences, self.budget, self.sender.account, head.time):
+            moments += self.sender.pursue(due, head.number)
+        found = zip(dispute.terms.participants, self._locators(dispute), strict=False)
+        names = {party: (party, locator) for party, locator in found}
+        claims = [(claim, names[defence.party]) for defence in defences for claim in defence.claims]
+        moments += self.registrar.pursue(claims, dispute.terms, dispute.channel, head)
         return moments
 
     def locators(self) -> set[bytes]:

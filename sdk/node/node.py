@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -30,9 +30,19 @@ from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.views import EngineStatistics
 from tallystick.channels.ports import Clock, Elapsed, Entropy, Network, PeerAddress, steady_clock
 from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey
-from tallystick.channels.protocol.objects import NATIVE, Address, Amount, AnyAddress, AnyChannel, to_address, to_channel
-from tallystick.channels.session.effects import Event
+from tallystick.channels.protocol.objects import (
+    NATIVE,
+    Address,
+    Amount,
+    AnyAddress,
+    AnyChannel,
+    ChannelId,
+    to_address,
+    to_channel,
+)
+from tallystick.channels.session.effects import Event, StreamReceived
 from tallystick.channels.storage.store import Store
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.values.arguments import checked
@@ -52,7 +62,7 @@ from tallystick.sdk.node.openings import Openings
 from tallystick.sdk.node.options import Config, Period
 from tallystick.sdk.node.reactions import Reactions
 from tallystick.sdk.node.streams import NodeContext
-from tallystick.sdk.node.towers import TowerManager
+from tallystick.sdk.node.towers import Outside, TowerManager, clients_of
 from tallystick.sdk.node.virtual import VirtualDesk
 from tallystick.sdk.node.whereabouts import Whereabouts
 from tallystick.settlement.chain import OpenCall
@@ -64,7 +74,7 @@ from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.vigil import FollowerStatistics
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.sender import SenderStatistics
-from tallystick.watchtower.client import TowerClient, TowerClientStatistics
+from tallystick.watchtower.client import TowerClientStatistics
 
 __all__ = ["Alarm", "Config", "Node", "NodeStatistics"]
 
@@ -125,7 +135,9 @@ class Node:
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self.writer = Writer(store, inline=inline)
         close_key = close_keys(key)
-        self.tower_manager = TowerManager(self._tower_clients(network, rng, clock, entropy), close_key)
+        outside = Outside(network, rng.random, clock, entropy)
+        tower_clients = clients_of(config, key, self.writer, outside, self.news.alarm)
+        self.tower_manager = TowerManager(tower_clients, close_key, self._links)
         self.engine = Engine(
             key,
             self.writer,
@@ -165,22 +177,8 @@ class Node:
             self.engine, self.onchain, self.openings, self.routing, self.journal, self.news, config
         )
 
-    def _tower_clients(self, network: Network, rng: random.Random, clock: Clock, entropy: Entropy) -> list[TowerClient]:
-        return [
-            TowerClient(
-                key=self.key,
-                tower=address,
-                network=network,
-                store=self.store,
-                commit=self.writer.commit,
-                entropy=entropy,
-                jitter=rng.random,
-                alarm=self.news.alarm,
-                clock=clock,
-                policy=self.config.tower_policy,
-            )
-            for address in self.config.towers
-        ]
+    def _links(self, channel: ChannelId) -> Mapping[int, StreamProof]:
+        return self.engine.views.claims(channel)
 
     def _make_onchain(
         self, close_key: Callable[[Channel], bytes], rng: random.Random, clock: Clock, elapsed: Elapsed, players: Apps
@@ -302,6 +300,8 @@ class Node:
         self.routing.on_step(step)
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, StreamReceived):
+            self.tower_manager.offer(self.engine.views.channel(event.channel))
         self._reactions.on_event(event)
 
     def _tell_paid(self, event: Paid | PaymentHeld) -> None:

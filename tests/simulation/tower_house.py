@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import trio
 
 from tallystick.channels.node.alarms import Alarm
 from tallystick.channels.ports import Network, PeerAddress
-from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator
+from tallystick.channels.protocol.eip712 import channel_id, digest_proof, domain_separator, locks_root
 from tallystick.channels.protocol.keys import PrivateKey, keccak
-from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, SignedProof, Terms
+from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, ChannelId, Lock, SignedProof, Terms
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import virtual_clock
@@ -48,9 +48,12 @@ class Pair:
         """The channel's id."""
         return channel_id(self.terms)
 
-    def proof(self, sender: int, seq: int, transferred: int, *, seen: int = 0) -> SignedProof:
+    def proof(
+        self, sender: int, seq: int, transferred: int, *, seen: int = 0, locks: Sequence[Lock] = ()
+    ) -> SignedProof:
         """Return a balance proof with both signatures."""
-        bare = BalanceProof(self.channel, sender, seq, transferred, seen=seen)
+        locked = sum(lock.amount for lock in locks)
+        bare = BalanceProof(self.channel, sender, seq, transferred, locked, locks_root(locks), seen)
         digest = digest_proof(self._domain, bare)
         return SignedProof(bare, self.keys[sender].sign(digest), self.keys[1 - sender].sign(digest))
 

@@ -25,6 +25,7 @@ from tallystick.settlement.chain import (
     SettleCall,
 )
 from tallystick.settlement.testing.local import LocalChain
+from tallystick.watchtower.claims import LockClaim
 from tallystick.watchtower.client import ClientPolicy, TowerClient
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 from tallystick.watchtower.tower import TowerPolicy
@@ -51,6 +52,8 @@ class TowerWorld:
             policy=TowerPolicy(budget=10**15, fee_reserve=10**12),
             alarms=self.alarms,
         )
+        self.policy = ClientPolicy(every=0.1)
+        """Of Alice's client."""
         self.store: SqliteStore = open_store(directory / "alice", [CLIENT_SCHEMA], owner="alice", durable=False)
 
     async def open_channel(self) -> None:
@@ -80,19 +83,21 @@ class TowerWorld:
                 jitter=random.Random(2).random,
                 alarm=self.alarms.append,
                 clock=virtual_clock(),
-                policy=ClientPolicy(every=0.1),
+                policy=self.policy,
             )
             nursery.start_soon(client.run)
             yield client
             nursery.cancel_scope.cancel()
 
-    async def upload(self, proof0: SignedProof | None, proof1: SignedProof | None) -> None:
+    async def upload(
+        self, proof0: SignedProof | None, proof1: SignedProof | None, claims: tuple[LockClaim, ...] = ()
+    ) -> None:
         """Run the tower for as long as it takes to cover Alice's channel."""
         async with self.house.open() as (tower, at):
             await settle_down(tower.follower.wait_reached, self.chain.newest.header.number)
             await trio.sleep(1)
             async with self.client(at) as client:
-                client.offer(self.pair.terms, self.pair.close_key, proof0, proof1)
+                client.offer(self.pair.terms, self.pair.close_key, proof0, proof1, claims)
                 await client.wait_covered()
 
     async def appointed(self) -> None:
@@ -100,7 +105,7 @@ class TowerWorld:
         await self.open_channel()
         newest = [self.proof(self.mallory, 7, 600), self.proof(self.alice, 3, 40)]
         newest.sort(key=lambda signed: signed.proof.sender)
-        await self.upload(*newest)
+        await self.upload(newest[0], newest[1])
 
     async def cheat(self) -> None:
         """Mallory closes with her first proof, of 10."""
