@@ -97,12 +97,24 @@ NEED_A_NODE = [
     ("graph", "show"),
     ("balance",),
     ("statistics",),
+    ("towers",),
 ]
 
 
 def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
     assert {" ".join(path) for path in LEAVES} == {
-        *("init", "node run", "node wait", "node info", "node stop", "pay", "incoming", "balance", "statistics"),
+        *(
+            "init",
+            "node run",
+            "node wait",
+            "node info",
+            "node stop",
+            "pay",
+            "incoming",
+            "balance",
+            "statistics",
+            "towers",
+        ),
         *(
             f"channel {name}"
             for name in ("open", "list", "show", "wait", "deposit", "withdraw", "close", "force-close", "policy")

@@ -90,6 +90,11 @@ def test_a_memo_that_is_no_text_is_shown_as_hex_and_control_characters_never_rea
 
 
 def test_statistics_of_several_parts_are_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_towers([])
+    tower = {"tower": KEY, "connected": False, "last_fault": "no route", "dirty": 2, "exposed": LARGE}
+    tables.show_towers([{**tower, "channels": 3, "uploads": 4, "refused": 5}])
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("no tower guards this node", KEY, "no route", str(LARGE)))
     tables.show_statistics({"engine": {"in_flight": 5}, "towers": [{"receipts": 6}, {"receipts": 7}]})
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     for row in (["engine", "in", "flight", "5"], ["towers", "receipts", "6"], ["towers", "receipts", "7"]):

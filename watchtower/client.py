@@ -13,6 +13,7 @@ anywhere in between leaves a gap in the revisions and nothing else: the next upl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,10 +33,9 @@ from tallystick.settlement.following.vigil import spell
 from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.claims import LockClaim, mark_of, said_worth, timely
 from tallystick.watchtower.errors import TowerRefusal
+from tallystick.watchtower.fetching import Wanted, ask, fetch, is_newer
 from tallystick.watchtower.messages import (
     VERSION,
-    Fetch,
-    Held,
     Message,
     Refused,
     TowerReceipt,
@@ -47,7 +47,7 @@ from tallystick.watchtower.messages import (
 )
 from tallystick.watchtower.quotas import RENEW
 from tallystick.watchtower.schema import Coverage, read_coverage
-from tallystick.watchtower.sealing import Appointment, locator_of, seal, unseal
+from tallystick.watchtower.sealing import Appointment, locator_of, seal
 
 LOOK_EVERY = 3_600.0
 """Seconds between two looks at which receipts are so old that they should be renewed."""
@@ -79,6 +79,8 @@ class ClientPolicy(Options, frozen=True, kw_only=True):
     backoff_max: float = 30.0
     answer_within: float = 30.0
     """A tower that does not answer for so long is connected to afresh."""
+    ask_within: float = 5.0
+    """So long a node that starts waits for towers to say whether its data is old: for all of them together."""
     timely: bool = True
     """Whether towers are told openly what pays for pending locks, so that they register it before it is too late even
     if nobody closes. They learn the secret, when the lock expires, and of what size it is, but not of which channel.
@@ -110,6 +112,8 @@ class Offer(Discreet, msgspec.Struct, frozen=True):
 class TowerClientStatistics(msgspec.Struct, frozen=True):
     """How well a tower covers this node."""
 
+    tower: str
+    """Where it is: its key, host and port."""
     connected: bool
     channels: int
     dirty: int
@@ -202,6 +206,7 @@ class TowerClient:
     def statistics(self) -> TowerClientStatistics:
         """Return the figures of this moment."""
         return TowerClientStatistics(
+            tower=str(self.tower),
             connected=self._link is not None,
             channels=len(self._offers),
             dirty=len(self._dirty),
@@ -216,23 +221,25 @@ class TowerClient:
 
         Opens a connection of its own. Raise LinkClosed or PeerError if the tower cannot be reached or answers wrongly.
         """
-        party, tower = self.key.address, self._tower.address
-        locator = locator_of(close_key, tower, party)
-        link = await self.network.dial(self.tower)
+        wanted = [Wanted(terms, close_key)]
+        (found,) = await fetch(self.network, self.tower, self.key.address, wanted, self.policy.answer_within)
+        return found
+
+    async def find_newer(self, wanted: Sequence[Wanted]) -> list[ChannelId]:
+        """Return the channels of which the tower holds more than our data knows; nothing if it does not answer in time.
+
+        Takes `ClientPolicy.ask_within` at most, and never raises what a tower does.
+        """
         try:
-            answers = await self._ask(link, [Fetch(VERSION, locator)])
-        finally:
-            await link.aclose()
-        match answers[0]:
-            case Held(held, _, blob) if held == locator:
-                appointment = unseal(blob, close_key, tower, party)
-                if appointment.terms != terms:
-                    raise MalformedMessage("the tower holds an appointment of another channel under this locator")
-                return appointment
-            case Refused(why=TowerRefusal.UNKNOWN):
-                return None
-            case answer:
-                raise MalformedMessage(f"the tower answered a fetch with {type(answer).__name__}")
+            with trio.move_on_after(self.policy.ask_within):
+                party, within = self.key.address, self.policy.ask_within
+                found = await fetch(self.network, self.tower, party, wanted, within)
+                newer = zip(found, wanted, strict=True)
+                tower = self._tower.address
+                return [channel_id(w.terms) for held, w in newer if held and is_newer(held, w, party, tower)]
+        except (LinkClosed, PeerError) as error:
+            self._last_fault = str(error)
+        return []
 
     # --- the uploader ---------------------------------------------------------------------------------------
 
@@ -307,7 +314,7 @@ class TowerClient:
     async def _upload_all(self, link: Link) -> None:
         while ready := self._ready()[:UPLOADS_AT_ONCE]:
             sent = await self._prepare(ready)
-            answers = await self._ask(link, [upload for _, _, upload in sent])
+            answers = await ask(link, [upload for _, _, upload in sent], self.policy.answer_within)
             for (channel, offer, upload), answer in zip(sent, answers, strict=True):
                 await self._conclude(channel, offer, upload, answer)
 
@@ -337,19 +344,6 @@ class TowerClient:
 
     def _is_timely(self, channel: ChannelId, offer: Offer) -> bool:
         return bool(offer.claims) and self.policy.timely and channel not in self._sealed_only
-
-    async def _ask(self, link: Link, messages: list[Message]) -> list[Message]:
-        """Send messages and return as many answers, in order."""
-        if not messages:
-            return []
-        answers: list[Message] = []
-        with trio.move_on_after(self.policy.answer_within):
-            await link.send([encode(message) for message in messages])
-            while len(answers) < len(messages):
-                answers += [decode(data) for data in await link.receive()]
-        if len(answers) != len(messages):
-            raise LinkClosed(f"the tower gave {len(answers)} answers to {len(messages)} messages; connecting afresh")
-        return answers
 
     async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload | UploadTimely, answer: Message) -> None:
         match answer:

@@ -149,3 +149,4 @@ app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(payments.
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)
 app.command(epilog=example("balance"))(payments.balance)
 app.command(epilog=example("statistics --json"))(payments.statistics)
+app.command(epilog=example("towers --json"))(payments.towers)

@@ -121,6 +121,22 @@ def show_statistics(figures: dict[str, Any]) -> None:
     show_table(("part", "counter"), rows, figures=("value",))
 
 
+def show_towers(towers: list[dict[str, Any]]) -> None:
+    """Print a node's towers: what is at risk is what moved in channels whose newest state the tower does not have."""
+    if not towers:
+        say("no tower guards this node: name some in `towers` of config.toml")
+        return
+    rows = [
+        (
+            tower["tower"],
+            "connected" if tower["connected"] else tower["last_fault"] or "away",
+            *(tower[name] for name in ("channels", "dirty", "exposed", "uploads", "refused")),
+        )
+        for tower in towers
+    ]
+    show_table(("tower", "state"), rows, figures=("channels", "not covered", "at risk", "uploads", "refused"))
+
+
 def show_replay(start: ChannelState, steps: Sequence[Lived], *, whole: bool) -> None:
     """Print what happened to a channel: for each input the state after it, and why it was refused."""
     say(f"channel {start.channel.id.hex()}: {start.channel.phase.name.lower()}, {len(steps)} inputs were recorded")

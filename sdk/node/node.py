@@ -260,6 +260,7 @@ class Node:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
                 nursery.start_soon(self.openings.run)
+                await self.tower_manager.heed(self.engine, self.news.alarm)
                 self.routing.load()
                 self.writer.add(self.onchain.enforcer.react())
                 nursery.start_soon(self.onchain.run)

@@ -282,4 +282,25 @@ MUTANTS = (
         "return tuple(claim for claim in",
         ("test_tower_sealing.py",),
     ),
+    Mutant(
+        "start from an old copy without asking the towers",
+        "sdk/node/node.py",
+        "                await self.tower_manager.heed(self.engine, self.news.alarm)\n",
+        "",
+        ("test_tower_asking.py",),
+    ),
+    Mutant(
+        "wait for a dead tower for as long as it takes",
+        "watchtower/client.py",
+        "            with trio.move_on_after(self.policy.ask_within):\n",
+        "            with trio.move_on_after(3_600):\n",
+        ("test_tower_asking.py",),
+    ),
+    Mutant(
+        "believe a tower's unsigned word that the data is old",
+        "watchtower/fetching.py",
+        "        proofs = check(appointment, wanted.terms, party, tower).proofs\n",
+        "        proofs = appointment.proofs\n",
+        ("test_tower_asking.py",),
+    ),
 )
