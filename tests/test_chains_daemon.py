@@ -93,14 +93,27 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
             process, _ = await run(maker)
             [rate] = await tally(maker, "rate", "list")
             assert (rate["take"], rate["give"], rate["base"]) == (3, 2, 7), "rates are stored"
-            swap = ("swap", "157", ONE, "for", OTHER, "--min", "100", "--maker", here)
+            while not (listed := await tally(customer, "markets", "--give", ONE))[0]["offers"][0]["connected"]:
+                pass  # what is known of the maker is on disk, and its node is on its way back
+            [offer] = listed[0]["offers"]
+            assert (listed[0]["get"], offer["maker"], offer["connected"]) == (OTHER, here[:66], True)
+            assert (offer["take"], offer["give"], offer["base"], offer["most"].bit_count()) == (3, 2, 7, 1)
+            assert await tally(customer / "other", "markets", "--give", OTHER) == []
+            asked = await tally(customer / "other", "invoice", "create", "100")
+            given = ("pay", asked["invoice"], "--with", ONE, "--max")
+            assert "the best offer is 157 of coin@1337, not 156" in await refused(customer, *given, "156")
+            paid = await tally(customer / "other", *given, "157")
+            assert (paid["amount"], paid["state"]) == (157, "paid"), "by the node of the chain that it names"
+            swap = ("swap", "157", ONE, "for", OTHER, "--min", "100")
             assert (await tally(customer / "other", *swap))["got"] == 100, "whichever node is asked"
             stands = await tally(maker, "maker")
-            assert (stands["paid"], stands["lost"], stands["open"]) == (3, 0, 0)
-            assert [one["free"] for one in stands["rates"]] == [50_000 - 1_500 - 2 * 6_662 - 100], "less the reserve"
+            assert (stands["paid"], stands["lost"], stands["open"]) == (4, 0, 0)
+            assert [one["free"] for one in stands["rates"]] == [
+                50_000 - 1_500 - 2 * 6_662 - 200 - 100 * stands["quotes"]
+            ], "less the reserve, and what a quote that was too dear still binds"
 
-            assert (await tally(customer / "other", "channel", "list"))[0]["balance"] == 100_000 + 2 * 6_662 + 100
-            assert (await tally(customer, "channel", "list"))[0]["balance"] == 100_000 - 20_157
+            assert (await tally(customer / "other", "channel", "list"))[0]["balance"] == 100_000 + 2 * 6_662 + 200
+            assert (await tally(customer, "channel", "list"))[0]["balance"] == 100_000 - 20_314
             for running, directory in ((process, maker / "other"), (payer, customer)):
                 await trio.to_thread.run_sync(
                     lambda directory=directory: CliRunner().invoke(app, ["node", "stop", "--data", str(directory)])  # type: ignore[misc]

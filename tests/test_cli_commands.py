@@ -121,7 +121,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
         ),
         *(f"channel {name}" for name in ("record", "export", "replay")),
         *("keysend", "payments", "forwards", "probe", "rebalance"),
-        *("swap", "maker", "rate set", "rate list", "rate remove"),
+        *("swap", "markets", "maker", "rate set", "rate list", "rate remove"),
         *(f"invoice {name}" for name in ("create", "list", "decode", "show", "settle", "cancel")),
         *("peers list", "peers connect"),
         *(f"stream {name}" for name in ("open", "pay", "close", "list")),

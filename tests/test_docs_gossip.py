@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.router.gossip import announcements, reconciliation
+from tallystick.router.gossip import announcements, markets, reconciliation
 from tallystick.router.gossip import wire as gossip_wire
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.network import private_channels
@@ -57,6 +57,11 @@ def test_every_limit_is_listed_with_its_default() -> None:
         ("and {} in each other asset", POLICY.asset_channels_max),
         ("share another {}.", POLICY.asset_channels_max),
         ("counts for {} announcements", POLICY.lookup_cost),
+        ("{} offers at most", markets.OFFERS_MAX),
+        ("no longer than {} s", markets.MARKET_LIFE_MAX),
+        ("Of {} makers at most", POLICY.markets_max),
+        ("after {} s, and it stands", int(POLICY.market_refresh)),
+        ("it stands for {} s", POLICY.market_life),
         ("may change {} times at once", int(POLICY.update_burst)),
         ("every {} s. What is kept", POLICY.update_every),
         ("At most {} announcements are in one message", gossip_wire.ITEMS_MAX),

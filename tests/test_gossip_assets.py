@@ -85,7 +85,7 @@ def test_a_flood_of_channels_in_worthless_tokens_pushes_out_nothing_that_the_nod
 
 
 def test_an_asset_that_becomes_of_use_gets_room_of_its_own_and_loses_it_with_its_use() -> None:
-    store = GossipStore(native=2, other=2)
+    store = GossipStore(native=2, other=2, makers=2)
     store.prefer([GOLD])
     for number in range(2):
         assert store.put_channel(channel(number), ChannelFacts((ANN.address, BEA.address), 10, GOLD), NOW)

@@ -1,11 +1,12 @@
 """What nodes say of themselves and of their channels: signed, bounded, numbered by time.
 
 A `NodeAnnouncement` tells a node's name and addresses, a `ChannelUpdate` what its signer asks for carrying payments
-out of one channel. Both replace what the same key said before with a lower timestamp; of two with the same timestamp,
-the one with the lower digest stands, so that all nodes come to keep the same one. They are signed by the node's key as
-EIP-712 typed data under the adjudicator's domain: what is said for one chain and contract means nothing on another. The
-fields are those of BOLT 7's `node_announcement` and `channel_update`; there is no `channel_announcement`, as the chain
-knows the channels and whose they are.
+out of one channel, a `MarketAnnouncement` at which rates a maker carries payments across chains (`markets`). All of
+them replace what the same key said before with a lower timestamp; of two with the same timestamp, the one with the
+lower digest stands, so that all nodes come to keep the same one. They are signed by the node's key as EIP-712 typed
+data under the adjudicator's domain: what is said for one chain and contract means nothing on another. The fields of the
+first two are those of BOLT 7's `node_announcement` and `channel_update`; there is no `channel_announcement`, as the
+chain knows the channels and whose they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
 from tallystick.channels.protocol.objects import Address, ChannelId, Id, Side
 from tallystick.router.errors import GossipRefused
+from tallystick.router.gossip.markets import (
+    MARKET_FIELDS,
+    MarketAnnouncement,
+    MarketOffer,
+    pack_market,
+)
 from tallystick.router.objects import ForwardingPolicy, Key33, NodeKey
 
 ALIAS_BYTES_MAX = 32
@@ -43,6 +50,7 @@ _SIGNED = {
         "uint128 maximum,uint32 margin,bool enabled"
     ),
     "NodeAnnouncement": "bytes key,uint64 timestamp,string alias,string[] addresses,bytes features",
+    **MARKET_FIELDS,
 }
 TYPES = {
     name: [dict(zip(("type", "name"), field.split(), strict=True)) for field in fields.split(",")]
@@ -80,7 +88,7 @@ class NodeAnnouncement(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
     signature: Signature = bytes(64)
 
 
-Announcement: TypeAlias = ChannelUpdate | NodeAnnouncement
+Announcement: TypeAlias = ChannelUpdate | NodeAnnouncement | MarketAnnouncement
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -91,7 +99,9 @@ class Description(msgspec.Struct, frozen=True):
     features: bytes = b""
 
 
-_CHANNEL_UPDATE, _NODE_ANNOUNCEMENT = (keccak(f"{name}({fields})".encode()) for name, fields in _SIGNED.items())
+_CHANNEL_UPDATE, _NODE_ANNOUNCEMENT = (
+    keccak(f"{name}({_SIGNED[name]})".encode()) for name in ("ChannelUpdate", "NodeAnnouncement")
+)
 _ADDRESS = re.compile(r"[\x21-\x7e]{1,255}:([0-9]{1,5})", re.ASCII)
 
 
@@ -104,7 +114,13 @@ def digest_of(domain: bytes, announcement: Announcement) -> bytes:
 
     Raise GossipRefused if a field is out of its bounds.
     """
-    packed = _pack_update(announcement) if isinstance(announcement, ChannelUpdate) else _pack_node(announcement)
+    match announcement:
+        case ChannelUpdate():
+            packed = _pack_update(announcement)
+        case NodeAnnouncement():
+            packed = _pack_node(announcement)
+        case MarketAnnouncement():
+            packed = pack_market(announcement)
     return keccak(b"\x19\x01" + domain + keccak(packed))
 
 
@@ -136,6 +152,11 @@ def _parse(key: bytes) -> PublicKey:
         return PublicKey(key)
     except InvalidInput as error:
         raise GossipRefused("an announcement's key is no point of secp256k1") from error
+
+
+def address_of(key: NodeKey) -> Address:
+    """Return the address of a key; raise GossipRefused if it is none."""
+    return _parse(key).address
 
 
 def signer_address(announcement: Announcement) -> Address:
@@ -171,6 +192,14 @@ def sign_node(key: PrivateKey, domain: bytes, timestamp: int, said: Description)
         raise GossipRefused(f"a node announces at most {ADDRESSES_MAX} addresses and {FEATURES_MAX} bytes of features")
     node = NodeAnnouncement(NodeKey(bytes(key.public)), timestamp, said.alias, said.addresses, said.features)
     return msgspec.structs.replace(node, signature=key.sign(digest_of(domain, node)))
+
+
+def sign_market(
+    key: PrivateKey, domain: bytes, timestamp: int, until: int, offers: tuple[MarketOffer, ...]
+) -> MarketAnnouncement:
+    """Return what a maker asks for, signed; raise GossipRefused if a field is out of its bounds."""
+    market = MarketAnnouncement(NodeKey(bytes(key.public)), timestamp, until, offers)
+    return msgspec.structs.replace(market, signature=key.sign(digest_of(domain, market)))
 
 
 def replaces(timestamp: int, digest: bytes, old_timestamp: int, old_digest: bytes) -> bool:

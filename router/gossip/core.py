@@ -39,6 +39,7 @@ from tallystick.router.gossip.announcements import (
     signer_address,
     verify_announcement,
 )
+from tallystick.router.gossip.markets import MarketAnnouncement
 from tallystick.router.gossip.own_announcements import OwnAnnouncements
 from tallystick.router.gossip.peer_state import (
     Budgets,
@@ -80,7 +81,7 @@ class Gossip:
         """
         self._domain = domain
         self._policy = policy or GossipPolicy()
-        self.store = GossipStore(self._policy.channels_max, self._policy.asset_channels_max)
+        self.store = GossipStore(self._policy.channels_max, self._policy.asset_channels_max, self._policy.markets_max)
         self._effects = GossipEffects()
         self._peers: dict[bytes, PeerState] = {}
         self._gone: OrderedDict[bytes, Budgets] = OrderedDict()
@@ -178,7 +179,7 @@ class Gossip:
             return
         message = wire.decode(frame)
         match message:
-            case wire.Updates(items) | wire.Nodes(items):
+            case wire.Updates(items) | wire.Nodes(items) | wire.Markets(items):
                 heard: Sequence[Announcement] = items
                 for number, announcement in enumerate(heard, 1):
                     self._hear(peer, state, announcement, now)
@@ -298,6 +299,9 @@ class Gossip:
         if not date - self._policy.stale < announcement.timestamp <= date + self._policy.skew:
             self._refusals += 1
             return
+        if isinstance(announcement, MarketAnnouncement) and announcement.until < date:
+            self._refusals += 1
+            return
         there = self.store.get(item_of(announcement))
         if there is not None and there.announcement == announcement:  # most of what is heard: it comes from all sides
             self._repeated += 1
@@ -315,7 +319,7 @@ class Gossip:
                 self._park(peer, announcement, kept, now)
                 return
             check_signer(announcement, facts.participants)
-        elif not self.store.owns_channel(signer_address(announcement)):
+        elif not self.store.owns_channel(signer_address(announcement)) or not self.store.has_room(announcement):
             self._refusals += 1
             return
         if not self._paces.ready(item_of(announcement), now):
@@ -423,4 +427,4 @@ class Gossip:
             self._paces.sweep(now)
 
     def _drop_beyond(self, bucket: int, date: float) -> None:
-        self.store.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew)
+        self.store.drop_beyond(bucket, date - self._policy.stale, date + self._policy.skew, date)

@@ -18,9 +18,11 @@ from tallystick.router.gossip.announcements import (
     Description,
     NodeAnnouncement,
     digest_of,
+    sign_market,
     sign_node,
     sign_update,
 )
+from tallystick.router.gossip.markets import MarketAnnouncement, MarketId, MarketOffer
 from tallystick.router.gossip.policy import GossipPolicy
 from tallystick.router.gossip.private_updates import encode_update
 from tallystick.router.gossip.reconciliation import ItemId
@@ -40,6 +42,7 @@ class OwnAnnouncements:
         self._wishes: dict[ChannelId, ForwardingPolicy] = {}
         self._due: dict[ChannelId, None] = {}
         self._description: Description | None = None
+        self._offers: tuple[MarketOffer, ...] | None = None
         self._next_look = 0.0
 
     def announce(self, channel: ChannelId, policy: ForwardingPolicy) -> None:
@@ -59,6 +62,17 @@ class OwnAnnouncements:
             raise InvalidInput(str(error)) from error
         self._description = description
         self._next_look = 0.0
+
+    def offer(self, offers: tuple[MarketOffer, ...]) -> None:
+        """Want it to be known what we ask for as a maker, from now on. Raise InvalidInput if it cannot be told."""
+        wanted = tuple(sorted(offers))
+        try:
+            sign_market(self._key, self._domain, 0, 0, wanted)
+        except PeerError as error:
+            raise InvalidInput(str(error)) from error
+        if wanted != self._offers:
+            self._offers = wanted
+            self._next_look = 0.0
 
     def wants(self, channel: ChannelId) -> bool:
         """Whether we announce this channel."""
@@ -97,7 +111,7 @@ class OwnAnnouncements:
         if now >= self._next_look:
             self._next_look = now + self._policy.check_own
             self._due.update(dict.fromkeys(self._wishes))
-            say += self._node(date)
+            say += self._node(date) + self._market(date)
         for channel in list(self._due)[: self._policy.own_per_tick]:
             del self._due[channel]
             if channel in self._wishes:
@@ -121,7 +135,7 @@ class OwnAnnouncements:
         if self._store.facts(channel) is None:  # it was known by that only: the chain is asked again
             self._due[channel] = None
             return []
-        said = self._fresh(there, date)
+        said = _fresh(there, date - self._policy.refresh)
         if isinstance(said, ChannelUpdate) and said.policy == policy:
             return []
         update = sign_update(self._key, self._domain, channel, side, _after(there, date), policy)
@@ -132,11 +146,25 @@ class OwnAnnouncements:
         if wanted is None or not self._store.owns_channel(self._key.address):
             return []
         there = self._standing(self._own, date)
-        said = self._fresh(there, date)
+        said = _fresh(there, date - self._policy.refresh)
         if isinstance(said, NodeAnnouncement) and Description(said.alias, said.addresses, said.features) == wanted:
             return []
         node = sign_node(self._key, self._domain, _after(there, date), wanted)
         return [KeptAnnouncement(node, digest_of(self._domain, node))]
+
+    def _market(self, date: float) -> list[KeptAnnouncement]:
+        wanted = self._offers
+        if wanted is None or not self._store.owns_channel(self._key.address):
+            return []
+        there = self._standing(MarketId(self._own), date)
+        if there is None and not wanted:
+            return []
+        said = _fresh(there, date - self._policy.market_refresh) if wanted else there and there.announcement
+        if isinstance(said, MarketAnnouncement) and said.offers == wanted:
+            return []
+        now = _after(there, date)
+        market = sign_market(self._key, self._domain, now, now + self._policy.market_life, wanted)
+        return [KeptAnnouncement(market, digest_of(self._domain, market))]
 
     def _standing(self, item: ItemId, date: float) -> KeptAnnouncement | None:
         """Return what the store has of ours; forget it first if it is of the future."""
@@ -146,11 +174,12 @@ class OwnAnnouncements:
             return None
         return there
 
-    def _fresh(self, there: KeptAnnouncement | None, date: float) -> Announcement | None:
-        """Return what the store has, if it need not be renewed yet."""
-        if there is None or there.announcement.timestamp <= date - self._policy.refresh:
-            return None
-        return there.announcement
+
+def _fresh(there: KeptAnnouncement | None, since: float) -> Announcement | None:
+    """Return what the store has, if it is younger than that, so need not be renewed yet."""
+    if there is None or there.announcement.timestamp <= since:
+        return None
+    return there.announcement
 
 
 def _after(there: KeptAnnouncement | None, date: float) -> int:

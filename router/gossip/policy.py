@@ -24,6 +24,12 @@ class GossipPolicy(Options, frozen=True, kw_only=True):
     """Channels in the chain's coin that are kept: those of the largest capacity. Each takes about 1.2 kB of memory."""
     asset_channels_max: int = 20_000
     """The same in each other asset in which this node has channels, and in all further assets together."""
+    markets_max: int = 1_000
+    """Makers of which it is kept what they ask for: those with the largest channels. Each takes 10 kB at most."""
+    market_life: int = 1_800
+    """How long what we ask for as a maker stands …"""
+    market_refresh: float = 600
+    """… and the age at which it is renewed."""
     parked_max: int = 20_000
     """Updates that wait for the chain's word on their channel, of all peers together."""
     parked_per_peer: int = 2_000

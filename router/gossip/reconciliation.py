@@ -1,10 +1,10 @@
 """Which announcements two nodes hold differently, found with few bytes: digests of buckets, then fingerprints.
 
-Every announcement has an id that stays (a channel's side, or a node's key) and a fingerprint of its version: the first
-8 bytes of its digest. Ids fall into 512 buckets: channel updates into the first 256, by their channel's first byte;
-node announcements into the others, by their key's second byte. A bucket's digest is sha256 over its sorted
-fingerprints: it depends on the set alone, not on the order in which it came. Who finds a difference sends all its
-fingerprints of that bucket, and gets what is not among them.
+Every announcement has an id that stays (a channel's side, a node's key, or a maker's) and a fingerprint of its version:
+the first 8 bytes of its digest. Ids fall into 512 buckets: channel updates into the first 256, by their channel's first
+byte; node announcements and markets into the others, by their key's second byte. A bucket's digest is sha256 over its
+sorted fingerprints: it depends on the set alone, not on the order in which it came. Who finds a difference sends all
+its fingerprints of that bucket, and gets what is not among them.
 
 Whoever makes two announcements of its own collide hides one of them from others, and nothing else.
 """
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from tallystick.channels.protocol.objects import ChannelId
+from tallystick.router.gossip.markets import MarketId
 from tallystick.router.objects import NodeKey
 
 UPDATE_BUCKETS = 256
@@ -23,15 +24,15 @@ BUCKETS = 512
 DIGEST_SIZE = 16
 FINGERPRINT_SIZE = 8
 
-ItemId: TypeAlias = tuple[ChannelId, int] | NodeKey
-"""What an announcement replaces: a channel's side, or a node."""
+ItemId: TypeAlias = tuple[ChannelId, int] | NodeKey | MarketId
+"""What an announcement replaces: a channel's side, a node, or what a maker asked for."""
 
 
 def bucket_of(item: ItemId) -> int:
     """Return the number of the bucket that an id falls into."""
     if isinstance(item, tuple):
         return item[0][0]
-    return UPDATE_BUCKETS + item[1]
+    return UPDATE_BUCKETS + (item.key if isinstance(item, MarketId) else item)[1]
 
 
 def fingerprint(digest: bytes) -> bytes:

@@ -3,6 +3,7 @@
     gossip_channels   what the chain said of each channel, and when
     gossip_updates    the newest update of each direction
     gossip_nodes      the newest announcement of each node
+    gossip_markets    what each maker asked for last
 
 Rows follow the store (`router/gossip/store.py`): what it forgets is deleted, so the tables are as bounded as it is.
 """
@@ -18,6 +19,7 @@ from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, table
 from tallystick.router.gossip.announcements import ChannelUpdate, NodeAnnouncement
+from tallystick.router.gossip.markets import MarketAnnouncement, MarketId
 from tallystick.router.gossip.store import (
     AnnouncementForgotten,
     Change,
@@ -37,11 +39,13 @@ class GossipChanged(Moment, frozen=True):
 _FACTS: Codec[ChannelFacts] = Codec(ChannelFacts, canonical=False)
 _UPDATE: Codec[ChannelUpdate] = Codec(ChannelUpdate, canonical=False)
 _NODE: Codec[NodeAnnouncement] = Codec(NodeAnnouncement, canonical=False)
+_MARKET: Codec[MarketAnnouncement] = Codec(MarketAnnouncement, canonical=False)
 
 
 _CHANNELS = table("gossip_channels", "channel facts verified", learned=True)
 _UPDATES = table("gossip_updates", "channel side digest body", keys=2, learned=True)
 _NODES = table("gossip_nodes", "key digest body", learned=True)
+_MARKETS = table("gossip_markets", "key digest body", learned=True)
 
 
 def _changed(rows: Rows, moment: GossipChanged) -> None:
@@ -55,13 +59,17 @@ def _changed(rows: Rows, moment: GossipChanged) -> None:
                 rows.put(_UPDATES, update.channel, update.side, digest, _UPDATE.encode(update))
             case KeptAnnouncement(NodeAnnouncement() as node, digest):
                 rows.put(_NODES, node.key, digest, _NODE.encode(node))
+            case KeptAnnouncement(MarketAnnouncement() as market, digest):
+                rows.put(_MARKETS, market.key, digest, _MARKET.encode(market))
+            case AnnouncementForgotten(MarketId(key)):
+                rows.delete(_MARKETS, key=key)
             case AnnouncementForgotten((channel, side)):
                 rows.delete(_UPDATES, channel=channel, side=side)
             case AnnouncementForgotten(key):
                 rows.delete(_NODES, key=key)
 
 
-GOSSIP = Subject("gossip", (_CHANNELS, _UPDATES, _NODES), {GossipChanged: _changed})
+GOSSIP = Subject("gossip", (_CHANNELS, _UPDATES, _NODES, _MARKETS), {GossipChanged: _changed})
 
 
 def load_gossip_channels(store: Store) -> Iterator[FactsKept]:
@@ -79,3 +87,6 @@ def load_announcements(store: Store) -> Iterator[KeptAnnouncement]:
     for _, digest, body in store.read(_NODES.rows()):
         with contextlib.suppress(MalformedMessage):
             yield KeptAnnouncement(_NODE.decode(body), digest)
+    for _, digest, body in store.read(_MARKETS.rows()):
+        with contextlib.suppress(MalformedMessage):
+            yield KeptAnnouncement(_MARKET.decode(body), digest)

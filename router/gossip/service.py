@@ -20,6 +20,7 @@ from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
 from tallystick.router.gossip.announcements import ChannelUpdate, Description, NodeAnnouncement
 from tallystick.router.gossip.core import Gossip
+from tallystick.router.gossip.markets import MarketAnnouncement, MarketOffer
 from tallystick.router.gossip.peer_state import GossipEffects
 from tallystick.router.gossip.schema import GossipChanged, load_announcements, load_gossip_channels
 from tallystick.router.gossip.store import ChannelFacts, GraphEvent
@@ -157,6 +158,19 @@ class GossipService:
         """Let the network know our name and addresses once we have a channel. Raise InvalidInput if they are none."""
         self.core.own.describe(description)
         self._changed.set()
+
+    def offer(self, offers: tuple[MarketOffer, ...]) -> None:
+        """Let the network know what we ask for as a maker, once we have a channel; of nothing: that we trade no more.
+
+        It is renewed until told otherwise or this process ends, after which it lapses. Raise InvalidInput if it cannot
+        be told.
+        """
+        self.core.own.offer(offers)
+        self._changed.set()
+
+    def markets(self) -> list[MarketAnnouncement]:
+        """Return what makers ask for now, also ourselves: each is asked for a quote that binds it."""
+        return self.core.store.markets(self.clock())
 
     def prefer(self, assets: Collection[Address]) -> None:
         """Keep room for channels in these assets, besides the coin. Call it before `load`, and when they change."""

@@ -4,7 +4,8 @@ Rules:
 - A channel is in the store only with what the chain says of it, and only while an update of it is.
 - Of each id the newest version is kept (`announcements.replaces`): merging is commutative, associative and idempotent,
   so stores that were told the same come to hold the same, in whatever order they were told it.
-- A node's announcement is kept only while a channel of its is: names cost nothing, channels cost money.
+- A node's announcement, and what it asks for as a maker, are kept only while a channel of its is: names cost nothing,
+  channels cost money. Makers are bounded in number, too: those with the largest channel in the coin stay.
 - Channels are bounded in number asset by asset, those of the largest capacity stay (`quota`): a flood of cheap
   ones, or of ones in worthless tokens, pushes out no dearer one.
 - A direction is an edge once its own update and the other end's public key are known. The edges are a function of the
@@ -21,7 +22,14 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Id
-from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, replaces, signer_address
+from tallystick.router.gossip.announcements import (
+    Announcement,
+    ChannelUpdate,
+    address_of,
+    replaces,
+    signer_address,
+)
+from tallystick.router.gossip.markets import MarketAnnouncement, MarketId
 from tallystick.router.gossip.quota import ChannelQuota
 from tallystick.router.gossip.reconciliation import Buckets, ItemId, fingerprint
 from tallystick.router.objects import Edge, NodeKey
@@ -95,14 +103,16 @@ def item_of(announcement: Announcement) -> ItemId:
     """Return the id of what an announcement replaces."""
     if isinstance(announcement, ChannelUpdate):
         return (announcement.channel, announcement.side)
+    if isinstance(announcement, MarketAnnouncement):
+        return MarketId(announcement.key)
     return announcement.key
 
 
 class GossipStore:
     """The contents. Take `changes` and `events` from their lists after each call."""
 
-    def __init__(self, native: int, other: int) -> None:
-        """Make an empty store with room for so many channels of the coin, and of each other pool (`quota`)."""
+    def __init__(self, native: int, other: int, makers: int) -> None:
+        """Make an empty store with room for so many channels of the coin, of each other pool (`quota`), and makers."""
         self._quota = ChannelQuota(native, other)
         self.buckets = Buckets()
         self.changes: list[Change] = []
@@ -111,6 +121,8 @@ class GossipStore:
         self._items: dict[ItemId, KeptAnnouncement] = {}
         self._channels_of: dict[Address, dict[ChannelId, None]] = {}
         self._keys: dict[Address, NodeKey] = {}
+        self._makers_max = makers
+        self._makers: dict[MarketId, None] = {}
         self._uses: dict[Address, int] = {}
         """How many announcements of each address are here: while there are any, its key is known."""
         self._told: dict[ChannelId, tuple[Edge | None, Edge | None]] = {}
@@ -155,6 +167,23 @@ class GossipStore:
         """
         found = {item[0]: None for item in self.buckets.items(bucket) if isinstance(item, tuple)}
         return [channel for channel in found if not since <= self._channels[channel].verified <= until]
+
+    def markets(self, date: float) -> list[MarketAnnouncement]:
+        """Return what makers ask for at that time."""
+        found = (self._items[item].announcement for item in self._makers)
+        return [said for said in found if isinstance(said, MarketAnnouncement) and said.until >= date]
+
+    def has_room(self, announcement: Announcement) -> bool:
+        """Whether this would be kept for its signer's channels; only markets are bounded by them."""
+        if not isinstance(announcement, MarketAnnouncement) or len(self._makers) < self._makers_max:
+            return True
+        ours = MarketId(announcement.key)
+        return ours in self._makers or self._size(ours) > min(map(self._size, self._makers))
+
+    def _size(self, item: MarketId) -> tuple[int, bytes]:
+        """Return the capacity of the largest channel in the coin of a maker's, and its key, as no two are alike."""
+        channels = (self._channels[each].facts for each in self._channels_of.get(address_of(item.key), ()))
+        return max((facts.capacity for facts in channels if facts.asset == NATIVE), default=0), item.key
 
     def newer(self, announcement: Announcement, digest: bytes) -> bool:
         """Whether this version would replace the one that is here, if there is one."""
@@ -206,6 +235,10 @@ class GossipStore:
         kept = self._items[item] = KeptAnnouncement(announcement, digest)
         self.buckets.put(item, fingerprint(digest))
         self.changes.append(kept)
+        if isinstance(item, MarketId) and not known:
+            if len(self._makers) >= self._makers_max:
+                self.drop(min(self._makers, key=self._size))
+            self._makers[item] = None
         if not known:
             self._uses[account] = self._uses.get(account, 0) + 1
             if account not in self._keys:
@@ -222,6 +255,8 @@ class GossipStore:
         if kept is None:
             return
         self.buckets.remove(item)
+        if isinstance(item, MarketId):
+            del self._makers[item]
         self.changes.append(AnnouncementForgotten(item))
         account = self._account(kept.announcement)
         self._uses[account] -= 1
@@ -251,21 +286,26 @@ class GossipStore:
                 key = self._keys.get(account)
                 if key is not None:
                     self.drop(key)
+                    self.drop(MarketId(key))
 
     def tidy(self, channel: ChannelId) -> None:
         """Forget a channel of which no update is here."""
         if (channel, 0) not in self._items and (channel, 1) not in self._items:
             self.drop_channel(channel)
 
-    def drop_beyond(self, bucket: int, first: float, last: float) -> None:
-        """Forget the announcements of one bucket with timestamps outside of these.
+    def drop_beyond(self, bucket: int, first: float, last: float, date: float) -> None:
+        """Forget the announcements of one bucket with timestamps outside of these, and markets that ended by `date`.
 
         What is later was taken in, or signed by us, when our clock was ahead. It would stand in the way of what is true
         now until that time comes.
         """
         for item in self.buckets.items(bucket):
             kept = self._items.get(item)
-            if kept is not None and not first <= kept.announcement.timestamp <= last:
+            if kept is None:
+                continue
+            said = kept.announcement
+            ended = isinstance(said, MarketAnnouncement) and said.until < date
+            if ended or not first <= said.timestamp <= last:
                 self.drop(item)
 
     def tell_apart(self, update: ChannelUpdate) -> None:

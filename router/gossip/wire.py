@@ -1,9 +1,10 @@
 """The messages of gossip: typed, numbered, bounded. Peer bytes enter in `decode` only.
 
     asks                              answers
-                                      Updates{updates}, Nodes{nodes}      whenever there is news
+                                      Updates{updates}, Nodes{nodes},     whenever there is news
+                                      Markets{markets}
     Query{round} →                    ← Summary{round, digests}           digests of all buckets
-    Fill{round, bucket, known} →      ← Updates, Nodes                    what is not among the known fingerprints
+    Fill{round, bucket, known} →      ← Updates, Nodes, Markets           what is not among the known fingerprints
                                       ← Filled{round, bucket}             that was all of this bucket
 
 Who asks counts its rounds, so that an answer that comes too late is known as such. Numbers of the router's messages are
@@ -21,6 +22,7 @@ from tallystick.channels.errors import Fault, MalformedMessage
 from tallystick.channels.limits import MESSAGE_MAX
 from tallystick.channels.protocol.codec import Codec
 from tallystick.router.gossip.announcements import Announcement, ChannelUpdate, NodeAnnouncement
+from tallystick.router.gossip.markets import MarketAnnouncement
 from tallystick.router.gossip.reconciliation import BUCKETS, DIGEST_SIZE, FINGERPRINT_SIZE
 
 TAGS = range(32, 48)
@@ -34,6 +36,9 @@ UPDATES_PER_FRAME = 64
 
 NODES_PER_FRAME = 24
 """Node announcements that we put into one message: each has 1,250 bytes at most."""
+
+MARKETS_PER_FRAME = 8
+"""Markets that we put into one message: each has 4,200 bytes at most."""
 
 KNOWN_BYTES_MAX = 60_000
 """Bytes of fingerprints in one Fill: 7,500 announcements of one bucket."""
@@ -82,7 +87,13 @@ class Filled(msgspec.Struct, frozen=True, array_like=True, tag=37, forbid_unknow
     bucket: Bucket
 
 
-Message: TypeAlias = Updates | Nodes | Query | Summary | Fill | Filled
+class Markets(msgspec.Struct, frozen=True, array_like=True, tag=43, forbid_unknown_fields=True):
+    """What makers ask for."""
+
+    markets: Annotated[tuple[MarketAnnouncement, ...], msgspec.Meta(max_length=ITEMS_MAX)]
+
+
+Message: TypeAlias = Updates | Nodes | Query | Summary | Fill | Filled | Markets
 
 _CODEC: Codec[Message] = Codec(Message)
 
@@ -106,6 +117,8 @@ def frames(announcements: list[Announcement]) -> list[bytes]:
     """Return announcements as few frames, each within the limits of a message: updates first, each kind in order."""
     updates = tuple(item for item in announcements if isinstance(item, ChannelUpdate))
     nodes = tuple(item for item in announcements if isinstance(item, NodeAnnouncement))
-    one, other = UPDATES_PER_FRAME, NODES_PER_FRAME
+    markets = tuple(item for item in announcements if isinstance(item, MarketAnnouncement))
+    one, other, few = UPDATES_PER_FRAME, NODES_PER_FRAME, MARKETS_PER_FRAME
     found = [encode(Updates(updates[start : start + one])) for start in range(0, len(updates), one)]
-    return found + [encode(Nodes(nodes[start : start + other])) for start in range(0, len(nodes), other)]
+    found += [encode(Nodes(nodes[start : start + other])) for start in range(0, len(nodes), other)]
+    return found + [encode(Markets(markets[start : start + few])) for start in range(0, len(markets), few)]

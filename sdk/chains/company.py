@@ -1,7 +1,7 @@
 """A company: the nodes of one owner in one process, each on a chain of its own, and the maker among them, if it is one.
 
     company = Company([on_one_chain, on_another], maker)
-    await company.wallet(makers).swap(1_000, give=company.place("coin@1337"), get=company.place("coin@1338"))
+    await company.wallet().swap(1_000, give=company.place("coin@1337"), get=company.place("coin@1338"))
     await company.run()                  # until cancelled: answers payers, if it is a maker
 
 Each node has its own channels, fees, finality and obligations: nothing is shared but the process. All wallets and the
@@ -40,9 +40,13 @@ class Company:
             raise NoMaker("this node is no maker: set maker = true in its config.toml, and start it again")
         return self._maker
 
-    def wallet(self, makers: Sequence[tuple[ChainAsset, PeerAddress]]) -> Wallet:
-        """Return what pays and swaps with these nodes over those makers."""
+    def wallet(self, makers: Sequence[tuple[ChainAsset, PeerAddress]] = ()) -> Wallet:
+        """Return what pays and swaps with these nodes over those makers; without, over those of which gossip tells."""
         return Wallet(self.nodes, makers, talks=self._talks)
+
+    def node(self, place: ChainAsset) -> Node:
+        """Return our node where an asset lives; raise InvalidInput if there is none."""
+        return self.wallet().node(place)
 
     def place(self, text: str) -> ChainAsset:
         """Return the asset of one of our chains that `text` names, as ASSET@CHAIN; raise InvalidInput."""

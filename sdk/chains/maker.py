@@ -27,6 +27,7 @@ from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.protocol.objects import Address, Amount
 from tallystick.channels.storage.store import Store
 from tallystick.channels.values.arguments import checked
+from tallystick.router.gossip.markets import OFFERS_MAX, MarketOffer
 from tallystick.router.invoices.invoice import LOCK_LIFE_MAX, Invoice, decode_invoice
 from tallystick.router.network.paying import LOCK_SPARE
 from tallystick.router.receiving.issued import InvoiceState
@@ -47,6 +48,7 @@ from tallystick.sdk.chains.crossings import (
     open_quotes,
 )
 from tallystick.sdk.chains.margins import ChainRisk, MakerRisk, check_source, claim_seconds, margin, risk_of
+from tallystick.sdk.chains.markets import offer_of, told_most
 from tallystick.sdk.chains.quotes import Quote, best_amount, sign_quote
 from tallystick.sdk.chains.rates import Rate
 from tallystick.sdk.chains.talks import CrossingGiven, Question, QuoteAsked, QuoteGiven, Reply, Talks
@@ -56,6 +58,9 @@ Registry = tuple[int, Address]
 
 QUOTE_SECONDS = 60
 """How long a quote stands, in the source's chain time: as long as its taker has an option on it for nothing."""
+
+TELL_SECONDS = 30.0
+"""How often a maker looks at whether what the network knows of it is still so."""
 
 QUOTES_MAX = 4
 """Quotes that one peer may have at a time."""
@@ -105,6 +110,7 @@ class Maker:
         }
         self.talks: Mapping[Node, Talks] = {node: Talks(node, partial(self._answer, node)) for node in nodes}
         """By which each node is asked, and asks."""
+        self._changed = trio.Event()
         self._rates = {(rate.source, rate.target): rate for rate in load_rates(store)}
         for rate in self._rates.values():
             self._check(rate)
@@ -122,6 +128,7 @@ class Maker:
         self._check(rate)
         self._store.commit([RateSet(rate.source, rate.target, rate)])
         self._rates[rate.source, rate.target] = rate
+        self._changed.set()
 
     @checked
     def drop_rate(self, source: ChainAsset, target: ChainAsset) -> None:
@@ -129,6 +136,7 @@ class Maker:
         self._rate(source, target)
         self._store.commit([RateSet(source, target, None)])
         del self._rates[source, target]
+        self._changed.set()
 
     def _check(self, rate: Rate) -> None:
         source, _ = self.node(rate.source), self.node(rate.target)
@@ -318,12 +326,30 @@ class Maker:
     # --- carrying ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Carry across what comes, until cancelled."""
+        """Carry across what comes, and tell the network at which rates, until cancelled."""
         self._note_ended()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_forever)
             for node in self._nodes.values():
                 nursery.start_soon(self._serve, node, nursery)
                 nursery.start_soon(self.talks[node].run)
+
+    def offers(self, node: Node) -> tuple[MarketOffer, ...]:
+        """Return what the network is told that this maker takes on one of its chains, OFFERS_MAX pairs at most."""
+        found = list[MarketOffer]()
+        for rate in self.rates:
+            if self._nodes[rate.source.registry] is node and (most := told_most(rate, self.free(rate.target))):
+                found.append(offer_of(rate, most, self.margin(rate.source, rate.target)))
+        return tuple(found[:OFFERS_MAX])
+
+    async def _tell_forever(self) -> None:
+        while True:
+            self._changed = trio.Event()
+            for node in self._nodes.values():
+                if node.config.payments.announce:
+                    node.routing.gossip.offer(self.offers(node))
+            with trio.move_on_after(TELL_SECONDS):
+                await self._changed.wait()
 
     def _note_ended(self) -> None:
         """Note what ended before a crash, of whatever was not noted."""

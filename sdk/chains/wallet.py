@@ -1,39 +1,48 @@
 """A payer with a node on each of several chains: it pays invoices of one with what it has on another, and swaps.
 
-    wallet = Wallet([on_one_chain, on_another], makers=[address_on_one_chain, …])
+    wallet = Wallet([on_one_chain, on_another])                   # or makers=[(coin_here, address_on_one_chain), …]
     await wallet.pay(invoice, give=coin_here, most=1_500)         # the payee gets what it asked for
     await wallet.swap(1_000, give=coin_here, get=coin_there, least=600)
 
-Makers are asked for quotes over the links of our node on the chain on which we give (`talks`). The cheapest one that is
-within `most` gets the payee's invoice, and its own, for the same hash, is checked against its quote before it is paid.
-Two makers in a row are a way, too: the invoice that the second one gives is an invoice like any other, which the first
-one carries. A swap pays invoices of our own; over several makers it is as many payments, each of them made or not.
+Makers are asked for quotes over the links of our node on the chain on which we give (`talks`): those that were named,
+or the cheapest of those of which gossip tells (`markets`). The cheapest one that is within `most` gets the payee's
+invoice, and its own, for the same hash, is checked against its quote before it is paid. Makers in a row are a way, too:
+the invoice that the second one gives is an invoice like any other, which the first one carries. A swap pays invoices of
+our own; over several makers it is as many payments, each of them made or not; what was not made is made up by others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 
 import msgspec
 import trio
 
-from tallystick.channels.errors import InvalidInput, MalformedMessage, TallystickError
+from tallystick.channels.errors import ChannelNotReady, InvalidInput, MalformedMessage, TallystickError
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.objects import Amount, Total
 from tallystick.channels.values.arguments import checked
 from tallystick.router.errors import PaymentFailed, Unpaid
 from tallystick.router.invoices.invoice import Invoice, check_payable, decode_invoice
 from tallystick.router.network.paying import PaymentReceipt
+from tallystick.router.objects import NodeKey
 from tallystick.router.sending.payments import find_payment
 from tallystick.sdk.chains.assets import ChainAsset
+from tallystick.sdk.chains.markets import BookEntry, OrderBook, entries_of
 from tallystick.sdk.chains.quotes import Quote, best_amount, verify_quote
 from tallystick.sdk.chains.talks import CrossingAsked, CrossingGiven, QuoteAsked, QuoteGiven, Talks
 from tallystick.sdk.node.node import Node
 
 SWAP_PARTS_MAX = 8
-"""Payments of which one swap is made at most."""
+"""Payments of which one swap is made at most, each time that makers are asked."""
+
+SWAP_ROUNDS = 3
+"""How often makers are asked for one swap, the first time included, if some did not keep to their word."""
+
+ASKED_MAX = 8
+"""Makers that are asked of all those of which gossip tells: the cheapest."""
 
 
 class MakerOffer(msgspec.Struct, frozen=True):
@@ -89,11 +98,12 @@ class Wallet:
     def __init__(
         self,
         nodes: Sequence[Node],
-        makers: Sequence[tuple[ChainAsset, PeerAddress]],
+        makers: Sequence[tuple[ChainAsset, PeerAddress]] = (),
         *,
         talks: Mapping[Node, Talks] | None = None,
     ) -> None:
-        """`makers`: where each is found, on the chain of an asset that it takes (which one matters not).
+        """`makers`: where each is found, on the chain of an asset that it takes (which one matters not); nobody else is
+        asked then. None: those of which gossip tells.
 
         `talks`: of these nodes, if a maker or another wallet of the same program asks and answers by them, too.
 
@@ -111,6 +121,11 @@ class Wallet:
         if node is None:
             raise InvalidInput(f"this wallet has no node on chain {place.chain_id} with its contract")
         return node
+
+    def book(self) -> OrderBook:
+        """Return what other makers ask for, by what gossip told our nodes."""
+        ours = {bytes(node.key.public) for node in self._nodes.values()}
+        return OrderBook(entry for entry in _known_entries(self._nodes.values()) if entry.maker not in ours)
 
     # --- offers --------------------------------------------------------------------------------------------------
 
@@ -132,32 +147,37 @@ class Wallet:
         """
         node, found = self.node(give), list[tuple[Fraction, MakerOffer]]()
 
-        async def ask(address: PeerAddress) -> None:
+        async def ask(key: bytes, addresses: Sequence[PeerAddress]) -> None:
             with suppress(TallystickError):
-                offer = await self._ask(node, address, give, get, amount, by_price)
+                await _reach(node, key, addresses)
+                offer = await self._ask(node, key, give, get, amount, by_price)
                 most = offer.quote.most
                 found.append((Fraction(offer.price(most), most), offer))
 
         async with trio.open_nursery() as nursery:
-            for theirs, address in self._makers:
-                if theirs is node:
-                    nursery.start_soon(ask, address)
+            for key, addresses in self._whom(node, give, get):
+                nursery.start_soon(ask, key, addresses)
         return [offer for _, offer in sorted(found, key=lambda each: (each[0], each[1].maker))]
 
+    def _whom(self, node: Node, give: ChainAsset, get: ChainAsset) -> list[tuple[bytes, list[PeerAddress]]]:
+        """Return the keys and addresses of the makers to ask."""
+        if self._makers:
+            return [(address.key, [address]) for theirs, address in self._makers if theirs is node]
+        makers = [entry.maker for entry in self.book().entries(give, get)[:ASKED_MAX]]
+        return [(key, _addresses(node, key)) for key in makers]
+
     async def _ask(
-        self, node: Node, address: PeerAddress, give: ChainAsset, get: ChainAsset, amount: int, by_price: bool
+        self, node: Node, maker: bytes, give: ChainAsset, get: ChainAsset, amount: int, by_price: bool
     ) -> MakerOffer:
-        if not node.engine.is_connected(address.key):
-            await node.connect(address)
         talks = self._talks[node]
-        reply = await talks.ask(address.key, QuoteAsked(talks.number(), give.asset, get, amount, by_price))
+        reply = await talks.ask(maker, QuoteAsked(talks.number(), give.asset, get, amount, by_price))
         if not isinstance(reply, QuoteGiven) or len(reply.quotes) != 1:
             raise MalformedMessage("this maker answers without a quote")
         [quote] = reply.quotes
         verify_quote(quote)
-        if (quote.key, quote.source, quote.target) != (address.key, give, get):
+        if (quote.key, quote.source, quote.target) != (maker, give, get):
             raise MalformedMessage("this maker quotes something else than it was asked for")
-        return MakerOffer(address.key, quote)
+        return MakerOffer(maker, quote)
 
     async def _take(self, node: Node, offer: MakerOffer, text: str, wanted: Invoice, price: int) -> str:
         """Return the maker's invoice for the payee's, checked against its quote."""
@@ -181,11 +201,14 @@ class Wallet:
     # --- paying --------------------------------------------------------------------------------------------------
 
     @checked
-    async def pay(self, text: str, *, give: ChainAsset, most: Total, via: ChainAsset | None = None) -> PaymentReceipt:
+    async def pay(
+        self, text: str, *, give: ChainAsset, most: Total, via: Sequence[ChainAsset] | None = None
+    ) -> PaymentReceipt:
         """Pay an invoice with what we have of `give`, at most `most` of it with all fees; once, however often called.
 
-        The receipt's amounts are of `give`. `via`: over two makers, the first of which pays in that asset, on whose
-        chain we have a node, too. Raise InvalidInvoice, InvalidInput, or PaymentFailed; nothing is under way then.
+        The receipt's amounts are of `give`. `via`: over makers in a row, who pay each other in these assets, on whose
+        chains we have nodes, too; empty: over one. None: over one, or as gossip tells that it is cheapest. Raise
+        InvalidInvoice, InvalidInput, or PaymentFailed; nothing is under way then.
         """
         wanted = decode_invoice(text)
         node, get = self.node(give), ChainAsset(wanted.chain_id, wanted.contract, wanted.asset)
@@ -198,20 +221,39 @@ class Wallet:
             if most < wanted.amount:
                 raise InvalidInput(f"the invoice asks for {wanted.amount}, and you give {most} at most")
             return await node.pay(text, max_fee=most - wanted.amount)
-        if via is not None:
-            between = await self._cheapest(via, get, text, wanted)
-            text, wanted, get = between, decode_invoice(between), via
-        return await self._pay_over(node, give, get, text, wanted, most)
+        ways = self._ways(give, get, wanted.amount) if via is None else [tuple(via)]
+        why = list[PaymentFailed]()
+        for between in ways:
+            try:
+                return (await self._pay_along(between, give, get, text, most))[1]
+            except PaymentFailed as error:  # nothing of it is under way: another way may do
+                why.append(error)
+        raise why[0]  # of the cheapest way
+
+    def _ways(self, give: ChainAsset, get: ChainAsset, amount: int) -> list[tuple[ChainAsset, ...]]:
+        """Return the assets between of the ways to try, the cheapest first; over one maker is always among them."""
+        ways = [] if self._makers else [way.between for way in self.book().ways_to(give, get, amount)]
+        return ways if () in ways else [*ways, ()]
+
+    async def _pay_along(
+        self, between: Sequence[ChainAsset], give: ChainAsset, get: ChainAsset, text: str, most: int
+    ) -> tuple[bytes, PaymentReceipt]:
+        """Pay over as many makers as that takes; return who was paid, and the receipt."""
+        wanted = decode_invoice(text)
+        for place in reversed(between):
+            text = await self._cheapest(place, get, text, wanted)
+            wanted, get = decode_invoice(text), place
+        return await self._pay_over(self.node(give), give, get, text, wanted, most)
 
     async def _cheapest(self, give: ChainAsset, get: ChainAsset, text: str, wanted: Invoice) -> str:
         """Return the invoice of the cheapest maker that takes this on."""
         node, amount = self.node(give), wanted.amount or 0
-        why: TallystickError = _none(give, get, amount)
+        why = _none(give, get, amount)
         for offer in await self._offers_of(give, get, amount):
             try:
                 return await self._take(node, offer, text, wanted, offer.price(amount))
             except TallystickError as error:
-                why = error
+                why = PaymentFailed(f"a maker did not take it on: {error}", Unpaid.NO_ROUTE)
         raise why
 
     async def _offers_of(self, give: ChainAsset, get: ChainAsset, amount: int) -> list[MakerOffer]:
@@ -219,16 +261,16 @@ class Wallet:
 
     async def _pay_over(
         self, node: Node, give: ChainAsset, get: ChainAsset, text: str, wanted: Invoice, most: int
-    ) -> PaymentReceipt:
+    ) -> tuple[bytes, PaymentReceipt]:
         amount = wanted.amount or 0
-        why: TallystickError = _none(give, get, amount)
+        why = _none(give, get, amount)
         for offer in await self._offers_of(give, get, amount):
             try:
                 price = offer.price(amount)
                 if price > most:
                     raise PaymentFailed(f"the best offer is {price} of {give}, not {most}", Unpaid.FEE_LIMIT)
                 mirrored = await self._take(node, offer, text, wanted, price)
-                return await node.pay(mirrored, max_fee=most - price)
+                return offer.maker, await node.pay(mirrored, max_fee=most - price)
             except PaymentFailed as error:  # nothing of it is under way: the next maker may do better
                 why = error
             except TallystickError as error:
@@ -241,18 +283,72 @@ class Wallet:
     async def swap(self, amount: Amount, *, give: ChainAsset, get: ChainAsset, least: Total = 0) -> Swapped:
         """Give at most `amount` of one asset for another, at least `least` of it by what makers agreed to.
 
-        Over the best makers, as many as it takes; all have agreed before any is paid, and each part is made or not.
-        Raise InvalidInput if that comes to less than `least`: nothing was given then. What was got may be less if a
-        maker did not keep to its word.
+        Over the best makers, as many as it takes, or makers in a row if gossip tells that this brings more; all have
+        agreed before any is paid, and each part is made or not. What a maker did not keep to is made up by others, as
+        long as all together still come to `least`. Raise InvalidInput if makers offer less than `least`: nothing was
+        given then. What was got may be less if makers did not keep to their word.
         """
-        mine, payer = self.node(get), self.node(give)
-        offered, left = list[tuple[MakerOffer, int]](), amount
-        for offer in (await self.offers(give, get, amount, by_price=True))[:SWAP_PARTS_MAX]:
-            bought = best_amount(offer.quote.rate, left)
+        ended, unkept, budget = list[SwapPart](), set[bytes](), amount
+        for _ in range(SWAP_ROUNDS):
+            made = Swapped(tuple(ended))
+            try:
+                parts = await self._swap_once(budget, give, get, max(0, least - made.got), unkept)
+            except InvalidInput:
+                if ended:
+                    break
+                raise
+            ended += parts
+            failed = [part for part in parts if part.receipt is None]
+            unkept |= {part.maker for part in failed}
+            budget = min(sum(part.price for part in failed), amount - Swapped(tuple(ended)).given)
+            if budget <= 0:
+                break
+        return Swapped(tuple(ended))
+
+    async def _swap_once(
+        self, amount: int, give: ChainAsset, get: ChainAsset, least: int, unkept: Collection[bytes]
+    ) -> list[SwapPart]:
+        """Let makers but those agree to at least so much, and pay them; raise InvalidInput if nothing was given."""
+        payer, offered, left = self.node(give), list[tuple[MakerOffer, int]](), amount
+        offers = [one for one in await self.offers(give, get, amount, by_price=True) if one.maker not in unkept]
+        for offer in offers[:SWAP_PARTS_MAX]:
+            fee = _fee_to(payer, offer.maker, left, give)
+            bought = best_amount(offer.quote.rate, left - fee)
             if bought:
                 offered.append((offer, bought))
-                left -= offer.price(bought)
+                left -= offer.price(bought) + fee
+        over = await self._swap_along(amount, give, get, max(least, 1 + sum(bought for _, bought in offered)), unkept)
+        if over is not None:
+            return [over]
         _check_enough(offered, least, f"for {amount} of {give} makers offer {{}} of {get} now, and you want {least}")
+        return await self._swap_over(offered, amount, give, get, least)
+
+    async def _swap_along(
+        self, amount: int, give: ChainAsset, get: ChainAsset, least: int, unkept: Collection[bytes]
+    ) -> SwapPart | None:
+        """Swap over makers in a row, if that brings at least so much; None if not: nothing was given then."""
+        payer, mine = self.node(give), self.node(get)
+        for way in [] if self._makers or unkept else self.book().ways_for(give, get, amount):
+            first = way.entries[0].maker
+            afforded = [
+                one
+                for one in self.book().ways_for(give, get, amount - _fee_to(payer, first, amount, give))
+                if one.between == way.between and one.amount >= least
+            ]
+            if not way.between or not afforded:
+                continue
+            bought = afforded[0].amount
+            asked = await mine.create_invoice(bought, "swap", asset=get.asset)
+            with suppress(PaymentFailed):
+                maker, receipt = await self._pay_along(way.between, give, get, asked.text, amount)
+                return SwapPart(maker, receipt.amount, bought, receipt)
+        return None
+
+    async def _swap_over(
+        self, offered: Sequence[tuple[MakerOffer, int]], amount: int, give: ChainAsset, get: ChainAsset, least: int
+    ) -> list[SwapPart]:
+        """Let makers agree to what they offered, and pay each of them."""
+        mine, payer = self.node(get), self.node(give)
         agreed, ended = list[tuple[MakerOffer, int, str]](), list[SwapPart]()
         for offer, bought in offered:
             price = offer.price(bought)
@@ -265,15 +361,53 @@ class Wallet:
                 agreed.append((offer, bought, text))
         parts = [(offer, bought) for offer, bought, _ in agreed]
         _check_enough(parts, least, f"makers agreed to {{}} of {get}, and you want {least}: nothing was given")
+        left = amount - sum(offer.price(bought) for offer, bought in parts)  # what ways may cost
         for offer, bought, text in agreed:
             paid, why = None, ""
             try:
-                paid = await payer.pay(text, max_fee=left)  # `left` is what ways may cost
+                paid = await payer.pay(text, max_fee=left)
                 left -= paid.fee
             except TallystickError as error:
                 why = str(error)
             ended.append(SwapPart(offer.maker, offer.price(bought), bought, paid, why))
-        return Swapped(tuple(ended))
+        return ended
+
+
+def _known_entries(nodes: Iterable[Node]) -> Iterator[BookEntry]:
+    """Return what the makers that these nodes heard of ask for now."""
+    for node in nodes:
+        yield from entries_of(node.chain.chain_id, node.chain.contract, node.routing.gossip.markets())
+
+
+async def _reach(node: Node, key: bytes, addresses: Sequence[PeerAddress]) -> None:
+    """Be connected to a maker; raise ChannelNotReady if it is not there, or nobody says where it is."""
+    why: TallystickError = ChannelNotReady("nobody says where this maker is to be found")
+    for address in addresses:
+        if node.engine.is_connected(key):
+            return
+        try:
+            await node.connect(address)
+        except TallystickError as error:
+            why = error
+    if not node.engine.is_connected(key):
+        raise why
+
+
+def _addresses(node: Node, key: bytes) -> list[PeerAddress]:
+    """Return where a node says that it is; nothing if it said nothing."""
+    found = list[PeerAddress]()
+    for place in node.routing.gossip.addresses_of(key):
+        with suppress(InvalidInput):
+            found.append(PeerAddress.parse(f"{key.hex()}@{place}"))
+    return found
+
+
+def _fee_to(node: Node, maker: bytes, amount: int, asset: ChainAsset) -> int:
+    """Return what the way to a maker may cost, of an amount: 0 if there is none, or it is a partner of ours."""
+    try:
+        return node.routing.paying.estimate(NodeKey(maker), amount, asset=asset.asset).fee
+    except TallystickError:
+        return 0
 
 
 def _check_enough(parts: Sequence[tuple[MakerOffer, int]], least: int, text: str) -> None:

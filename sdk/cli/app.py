@@ -139,7 +139,8 @@ def root(
 
 app.command(epilog=example("init --chain http://127.0.0.1:8545"))(init.init)
 app.command(epilog=example("pay tally1337… --max-fee 10, or tally pay 3f9a 250 --key order-17"))(payments.pay)
-app.command(epilog=example("swap 1000 coin@1337 for coin@1338 --min 600 --maker 02a1…c3@127.0.0.1:7735"))(swaps.swap)
+app.command(epilog=example("swap 1000 coin@1337 for coin@1338 --min 600"))(swaps.swap)
+app.command(epilog=example("markets --give coin@1337"))(swaps.markets)
 app.command(epilog=example("maker --json"))(swaps.maker)
 app.command(epilog=example("keysend 02a1…c3 250 --max-fee 10"))(payments.keysend)
 app.command(epilog=example("payments --json"))(payments.payments)

@@ -24,6 +24,7 @@ from tallystick.sdk.cli.options import (
     parse_channel,
     parse_hash,
     parse_peer,
+    parse_place,
 )
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import ask_node, print_result, waiting_aloud
@@ -61,7 +62,9 @@ def parse_payee(text: str) -> str:
 
 
 def parse_given(text: str) -> str:
-    """Return the address of the asset that a text names; raise BadParameter if it is none."""
+    """Return the asset that a text names, as the API takes it; raise BadParameter if it is none."""
+    if "@" in text:
+        return parse_place(text)
     return NATIVE_ASSET if text == "coin" else parse_asset(text)
 
 
@@ -108,18 +111,20 @@ def pay(
     away; after --timeout seconds the payment is taken back, or, if it was signed, will still be made: the same --key
     asks again and never pays twice.
 
-    An invoice of another chain, or in another asset, is paid over makers: --with says what to give (coin, or a token's
-    address), --max how much of it at most, --maker whom to ask, on the chain of this node; the cheapest is taken.
+    An invoice of another chain, or in another asset, is paid over makers: --with says what to give (ASSET@CHAIN of a
+    node in this process, or coin or a token's address of this node), --max how much of it at most. The cheapest is
+    taken of those that --maker names, on the chain of what is given; without, of those that `tally markets` lists, or
+    some in a row if that is cheaper.
     """
     if amount is not None and amount_ is not None:
         raise BadParameter("say the amount once")
     worth = amount if amount is not None else amount_
     if with_ is not None or most is not None or maker:
-        if with_ is None or most is None or not maker or not is_invoice(to):
-            raise BadParameter("for an invoice of another chain, give all of --with, --max and --maker")
+        if with_ is None or most is None or not is_invoice(to):
+            raise BadParameter("for an invoice of another chain, give both --with and --max")
         if worth is not None or max_fee is not None or timeout is not None or memo or key or asset != NATIVE_ASSET:
             raise BadParameter("beside --with, there are --max, --maker and --no-wait alone")
-        given, limit, makers = with_, most, maker
+        given, limit, makers = with_, most, maker or []
         made = ask_node(data, lambda node: node.pay_across(to, most=limit, makers=makers, asset=given, wait=wait))
         show_payment_made(made, as_json)
         return

@@ -5,11 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.channels.ports import PeerAddress
+from tallystick.sdk.chains.assets import read_asset
 from tallystick.sdk.chains.company import Company
 from tallystick.sdk.chains.crossings import CrossingEnd
+from tallystick.sdk.chains.markets import BookEntry
 from tallystick.sdk.chains.rates import Rate
 from tallystick.sdk.chains.wallet import SwapPart
 from tallystick.sdk.control import chain_views as chains
+from tallystick.sdk.node.node import Node
 
 
 class ChainHandlers:
@@ -22,6 +25,16 @@ class ChainHandlers:
         makers = [(give, PeerAddress.parse(place)) for place in asked.makers]
         swapped = await self._company.wallet(makers).swap(asked.amount, give=give, get=get, least=asked.least)
         return chains.SwapInfo(str(give), str(get), swapped.given, swapped.got, tuple(map(_part, swapped.parts)))
+
+    async def markets(self, asked: chains.MarketsAsked) -> list[chains.MarketInfo]:
+        give, get = ((text and read_asset(text)) or None for text in (asked.give, asked.get))
+        book, found = self._company.wallet().book(), list[chains.MarketInfo]()
+        for source, target in book.pairs:
+            if give in (None, (source.asset, source.chain_id)) and get in (None, (target.asset, target.chain_id)):
+                there, node = book.entries(source, target), self._company.node(source)
+                offers = tuple(_offer_info(node, entry) for entry in there[: asked.limit])
+                found.append(chains.MarketInfo(str(source), str(target), len(there), offers))
+        return found
 
     async def rates(self) -> list[chains.RateInfo]:
         return list(map(_rate_info, self._company.maker.rates))
@@ -59,6 +72,25 @@ class ChainHandlers:
 def _rate_info(rate: Rate) -> chains.RateInfo:
     named = msgspec.structs.asdict(rate)
     return chains.RateInfo(**{**named, "source": str(rate.source), "target": str(rate.target)})
+
+
+def _offer_info(node: Node, entry: BookEntry) -> chains.MakerOfferInfo:
+    rate, now = entry.rate, node.routing.gossip.clock()
+    return chains.MakerOfferInfo(
+        maker=entry.maker.hex(),
+        addresses=node.routing.gossip.addresses_of(entry.maker),
+        connected=node.engine.is_connected(entry.maker),
+        take=rate.take,
+        give=rate.give,
+        base=rate.base,
+        least=rate.least,
+        most=rate.most,
+        route_base=rate.route_base,
+        route_ppm=rate.route_ppm,
+        margin=entry.margin,
+        age=max(0, int(now - entry.told)),
+        ends_in=max(0, int(entry.until - now)),
+    )
 
 
 def _part(part: SwapPart) -> chains.SwapPartInfo:

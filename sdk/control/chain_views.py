@@ -21,8 +21,8 @@ class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     give: kinds.ChainAsset
     get: kinds.ChainAsset
     """Of a chain on which a node of the same process is."""
-    makers: Annotated[tuple[kinds.Place, ...], msgspec.Meta(min_length=1, max_length=16)]
-    """Where to find those that are asked, on the chain of `give`."""
+    makers: Annotated[tuple[kinds.Place, ...], msgspec.Meta(max_length=16)] = ()
+    """Where to find those that are asked, on the chain of `give`; empty: the best of those of which gossip tells."""
     least: kinds.Sum = 0
     """Of `get`, or nothing is begun."""
     wait: bool = True
@@ -92,6 +92,55 @@ class RateStanding(msgspec.Struct, frozen=True):
     """Of the target: what could be agreed on now."""
     margin: kinds.Sum
     """Seconds by which locks on the source outlive those on the target."""
+
+
+class MarketsAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of the order book."""
+
+    give: kinds.ChainAssetOrNone = ""
+    """Only what is paid for in this asset; empty: in any."""
+    get: kinds.ChainAssetOrNone = ""
+    """Only what pays this one; empty: any."""
+    limit: kinds.PageSize = 10
+    """Of each pair, so many makers at most."""
+
+
+class MakerOfferInfo(msgspec.Struct, frozen=True):
+    """What one maker asks for, as it told the network: it binds nobody, and who is asked for a quote answers anew."""
+
+    maker: kinds.Key
+    addresses: tuple[str, ...]
+    """Where it says that it is; empty if it told nothing."""
+    connected: bool
+    take: kinds.Paid
+    """For `give` units of the asset that is got it takes so many of the one that is given."""
+    give: kinds.Paid
+    base: kinds.FeeLimit
+    """On top of each price."""
+    least: kinds.Paid
+    """Of what is got, for one payment."""
+    most: kinds.Paid
+    """Rounded down to a power of two by the maker."""
+    route_base: kinds.FeeLimit
+    """What paying on the target may cost at most, which the payer pays for: so much …"""
+    route_ppm: kinds.FeeLimit
+    """… and so many millionths of the amount."""
+    margin: kinds.Sum
+    """Seconds by which the payer's locks outlive the payee's."""
+    age: kinds.Sum
+    """Seconds since it said so."""
+    ends_in: kinds.Sum
+    """Seconds for which it stands yet."""
+
+
+class MarketInfo(msgspec.Struct, frozen=True):
+    """What makers ask for one asset in another, the cheapest first."""
+
+    give: kinds.ChainAsset
+    get: kinds.ChainAsset
+    makers: kinds.Sum
+    """How many there are in all."""
+    offers: tuple[MakerOfferInfo, ...]
 
 
 class MakerInfo(msgspec.Struct, frozen=True):

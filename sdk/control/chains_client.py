@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.objects import Amount, AnyAddress, Total
+from tallystick.channels.protocol.objects import Amount, Count, Total
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.control import chain_views as chains
 from tallystick.sdk.control import network_views as network
@@ -26,25 +26,33 @@ class ChainsClient:
         invoice: str,
         *,
         most: Amount,
-        makers: Sequence[str],
-        asset: AnyAddress = NATIVE_ASSET,
+        makers: Sequence[str] = (),
+        asset: str = NATIVE_ASSET,
         wait: bool = True,
     ) -> network.PaymentInfo | None:
-        """Pay an invoice of any chain with at most so much of an asset of the node's; None if it was not waited for."""
-        body = network.PayAcross(invoice, most, tuple(makers), written(asset), wait)
+        """Pay an invoice of any chain with at most so much of an asset; None if it was not waited for.
+
+        `asset`: one of the node's, or as ASSET@CHAIN. `makers`: whom to ask; none: those of which gossip tells.
+        """
+        body = network.PayAcross(invoice, most, tuple(makers), asset if "@" in asset else written(asset), wait)
         return await self._ask_late(api.OfNetwork.pay_across, body)
 
     @checked
     async def swap(
-        self, amount: Amount, *, give: str, get: str, least: Total = 0, makers: Sequence[str], wait: bool = True
+        self, amount: Amount, *, give: str, get: str, least: Total = 0, makers: Sequence[str] = (), wait: bool = True
     ) -> chains.SwapInfo | None:
         """Give so much of one asset for at least `least` of another; None if it was not waited for.
 
-        Nothing is given if makers do not agree to `least`; a part that fails then is in the answer. Asked again, it is
-        another swap.
+        `makers`: whom to ask; none: those of which gossip tells. Nothing is given if makers do not agree to `least`;
+        a part that fails then is in the answer. Asked again, it is another swap.
         """
         body = chains.Swap(amount, give, get, tuple(makers), least, wait)
         return await self._ask_late(api.OfChains.swap, body)
+
+    @checked
+    async def markets(self, give: str = "", get: str = "", *, limit: Count = 10) -> list[chains.MarketInfo]:
+        """Return what makers ask for between assets, or for these alone: of each pair the cheapest first."""
+        return await self._ask(api.OfChains.markets, chains.MarketsAsked(give, get, limit))
 
     async def rates(self) -> list[chains.RateInfo]:
         """Return what the node asks for as a maker."""

@@ -260,11 +260,14 @@ class Handlers(ChainHandlers):
         return self._payment(receipt.payment_hash)
 
     async def pay_across(self, asked: network.PayAcross) -> network.PaymentInfo:
-        chain = self._node.chain
-        give = ChainAsset(chain.chain_id, chain.contract, lookup.parse_asset(asked.asset))
+        if "@" in asked.asset:
+            give = self._company.place(asked.asset)
+        else:
+            chain = self._node.chain
+            give = ChainAsset(chain.chain_id, chain.contract, lookup.parse_asset(asked.asset))
         makers = [(give, PeerAddress.parse(place)) for place in asked.makers]
         receipt = await self._company.wallet(makers).pay(asked.invoice, give=give, most=asked.most)
-        return self._payment(receipt.payment_hash)
+        return self._payment(receipt.payment_hash, self._company.node(give))
 
     async def keysend(self, asked: network.Keysend) -> network.PaymentInfo:
         receipt = await self._node.keysend(
@@ -292,8 +295,9 @@ class Handlers(ChainHandlers):
             await self._node.routing.outgoing.wait_ended(found)
         return self._payment(found)
 
-    def _payment(self, payment_hash: bytes) -> network.PaymentInfo:
-        return describe.payment_info(self._node.payment(payment_hash), None, load_parts(self._node.store, payment_hash))
+    def _payment(self, payment_hash: bytes, node: Node | None = None) -> network.PaymentInfo:
+        payer = node or self._node
+        return describe.payment_info(payer.payment(payment_hash), None, load_parts(payer.store, payment_hash))
 
     async def estimate(self, asked: network.Probe) -> network.RouteInfo:
         asset = lookup.parse_asset(asked.asset)

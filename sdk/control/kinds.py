@@ -59,6 +59,12 @@ AnyAsset = Annotated[str, _told(NATIVE_ASSET, pattern="^(0x)?([0-9a-f]{40}|[0-9A
 """As a request may write it; in mixed case with the checksum of EIP-55."""
 ChainAsset = Annotated[str, _told("coin@1337", pattern="^(coin|0x[0-9a-fA-F]{40})@(0|[1-9][0-9]{0,19})$")]
 """An asset where it lives, as ASSET@CHAIN."""
+GivenAsset = Annotated[
+    str,
+    _told("coin@1337", pattern="^((0x)?([0-9a-f]{40}|[0-9A-F]{40})|(coin|0x[0-9a-fA-F]{40})@(0|[1-9][0-9]{0,19}))$"),
+]
+"""An asset of the node that is asked, or as ASSET@CHAIN of any node of the same process."""
+ChainAssetOrNone = Annotated[str, _told("", pattern="^((coin|0x[0-9a-fA-F]{40})@(0|[1-9][0-9]{0,19}))?$")]
 Named = Annotated[str, _told("3f9a", pattern="^(0x)?[0-9a-fA-F]{4,64}$")]
 """A channel or a payment, by an unambiguous beginning of its id or hash."""
 

@@ -56,15 +56,15 @@ class PayInvoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PayAcross(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An invoice of any chain that is to be paid with an asset of the node's, over makers: once, by its hash."""
+    """An invoice of any chain that is to be paid with an asset of another, over makers: once, by its hash."""
 
     invoice: str
     most: kinds.Paid
-    """What may be given of the node's asset, all fees included."""
-    makers: Annotated[tuple[kinds.Place, ...], msgspec.Meta(min_length=1, max_length=16)]
-    """Where to find those that are asked, on the node's own chain."""
-    asset: kinds.AnyAsset = NATIVE_ASSET
-    """The node's asset that is given."""
+    """What may be given of the asset, all fees included."""
+    makers: Annotated[tuple[kinds.Place, ...], msgspec.Meta(max_length=16)] = ()
+    """Where to find those that are asked, on the chain of the asset; empty: the best of those of which gossip tells."""
+    asset: kinds.GivenAsset = NATIVE_ASSET
+    """What is given: an asset of the node's, or as ASSET@CHAIN of a chain on which a node of the same process is."""
     wait: bool = True
     """False: 202 as soon as it is on its way."""
 

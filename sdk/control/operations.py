@@ -251,7 +251,7 @@ class OfNetwork:
         faults=("invalid-invoice", *_PAID), outlives="pay an invoice", is_late=True)
     pay_across = Operation(
         POST, "/pay/across", network.PayAcross, network.PaymentInfo,
-        "Pays an invoice of any chain with an asset of this one, over the cheapest of some makers.",
+        "Pays an invoice of any chain with an asset of another one, over the cheapest makers.",
         faults=("invalid-invoice", *_PAID, "peer-error"), outlives="pay across chains", is_late=True)
     keysend = Operation(
         POST, "/keysend", network.Keysend, network.PaymentInfo, "Pays a node without an invoice.", faults=_PAID,
@@ -281,6 +281,10 @@ class OfChains:
         POST, "/swap", chains.Swap, chains.SwapInfo,
         "Gives some of one asset for another, over as many makers as it takes; each part is made or not.",
         faults=(*_PAID, "peer-error"), outlives="swap", is_late=True)
+    markets = Operation(
+        GET, "/markets", chains.MarketsAsked, list[chains.MarketInfo],
+        "Lists what makers ask for, by what gossip tells: of each pair of assets the cheapest first.",
+        faults=("invalid-input",), needs=Needs.CHAIN)
     rates = Operation(
         GET, "/rates", Empty, list[chains.RateInfo], "Lists what this node asks for as a maker.",
         faults=("no-maker",))

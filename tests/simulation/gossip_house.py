@@ -66,6 +66,8 @@ class House:
                 found += message.updates
             elif to == peer and isinstance(message, wire.Nodes):
                 found += message.nodes
+            elif to == peer and isinstance(message, wire.Markets):
+                found += message.markets
         return found
 
     def graph(self) -> dict[tuple[ChannelId, bytes], Edge]:
