@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
 import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, TallystickError
+from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.virtual_store import VirtualPhase
 from tallystick.channels.protocol.core import Phase
+from tallystick.channels.protocol.messages import Message
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.protocol.virtual import VIRTUAL, conditions_of
+from tallystick.channels.protocol.virtual_messages import VirtualEnding
 from tallystick.channels.session.inputs import RequestClose
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.router.forwarding.service import RoutingOptions
@@ -104,6 +107,36 @@ def test_it_opens_carries_payments_and_ends_without_a_transaction(moved: int) ->
             assert await is_over(world)
             assert wealth(world) == {**before, "alice": before["alice"] - moved, "bob": before["bob"] + moved}
             assert theirs(world).phase is channel.phase is Phase.GONE
+
+    simulate(main, 1)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_each_says_its_outcome_until_the_other_has_it_and_no_longer(lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with street(1) as world:
+            channel = await opened(world)
+            await channel.pay(5)
+            said: list[bytes] = []
+
+            def listen(engine: Engine) -> Callable[[bytes, Message], None]:
+                send = engine.send
+
+                def pass_on(peer: bytes, message: Message) -> None:
+                    if isinstance(message, VirtualEnding):
+                        said.append(peer)
+                    if not isinstance(message, VirtualEnding) or len(said) > lost:
+                        send(peer, message)
+
+                return pass_on
+
+            for name in ("alice", "bob"):
+                engine = world.node(name).engine
+                monkeypatch.setattr(engine, "send", listen(engine))
+            await channel.close()
+            assert await is_over(world)
+            await world.until(lambda: False, 20)
+            assert 2 + lost <= len(said) <= 6 + 2 * lost
 
     simulate(main, 1)
 

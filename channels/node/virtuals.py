@@ -90,6 +90,7 @@ class Virtuals:
         self._locked = load_virtual_locks(engine.writer.store)
         self._queued: set[tuple[ChannelId, int]] = set()
         self._since: dict[ChannelId, int] = {}
+        self._told: set[ChannelId] = set()
         engine.players.append(self)
         engine.expected.register(VIRTUAL, self)
 
@@ -183,6 +184,7 @@ class Virtuals:
 
     def on_connected(self, peer: bytes) -> None:
         """Say again what a peer may not have."""
+        self._told.clear()
         for holding in [each for each in self._held.values() if each.peer == peer]:
             if holding.phase is VirtualPhase.PROPOSED:
                 self._engine.send(peer, VirtualProposal(holding.terms, holding.hub, holding.way))
@@ -210,8 +212,8 @@ class Virtuals:
                 self._engine.send(peer, VirtualAnswer(channel, False, ZERO32, "there is no such virtual channel here"))
         elif holding is not None:
             self._on_ending(holding, message)
-        else:
-            self._tell_known(peer, channel)
+        elif (known := find_virtual(self._engine.writer.store, channel)) is not None and known.peer == peer:
+            self._repeat_ending(known)
         return holding is not None
 
     def _on_answer(self, holding: VirtualHolding, answer: VirtualAnswer) -> None:
@@ -234,9 +236,8 @@ class Virtuals:
             return
         digest, paid = digest_outcome(holding.terms, message.paid), message.paid
         PublicKey(holding.peer).verify(digest, message.signature)
-        if holding.signed is None and (holding.phase is not VirtualPhase.OPEN or not self._is_due(holding, paid)):
-            return
-        if holding.signed not in (None, paid):
+        is_new = holding.signed is None and holding.phase is VirtualPhase.OPEN and self._is_due(holding, paid)
+        if not is_new and holding.signed != paid:
             return
         self._freeze(holding)
         mine = self._engine.key.sign(digest)
@@ -255,14 +256,11 @@ class Virtuals:
         self._settle(ending)
 
     def _repeat_ending(self, holding: VirtualHolding) -> None:
-        if holding.signed is not None:
+        """Say it once until a block comes, or a link: who both have the outcome would answer each other for ever."""
+        if holding.signed is not None and holding.id not in self._told:
+            self._told.add(holding.id)
             signature = self._engine.key.sign(digest_outcome(holding.terms, holding.signed))
             self._engine.send(holding.peer, VirtualEnding(holding.id, holding.signed, signature))
-
-    def _tell_known(self, peer: bytes, channel: ChannelId) -> None:
-        known = find_virtual(self._engine.writer.store, channel)
-        if known is not None and known.peer == peer:
-            self._repeat_ending(known)
 
     # --- where locks are ---------------------------------------------------------------------------------------------
 
@@ -275,7 +273,10 @@ class Virtuals:
     def on_chain_moved(self) -> None:
         """Time has passed: what does not open is taken back, what expires soon is ended."""
         now = self._engine.chain.now
+        self._told.clear()
         for holding in self.held:
+            if holding.outcome is None:
+                self._repeat_ending(holding)  # the peer may have left it aside
             if holding.phase in (VirtualPhase.PROPOSED, VirtualPhase.LOCKING):
                 if now > self._since.setdefault(holding.id, now) + LOCKING_MOST:
                     self.cancel(holding.id, "the stakes were not locked in time")
@@ -327,9 +328,8 @@ class Virtuals:
         for holding in self._held.values():
             if lock.condition not in conditions_of(holding.id):
                 continue
-            if not is_expected(self._engine.sessions, holding, channel, lock, word):
-                return "this is not what was agreed on for a virtual channel, or it comes too late"
-            return None
+            fits = is_expected(self._engine.sessions, holding, channel, lock, word)
+            return None if fits else "this is not what was agreed on for a virtual channel, or it comes too late"
         return "no such virtual channel is here"
 
     def on_dropped(self, lock: Lock) -> None:

@@ -156,8 +156,22 @@ MUTANTS = (
     Mutant(
         "sign any outcome of a virtual channel that the other signed",
         "channels/node/virtuals.py",
-        "holding.phase is not VirtualPhase.OPEN or not self._is_due(holding, paid)",
-        "holding.phase is not VirtualPhase.OPEN",
+        "holding.phase is VirtualPhase.OPEN and self._is_due(holding, paid)",
+        "holding.phase is VirtualPhase.OPEN",
+        NODES,
+    ),
+    Mutant(
+        "answer the end of a virtual channel by its end for ever",
+        "channels/node/virtuals.py",
+        "holding.signed is not None and holding.id not in self._told:",
+        "holding.signed is not None:",
+        NODES,
+    ),
+    Mutant(
+        "leave the end of a virtual channel unsaid if the other left it aside",
+        "channels/node/virtuals.py",
+        "            if holding.outcome is None:\n",
+        "            if False:\n",
         NODES,
     ),
     Mutant(
