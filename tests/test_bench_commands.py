@@ -14,6 +14,7 @@ from tallystick.channels.storage.sqlite.channels import SCHEMA
 from tallystick.channels.storage.writer import IDLE, Round, Writer
 from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.sdk.bench.network import check_line
+from tallystick.sdk.bench.virtual import check_virtual
 from tallystick.sdk.errors import MeasurementVoid
 
 FIGURES = {
@@ -124,3 +125,21 @@ def test_a_measurement_whose_books_do_not_balance_is_void(change: list[int]) -> 
     check_line([-1_010, 5, 5, 1_000], 1_000, 10)
     with pytest.raises(MeasurementVoid):
         check_line(change, 1_000, 10)
+
+
+@pytest.mark.processes
+async def test_virtual_channels_are_measured_beside_a_channel_with_deposits(tmp_path: Path) -> None:
+    options = ("--rounds", "1", "--seconds", "0.2", "--openings", "2", "--tries", "1", "--class", "awaited")
+    result = await bench("virtual", *options, "--directory", str(tmp_path))
+    figures = ("control", "virtual_per_second", "direct_per_second", "ratio", "open_p50_ms", "close_p50_ms")
+    assert all(isinstance(result[name], float) and result[name] > 0 for name in figures)
+    assert isinstance(result["payments"], int) and result["payments"] > 0
+    assert (result["hub_signatures"], result["openings"]) == (0, 2)
+    assert (result["kind"], result["rounds"], result["durability"]) == ("awaited", 1, "full")
+
+
+@pytest.mark.parametrize("change", [[-1_000, 0, 1_001], [-1_001, 0, 1_000], [-1_001, 1, 1_000]])
+def test_the_books_of_a_virtual_channel_say_what_went_wrong(change: list[int]) -> None:
+    check_virtual([-1_000, 0, 1_000], 1_000)
+    with pytest.raises(MeasurementVoid, match="the books do not balance"):
+        check_virtual(change, 1_000)

@@ -42,6 +42,7 @@ from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
 from tallystick.sdk.bench.driver_network import NetworkDriver
+from tallystick.sdk.bench.driver_virtual import VirtualDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
 from tallystick.sdk.bench.latencies import Latencies, timing
 from tallystick.sdk.bench.network_conditions import CONDITIONS_SEED, NetworkConditions
@@ -101,6 +102,8 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     not). It forwards and takes such locks, too."""
     forwards_all: bool = False
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
+    virtual_deposit: int = 0
+    """What it puts into a virtual channel that a peer asks for, at most."""
 
 
 class Driver:
@@ -297,6 +300,7 @@ def _configuration(role: DriverOptions) -> Config:
             exposure=TRUSTING if role.forwards_all else ExposureLimits(),
         ),
         payments=payments,
+        virtual_deposit=role.virtual_deposit,
     )
 
 
@@ -328,7 +332,7 @@ async def _run(role: DriverOptions) -> None:
                 nursery.start_soon(open_locks, node)
             look_rarely()  # as `tally node run` does
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(first, Driver(node, conditions), NetworkDriver(node))
+            await obey(first, Driver(node, conditions), NetworkDriver(node), VirtualDriver(node))
             nursery.cancel_scope.cancel()
 
 

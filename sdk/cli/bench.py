@@ -12,6 +12,7 @@ from typer import BadParameter, Exit, Option
 
 from tallystick.sdk.cli.bench_chain import chain
 from tallystick.sdk.cli.bench_gas import gas, rollup
+from tallystick.sdk.cli.bench_virtual import virtual
 from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import Result, make_group, print_result, run_guarded
@@ -432,3 +433,4 @@ def ledger(
 app.command()(gas)
 app.command()(rollup)
 app.command()(chain)
+app.command()(virtual)
