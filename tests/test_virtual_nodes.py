@@ -111,6 +111,22 @@ def test_it_opens_carries_payments_and_ends_without_a_transaction(moved: int) ->
     simulate(main, 1)
 
 
+def test_neither_its_opening_nor_its_end_waits_for_a_block() -> None:
+    async def main() -> None:
+        async with street(1) as world:
+            alice, bob, hub = (world.node(name) for name in NAMES)
+            for _ in range(3):
+                seen = alice.engine.chain.now
+                await alice.until(lambda seen=seen: alice.engine.chain.now > seen)  # type: ignore[misc]
+                seen = alice.engine.chain.now
+                channel = await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE)
+                await channel.pay(5)
+                await channel.close()
+                assert alice.engine.chain.now == seen
+
+    simulate(main, 1)
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_each_says_its_outcome_until_the_other_has_it_and_no_longer(lost: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:

@@ -71,13 +71,14 @@ class Counting:
         if message.signed_seq > most:
             raise InvalidUpdate(f"nobody has signed {message.signed_seq} updates here", Fault.STATE_MISMATCH)
         self.on_signed(message.signed_seq)
-        if not self._follows:
-            self._session.learn(funding=message.funding)
+        self.on_funding(message)
 
-    def on_funding(self, message: Funding) -> None:
-        """The peer counts our funding anew."""
+    def on_funding(self, message: Funding | Reestablish) -> None:
+        """The peer counts our funding anew. Whoever opens a virtual channel waits for that, and for no block."""
         if not self._follows:
             self._session.learn(funding=message.funding)
+            if self._session.channel.is_virtual:
+                self._session.tell_changed()
 
     def on_counts(self, message: Counts) -> None:
         """The peer counts our deposits, and what we have taken out, anew."""

@@ -55,6 +55,9 @@ class SessionPort(Protocol):
     def learn(self, **changes: Any) -> None:
         """Note what was said on the present link."""
 
+    def tell_changed(self) -> None:
+        """Say that the channel has changed, after the commit."""
+
     def send(self, message: Message) -> None:
         """Send to this channel's peer, after the commit."""
 
