@@ -9,8 +9,8 @@ from contextlib import suppress
 import msgspec
 import pytest
 import trio
-from test_chains_maker import DEPOSIT, Hub, go_on, place, play, stand_still
 
+from simulation.two_chains import DEPOSIT, Hub, go_on, place, play, stand_still
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.peers import number_of
 from tallystick.sdk.chains.rates import Rate

@@ -2,147 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 import pytest
 import trio
 
-from tallystick.channels.errors import InvalidInput, TallystickError
-from tallystick.channels.testing.disk import SimulatedDisk
-from tallystick.channels.testing.scheduling import simulate
+from simulation.two_chains import (
+    AMOUNT,
+    CLAIM,
+    DEPOSIT,
+    PRICE,
+    Hub,
+    mine,
+    place,
+    play,
+    stand_still,
+    wait_held,
+)
+from tallystick.channels.errors import InvalidInput
 from tallystick.router.errors import InvalidInvoice, PaymentFailed
 from tallystick.router.invoices.invoice import LOCK_LIFE_MAX, decode_invoice, encode_invoice
 from tallystick.router.network.options import PaymentOptions
 from tallystick.router.network.paying import LOCK_SPARE
-from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
-from tallystick.sdk.chains.assets import ChainAsset
 from tallystick.sdk.chains.carrying import PAY_SECONDS
-from tallystick.sdk.chains.maker import Maker, source_config
-from tallystick.sdk.chains.margins import ChainRisk, MakerRisk
-from tallystick.sdk.chains.rates import Rate
-from tallystick.sdk.chains.sqlite import MAKER_SCHEMA
-from tallystick.sdk.node.node import Config, Node
-from tallystick.sdk.testing.world import CLAIM_ALL, World, open_world
+from tallystick.sdk.chains.maker import Maker
+from tallystick.sdk.chains.margins import ChainRisk
+from tallystick.sdk.node.node import Node
+from tallystick.sdk.testing.world import World
 from tallystick.settlement.chain import RegisterSecretCall
-from tallystick.settlement.testing.shards import local_group, local_role
-
-DEPOSIT = 10_000_000
-AMOUNT, BASE = 1_000, 7
-PRICE = 1_507
-"""Of AMOUNT, at three for two and BASE."""
-
-CLAIM = 360
-"""Seconds that Bob asks locks to have left."""
-
-
-def place(world: World) -> ChainAsset:
-    """Return the coin of a world's chain."""
-    return ChainAsset(world.chain.chain_id, world.chain.contract)
-
-
-class Hub:
-    """The maker of both worlds, with a disk of its own: it serves whenever both its nodes are up."""
-
-    def __init__(self, zero: World, one: World, risk: MakerRisk, chains: tuple[ChainRisk, ChainRisk]) -> None:
-        self.worlds = (zero, one)
-        self.risk = risk
-        self.chains = {place(world).registry: chain for world, chain in zip(self.worlds, chains, strict=True)}
-        self.disk = SimulatedDisk([MAKER_SCHEMA])
-        self.store = self.disk.open()
-        self.rate = Rate(source=place(zero), target=place(one), take=3, give=2, base=BASE)
-
-    def made(self) -> Maker:
-        maker = Maker([world.node("hub") for world in self.worlds], self.store, risk=self.risk, chains=self.chains)
-        if not maker.rates:
-            maker.set_rate(self.rate)
-        return maker
-
-    async def cross(self, text: str) -> str:
-        return await self.made().cross(text)
-
-    def margin(self) -> int:
-        return self.made().margin(*map(place, self.worlds))
-
-    async def serve(self) -> None:
-        """Be the maker: begin anew whenever a node of it has died."""
-        while True:
-            for world in self.worlds:
-                if not world.is_up("hub"):
-                    await world.start("hub")
-            lives = [world.seats["hub"].life for world in self.worlds]
-            try:
-                async with trio.open_nursery() as nursery:
-                    for life in lives:
-                        assert life is not None
-                        nursery.start_soon(_cancel_after, life.ended, nursery.cancel_scope)
-                    nursery.start_soon(self.made().run)
-            except* TallystickError:
-                pass  # a node of it died
-            await trio.sleep(1)
-
-
-async def _cancel_after(ended: trio.Event, scope: trio.CancelScope) -> None:
-    await ended.wait()
-    scope.cancel()
-
-
-Story = Callable[[World, World, Hub], Awaitable[None]]
-
-
-def play(
-    story: Story,
-    intervals: tuple[float, float] = (5.0, 12.0),
-    *,
-    claim: int = CLAIM,
-    seed: int = 3,
-    more: tuple[str, ...] = (),
-) -> None:
-    """Alice and a maker on one chain, the maker and Bob on another; two worlds in one time, blocks so far apart."""
-
-    async def main() -> None:
-        group = local_group(2)
-        chains = ChainRisk(block_seconds=intervals[0]), ChainRisk(block_seconds=intervals[1])
-        async with (
-            open_world(seed, names=("alice", "hub", *more), interval=intervals[0], shard=local_role(group, 0)) as zero,
-            open_world(seed + 1, names=("hub", "bob", *more), interval=intervals[1], shard=local_role(group, 1)) as one,
-        ):
-            for world, chain in zip((zero, one), chains, strict=True):
-                config = Config(challenge_period=600, duties=CLAIM_ALL)
-                world.seats["hub"].config = source_config(config, chain)
-            patience = PayeeOptions(claim=claim)
-            one.seats["bob"].config = msgspec.structs.replace(one.config, payments=PaymentOptions(patience=patience))
-            alice = await zero.start("alice")
-            for world, name in ((zero, "hub"), (one, "hub"), (one, "bob")):
-                await world.start(name)
-            await alice.open_channel(zero.address("hub"), DEPOSIT)
-            await one.node("hub").open_channel(one.address("bob"), DEPOSIT)
-            await story(zero, one, Hub(zero, one, MakerRisk(), chains))
-
-    simulate(main, seed)
-
-
-def mine(world: World, name: str) -> int:
-    [channel] = world.node(name).channels
-    return channel.balances[0]
-
-
-def stand_still(world: World) -> None:
-    """Let a world's chain mine nothing, until `go_on`."""
-    world.chain.mine = lambda count=1: world.chain.newest.header  # type: ignore[method-assign, misc, assignment]
-
-
-def go_on(world: World) -> None:
-    """Let a chain mine that stands still: its next block has the time of now."""
-    del world.chain.mine  # type: ignore[method-assign]
-
-
-async def wait_held(world: World, **held: int) -> None:
-    """Return once these hold so much each in their channel."""
-    with trio.fail_after(60):
-        for name, amount in held.items():
-            await world.node(name).until(lambda name=name, amount=amount: mine(world, name) == amount)  # type: ignore[misc]
 
 
 def test_a_payment_over_two_chains_is_made_on_both() -> None:

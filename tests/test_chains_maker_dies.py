@@ -6,8 +6,8 @@ import random
 
 import pytest
 import trio
-from test_chains_maker import AMOUNT, DEPOSIT, PRICE, Hub, mine, play
 
+from simulation.two_chains import AMOUNT, DEPOSIT, PRICE, Hub, mine, play
 from tallystick.router.errors import PaymentFailed
 from tallystick.sdk.testing.world import World
 

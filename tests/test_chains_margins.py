@@ -8,8 +8,8 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from test_chains_maker import AMOUNT, CLAIM, DEPOSIT, PRICE, Hub, go_on, mine, place, play, stand_still
 
+from simulation.two_chains import AMOUNT, CLAIM, DEPOSIT, PRICE, Hub, go_on, mine, place, play, stand_still
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.clock import EPOCH
 from tallystick.router.network.paying import LOCK_SPARE
@@ -75,6 +75,26 @@ def test_the_slower_chain_asks_for_more_and_one_registry_for_less(
         look=target.look,
     )
     assert margin(source, slower, maker) == whole + target.depth + 1
+
+
+def registered(chain: ChainRisk, worst: tuple[bool, ...]) -> int:
+    """Return how long after the last moment to settle a secret is on the source to stay, in seconds of its clock.
+
+    `worst`: which of what may go wrong does: slow looks, a block that comes as we look, full blocks, a reorganisation
+    that undoes the block with the secret and shows it in its last one.
+    """
+    slow, between, full, reorganised = worst
+    blocks = between + chain.inclusion * full + chain.depth * reorganised
+    return int(chain.look) * slow + int(blocks * chain.block_seconds)
+
+
+@given(CHAINS)
+def test_a_secret_that_is_settled_with_at_the_last_moment_is_registered_in_time_and_with_a_block_less_it_is_not(
+    chain: ChainRisk,
+) -> None:
+    takes = [registered(chain, worst) for worst in product((False, True), repeat=4)]
+    assert max(takes) <= claim_seconds(chain)
+    assert max(takes) > claim_seconds(chain) - int(chain.block_seconds)
 
 
 @given(CHAINS)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 import trio
-from test_chains_maker import AMOUNT, DEPOSIT, PRICE, Hub, mine, place, play
 
+from simulation.two_chains import AMOUNT, DEPOSIT, PRICE, Hub, mine, place, play
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.testing.disk import SimulatedDisk
