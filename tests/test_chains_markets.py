@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
-from test_chains_maker import AMOUNT, DEPOSIT, PRICE, Hub, mine, place, play
 from test_chains_wallet import TOKEN, beside, token_of
 
+from simulation.two_chains import AMOUNT, DEPOSIT, PRICE, Hub, mine, place, play
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.channels.testing.disk import SimulatedDisk
