@@ -109,6 +109,7 @@ def bodies(asked: Asked) -> dict[str, dict[str, Any]]:
     to, channel = asked.peer, asked.channel
     return {
         "/channels": {"peer": to, "deposit": 10, "asset": "0x" + "00" * 20, "challenge_period": 600, "wait": False},
+        "/virtual": {"peer": to, "way": channel, "deposit": 5, "peer_deposit": 5, "seconds": 40_000},
         "/channels/{channel}/deposit": {"amount": 5, "wait": False},
         "/channels/{channel}/withdraw": {"amount": 5, "wait": False},
         "/channels/{channel}/policy": POLICY,

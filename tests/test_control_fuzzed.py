@@ -11,10 +11,10 @@ from tallystick.sdk.control.operations import operations
 
 HARD = {
     *("POST /invoices/{payment_hash}/settle", "POST /rebalance", "POST /claim", "POST /pay/across", "POST /swap"),
-    *("GET /rates", "POST /rates", "POST /rates/remove", "GET /maker"),
+    *("GET /rates", "POST /rates", "POST /rates/remove", "GET /maker", "POST /virtual"),
 }
 """What takes more than a request that is right: a payment that is held, a peer that has received enough, a payout that
-was refused, a maker between two chains; to be one."""
+was refused, a maker between two chains; to be one; a hub."""
 
 
 @pytest.mark.processes

@@ -165,6 +165,9 @@ def test_a_peer_that_puts_in_less_than_is_asked_refuses_and_says_why() -> None:
                 await opened(world, peer_deposit=STAKE + 1)
             with pytest.raises(InvalidInput, match="has room for our deposit"):
                 await opened(world, 3 * DEPOSIT)
+            alice, hub = world.node("alice"), world.node("hub")
+            with pytest.raises(InvalidInput, match="hub is a player"):
+                await alice.open_virtual(hub.key.public, hub.address, STAKE)
             assert await is_over(world) and wealth(world) == before
 
     simulate(main, 2)

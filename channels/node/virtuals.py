@@ -143,6 +143,8 @@ class Virtuals:
         session.require_payable()
         if session.policy.kinds is not None and VIRTUAL not in session.policy.kinds:
             raise InvalidInput("this chain has no court for virtual channels: see docs/virtual.md")
+        if session.peer.address in terms.players:
+            raise InvalidInput("the hub is a player itself: what the two have is a channel already")
         if session.channel.is_virtual or session.channel.terms.asset != terms.asset:
             raise InvalidInput("the channel with the hub is in another asset, or itself virtual")
         if terms.stakes[side] > session.spendable:

@@ -18,6 +18,7 @@ from tallystick.sdk.cli.options import (
     Wait,
     amount_option,
     limit_option,
+    parse_channel,
     parse_channel_or_any,
     parse_peer,
 )
@@ -56,11 +57,28 @@ def open_(
     deposit: Annotated[int, amount_option(help="What this node puts in.")],
     asset: Asset = NATIVE_ASSET,
     challenge_period: Annotated[int | None, Option(min=1, help="Seconds.", show_default="the settings'")] = None,
+    virtual: Annotated[bool, Option("--virtual", help="Over a hub, without a transaction.")] = False,
+    over: Annotated[
+        str | None, Option(parser=parse_channel, metavar="ID", help="Virtual: our channel with the hub.")
+    ] = None,
+    peer_deposit: Annotated[int, limit_option(help="Virtual: what the peer puts in.")] = 0,
+    seconds: Annotated[
+        int | None, Option(min=1, help="Virtual: how long it lasts at most.", show_default="half a day")
+    ] = None,
     wait: Wait = True,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Open a channel with a peer; returns when it can be used."""
+    """Open a channel with a peer; returns when it can be used.
+
+    With --virtual it goes over a hub with which both have a channel: nothing is sent to the chain, and the hub neither
+    sees nor carries what is paid in it. What is put in is locked in the channels with the hub until this one ends.
+    """
+    if virtual:
+        _open_virtual(peer, over, deposit, peer_deposit, seconds, asset, challenge_period, wait, data, as_json)
+        return
+    if over is not None or peer_deposit or seconds is not None:
+        fail("--over, --peer-deposit and --seconds are of virtual channels: say --virtual, too", MISUSED)
     if asset != NATIVE_ASSET and deposit and not as_json:
         by_permit = ask_node(data, lambda node: node.balance(asset)).by_permit
         way = "takes a permit: it goes in one transaction" if by_permit else "is approved first: two transactions"
@@ -78,6 +96,27 @@ def open_(
         )
 
     _show(ask_node(data, ask), as_json)
+
+
+def _open_virtual(
+    peer: str,
+    over: str | None,
+    deposit: int,
+    peer_deposit: int,
+    seconds: int | None,
+    asset: str,
+    challenge_period: int | None,
+    wait: bool,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    if over is None:
+        fail("name the channel with the hub: --over ID; `tally channel list` shows all", MISUSED)
+    if asset != NATIVE_ASSET or challenge_period is not None or not wait:
+        fail(
+            "a virtual channel has the asset of the one with the hub, no period of its own, and opens at once", MISUSED
+        )
+    _show(ask_node(data, lambda node: node.open_virtual(peer, over, deposit, peer_deposit, seconds=seconds)), as_json)
 
 
 @app.command("list", epilog=example("channel list"))

@@ -91,6 +91,8 @@ def _depth(awaited: Awaited) -> str:
 
 def _phase(channel: ChannelInfo) -> str:
     phase = f"{channel.phase}, about to close" if channel.closing else channel.phase
+    if channel.virtual:
+        phase += ", virtual"
     return phase if channel.awaited is None else f"{phase}, {_depth(channel.awaited)}"
 
 

@@ -107,6 +107,15 @@ class ControlClient(ChainsClient):
         return await self._ask(api.OfChannels.open_channel, body)
 
     @checked
+    async def open_virtual(
+        self, peer: str, way: str, deposit: Amount, peer_deposit: Total = 0, *, seconds: Lifetime | None = None
+    ) -> views.ChannelInfo:
+        """Open a virtual channel with a peer over the hub of our channel `way`; return it once it is usable."""
+        return await self._ask(
+            api.OfChannels.open_virtual, views.OpenVirtual(peer, way, deposit, peer_deposit, seconds)
+        )
+
+    @checked
     async def deposit(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:
         """Add to our deposit; return the channel, None if it was not waited for."""
         return await self._ask_late(api.OfChannels.deposit, views.Transfer(amount, wait), channel=channel)

@@ -73,6 +73,7 @@ def channel_info(handle: ChannelHandle) -> views.ChannelInfo:
         payments_received=received,
         challenge_period=channel.terms.challenge_period,
         closing=handle.closing,
+        virtual=channel.is_virtual,
         awaited=None if awaited is None else views.Awaited(awaited.seen, awaited.wanted, awaited.at_risk),
         uncounted=max(0, channel.funding(mine) - view.funding) if view.ready and handle.phase is Phase.OPEN else 0,
     )

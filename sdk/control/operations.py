@@ -134,6 +134,10 @@ class OfChannels:
     open_channel = Operation(
         POST, "/channels", views.OpenChannel, views.ChannelInfo, "Opens a channel with a peer.",
         faults=("opening-failed", *_PEER, *_CHAIN), outlives="open a channel")
+    open_virtual = Operation(
+        POST, "/virtual", views.OpenVirtual, views.ChannelInfo,
+        "Opens a virtual channel with a peer over a hub, without a transaction.",
+        faults=("unknown-channel", "insufficient-funds", *_PEER), outlives="open a virtual channel")
     deposit = Operation(
         POST, "/channels/{channel}/deposit", views.Transfer, views.ChannelInfo, "Adds to our deposit in a channel.",
         faults=(*_PEER, *_CHAIN), outlives="deposit", is_late=True)

@@ -30,6 +30,21 @@ class OpenChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the answer comes once the channel is usable, or once it is on its way."""
 
 
+class OpenVirtual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A virtual channel to be opened: over a hub with which both have a channel, without a transaction."""
+
+    peer: kinds.AnyNode
+    """`<public key>@<host>:<port>`, or the public key of a connected peer."""
+    way: kinds.Named
+    """Our channel with the hub."""
+    deposit: kinds.Paid
+    """What is locked of ours in that channel until this one ends."""
+    peer_deposit: kinds.FeeLimit = 0
+    """What the peer is asked to put in; its settings say how much it does."""
+    seconds: kinds.Lifetime | None = None
+    """How long it lasts at most, in chain time; null: half a day."""
+
+
 class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An amount that goes into a channel, or out of it."""
 
@@ -184,6 +199,8 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     """What the peer could pay now, as far as this side knows."""
     awaited: Awaited | None = None
     """What is on chain (an opening, a deposit, an end) and has too few confirmations yet; null if all counts."""
+    virtual: bool = False
+    """Whether it is not on chain but over a hub: what is in it is locked in the channels with that."""
     uncounted: kinds.Sum = 0
     """What counts as put in by this node, and not by its peer yet, which may wait for more confirmations."""
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
-from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
+from tallystick.channels.limits import AMOUNT_MAX, CHALLENGE_PERIOD_MAX, Policy
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.argument_rules import fits_checksum
@@ -104,6 +104,10 @@ keysend = {keysend}
 # in the same process, each by its own settings, and any of them pays and swaps over the chains of all.
 also = {also}
 
+# The most that this node puts into a virtual channel that a peer asks for (`tally channel open --virtual`), in the
+# asset's smallest unit: so much of its own can be bound for a day. 0: it joins only where it puts in nothing.
+virtual_deposit = {virtual_deposit}
+
 # Whether this node is a maker: it carries payments between its chains and assets at the rates that `tally rate` sets.
 maker = {maker}
 
@@ -165,6 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keysend: bool = True
     compiled: bool = False
     also: tuple[str, ...] = ()
+    virtual_deposit: int = 0
     maker: bool = False
     assets: dict[str, AssetSettings] = {}
 
@@ -175,8 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         self._check_court()
         _ = self.tower_addresses
         self._check_times()
-        if self.history < -1:
-            raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
+        self._check_bounds()
         policies = {"": ForwardingPolicy(base_fee=self.base_fee, fee_ppm=self.fee_ppm)}
         for asset, found in self.assets.items():
             if parse_address(asset, "an asset") == NATIVE:
@@ -204,6 +208,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def _check_court(self) -> None:
         if self.court_address is not None and not self.rpc:
             raise ConfigurationError("court is of a real chain, which rpc names: leave it empty for a simulated one")
+
+    def _check_bounds(self) -> None:
+        if not 0 <= self.virtual_deposit <= AMOUNT_MAX:
+            raise ConfigurationError(f"virtual_deposit must be from 0 to {AMOUNT_MAX}, not {self.virtual_deposit}")
+        if self.history < -1:
+            raise ConfigurationError(f"history must be a number of updates, or -1 for all, not {self.history}")
 
     def _check_times(self) -> None:
         for name, value in (("confirmations", self.confirmations), ("challenge_period", self.challenge_period)):

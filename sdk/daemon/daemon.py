@@ -68,6 +68,7 @@ def node_config(settings: Settings) -> Config:
             challenge_period_max=settings.challenge_period_max,
         ),
         towers=settings.tower_addresses,
+        virtual_deposit=settings.virtual_deposit,
         routing=RoutingOptions(
             policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),
             policies={asset: own.policy(settings.fee_ppm) for asset, own in assets.items()},

@@ -35,8 +35,14 @@ async def holdings(node: Node, asset: Address) -> tuple[int, int]:
 
 
 def _own(channel: Channel, view: ContractChannel | None) -> int:
-    """Return what is ours in a channel at the newest block. Pots of a settled one are nobody's yet."""
+    """Return what is ours in a channel at the newest block. Pots of a settled one are nobody's yet.
+
+    Of a virtual one what was paid in it, either way, until it ends: what was put in counts where it is locked.
+    """
+    paid = channel.theirs.simplex.proof.transferred - channel.ours.simplex.proof.transferred
+    if channel.is_virtual:
+        return paid if channel.phase in (Phase.OPEN, Phase.FROZEN) else 0
     if view is None or view.terms != channel.terms or view.status not in (OPEN, CLOSED) or channel.phase is Phase.GONE:
         return 0
     funding = view.deposits[channel.side] - view.withdrawn[channel.side]
-    return funding + channel.theirs.simplex.proof.transferred - channel.ours.simplex.proof.transferred
+    return funding + paid
