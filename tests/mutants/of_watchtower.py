@@ -303,4 +303,11 @@ MUTANTS = (
         "        proofs = appointment.proofs\n",
         ("test_tower_asking.py",),
     ),
+    Mutant(
+        "keep in a dispute what a reorganisation took away",
+        "watchtower/watch.py",
+        "            self.disputes[channel] = dispute.without_block(header.number)\n",
+        "            self.disputes[channel] = dispute\n",
+        ("test_tower_sweeps.py",),
+    ),
 )
