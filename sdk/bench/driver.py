@@ -41,6 +41,7 @@ from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
+from tallystick.sdk.bench.driver_apps import AppsDriver
 from tallystick.sdk.bench.driver_network import NetworkDriver
 from tallystick.sdk.bench.driver_virtual import VirtualDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
@@ -332,7 +333,7 @@ async def _run(role: DriverOptions) -> None:
                 nursery.start_soon(open_locks, node)
             look_rarely()  # as `tally node run` does
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(first, Driver(node, conditions), NetworkDriver(node), VirtualDriver(node))
+            await obey(first, Driver(node, conditions), NetworkDriver(node), AppsDriver(node), VirtualDriver(node))
             nursery.cancel_scope.cancel()
 
 

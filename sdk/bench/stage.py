@@ -48,8 +48,12 @@ class Stage:
     async def pay(self, kind: str, seconds: float, **more: Any) -> dict[str, Any]:
         """Have payments made for some seconds; return the payer's figures, all of its receipts in."""
         sent = await self.payer.ask("bench", kind=kind, seconds=seconds, tasks=TASKS, **more)
-        self._made += sent["count"]
+        self.count(sent["count"])
         return sent
+
+    def count(self, payments: int) -> None:
+        """So many payments of a unit were made, with receipts."""
+        self._made += payments
 
     async def counters(self) -> dict[str, float]:
         """Return what the payees' sides have used so far, together."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Exit, Option
 
+from tallystick.sdk.cli.bench_apps import apps
 from tallystick.sdk.cli.bench_chain import chain
 from tallystick.sdk.cli.bench_gas import gas, rollup
 from tallystick.sdk.cli.bench_virtual import virtual
@@ -434,3 +435,4 @@ app.command()(gas)
 app.command()(rollup)
 app.command()(chain)
 app.command()(virtual)
+app.command()(apps)
