@@ -106,6 +106,8 @@ class Apps:
         """Conditions of our stakes whose locks wait unsigned."""
         self._leaving: dict[InstanceId, PlayedApp] = {}
         """What is over, and not on disk as such yet."""
+        self._saving: list[tuple[PlayedApp, bool]] | None = None
+        """What this round stores, None before anything."""
         self._nonce = -1
         self.stakes = StakePlaces(engine)
         for played in self._played.values():
@@ -317,9 +319,12 @@ class Apps:
         self._queued.discard(lock.condition)
 
     def on_round(self, channels: Collection[ChannelId]) -> None:
-        """These channels have signed what was due: see where stakes are now, in the same commit."""
-        if not self._played:
-            return
+        """These channels have signed what was due: see where stakes are now, in the same commit. It ends a round."""
+        if channels and self._played:
+            self._look_in(channels)
+        self._saving = None
+
+    def _look_in(self, channels: Collection[ChannelId]) -> None:
         peers = {self._engine.sessions[each].channel.peer_key for each in channels if each in self._engine.sessions}
         touched = self.stakes.look(channels)
         for played in list(self._played.values()):
@@ -437,13 +442,20 @@ class Apps:
             self._played[instance] = played
             self.stakes.watch(played.held)
         self._engine.store([AppSaved(played, over)])
-        self._engine.then(lambda: self._stored(played, over))
+        if self._saving is None:
+            self._saving = saving = list[tuple[PlayedApp, bool]]()
+            self._engine.then(lambda: self._stored(saving))
+        self._saving.append((played, over))
         self._engine.emit(AppChanged(instance, played.held.phase))
 
-    def _stored(self, played: PlayedApp, over: bool) -> None:
-        if over:
-            self._durable.pop(played.held.instance, None)
-            self._leaving.pop(played.held.instance, None)
-        else:
-            self._durable[played.held.instance] = played
+    def _stored(self, saved: list[tuple[PlayedApp, bool]]) -> None:
+        """This is on disk, in order."""
+        if self._saving is saved:
+            self._saving = None
+        for played, over in saved:
+            if over:
+                self._durable.pop(played.held.instance, None)
+                self._leaving.pop(played.held.instance, None)
+            else:
+                self._durable[played.held.instance] = played
         self._changed()

@@ -140,7 +140,7 @@ class AppHandle:
             held = self.held
             return held.is_ours or held.paid is not None or (held.agreed is not None and held.turn is None)
 
-        await self._desk.until(due)
+        await self._until(due)
         return self.held.is_ours
 
     @checked
@@ -155,7 +155,7 @@ class AppHandle:
             held = self.held
             return held.move is None or held.phase is AppPhase.ENDED
 
-        await self._desk.until(known)
+        await self._until(known)
         return self.state
 
     @checked
@@ -194,20 +194,23 @@ class AppHandle:
 
     async def wait_ended(self) -> Paid:
         """Wait until it is over; return how much of each stake goes to the other player."""
-        await self._desk.until(lambda: self.held.paid is not None)
+        await self._until(lambda: self.held.paid is not None)
         paid = self.held.paid
         assert paid is not None
         return paid
 
     async def wait_begun(self) -> None:
         """Wait until both have signed state 0; raise ChannelNotReady, with the reason, if it came to nothing."""
-        await self._desk.until(lambda: self.held.agreed is not None or self.held.phase is AppPhase.ENDED)
+        await self._until(lambda: self.held.agreed is not None or self.held.phase is AppPhase.ENDED)
         if self.held.agreed is None:
             raise ChannelNotReady(f"the app did not begin: {self.held.text or 'the other player took it back'}")
 
     async def wait_stored(self) -> None:
         """Wait until all that has happened to it so far is on disk."""
-        await self._desk.until(lambda: self._desk.apps.is_stored(self.instance))
+        await self._until(lambda: self._desk.apps.is_stored(self.instance))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        await self._desk.until_of(self.instance, condition)
 
     def _ask(self, happened: AppInput) -> None:
         self._desk.apps.apply(self.instance, happened)
@@ -293,7 +296,7 @@ class AppDesk:
         self._context = context
         self._connect = connect
         self.apps = context.apps
-        self.until = context.until
+        self.until, self.until_of = context.until, context.until_of
 
     def __iter__(self) -> Iterator[AppHandle]:
         """All that are not over."""

@@ -85,6 +85,8 @@ class News:
         self._listeners: list[Subscription] = []
         self._changed: trio.Event | None = None
         """What those wait for who wait in `until`, if anybody does."""
+        self._changed_of: dict[bytes, trio.Event] = {}
+        """The same, of those who wait in `until_of`, by what they wait for."""
 
     def alarm(self, alarm: Alarm) -> None:
         """Tell what a person should know."""
@@ -114,6 +116,17 @@ class News:
             if self._changed is None:
                 self._changed = trio.Event()
             await self._changed.wait()
+
+    def tell_changed_of(self, what: bytes) -> None:
+        """Let those look again who wait in `until_of` for this very thing: among thousands, nobody else is woken."""
+        changed = self._changed_of.pop(what, None)
+        if changed is not None:
+            changed.set()
+
+    async def until_of(self, what: bytes, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is looked at after each event about `what`, and after no other one."""
+        while not condition():
+            await self._changed_of.setdefault(what, trio.Event()).wait()
 
     def subscribe(self) -> Subscription:
         """Return a new listener."""

@@ -157,7 +157,7 @@ class Node:
         self.onchain = self._make_onchain(close_key, rng, clock, elapsed, players)
         self.routing = self._make_routing(rng, clock, entropy)
         players.stakes.use_hubs(self.routing.sent_locks)
-        self._context = NodeContext(self.engine, self.onchain, players, self.news.until)
+        self._context = NodeContext(self.engine, self.onchain, players, self.news.until, self.news.until_of)
         self.apps = AppDesk(self._context, self.connect)
         """The apps that it plays, and what peers propose."""
         self._court = AppsInCourt(self.engine, players, self.onchain, config.app_patience)

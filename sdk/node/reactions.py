@@ -38,6 +38,8 @@ class Reactions:
         self.routing.on_event(event)
         if isinstance(event, effects.PaymentsReceived):
             self.journal.notify()
+        elif isinstance(event, effects.AppChanged):
+            self.news.tell_changed_of(event.instance)
         elif isinstance(event, effects.ChannelChanged):
             self.onchain.enforcer.pursue([event.channel])
             self.openings.remind(event.channel)

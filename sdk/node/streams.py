@@ -37,6 +37,8 @@ class NodeContext:
     apps: Apps
     until: Callable[[Callable[[], bool]], Awaitable[None]]
     """Returns once a condition holds; it is looked at after each event and each block."""
+    until_of: Callable[[bytes, Callable[[], bool]], Awaitable[None]]
+    """The same, of a condition on one app: it is looked at after each event about that."""
 
 
 class _Stream(Generic[Kind]):
