@@ -155,6 +155,41 @@ def test_the_index_tells_what_is_in_court_of_each_stake_and_takes_blocks_back() 
     assert index.court(STAKES[0], -1) is None
 
 
+def test_a_stake_that_was_asked_for_in_vain_is_found_once_it_is_told_of_whenever_that_is_stored() -> None:
+    """Each block asks for each stake of a node: while nobody told of one, nothing is read from disk for it."""
+    store, bench = SimulatedDisk([INDEX_SCHEMA]).open(), Bench()
+    index = ChainIndex(Address(bytes(20)), store)
+
+    def block(number: int, *events: RegistryEvent) -> Block:
+        return Block(Header(number, bytes(32), bytes(32), NOW + number), events)
+
+    store.commit(index.add(block(0)))
+    assert index.court(STAKES[0], 0) is None
+    event = bench.take(agreed(4), NOW)
+    later = index.add(block(1, event))
+    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]
+    later += index.add(block(2))
+    assert index.court(STAKES[0], 2) is None, "of one commit with the block before: not on disk yet"
+    store.commit(later)
+    assert index.court(STAKES[0], 2) == index.court(STAKES[1], 2) == fold([event])  # type: ignore[list-item]
+    assert index.court(STAKES[0], 0) is None
+    store.commit(index.remove(2, NOW + 1))
+    store.commit(index.remove(1, NOW))
+    assert index.court(STAKES[0], 0) is None
+    store.commit(index.add(block(1, event)))
+    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]
+
+
+def test_of_a_stake_of_which_nobody_told_anything_the_disk_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SimulatedDisk([INDEX_SCHEMA]).open()
+    index, reads = ChainIndex(Address(bytes(20)), store), list[object]()
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda query: [reads.append(query), *read(query)][1:])
+    for number in range(5):
+        index.add(Block(Header(number, bytes(32), bytes(32), NOW), ()))
+        assert index.court(STAKES[0], number) is None and len(reads) == 2
+
+
 @pytest.mark.parametrize("moves", [0, 5, 15, 16, 70])
 def test_however_many_states_two_players_brought_only_the_newest_line_is_read(
     moves: int, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ player holds after any crash is all that it ever signed, as far as the other may
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
 import msgspec
 
@@ -136,7 +137,7 @@ class AppInstance(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def turn(self) -> int | None:
         """Which player moves in the newest state, None if that is final."""
-        return self.app.turn(self.newest)
+        return turn_of(self.app, self.newest)
 
     @property
     def is_ours(self) -> bool:
@@ -194,10 +195,16 @@ def rules_of(terms: AppTerms) -> App:
     return app
 
 
+@lru_cache(maxsize=4096)
+def turn_of(app: App, state: bytes) -> int | None:
+    """Return which player moves, None if the state is final: rules are pure, and this is asked again and again."""
+    return app.turn(state)
+
+
 def require_sensible(app: App, state: bytes, terms: AppTerms) -> None:
     """Raise InvalidInput unless the court would let a state stand (`settlement.contract.court`)."""
     try:
-        ends = app.turn(state) is None
+        ends = turn_of(app, state) is None
         paid = app.outcome(state, terms.stakes) if ends else app.forfeit(state, terms.stakes)
         due = 0 if ends else app.due(state)
     except Exception as error:  # rules of anybody's: they must not stop a node

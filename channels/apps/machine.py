@@ -49,6 +49,7 @@ from tallystick.channels.apps.instance import (
     follow,
     require_sensible,
     rules_of,
+    turn_of,
 )
 from tallystick.channels.apps.interface import Paid
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
@@ -166,7 +167,7 @@ def _agreed(
     """Both have signed a newer state: if it is final, sign what the rules say of it, and take it if that is offered."""
     held = held.with_agreed(number, state, signatures)
     app = held.app
-    if app.turn(state) is not None:
+    if turn_of(app, state) is not None:
         return AppStep(held, messages)
     return _close(held, app.outcome(state, held.terms.stakes), messages, env)
 

@@ -7,7 +7,7 @@ Which channels hold one is looked up in the channels, and remembered only as whe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from tallystick.channels.apps.instance import AppInstance
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
@@ -42,6 +42,10 @@ class Stake(NamedTuple):
     """By both sides."""
 
 
+Found: TypeAlias = dict[bytes, list[Lock]]
+"""Pending stakes by their conditions."""
+
+
 class StakePlaces:
     """See the module's docstring."""
 
@@ -49,6 +53,8 @@ class StakePlaces:
         self._engine = engine
         self._where: dict[bytes, set[ChannelId]] = {}
         """By condition of a stake: the channels in which it was seen."""
+        self._sorted: dict[ChannelId, tuple[Channel, tuple[Found, Found]]] = {}
+        """The stakes in a channel, as it was when it was last looked at: hundreds are asked for one by one."""
         self._hubs: LockSender | None = None
 
     def watch(self, held: AppInstance) -> None:
@@ -84,17 +90,16 @@ class StakePlaces:
             channel = self._engine.sessions[place].channel
             if channel.phase is Phase.GONE:
                 continue
-            states = (channel.ours, *channel.flight) if ours else (channel.theirs,)
-            given_back = () if ours else {rejection.lock for rejection in channel.rejections}
-            found = {
-                lock.id: lock
-                for state in states
-                for lock in state.simplex.locks
-                if lock.kind == APP and lock.condition == condition and lock.id not in given_back
-            }
-            for lock in found.values():
+            for lock in self._stakes_in(channel)[ours].get(condition, ()):
                 signed = lock in channel.ours.simplex.locks if ours else bool(channel.theirs.countersignature)
                 yield Stake(channel, lock, signed)
+
+    def _stakes_in(self, channel: Channel) -> tuple[Found, Found]:
+        """Return the pending stakes in a channel by condition: the peer's, then ours."""
+        known = self._sorted.get(channel.id)
+        if known is None or known[0] is not channel:
+            known = self._sorted[channel.id] = (channel, _sorted(channel))
+        return known[1]
 
     def is_other(self, held: AppInstance, player: int, channel: ChannelId, lock: Lock) -> bool:
         """Whether a player's stake is pending by another lock than this one."""
@@ -158,6 +163,19 @@ def wanted_of(held: AppInstance, peer: bytes) -> LockWanted:
         condition=held.stake(player),
         word=stake_word(held.instance),
     )
+
+
+def _sorted(channel: Channel) -> tuple[Found, Found]:
+    given_back = {rejection.lock for rejection in channel.rejections}
+    theirs, ours = dict[bytes, list[Lock]](), dict[bytes, dict[int, Lock]]()
+    for lock in channel.theirs.simplex.locks:
+        if lock.kind == APP and lock.id not in given_back:
+            theirs.setdefault(lock.condition, []).append(lock)
+    for state in (channel.ours, *channel.flight):
+        for lock in state.simplex.locks:
+            if lock.kind == APP:
+                ours.setdefault(lock.condition, {})[lock.id] = lock
+    return theirs, {condition: list(found.values()) for condition, found in ours.items()}
 
 
 def _locks(session: Session) -> Iterator[Lock]:

@@ -35,8 +35,9 @@ from tallystick.channels.apps.inputs import (
 from tallystick.channels.apps.instance import AppInstance, AppPhase
 from tallystick.channels.errors import ChannelNotReady, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import ERROR_TEXT_MAX
+from tallystick.channels.node.app_saving import AppSaving, SavingPort
 from tallystick.channels.node.app_stakes import StakePlaces, StakesPort
-from tallystick.channels.node.app_store import AppSaved, PlayedApp, count_apps, find_app, load_apps
+from tallystick.channels.node.app_store import PlayedApp, count_apps, find_app, load_apps
 from tallystick.channels.protocol import answers
 from tallystick.channels.protocol.app_messages import AppAnswer, AppMessage, AppOffer, AppProposal
 from tallystick.channels.protocol.apps import APP, AppTerms, InstanceId, instance_id, stake_word
@@ -47,7 +48,6 @@ from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import AppChanged
 from tallystick.channels.session.inputs import RejectLock, RevealSecret
-from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Writer
 
 HEARD_MOST = 16
@@ -64,7 +64,7 @@ BEGIN_MARGIN = 900
 _WAITING = (AppPhase.PROPOSED, AppPhase.AGREED, AppPhase.LOCKING)
 
 
-class AppsPort(StakesPort, Protocol):
+class AppsPort(StakesPort, SavingPort, Protocol):
     """What is asked of the engine."""
 
     key: PrivateKey
@@ -76,15 +76,6 @@ class AppsPort(StakesPort, Protocol):
 
     def send(self, peer: bytes, message: Message) -> None:
         """Send to a peer, after the next commit."""
-
-    def store(self, moments: list[Moment]) -> None:
-        """Write moments in the commit of this step."""
-
-    def emit(self, event: AppChanged) -> None:
-        """Tell an event, after the next commit."""
-
-    def then(self, act: Callable[[], None]) -> None:
-        """Do something after the next commit, before events are told."""
 
     def has_business_with(self, peer: bytes) -> bool:
         """Whether any channel with that peer is not gone, or an app is played with it."""
@@ -98,16 +89,11 @@ class Apps:
     def __init__(self, engine: AppsPort, *, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called after each commit that changes what is held."""
         self._engine = engine
-        self._changed = changed
         self._played = {each.held.instance: each for each in load_apps(engine.writer.store, over=False)}
-        self._durable = dict(self._played)
+        self._saving = AppSaving(engine, self._played.values(), changed)
         self._heard: dict[InstanceId, PlayedApp] = {}
         self._queued: set[bytes] = set()
         """Conditions of our stakes whose locks wait unsigned."""
-        self._leaving: dict[InstanceId, PlayedApp] = {}
-        """What is over, and not on disk as such yet."""
-        self._saving: list[tuple[PlayedApp, bool]] | None = None
-        """What this round stores, None before anything."""
         self._nonce = -1
         self.stakes = StakePlaces(engine)
         for played in self._played.values():
@@ -121,7 +107,7 @@ class Apps:
     @property
     def held(self) -> list[AppInstance]:
         """All instances that are not over, as they are on disk."""
-        return [each.held for each in self._durable.values()]
+        return [each.held for each in self._saving.durable.values()]
 
     @property
     def playing(self) -> list[PlayedApp]:
@@ -165,12 +151,12 @@ class Apps:
 
     def find(self, instance: InstanceId) -> PlayedApp | None:
         """Return an instance as it is now, over or not, None if there is none."""
-        known = self._played.get(instance) or self._leaving.get(instance)
+        known = self._played.get(instance) or self._saving.leaving.get(instance)
         return known or find_app(self._engine.writer.store, instance)
 
     def is_stored(self, instance: InstanceId) -> bool:
         """Whether all that has happened to an instance so far is on disk."""
-        return self._durable.get(instance) == self._played.get(instance)
+        return self._saving.durable.get(instance) == self._played.get(instance)
 
     def is_over(self, instance: InstanceId) -> bool:
         """Whether nothing of an instance is open any more."""
@@ -322,7 +308,7 @@ class Apps:
         """These channels have signed what was due: see where stakes are now, in the same commit. It ends a round."""
         if channels and self._played:
             self._look_in(channels)
-        self._saving = None
+        self._saving.end_round()
 
     def _look_in(self, channels: Collection[ChannelId]) -> None:
         peers = {self._engine.sessions[each].channel.peer_key for each in channels if each in self._engine.sessions}
@@ -436,26 +422,8 @@ class Apps:
         instance = played.held.instance
         if over:
             self._played.pop(instance, None)
-            self._leaving[instance] = played
             self.stakes.unwatch(played.held)
         else:
             self._played[instance] = played
             self.stakes.watch(played.held)
-        self._engine.store([AppSaved(played, over)])
-        if self._saving is None:
-            self._saving = saving = list[tuple[PlayedApp, bool]]()
-            self._engine.then(lambda: self._stored(saving))
-        self._saving.append((played, over))
-        self._engine.emit(AppChanged(instance, played.held.phase))
-
-    def _stored(self, saved: list[tuple[PlayedApp, bool]]) -> None:
-        """This is on disk, in order."""
-        if self._saving is saved:
-            self._saving = None
-        for played, over in saved:
-            if over:
-                self._durable.pop(played.held.instance, None)
-                self._leaving.pop(played.held.instance, None)
-            else:
-                self._durable[played.held.instance] = played
-        self._changed()
+        self._saving.save(played, over=over)

@@ -1,8 +1,8 @@
 """`tally bench apps`: how fast two nodes play apps, and how long a lone move takes beside a lone payment.
 
-Two nodes as processes with one channel, as in `direct`: stores with `synchronous=FULL`, Noise over loopback TCP. Games of
-Connect Four are opened first, then played to a full board at once, 42 moves each; opening is not in the figures, the end
-is. A move counts once: it is acknowledged, so that it stands in court with both signatures, and is stored on both sides.
+Two nodes as processes with one channel, as in `direct`: stores with `synchronous=FULL`, Noise over loopback TCP. Games
+of Connect Four are opened first, then played to a full board at once, 42 moves each; opening is not in the figures, the
+end is. A move counts once: it is acknowledged, so that it has both signatures, and stored on both sides.
 
     awaited    each player awaits the acknowledgement of its move before it looks for its next turn in that game
     pipelined  it does not: its next move, made once it is its turn, is what it waits for
@@ -75,9 +75,7 @@ class AppsResult(msgspec.Struct, frozen=True, kw_only=True):
     memory_kib: dict[str, int]
 
 
-async def run_apps(
-    games: int, seconds: float, *, tries: int = 3, directory: str | None = None, say: Say
-) -> AppsResult:
+async def run_apps(games: int, seconds: float, *, tries: int = 3, directory: str | None = None, say: Say) -> AppsResult:
     """Measure `games` games at once for about `seconds`, awaited and pipelined, then lone moves for as long.
 
     Raise MeasurementVoid if a move or a payment got lost.

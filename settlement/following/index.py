@@ -57,6 +57,9 @@ from tallystick.settlement.following.virtual import VirtualInCourt, fold_virtual
 STANDS = KIND_MAX + 1
 """Under which kind the states are kept that stand in court: their outcomes are proofs of kind 1."""
 
+QUIET_MOST = 10_000
+"""Stakes that are known not to be in court: beyond, all are looked up again."""
+
 
 class EventInBlock(msgspec.Struct, frozen=True, array_like=True):
     """One event and the block that holds it."""
@@ -143,6 +146,10 @@ class ChainIndex:
         self.head_number, self.head_time = (-1, 0) if head is None else (head.number, head.time)
         self._told: list[CourtEvent] = []
         """Of the newest block, which may not be on disk yet: a move in court has little time."""
+        self._quiet: set[bytes] = set()
+        """Stakes that were asked for, of which no block told anything: as a rule all, and each block asks for each."""
+        self._loud: set[bytes] = set()
+        """Stakes that were asked for, and that were told of: what a later block is judged by is read from disk."""
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -152,6 +159,9 @@ class ChainIndex:
         number, time = block.header.number, block.header.time
         self.head_number, self.head_time = number, time
         self._told = [event for event in block.events if isinstance(event, AppStands | ProofRegistered)]
+        told = {condition for event in self._told for kind, condition in puzzles_of(event) if kind == APP}
+        self._loud |= told & self._quiet
+        self._quiet -= told
         sightings, registered = [], []
         for event in block.events:
             if isinstance(event, AccountEvent):
@@ -264,11 +274,20 @@ class ChainIndex:
 
     def court(self, stake: bytes, up_to: int) -> InCourt | None:
         """Return what the court knew after block `up_to` of the instance that has a stake with that condition."""
+        if stake in self._quiet:
+            return None
         newest = list[CourtEvent]()
         if up_to >= self.head_number:
             newest = [event for event in self._told if (APP, stake) in puzzles_of(event)]
         until = at_most("number", self.head_number - 1 if newest else up_to)
-        return fold_court([*self._newest_told(stake, until), *newest])
+        told = [*self._newest_told(stake, until), *newest]
+        if told:
+            self._loud.add(stake)
+        elif up_to >= self.head_number and stake not in self._loud:
+            if len(self._quiet) >= QUIET_MOST:
+                self._quiet.clear()
+            self._quiet.add(stake)
+        return fold_court(told)
 
     def _newest_told(self, stake: bytes, until: Condition) -> list[CourtEvent]:
         """Return of what the court told of an instance what still counts: from the newest state that both signed on.

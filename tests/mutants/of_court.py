@@ -13,6 +13,34 @@ COURT = "settlement/contract/court.py"
 
 MUTANTS = (
     Mutant(
+        "take a stake for one of which nobody told anything, although a block did",
+        "settlement/following/index.py",
+        "        self._quiet -= told\n",
+        "",
+        PLAYERS,
+    ),
+    Mutant(
+        "believe that nobody told of a stake, as that is not on disk yet",
+        "settlement/following/index.py",
+        "elif up_to >= self.head_number and stake not in self._loud:\n",
+        "elif up_to >= self.head_number:\n",
+        PLAYERS,
+    ),
+    Mutant(
+        "take what was saved after a commit began for durable with it",
+        "channels/node/app_saving.py",
+        '        """What is saved from now on is of another commit."""\n        self._round = None\n',
+        '        """What is saved from now on is of another commit."""\n',
+        ("test_bench_apps.py",),
+    ),
+    Mutant(
+        "wake all who wait for any app with each change of one",
+        "sdk/node/news.py",
+        "        changed = self._changed_of.pop(what, None)\n        if changed is not None:\n",
+        "        for changed in [self._changed_of.pop(each) for each in tuple(self._changed_of)]:\n",
+        ("test_bench_apps.py",),
+    ),
+    Mutant(
         "hold a lock by an instance whose terms expire after it",
         "settlement/contract/verdicts/app.py",
         "    if expiry and expiry <= lock.expiry:\n",
