@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.cli.app import DEFERRED, Deferred, app
+from tallystick.sdk.cli.shell import flowing
 
 runner = CliRunner()
 KEY = bytes(PrivateKey(bytes([1]) * 32).public).hex()
@@ -153,6 +155,21 @@ def test_every_command_explains_itself_and_its_options_and_gives_an_example(path
     for parameter in command.params:
         assert getattr(parameter, "help", ""), f"{parameter.name} of {path} has no help"
         assert parameter.name == "help" or any(name in shown.output for name in parameter.opts) or parameter.metavar
+
+
+@pytest.mark.parametrize("module", ["app", *(module.rpartition(".")[2] for module, _ in DEFERRED.values())])
+def test_no_help_breaks_its_lines_where_the_source_does(module: str) -> None:
+    """On a terminal of another width that would make every second line a stump."""
+    found = get_command(importlib.import_module(f"tallystick.sdk.cli.{module}").app)
+    for path, command in [((), found), *commands(found)]:
+        for paragraph in (command.help or "").split("\n\n"):
+            _, *more = paragraph.splitlines() or [""]
+            assert all(line.startswith("Example:") for line in more), f"{module} {path}: {more}"
+
+
+def test_paragraphs_stay_and_so_do_examples_below_each_other() -> None:
+    text = "One\n    goes on.\n\n    Two\n    too.\n\n    Example: tally a\n    Example: tally b\n    "
+    assert flowing(text) == "One goes on.\n\nTwo too.\n\nExample: tally a\nExample: tally b"
 
 
 def test_the_help_names_all_commands_and_the_exit_codes() -> None:

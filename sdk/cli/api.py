@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Option, Typer
+from typer import Option
 
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import example
+from tallystick.sdk.cli.shell import Commands, example
 
-app = Typer(add_completion=False)
+app = Commands(add_completion=False)
 
 
 @app.command(epilog=example("api --openapi"))

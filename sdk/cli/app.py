@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from typer import BadParameter, Exit, Option, Typer
+from typer import BadParameter, Exit, Option
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -16,7 +16,7 @@ from tallystick import __version__
 from tallystick.channels.words import plain
 from tallystick.sdk.cli import init, payments, swaps
 from tallystick.sdk.cli.screen import say
-from tallystick.sdk.cli.shell import EXIT_CODES, example
+from tallystick.sdk.cli.shell import EXIT_CODES, Commands, example
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
@@ -112,7 +112,7 @@ def _torn(words: list[str]) -> str:
     return next((word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)), "")
 
 
-app = Typer(
+app = Commands(
     cls=Root,
     help="Tallystick: lock funds once, then pay off chain as often and as fast as you like.",
     epilog=EXIT_CODES,

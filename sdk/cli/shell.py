@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -43,10 +44,37 @@ def example(command: str) -> str:
     return f"Example: tally {command}"
 
 
+def flowing(text: str) -> str:
+    """Return a docstring as paragraphs of one line each, for any width; examples keep lines of their own."""
+    found = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        lines = list[str]()
+        for line in paragraph.splitlines():
+            if lines and not line.startswith("Example:"):
+                lines[-1] += f" {line.strip()}"
+            else:
+                lines.append(line)
+        found.append("\n".join(lines))
+    return "\n\n".join(found)
+
+
+class Commands(Typer):
+    """A group whose commands have their docstrings as help, `flowing`: typer would keep each end of a line."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Register a function as a command, as `Typer.command` does."""
+        register = super().command
+
+        def decorate(function: Any) -> Any:
+            return register(name, **{"help": flowing(function.__doc__ or ""), **options})(function)
+
+        return decorate
+
+
 def make_group(help: str, **options: Any) -> Typer:
     """Return a group of subcommands in the house's style. Tracebacks never show variables: they may hold secrets."""
     options.setdefault("no_args_is_help", not options.get("invoke_without_command"))
-    return Typer(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
+    return Commands(help=help, add_completion=False, pretty_exceptions_enable=False, **options)
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
