@@ -131,6 +131,11 @@ async def test_whole_games_are_played_by_commands_and_what_is_wrong_is_said(tmp_
             listed = await bob.do("app", "list", "--all")
             assert [one["result"] for one in listed if one["id"] == game.app] == [{"gets": 0, "pays": WON}]
             assert await bob.do("app", "list") == []
+            paged, after = [], "0" * 64
+            while page := await bob.do("app", "list", "--all", "--limit", "1", "--after", after):
+                paged, after = [*paged, *page], page[0]["id"]
+            assert paged == sorted(listed, key=lambda one: str(one["id"])) and len(paged) > 1
+            assert "give --all" in await bob.do("app", "list", "--after", game.app, fails=2)
 
 
 @pytest.mark.processes

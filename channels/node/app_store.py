@@ -9,7 +9,7 @@ from tallystick.channels.protocol.apps import InstanceId
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Row, Rows, beginning, decode_column, find, table
+from tallystick.channels.storage.tables import Row, Rows, above, beginning, decode_column, find, table
 
 
 class PlayedApp(msgspec.Struct, frozen=True):
@@ -43,9 +43,10 @@ def _saved(rows: Rows, moment: AppSaved) -> None:
 APPS_PLAYED = Subject("apps", (_APPS,), {AppSaved: _saved})
 
 
-def load_apps(store: Store, *, over: bool) -> list[PlayedApp]:
-    """Return the instances that are over, or those that are not."""
-    return [_played(row) for row in store.read(_APPS.rows(over=int(over)))]
+def load_apps(store: Store, *, over: bool, after: bytes = b"", limit: int | None = None) -> list[PlayedApp]:
+    """Return the instances that are over, or those that are not, in order of their ids: `limit` of those behind one."""
+    query = _APPS.rows(above("instance", after), over=int(over), order=("instance",), limit=limit)
+    return [_played(row) for row in store.read(query)]
 
 
 def find_app(store: Store, instance: InstanceId) -> PlayedApp | None:

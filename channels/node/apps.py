@@ -162,9 +162,9 @@ class Apps:
         """Whether nothing of an instance is open any more."""
         return instance not in self._played and instance not in self._heard
 
-    def history(self) -> list[PlayedApp]:
-        """Return the instances that are over."""
-        return load_apps(self._engine.writer.store, over=True)
+    def history(self, after: bytes = b"", limit: int | None = None) -> list[PlayedApp]:
+        """Return the instances that are over, in order of their ids: all, or `limit` of those behind the id `after`."""
+        return load_apps(self._engine.writer.store, over=True, after=after, limit=limit)
 
     # --- what our own side asks --------------------------------------------------------------------------------------
 

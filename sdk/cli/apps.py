@@ -12,8 +12,8 @@ from tallystick.sdk.cli.options import (
     ChannelArgument,
     Data,
     Json,
-    Limit,
     limit_option,
+    parse_after,
     parse_app,
     parse_channel_or_any,
 )
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DIGITS_MOST = 39
 """Of a number that an app takes; what has more is bytes in hex."""
+PAGE = 1_000
+"""Apps that are asked for at once."""
 POLL_SECONDS = 20
 """How long one question for news stands."""
 
@@ -71,6 +73,15 @@ async def _words(node: ControlClient, given: list[str] | None) -> dict[str, int 
     return parse_words(given or [], (await node.info()).block_time if relative else 0)
 
 
+async def _all_played(node: ControlClient) -> list[AppInfo]:
+    """Return all apps that are not over, page by page."""
+    found = page = await node.apps.played_apps(limit=PAGE)
+    while len(page) == PAGE:
+        page = await node.apps.played_apps(limit=PAGE, after=page[-1].id)
+        found = [*found, *page]
+    return found
+
+
 def _say_app(info: AppInfo, as_json: bool) -> None:
     print_result(info, as_json, show_app)
 
@@ -89,14 +100,25 @@ def rules(
 @app.command("list", epilog=example("app list"))
 def list_(
     everything: Annotated[bool, Option("--all", help="Those that are over, too.")] = False,
-    limit: Limit = 100,
+    limit: Annotated[int, Option(min=1, max=1_000, help="Of those that are over, at most so many.")] = 100,
+    after: Annotated[
+        str | None, Option(metavar="ID", parser=parse_after, help="Of those that are over alone: only behind this id.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """List the apps that this node plays, and what peers propose."""
+    """List the apps that this node plays, and what peers propose.
+
+    Those that are over come in order of their ids. If there are as many as --limit, ask for the next ones with --all
+    --after and the last id, all 64 digits of it (--json shows them).
+    """
+    if after is not None and not everything:
+        raise BadParameter("--after goes on with the apps that are over: give --all, too")
 
     async def ask(node: ControlClient) -> list[AppInfo]:
-        found = [*await node.apps.app_proposals(), *await node.apps.played_apps()]
+        if after is not None:
+            return await node.apps.played_apps(over=True, limit=limit, after=after)
+        found = [*await node.apps.app_proposals(), *await _all_played(node)]
         return [*found, *await node.apps.played_apps(over=True, limit=limit)] if everything else found
 
     print_result(ask_node(data, ask), as_json, show_apps)

@@ -57,6 +57,7 @@ parse_hash = _form(r"[0-9a-fA-F]{4,64}", "names no payment: give at least 4 hex 
 parse_peer = _form(
     r"0[23][0-9a-fA-F]{64}(@.+:[0-9]{1,5})?", "is no peer: it is written <public key, 66 hex digits>@<host>:<port>"
 )
+parse_after = _form(r"[0-9a-fA-F]{64}", "is no whole id: 64 hex digits, as --json shows them")
 parse_secret = _form(r"([0-9a-fA-F]{64})?", "is not right: secrets and payment hashes have 64 hex digits")
 
 

@@ -39,9 +39,9 @@ class AppClient:
         return await self._ask(api.OfApps.app_proposals, Waited(wait))
 
     @checked
-    async def played_apps(self, *, over: bool = False, limit: Count = 100) -> list[views.AppInfo]:
-        """Return the apps that the node plays; or (`over`) some of those that are over."""
-        return await self._ask(api.OfApps.played_apps, views.AskedApps(over, limit))
+    async def played_apps(self, *, over: bool = False, limit: Count = 100, after: str = "") -> list[views.AppInfo]:
+        """Return apps that the node plays, or (`over`) that are over, in order of their ids: those behind `after`."""
+        return await self._ask(api.OfApps.played_apps, views.AskedApps(over, limit, after))
 
     @checked
     async def app(self, name: str, *, wait: Count = 0, ended: bool = False) -> views.AppInfo:

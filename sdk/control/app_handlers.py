@@ -39,8 +39,13 @@ class AppHandlers:
 
     async def played_apps(self, asked: views.AskedApps) -> list[views.AppInfo]:
         apps = self._node.apps.apps
-        found = apps.history() if asked.over else apps.playing
-        return [app_info(self._node, played) for played in found[: asked.limit]]
+        after = lookup.parse_hex(asked.after, 32, "an app's id") if asked.after else b""
+        if asked.over:
+            found = apps.history(after, asked.limit)
+        else:
+            found = sorted(apps.playing, key=lambda played: played.held.instance)
+            found = [played for played in found if played.held.instance > after][: asked.limit]
+        return [app_info(self._node, played) for played in found]
 
     async def app(self, app: str, asked: views.AskedApp) -> views.AppInfo:
         played = lookup.find_app(self._node, app)

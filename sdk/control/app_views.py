@@ -78,6 +78,8 @@ class AskedApps(msgspec.Struct, frozen=True):
     over: bool = False
     """Those that are over, instead of those that are not."""
     limit: kinds.PageSize = 100
+    after: kinds.HashOrNone = ""
+    """Only those behind this id: apps are listed in order of their ids."""
 
 
 class AskedApp(msgspec.Struct, frozen=True):
