@@ -134,6 +134,7 @@ def test_each_says_its_outcome_until_the_other_has_it_and_no_longer(lost: int, m
             channel = await opened(world)
             await channel.pay(5)
             said: list[bytes] = []
+            made = [await world.node(name).chain.nonce(world.node(name).address) for name in NAMES]
 
             def listen(engine: Engine) -> Callable[[bytes, Message], None]:
                 send = engine.send
@@ -153,6 +154,7 @@ def test_each_says_its_outcome_until_the_other_has_it_and_no_longer(lost: int, m
             assert await is_over(world)
             await world.until(lambda: False, 20)
             assert 2 + lost <= len(said) <= 6 + 2 * lost
+            assert made == [await world.node(name).chain.nonce(world.node(name).address) for name in NAMES]
 
     simulate(main, 1)
 

@@ -159,8 +159,14 @@ class VirtualDesk:
             proofs=statements(channel),
             outcome=holding.outcome,
             shown=any(0 < amount < stake for amount, stake in parts),
-            disputed=channel.phase is Phase.CLOSING and holding.outcome is None,
+            disputed=channel.phase is Phase.CLOSING and holding.outcome is None and not self._is_patient(holding),
         )
+
+    def _is_patient(self, holding: VirtualHolding) -> bool:
+        """Whether we have signed the end and the other may still sign it: a block that comes then starts no dispute."""
+        now = self._engine.chain.now
+        soon = now <= self._stopping.get(holding.id, now) + self._config.app_patience
+        return holding.signed is not None and soon and self.virtuals.is_backed(holding)
 
     def on_block(self) -> None:
         """The chain has moved: see what the court was brought and has decided, and who keeps us waiting."""
