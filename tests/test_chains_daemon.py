@@ -59,7 +59,7 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
                 urls[line["shard"]] = line["url"]
             for number, home in enumerate(homes):
                 change(home, chain_url=urls[number % 2])
-            change(maker, also=["other"], maker=True)
+            change(maker, also=["other"], maker=True, maker_absence=5_000)
             change(customer, also=["other"])
 
             async def run(directory: Path) -> tuple[Running, list[str]]:
@@ -107,6 +107,9 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
             swap = ("swap", "157", ONE, "for", OTHER, "--min", "100")
             assert (await tally(customer / "other", *swap))["got"] == 100, "whichever node is asked"
             stands = await tally(maker, "maker")
+            assert 5_000 < stands["rates"][0]["margin"] == offer["margin"] < 5_000 + 3_000
+            [offer] = (await tally(customer, "markets"))[0]["offers"]
+            assert (offer["kept"], offer["broken"], offer["refused"]) == (4, 0, False)
             assert (stands["paid"], stands["lost"], stands["open"]) == (4, 0, 0)
             assert [one["free"] for one in stands["rates"]] == [
                 50_000 - 1_500 - 2 * 6_662 - 200 - 100 * stands["quotes"]
@@ -129,5 +132,7 @@ async def test_what_the_first_node_names_must_be_nodes_on_other_chains_that_name
     assert "are on one chain: a node carries all of its assets" in await refused(first, "node", "run")
     change(second, chain_id=1338, also=["../first"])
     assert "`also` and `maker` are for the first node" in await refused(first, "node", "run")
+    change(second, maker_skew=-1)
+    assert "maker_skew must be from 0 to 43200 seconds, not -1" in await refused(second, "node", "run")
     change(first, also=["../third"])
     assert "third: run `tally init` first" in await refused(first, "node", "run")

@@ -20,6 +20,7 @@ from tallystick.sdk.chains.sqlite import MAKER_SCHEMA
 from tallystick.sdk.chains.talks import CrossingAsked, Question, Reply, Talks
 from tallystick.sdk.chains.wallet import Wallet
 from tallystick.sdk.node.node import Config
+from tallystick.sdk.node.standings import UNIT
 from tallystick.sdk.testing.world import CLAIM_ALL, World
 
 
@@ -150,6 +151,9 @@ def test_a_part_whose_maker_takes_the_payment_and_gives_it_back_is_made_up_by_an
             assert [part.receipt is not None for part in made.parts] == [False, True]
             assert [part.maker for part in made.parts] == [bytes(zero.seats[n].key.public) for n in ("hub", "carol")]
             assert (made.given, made.got) == (2_998, 1_499) or (made.given, made.got) == (3_000, 1_500)
+            for name, kept, broken in (("hub", 0, 1), ("carol", 1, 0)):
+                found = wallet.standing(zero.node("alice"), bytes(zero.seats[name].key.public))
+                assert (round(found.kept / UNIT), round(found.broken / UNIT)) == (kept, broken), name
             strict = await wallet.swap(3_000, give=place(zero), get=place(one), least=1_990)
             assert (strict.given, strict.got, len(strict.parts)) == (0, 0, 1), "dearer than was wanted: not made up"
             with pytest.raises(InvalidInput, match="makers offer"):

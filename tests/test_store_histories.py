@@ -81,6 +81,7 @@ from tallystick.router.sending.payments import (
     pending_payments,
 )
 from tallystick.sdk.node.sqlite import SCHEMAS
+from tallystick.sdk.node.standings import Role, WordNoted, find_standing, load_standings
 from tallystick.settlement.chain import Closed
 from tallystick.settlement.following.index import ChainIndex, EventsUndone
 from tallystick.settlement.sending.moments import (
@@ -184,6 +185,7 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(AppSaved(PlayedApp(held, b"p" * 33, channel), held.player > 0) for held in APPS),
         *(VirtualSaved(msgspec.structs.replace(VIRTUAL_ONE, phase=phase)) for phase in VirtualPhase),
         *(VirtualLockSigned(VIRTUAL_ONE.id, place) for place in (0, 2, 0)),
+        *(WordNoted(peer=b"peer", role=role, kept=kept, now=5) for role in Role for kept in (True, False)),
     ]
     for moment in more:
         seen.setdefault(type(moment), []).append(moment)
@@ -216,6 +218,7 @@ def everything(store: Store) -> Iterator[object]:
         yield load_parts(store, digest), payments_beginning(store, digest.hex()[:2]), find_invoice(store, digest)
     yield load_virtuals(store, over=False), load_virtuals(store, over=True), count_virtuals(store)
     yield find_virtual(store, VIRTUAL_ONE.id), load_virtual_locks(store)
+    yield list(load_standings(store)), [find_standing(store, role, b"peer") for role in Role]
     yield load_apps(store, over=False), load_apps(store, over=True), count_apps(store)
     yield [find_app(store, held.instance) for held in APPS]
     yield list(load_beliefs(store, kinds[BeliefLearned][0].asset))

@@ -14,14 +14,12 @@ secret waits for a fresh view, for which there is time (`margins`).
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.protocol.conditions import HASH
-from tallystick.router.errors import InvalidInvoice, PaymentFailed
+from tallystick.router.errors import InvalidInvoice, PaymentFailed, Unpaid
 from tallystick.router.receiving.issued import InvoiceState
 from tallystick.router.sending.payments import find_payment
 from tallystick.sdk.chains.crossings import AgreedCrossing, CrossingEnd
@@ -30,6 +28,8 @@ from tallystick.sdk.node.node import Node
 PAY_SECONDS = 300
 """How long a payment is tried on the target."""
 
+_BY_THE_PAYEE = (Unpaid.PAYEE_REFUSES, Unpaid.TIMEOUT, Unpaid.EXPIRED)
+
 
 class Carrier:
     """Carries one crossing from `here`, its source, to `there`: see the module's docstring."""
@@ -37,6 +37,8 @@ class Carrier:
     def __init__(self, here: Node, there: Node, crossing: AgreedCrossing) -> None:
         self._here, self._there, self._crossing = here, there, crossing
         self._hash = crossing.payment_hash
+        self.refused = False
+        """Whether the payment on the target ended by the payee's word, or for want of it: it may have walked away."""
 
     async def carry(self, *, margin: int, skew: int) -> CrossingEnd:
         """Bring it to its end, which is returned."""
@@ -65,12 +67,16 @@ class Carrier:
 
             async def pay() -> None:
                 nonlocal found
-                with suppress(PaymentFailed, InvalidInvoice, InvalidInput):
-                    crossing = self._crossing
+                crossing = self._crossing
+                try:
                     receipt = await self._there.pay(
                         crossing.text, max_fee=crossing.fee, timeout=PAY_SECONDS, expires_by=max(1, expires_by)
                     )
                     found = receipt.secret
+                except PaymentFailed as error:
+                    self.refused = error.reason in _BY_THE_PAYEE
+                except (InvalidInvoice, InvalidInput):
+                    pass
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(pay)

@@ -27,6 +27,8 @@ class CrossingEnd(enum.StrEnum):
     GIVEN_BACK = "given back"
     LOST = "lost"
     """Paid on the target, and too late to settle on the source: more happened than the maker had taken into account."""
+    LAPSED = "lapsed"
+    """Nobody paid for it in time."""
 
 
 class AgreedCrossing(Discreet, msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ class AgreedCrossing(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     """… and until when it may be taken up."""
     nonce: bytes = b""
     """Of the quote that it takes up; empty: it is by the rate of its time."""
+    peer: bytes = b""
+    """Who asked for it, over a link; empty: a program of the maker's."""
 
 
 class CrossingAgreed(Moment, frozen=True):

@@ -53,6 +53,7 @@ from tallystick.sdk.chains.quotes import Quote, best_amount, sign_quote
 from tallystick.sdk.chains.rates import Rate
 from tallystick.sdk.chains.talks import CrossingGiven, Question, QuoteAsked, QuoteGiven, Reply, Talks
 from tallystick.sdk.node.node import Config, Node
+from tallystick.sdk.node.standings import Role, WordNoted, find_standing
 
 Registry = tuple[int, Address]
 
@@ -211,6 +212,9 @@ class Maker:
         What it is for is kept free for QUOTE_SECONDS; each peer may have QUOTES_MAX. Raise InvalidInput.
         """
         rate = self._rate(source, target)
+        node = self.node(source)
+        if peer and find_standing(node.store, Role.TAKER, peer).is_refused(node.engine.chain.now):
+            raise InvalidInput("you let too much lapse of what you agreed to: half of that is forgotten after a day")
         if sum(each == peer for each, _ in self._quotes()) >= QUOTES_MAX:
             raise InvalidInput(f"you have {QUOTES_MAX} quotes already: take one up, or let them lapse")
         wanted = best_amount(rate, amount) if by_price else min(amount, rate.most)
@@ -218,7 +222,6 @@ class Maker:
         most = min(wanted, max(0, free - rate.route_fee(free))) if free > 0 else 0
         if most < rate.least:
             raise InvalidInput(f"no {amount}: from {rate.least} to {min(rate.most, max(0, free))} of {target} now")
-        node = self.node(source)
         until = node.engine.chain.sure + QUOTE_SECONDS
         quote = sign_quote(rate, node.key, most=most, until=until, nonce=self._entropy(32))
         self._store.commit([QuoteMade(peer, quote, node.engine.chain.sure - QUOTE_SECONDS)])
@@ -257,10 +260,10 @@ class Maker:
         if known is None:
             if nonce:
                 quote = self._quoted(nonce, source, target, peer)
-                crossing = self._propose(wanted, text, quote.rate, nonce)
+                crossing = self._propose(wanted, text, quote.rate, nonce, peer or b"")
             else:
                 rate = self._rate(self._only_source(target) if source is None else source, target)
-                crossing = self._propose(wanted, text, rate, b"")
+                crossing = self._propose(wanted, text, rate, b"", peer or b"")
             self._store.commit([CrossingAgreed(crossing)])
             known = find_crossing(self._store, wanted.payment_hash)
         if known is None or known.crossing.text != text or source not in (None, known.crossing.source):
@@ -273,7 +276,7 @@ class Maker:
             raise InvalidInput(f"this maker takes {len(sources)} assets for {target}: say which one")
         return sources[0]
 
-    def _propose(self, wanted: Invoice, text: str, rate: Rate, nonce: bytes) -> AgreedCrossing:
+    def _propose(self, wanted: Invoice, text: str, rate: Rate, nonce: bytes, peer: bytes) -> AgreedCrossing:
         source, target = rate.source, rate.target
         here, there = self.node(source), self.node(target)
         if not wanted.amount:
@@ -300,6 +303,7 @@ class Maker:
             agreed=now,
             until=now + lifetime,
             nonce=nonce,
+            peer=peer,
         )
 
     def _lock_life(self, source: ChainAsset, target: ChainAsset, wanted: Invoice) -> int:
@@ -345,6 +349,7 @@ class Maker:
     async def _tell_forever(self) -> None:
         while True:
             self._changed = trio.Event()
+            await self._end_lapsed()
             for node in self._nodes.values():
                 if node.config.payments.announce:
                     node.routing.gossip.offer(self.offers(node))
@@ -363,6 +368,22 @@ class Maker:
         if moments:
             self._store.commit(moments)
 
+    async def _end_lapsed(self) -> None:
+        """End what nobody paid for in time, and note who had agreed to it."""
+        for crossing in open_crossings(self._store):
+            here, there = self._nodes.get(crossing.source.registry), self._nodes.get(crossing.target.registry)
+            if here is None or there is None or self._waits(crossing):
+                continue
+            if find_payment(there.store, crossing.payment_hash) is None:
+                self._store.commit([CrossingEnded(crossing.payment_hash, CrossingEnd.LAPSED)])
+                await self._note(here, crossing, kept=False)
+
+    async def _note(self, here: Node, crossing: AgreedCrossing, *, kept: bool) -> None:
+        """Note whether who asked for a crossing kept its word."""
+        if crossing.peer:
+            noted = WordNoted(peer=crossing.peer, role=Role.TAKER, kept=kept, now=here.engine.chain.now)
+            await here.engine.writer.commit([noted])
+
     def _state(self, here: Node, crossing: AgreedCrossing) -> InvoiceState | None:
         try:
             return here.invoice(crossing.payment_hash).state(here.engine.chain.now)
@@ -380,6 +401,8 @@ class Maker:
             try:
                 end = await carrier.carry(margin=self.margin(crossing.source, crossing.target), skew=self._risk.skew)
                 self._store.commit([CrossingEnded(crossing.payment_hash, end)])
+                if end is CrossingEnd.PAID or (end is CrossingEnd.GIVEN_BACK and carrier.refused):
+                    await self._note(here, crossing, kept=end is CrossingEnd.PAID)
             finally:
                 under_way.discard(crossing.payment_hash)
 

@@ -34,6 +34,7 @@ from tallystick.sdk.chains.markets import BookEntry, OrderBook, entries_of
 from tallystick.sdk.chains.quotes import Quote, best_amount, verify_quote
 from tallystick.sdk.chains.talks import CrossingAsked, CrossingGiven, QuoteAsked, QuoteGiven, Talks
 from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.standings import Role, TradeStanding, WordNoted, find_standing
 
 SWAP_PARTS_MAX = 8
 """Payments of which one swap is made at most, each time that makers are asked."""
@@ -43,6 +44,10 @@ SWAP_ROUNDS = 3
 
 ASKED_MAX = 8
 """Makers that are asked of all those of which gossip tells: the cheapest."""
+
+
+_BY_THE_MAKER = (Unpaid.PAYEE_REFUSES, Unpaid.TIMEOUT, Unpaid.EXPIRED)
+"""How a payment to a maker ends that does not keep to its word; in a swap, who is paid across are we."""
 
 
 class MakerOffer(msgspec.Struct, frozen=True):
@@ -151,8 +156,8 @@ class Wallet:
             with suppress(TallystickError):
                 await _reach(node, key, addresses)
                 offer = await self._ask(node, key, give, get, amount, by_price)
-                most = offer.quote.most
-                found.append((Fraction(offer.price(most), most), offer))
+                most, standing = offer.quote.most, self.standing(node, key)
+                found.append((standing.factor(node.engine.chain.now) * Fraction(offer.price(most), most), offer))
 
         async with trio.open_nursery() as nursery:
             for key, addresses in self._whom(node, give, get):
@@ -163,8 +168,20 @@ class Wallet:
         """Return the keys and addresses of the makers to ask."""
         if self._makers:
             return [(address.key, [address]) for theirs, address in self._makers if theirs is node]
-        makers = [entry.maker for entry in self.book().entries(give, get)[:ASKED_MAX]]
-        return [(key, _addresses(node, key)) for key in makers]
+        now, ranked = node.engine.chain.now, list[tuple[Fraction, bytes]]()
+        for entry in self.book().entries(give, get):
+            standing = self.standing(node, entry.maker)
+            if not standing.is_refused(now):
+                ranked.append((standing.factor(now) * entry.cost, entry.maker))
+        return [(key, _addresses(node, key)) for _, key in sorted(ranked)[:ASKED_MAX]]
+
+    def standing(self, node: Node, maker: bytes) -> TradeStanding:
+        """Return how a maker kept its word to that node of ours."""
+        return find_standing(node.store, Role.MAKER, maker)
+
+    async def _note(self, node: Node, maker: bytes, *, kept: bool) -> None:
+        noted = WordNoted(peer=maker, role=Role.MAKER, kept=kept, now=node.engine.chain.now)
+        await node.engine.writer.commit([noted])
 
     async def _ask(
         self, node: Node, maker: bytes, give: ChainAsset, get: ChainAsset, amount: int, by_price: bool
@@ -270,7 +287,9 @@ class Wallet:
                 if price > most:
                     raise PaymentFailed(f"the best offer is {price} of {give}, not {most}", Unpaid.FEE_LIMIT)
                 mirrored = await self._take(node, offer, text, wanted, price)
-                return offer.maker, await node.pay(mirrored, max_fee=most - price)
+                receipt = await node.pay(mirrored, max_fee=most - price)
+                await self._note(node, offer.maker, kept=True)
+                return offer.maker, receipt
             except PaymentFailed as error:  # nothing of it is under way: the next maker may do better
                 why = error
             except TallystickError as error:
@@ -357,6 +376,7 @@ class Wallet:
                 text = await self._take(payer, offer, asked.text, decode_invoice(asked.text), price)
             except TallystickError as error:
                 ended.append(SwapPart(offer.maker, price, bought, None, str(error)))
+                await self._note(payer, offer.maker, kept=False)
             else:
                 agreed.append((offer, bought, text))
         parts = [(offer, bought) for offer, bought, _ in agreed]
@@ -367,8 +387,11 @@ class Wallet:
             try:
                 paid = await payer.pay(text, max_fee=left)
                 left -= paid.fee
+                await self._note(payer, offer.maker, kept=True)
             except TallystickError as error:
                 why = str(error)
+                if isinstance(error, PaymentFailed) and error.reason in _BY_THE_MAKER:
+                    await self._note(payer, offer.maker, kept=False)
             ended.append(SwapPart(offer.maker, offer.price(bought), bought, paid, why))
         return ended
 

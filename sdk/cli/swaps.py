@@ -111,13 +111,14 @@ def _show_markets(found: list[MarketInfo]) -> None:
             f"{one.give} {market.get}",
             "yes" if one.connected else "no",
             f"{one.age} s",
+            "refused" if one.refused else f"{one.kept}, not {one.broken}",
             one.least,
             one.most,
         )
         for market in found
         for one in market.offers
     ]
-    show_table(("maker", "takes", "gives", "connected", "age"), rows, figures=("min", "max"))
+    show_table(("maker", "takes", "gives", "connected", "age", "word kept"), rows, figures=("min", "max"))
 
 
 def _show_maker(found: MakerInfo) -> None:
@@ -129,6 +130,7 @@ def _show_maker(found: MakerInfo) -> None:
             "crossings open": found.open,
             "paid": found.paid,
             "given back": found.given_back,
+            "lapsed": found.lapsed,
             "lost": found.lost,
         }
     )

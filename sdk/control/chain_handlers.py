@@ -13,6 +13,7 @@ from tallystick.sdk.chains.rates import Rate
 from tallystick.sdk.chains.wallet import SwapPart
 from tallystick.sdk.control import chain_views as chains
 from tallystick.sdk.node.node import Node
+from tallystick.sdk.node.standings import UNIT, Role, find_standing
 
 
 class ChainHandlers:
@@ -65,6 +66,7 @@ class ChainHandlers:
             open=is_open,
             paid=ends[CrossingEnd.PAID],
             given_back=ends[CrossingEnd.GIVEN_BACK],
+            lapsed=ends[CrossingEnd.LAPSED],
             lost=ends[CrossingEnd.LOST],
         )
 
@@ -75,7 +77,9 @@ def _rate_info(rate: Rate) -> chains.RateInfo:
 
 
 def _offer_info(node: Node, entry: BookEntry) -> chains.MakerOfferInfo:
-    rate, now = entry.rate, node.routing.gossip.clock()
+    rate, now, date = entry.rate, node.engine.chain.now, node.routing.gossip.clock()
+    standing = find_standing(node.store, Role.MAKER, entry.maker)
+    left = standing.at(now)
     return chains.MakerOfferInfo(
         maker=entry.maker.hex(),
         addresses=node.routing.gossip.addresses_of(entry.maker),
@@ -88,8 +92,11 @@ def _offer_info(node: Node, entry: BookEntry) -> chains.MakerOfferInfo:
         route_base=rate.route_base,
         route_ppm=rate.route_ppm,
         margin=entry.margin,
-        age=max(0, int(now - entry.told)),
-        ends_in=max(0, int(entry.until - now)),
+        age=max(0, int(date - entry.told)),
+        ends_in=max(0, int(entry.until - date)),
+        kept=(left.kept + UNIT // 2) // UNIT,
+        broken=(left.broken + UNIT // 2) // UNIT,
+        refused=standing.is_refused(now),
     )
 
 

@@ -131,6 +131,12 @@ class MakerOfferInfo(msgspec.Struct, frozen=True):
     """Seconds since it said so."""
     ends_in: kinds.Sum
     """Seconds for which it stands yet."""
+    kept: kinds.Sum
+    """How often it kept its word to this node; half of it counts after a day."""
+    broken: kinds.Sum
+    """How often it did not, likewise."""
+    refused: bool
+    """Whether it is asked no more until that has faded."""
 
 
 class MarketInfo(msgspec.Struct, frozen=True):
@@ -154,5 +160,7 @@ class MakerInfo(msgspec.Struct, frozen=True):
     paid: kinds.Sum
     """Crossings that were paid on both sides."""
     given_back: kinds.Sum
+    lapsed: kinds.Sum
+    """Crossings for which nobody paid in time."""
     lost: kinds.Sum
     """Crossings that were paid on the target alone: see the alarms."""

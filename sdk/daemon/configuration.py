@@ -20,8 +20,10 @@ from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.objects import NATIVE, Address
 from tallystick.channels.values.argument_rules import fits_checksum
 from tallystick.router.gossip.announcements import ALIAS_BYTES_MAX
+from tallystick.router.invoices.invoice import LOCK_LIFE_MAX
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.kernels import compilable
+from tallystick.sdk.chains.margins import MakerRisk
 from tallystick.sdk.daemon.keystore import write_new
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node import places
@@ -111,6 +113,11 @@ virtual_deposit = {virtual_deposit}
 # Whether this node is a maker: it carries payments between its chains and assets at the rates that `tally rate` sets.
 maker = {maker}
 
+# What a maker takes into account: for how many seconds it may be down while a payment crosses, and by how many the
+# clock of one chain may be ahead of the other's. More is safer, and binds payers' money for longer (`tally maker`).
+maker_absence = {maker_absence}
+maker_skew = {maker_skew}
+
 # Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
 # takes `pip install tallystick[fast]`, and some seconds at the very first start.
 compiled = {compiled}
@@ -171,6 +178,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     also: tuple[str, ...] = ()
     virtual_deposit: int = 0
     maker: bool = False
+    maker_absence: int = MakerRisk().absence
+    maker_skew: int = MakerRisk().skew
     assets: dict[str, AssetSettings] = {}
 
     def __post_init__(self) -> None:
@@ -192,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for of, policy in policies.items():
             if flaw := policy.flaw():
                 raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
-        _ = self.depth_policy
+        _ = self.depth_policy, self.maker_risk
         for url in (self.chain_url, *self.rpc):
             if not re.match(r"https?://[^/\s]", url):
                 raise ConfigurationError(
@@ -249,6 +258,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         except InvalidInput as error:
             raise ConfigurationError(f"depths, token_confirmations, assets: {error}") from error
+
+    @property
+    def maker_risk(self) -> MakerRisk:
+        """What a maker takes into account of itself; raise ConfigurationError if that is more than locks may live."""
+        for name, value in (("maker_absence", self.maker_absence), ("maker_skew", self.maker_skew)):
+            if not 0 <= value <= LOCK_LIFE_MAX // 2:
+                raise ConfigurationError(f"{name} must be from 0 to {LOCK_LIFE_MAX // 2} seconds, not {value}")
+        return MakerRisk(absence=self.maker_absence, skew=self.maker_skew)
 
     @property
     def contract_address(self) -> Address:

@@ -147,7 +147,7 @@ async def _open_maker(home: NodeHome, nodes: Sequence[Node], entropy: Entropy) -
         return
     owner = f"maker 0x{home.key.address.hex()}"
     with closing(open_store(home.directory / MAKER_DIRECTORY, [MAKER_SCHEMA], owner=owner)) as store:
-        yield Maker(nodes, store, entropy=entropy)
+        yield Maker(nodes, store, risk=home.settings.maker_risk, entropy=entropy)
 
 
 async def run_daemon(

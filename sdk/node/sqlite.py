@@ -8,6 +8,7 @@ from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.channels import SCHEMA as CHANNELS_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.router.sqlite import SCHEMAS as ROUTER_SCHEMAS
+from tallystick.sdk.node.standings import STANDINGS
 from tallystick.sdk.node.whereabouts import PEERS
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
@@ -32,6 +33,14 @@ CREATE TABLE virtual_locks (channel BLOB NOT NULL, place INTEGER NOT NULL, PRIMA
 
 VIRTUALS_SCHEMA = Schema(VIRTUALS, (_VIRTUALS,))
 
+_STANDINGS = """
+CREATE TABLE standings (
+    role TEXT NOT NULL, peer BLOB NOT NULL, kept INTEGER NOT NULL, broken INTEGER NOT NULL, time INTEGER NOT NULL,
+    PRIMARY KEY (role, peer)) WITHOUT ROWID
+"""
+
+STANDINGS_SCHEMA = Schema(STANDINGS, (_STANDINGS,))
+
 SCHEMAS = (
     IDENTITY_SCHEMA,
     CHANNELS_SCHEMA,
@@ -40,6 +49,7 @@ SCHEMAS = (
     PEERS_SCHEMA,
     APPS_SCHEMA,
     VIRTUALS_SCHEMA,
+    STANDINGS_SCHEMA,
     CLIENT_SCHEMA,
     *ROUTER_SCHEMAS,
 )

@@ -6,6 +6,41 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "quote to whoever lets all lapse",
+        "sdk/chains/maker.py",
+        "        if peer and find_standing(",
+        "        if not peer and find_standing(",
+        ("test_chains_standings.py",),
+    ),
+    Mutant(
+        "never end what nobody pays for",
+        "sdk/chains/maker.py",
+        "            await self._end_lapsed()\n",
+        "",
+        ("test_chains_standings.py",),
+    ),
+    Mutant(
+        "rank makers by their price alone",
+        "sdk/chains/wallet.py",
+        "found.append((standing.factor(node.engine.chain.now) * Fraction(",
+        "found.append((1 * Fraction(",
+        ("test_chains_standings.py",),
+    ),
+    Mutant(
+        "forget nothing of how others kept their word",
+        "sdk/node/standings.py",
+        "            count >>= min(halves, 64)\n",
+        "            count >>= min(halves, 0)\n",
+        ("test_chains_standings.py",),
+    ),
+    Mutant(
+        "keep the standing of any number of peers",
+        "sdk/node/standings.py",
+        "        if count >= STANDINGS_MAX:\n",
+        "        if False:\n",
+        ("test_chains_standings.py",),
+    ),
+    Mutant(
         "keep what a maker asks for that has no channel",
         "router/gossip/core.py",
         "        elif not self.store.owns_channel(signer_address(announcement)) or not self",
