@@ -288,12 +288,13 @@ class Wallet:
                     raise PaymentFailed(f"the best offer is {price} of {give}, not {most}", Unpaid.FEE_LIMIT)
                 mirrored = await self._take(node, offer, text, wanted, price)
                 receipt = await node.pay(mirrored, max_fee=most - price)
-                await self._note(node, offer.maker, kept=True)
-                return offer.maker, receipt
             except PaymentFailed as error:  # nothing of it is under way: the next maker may do better
                 why = error
             except TallystickError as error:
                 why = PaymentFailed(f"a maker took it on and did not keep to it: {error}", Unpaid.NO_ROUTE)
+            else:  # outside of the above: what is paid is not paid again, even if the note cannot be stored
+                await self._note(node, offer.maker, kept=True)
+                return offer.maker, receipt
         raise why
 
     # --- swapping ------------------------------------------------------------------------------------------------
@@ -387,11 +388,12 @@ class Wallet:
             try:
                 paid = await payer.pay(text, max_fee=left)
                 left -= paid.fee
-                await self._note(payer, offer.maker, kept=True)
             except TallystickError as error:
                 why = str(error)
                 if isinstance(error, PaymentFailed) and error.reason in _BY_THE_MAKER:
                     await self._note(payer, offer.maker, kept=False)
+            else:
+                await self._note(payer, offer.maker, kept=True)
             ended.append(SwapPart(offer.maker, offer.price(bought), bought, paid, why))
         return ended
 
