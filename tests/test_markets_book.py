@@ -100,6 +100,15 @@ def test_no_way_brings_more_for_a_budget_than_the_first(entries: list[BookEntry]
         assert price is not None and price <= budget, "what it brings is paid for by no more than was said"
 
 
+def test_for_a_small_amount_the_first_of_a_pair_may_be_the_dearer_one() -> None:
+    large = entry(0, 1, maker=1, base=9, least=1, most=2_000)
+    small = entry(0, 1, maker=2, take=11, give=10, least=1, most=100)
+    book = OrderBook([small, large])
+    assert book.entries(*PLACES[:2]) == [large, small], "by what all of it costs"
+    assert [(way.entries, way.price) for way in book.ways_to(PLACES[0], PLACES[1], 10)] == [((small,), 11)]
+    assert [(way.entries, way.amount) for way in book.ways_for(PLACES[0], PLACES[1], 11)] == [((small,), 10)]
+
+
 @given(ENTRIES)
 @settings(max_examples=60, deadline=None)
 def test_of_a_pair_the_cheapest_stands_first(entries: list[BookEntry]) -> None:
