@@ -65,6 +65,8 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import extend
+from tallystick.channels.protocol.virtual import VirtualTerms
+from tallystick.channels.protocol.virtual_messages import VirtualAnswer, VirtualEnding, VirtualProposal
 from tallystick.channels.session.effects import OpenRequested, PeerNotice
 from tallystick.channels.session.inputs import RequestClose, RequestWithdrawal, SubmitLock
 from tallystick.channels.testing.clock import EPOCH
@@ -349,6 +351,10 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
     operation = operations[choices[1]]
     close = CooperativeClose(identity, *numbers[:3])
     withdrawal = Withdrawal(identity, choices[0] % 2, *numbers[:2])
+    terms = pair.terms
+    stakes = (1 + numbers[0] % 2**64, numbers[1] % 2**64)
+    life, nonce = numbers[2] % 2**32, numbers[3] % 2**32
+    virtual = VirtualTerms(CHAIN_ID, CONTRACT, terms.participants, terms.asset, stakes, NOW + life, 3_600, nonce)
     simple: dict[type, Callable[[], Message]] = {
         Hello: lambda: Hello(numbers[0], numbers[1], Address(bytes(20))),
         Error: lambda: Error(identity, numbers[0], "text"),
@@ -377,6 +383,9 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         AppMove: lambda: AppMove(bytes(32), numbers[0], b"move", bytes(64)),
         AppSigned: lambda: AppSigned(bytes(32), numbers[0], bytes(32), bytes(64)),
         AppOffer: lambda: AppOffer(bytes(32), (numbers[0], numbers[1]), bytes(64)),
+        VirtualProposal: lambda: VirtualProposal(virtual, Address(bytes([choices[1]]) * 20), identity),
+        VirtualAnswer: lambda: VirtualAnswer(bytes(32), bool(choices[1]), identity, "text"),
+        VirtualEnding: lambda: VirtualEnding(bytes(32), (0, 0, numbers[0], numbers[1]), bytes(64)),
     }
     if kind in simple:
         return simple[kind]()

@@ -179,10 +179,11 @@ def settlement(
 ) -> list[Obligation]:
     """Return the settlement that the dispute calls for at that time: only if it brings the tower its reward.
 
-    Everybody may settle, and mostly somebody does: the tower waits as long as a node would (`COURTESY`).
+    Everybody may settle, and mostly somebody does: the tower waits twice as long as a node would (`COURTESY`),
+    so that it is not in the same block as its client's.
     """
     closed = dispute.closed
-    if closed is None or dispute.settled is not None or now <= closed.deadline + COURTESY:
+    if closed is None or dispute.settled is not None or now <= closed.deadline + 2 * COURTESY:
         return []
     if not any(isinstance(s.event, Challenged) and s.event.convicts and s.event.by == tower for s in dispute.sightings):
         return []

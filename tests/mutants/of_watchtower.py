@@ -264,7 +264,7 @@ MUTANTS = (
     Mutant(
         "leave a convicted channel to others to settle",
         "watchtower/disputes.py",
-        " or now <= closed.deadline + COURTESY:\n",
+        " or now <= closed.deadline + 2 * COURTESY:\n",
         " or closed:\n",
         ("test_tower_claims.py",),
     ),
