@@ -167,17 +167,28 @@ def test_a_stake_that_was_asked_for_in_vain_is_found_once_it_is_told_of_whenever
     assert index.court(STAKES[0], 0) is None
     event = bench.take(agreed(4), NOW)
     later = index.add(block(1, event))
-    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]
+    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]  # the court's events alone are told here
     later += index.add(block(2))
     assert index.court(STAKES[0], 2) is None, "of one commit with the block before: not on disk yet"
     store.commit(later)
-    assert index.court(STAKES[0], 2) == index.court(STAKES[1], 2) == fold([event])  # type: ignore[list-item]
+    assert index.court(STAKES[0], 2) == index.court(STAKES[1], 2) == fold([event])  # type: ignore[list-item]  # the court's events alone are told here
     assert index.court(STAKES[0], 0) is None
     store.commit(index.remove(2, NOW + 1))
     store.commit(index.remove(1, NOW))
     assert index.court(STAKES[0], 0) is None
     store.commit(index.add(block(1, event)))
-    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]
+    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]  # the court's events alone are told here
+
+
+def test_a_stake_is_found_that_was_told_of_before_it_was_ever_asked_for_while_that_was_on_its_way_to_disk() -> None:
+    store, bench = SimulatedDisk([INDEX_SCHEMA]).open(), Bench()
+    index = ChainIndex(Address(bytes(20)), store)
+    event = bench.take(agreed(4), NOW)
+    moments = index.add(Block(Header(0, bytes(32), bytes(32), NOW), (event,)))
+    moments += index.add(Block(Header(1, bytes(32), bytes(32), NOW + 1), ()))
+    assert index.court(STAKES[0], 1) is None
+    store.commit(moments)
+    assert index.court(STAKES[0], 1) == fold([event])  # type: ignore[list-item]  # the court's events alone are told here
 
 
 def test_of_a_stake_of_which_nobody_told_anything_the_disk_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

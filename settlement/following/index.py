@@ -149,7 +149,8 @@ class ChainIndex:
         self._quiet: set[bytes] = set()
         """Stakes that were asked for, of which no block told anything: as a rule all, and each block asks for each."""
         self._loud: set[bytes] = set()
-        """Stakes that were asked for, and that were told of: what a later block is judged by is read from disk."""
+        """Stakes that were told of, the newest ones at least: that may be on its way to the disk, so that nothing found
+        there does not mean that there is nothing."""
         for *_, blob in store.read(_EVENTS.rows()):
             sighting = decode_column(_SIGHTING, blob, "chain_events")
             self._histories.setdefault(sighting.event.channel, []).append(sighting)
@@ -160,7 +161,7 @@ class ChainIndex:
         self.head_number, self.head_time = number, time
         self._told = [event for event in block.events if isinstance(event, AppStands | ProofRegistered)]
         told = {condition for event in self._told for kind, condition in puzzles_of(event) if kind == APP}
-        self._loud |= told & self._quiet
+        self._loud = told if len(self._loud) > QUIET_MOST else self._loud | told
         self._quiet -= told
         sightings, registered = [], []
         for event in block.events:
