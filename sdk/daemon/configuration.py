@@ -106,8 +106,9 @@ keysend = {keysend}
 # in the same process, each by its own settings, and any of them pays and swaps over the chains of all.
 also = {also}
 
-# The most that this node puts into a virtual channel that a peer asks for (`tally channel open --virtual`), in the
-# asset's smallest unit: so much of its own can be bound for a day. 0: it joins only where it puts in nothing.
+# The most that this node has in virtual channels (`tally channel open --virtual`), all together, for it to agree to one
+# more that a peer asks for, in the asset's smallest unit: it can be bound for a day. 0: it agrees where it puts in
+# nothing.
 virtual_deposit = {virtual_deposit}
 
 # Whether this node is a maker: it carries payments between its chains and assets at the rates that `tally rate` sets.

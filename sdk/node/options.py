@@ -53,7 +53,8 @@ class Config(Options, frozen=True, kw_only=True):
     app_patience: Lifetime = 900
     """Seconds that the other player of an app may keep this node waiting before it goes to the chain's court."""
     virtual_deposit: Total = 0
-    """The most that this node locks for a virtual channel that a peer asks for."""
+    """The most that this node has in virtual channels of an asset, all together, if it agrees to one more that a peer
+    asks for. 0: it agrees to those in which it puts nothing."""
     keep_closing: bool = True
     """Whether to close for a peer that proved to have lost its data."""
 

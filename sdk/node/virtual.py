@@ -33,6 +33,8 @@ LIFE = 43_200
 them for more than a day."""
 PERIOD = 3_600
 """Seconds for which the court takes newer balances, unless told otherwise."""
+HELD_MOST = 64
+"""Virtual channels that are not over, with whomever: beyond, none that a peer asks for is agreed to."""
 OPENING_SECONDS = 60
 """How long a proposal waits for its answer, and the stakes."""
 NOTHING: Amounts = (0, 0, 0, 0)
@@ -125,10 +127,16 @@ class VirtualDesk:
         raise InvalidInput(f"no channel with 0x{hub.hex()} has room for our deposit of {stake}")
 
     def _refusal(self, terms: VirtualTerms, peer: PublicKey) -> str:
-        """Return why a peer's proposal is not agreed to: it would bind more of ours than the settings allow."""
-        ours = terms.stakes[terms.side_of(self._engine.key.address)]
-        if ours > self._config.virtual_deposit:
-            return f"this node puts at most {self._config.virtual_deposit} into a virtual channel that is asked of it"
+        """Return why a peer's proposal is not agreed to: it would bind more of ours than the settings allow.
+
+        Keys cost nothing, so what counts is what is bound with all peers together.
+        """
+        held, ours = self.virtuals.held, terms.stakes[terms.side_of(self._engine.key.address)]
+        bound = sum(each.terms.stakes[each.side] for each in held if each.terms.asset == terms.asset)
+        if ours and bound + ours > self._config.virtual_deposit:
+            return f"this node puts at most {self._config.virtual_deposit} into all virtual channels together"
+        if len(held) >= HELD_MOST:
+            return f"this node has {len(held)} virtual channels, and agrees to no more"
         return ""
 
     def _send(self, holding: VirtualHolding, place: int, amount: int, attach: Moment) -> None:
