@@ -75,7 +75,12 @@ def open_(
     sees nor carries what is paid in it. What is put in is locked in the channels with the hub until this one ends.
     """
     if virtual:
-        _open_virtual(peer, over, deposit, peer_deposit, seconds, asset, challenge_period, wait, data, as_json)
+        if over is None:
+            fail("name the channel with the hub: --over ID; `tally channel list` shows all", MISUSED)
+        if asset != NATIVE_ASSET or challenge_period is not None or not wait:
+            fail("a virtual channel has its hub channel's asset, no period of its own, and opens at once", MISUSED)
+        made = ask_node(data, lambda node: node.open_virtual(peer, over, deposit, peer_deposit, seconds=seconds))
+        _show(made, as_json)
         return
     if over is not None or peer_deposit or seconds is not None:
         fail("--over, --peer-deposit and --seconds are of virtual channels: say --virtual, too", MISUSED)
@@ -96,27 +101,6 @@ def open_(
         )
 
     _show(ask_node(data, ask), as_json)
-
-
-def _open_virtual(
-    peer: str,
-    over: str | None,
-    deposit: int,
-    peer_deposit: int,
-    seconds: int | None,
-    asset: str,
-    challenge_period: int | None,
-    wait: bool,
-    data: Path | None,
-    as_json: bool,
-) -> None:
-    if over is None:
-        fail("name the channel with the hub: --over ID; `tally channel list` shows all", MISUSED)
-    if asset != NATIVE_ASSET or challenge_period is not None or not wait:
-        fail(
-            "a virtual channel has the asset of the one with the hub, no period of its own, and opens at once", MISUSED
-        )
-    _show(ask_node(data, lambda node: node.open_virtual(peer, over, deposit, peer_deposit, seconds=seconds)), as_json)
 
 
 @app.command("list", epilog=example("channel list"))

@@ -50,7 +50,7 @@ def _import_account() -> Any:
         stand_ins = _stand_ins()
         sys.modules.update(stand_ins)
         try:
-            import eth_keyfile  # noqa: F401
+            import eth_keyfile  # noqa: F401  # now, while what it takes stands in for py_ecc
         except ImportError:  # another release, which takes more
             for name in [name for name in sys.modules if name.startswith("eth_keyfile")]:
                 del sys.modules[name]
