@@ -27,18 +27,25 @@ MUTANTS = (
         PLAYERS,
     ),
     Mutant(
+        "forget what the court told of a stake that nobody had asked for",
+        "settlement/following/index.py",
+        "else self._loud | told\n",
+        "else self._loud | (told & self._quiet)\n",
+        PLAYERS,
+    ),
+    Mutant(
         "take what was saved after a commit began for durable with it",
         "channels/node/app_saving.py",
         '        """What is saved from now on is of another commit."""\n        self._round = None\n',
         '        """What is saved from now on is of another commit."""\n',
-        ("test_bench_apps.py",),
+        ("test_apps_saving.py",),
     ),
     Mutant(
         "wake all who wait for any app with each change of one",
         "sdk/node/news.py",
         "        changed = self._changed_of.pop(what, None)\n        if changed is not None:\n",
         "        for changed in [self._changed_of.pop(each) for each in tuple(self._changed_of)]:\n",
-        ("test_bench_apps.py",),
+        ("test_apps_saving.py",),
     ),
     Mutant(
         "hold a lock by an instance whose terms expire after it",
