@@ -225,7 +225,6 @@ def test_an_amount_that_is_none_is_wrong_usage_for_every_command_that_takes_one(
         ("channel", "open", PEER),
         ("channel", "open", PEER, "--deposit", "5", "--asset", "gold"),
         ("channel", "open", PEER, "--deposit", "5", "--challenge-period", "0"),
-        ("channel", "open", PEER, "--deposit", "5", "--virtual"),
         ("channel", "open", PEER, "--deposit", "5", "--over", "3f9a"),
         ("channel", "open", PEER, "--deposit", "5", "--virtual", "--over", "3f9a", "--no-wait"),
         ("channel", "open", PEER, "--deposit", "5", "--virtual", "--over", "hub"),

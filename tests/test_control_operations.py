@@ -105,7 +105,7 @@ VALUES: dict[str, Any] = {
     "app": "tictactoe", "stake": 5, "peer_stake": 6, "parameters": {"a": 1, "b": "x", "c": ["y", 2]}, "expiry": 7_000,
     "period": 60, "over": True, "ended": True, "why": "no", "move": {"cell": 4}, "number": 3, "gets": 1, "pays": 2,
     "source": "coin@1337", "target": "coin@1338", "get": "coin@1338", "take": 3, "give": 2, "base": 1, "least": 5,
-    "way": "3f9a", "peer_deposit": 9, "seconds": 40_000, "route_base": 7, "route_ppm": 8,
+    "hubs": ("3f9a",), "peer_deposit": 9, "seconds": 40_000, "route_base": 7, "route_ppm": 8,
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ from tallystick.channels.protocol.objects import (
 )
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import extend
-from tallystick.channels.protocol.virtual import VirtualTerms
+from tallystick.channels.protocol.virtual import VirtualTerms, WayIn
 from tallystick.channels.protocol.virtual_messages import VirtualAnswer, VirtualEnding, VirtualProposal
 from tallystick.channels.session.effects import OpenRequested, PeerNotice
 from tallystick.channels.session.inputs import RequestClose, RequestWithdrawal, SubmitLock
@@ -330,6 +330,10 @@ def anything(draw: st.DrawFn) -> tuple[type[Message], str, str, list[int], list[
     )
 
 
+def _hub(number: int) -> bytes:
+    return b"\2" + bytes([number]) * 32
+
+
 def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]) -> Message:
     kind, which, signer, numbers, choices = plan
     identity = pair.id if which == "this" else ChannelId(b"x" * 32)
@@ -354,6 +358,7 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
     terms = pair.terms
     stakes = (1 + numbers[0] % 2**64, numbers[1] % 2**64)
     life, nonce = numbers[2] % 2**32, numbers[3] % 2**32
+    way = WayIn(_hub(choices[0]), identity)
     virtual = VirtualTerms(CHAIN_ID, CONTRACT, terms.participants, terms.asset, stakes, NOW + life, 3_600, nonce)
     simple: dict[type, Callable[[], Message]] = {
         Hello: lambda: Hello(numbers[0], numbers[1], Address(bytes(20))),
@@ -383,8 +388,8 @@ def build(pair: Pair, plan: tuple[type[Message], str, str, list[int], list[int]]
         AppMove: lambda: AppMove(bytes(32), numbers[0], b"move", bytes(64)),
         AppSigned: lambda: AppSigned(bytes(32), numbers[0], bytes(32), bytes(64)),
         AppOffer: lambda: AppOffer(bytes(32), (numbers[0], numbers[1]), bytes(64)),
-        VirtualProposal: lambda: VirtualProposal(virtual, Address(bytes([choices[1]]) * 20), identity),
-        VirtualAnswer: lambda: VirtualAnswer(bytes(32), bool(choices[1]), identity, "text"),
+        VirtualProposal: lambda: VirtualProposal(virtual, (_hub(choices[1]),) * choices[0], (way,)),
+        VirtualAnswer: lambda: VirtualAnswer(bytes(32), bool(choices[1]), (way,), "text"),
         VirtualEnding: lambda: VirtualEnding(bytes(32), (0, 0, numbers[0], numbers[1]), bytes(64)),
     }
     if kind in simple:

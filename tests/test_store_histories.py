@@ -17,18 +17,17 @@ from simulation.simulated_network import NetworkPlan, run_network
 from tallystick.channels.apps.instance import AppInstance
 from tallystick.channels.node.app_store import AppSaved, PlayedApp, count_apps, find_app, load_apps
 from tallystick.channels.node.virtual_store import (
+    VirtualForgotten,
     VirtualHolding,
-    VirtualLockSigned,
     VirtualPhase,
     VirtualSaved,
     count_virtuals,
     find_virtual,
-    load_virtual_locks,
     load_virtuals,
 )
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
-from tallystick.channels.protocol.virtual import VirtualTerms
+from tallystick.channels.protocol.virtual import VirtualTerms, WayIn
 from tallystick.channels.storage.schema import (
     ChannelForgotten,
     ChannelSaved,
@@ -120,10 +119,16 @@ APPS = [
     for player in (0, 1)
 ]
 
-_CONTRACT, _FIRST, _SECOND, _HUB = (Address(letter * 20) for letter in (b"c", b"a", b"b", b"h"))
+_CONTRACT, _FIRST, _SECOND = (Address(letter * 20) for letter in (b"c", b"a", b"b"))
 _VIRTUAL_TERMS = VirtualTerms(5, _CONTRACT, (_FIRST, _SECOND), NATIVE, (5, 0), 9, 600, 1)
 VIRTUAL_ONE = VirtualHolding(
-    _VIRTUAL_TERMS, 1, b"p" * 33, _HUB, ChannelId(b"w" * 32), ChannelId(b""), VirtualPhase.OPEN
+    _VIRTUAL_TERMS,
+    1,
+    b"p" * 33,
+    (b"h" * 33,),
+    (WayIn(b"h" * 33, ChannelId(b"w" * 32)),),
+    VirtualPhase.OPEN,
+    asked=True,
 )
 
 
@@ -184,7 +189,8 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(ChannelForgotten(of) for of in (channel, terms_of.id)),
         *(AppSaved(PlayedApp(held, b"p" * 33, channel), held.player > 0) for held in APPS),
         *(VirtualSaved(msgspec.structs.replace(VIRTUAL_ONE, phase=phase)) for phase in VirtualPhase),
-        *(VirtualLockSigned(VIRTUAL_ONE.id, place) for place in (0, 2, 0)),
+        VirtualForgotten(VIRTUAL_ONE.id),
+        VirtualSaved(msgspec.structs.replace(VIRTUAL_ONE, phase=VirtualPhase.OVER)),
         *(WordNoted(peer=b"peer", role=role, kept=kept, now=5) for role in Role for kept in (True, False)),
     ]
     for moment in more:
@@ -217,7 +223,7 @@ def everything(store: Store) -> Iterator[object]:
         digest = ordered.order.payment_hash
         yield load_parts(store, digest), payments_beginning(store, digest.hex()[:2]), find_invoice(store, digest)
     yield load_virtuals(store, over=False), load_virtuals(store, over=True), count_virtuals(store)
-    yield find_virtual(store, VIRTUAL_ONE.id), load_virtual_locks(store)
+    yield find_virtual(store, VIRTUAL_ONE.id)
     yield list(load_standings(store)), [find_standing(store, role, b"peer") for role in Role]
     yield load_apps(store, over=False), load_apps(store, over=True), count_apps(store)
     yield [find_app(store, held.instance) for held in APPS]

@@ -36,9 +36,10 @@ async def test_a_virtual_channel_lives_its_life_by_the_command_and_the_chain_hea
                 ways[someone] = made["id"][:16]
                 await someone.do("channel", "wait", ways[someone], "--receivable", str(DEPOSIT // 2))
             before = [await on_chain(each) for each in people.values()]
-            asked = ("channel", "open", places["bob"], "--deposit", str(STAKE), "--virtual", "--over", ways[alice])
+            asked = ("channel", "open", places["bob"], "--deposit", str(STAKE), "--virtual")
             too_much = await alice.do(*asked, "--peer-deposit", str(STAKE + 1), fails=1)
             assert f"at most {STAKE}" in too_much
+            asked += ("--over", ways[alice])
             opened = await alice.do(*asked, "--peer-deposit", str(STAKE))
             assert (opened["phase"], opened["virtual"], opened["balance"]) == ("open", True, STAKE)
             name = opened["id"][:16]

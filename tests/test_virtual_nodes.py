@@ -54,7 +54,7 @@ async def street(seed: int, config: Config = CONFIG) -> AsyncIterator[World]:
 
 async def opened(world: World, deposit: int = STAKE, peer_deposit: int = STAKE, **terms: int) -> ChannelHandle:
     alice, bob, hub = (world.node(name) for name in NAMES)
-    channel = await alice.open_virtual(bob.key.public, hub.address, deposit, peer_deposit, **terms)
+    channel = await alice.open_virtual(bob.key.public, deposit, peer_deposit, over=(hub.address,), **terms)
     assert await world.until(lambda: theirs(world).phase is Phase.OPEN)
     return channel
 
@@ -119,7 +119,7 @@ def test_neither_its_opening_nor_its_end_waits_for_a_block() -> None:
                 seen = alice.engine.chain.now
                 await alice.until(lambda seen=seen: alice.engine.chain.now > seen)  # type: ignore[misc]
                 seen = alice.engine.chain.now
-                channel = await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE)
+                channel = await alice.open_virtual(bob.key.public, STAKE, STAKE, over=(hub.address,))
                 await channel.pay(5)
                 await channel.close()
                 assert alice.engine.chain.now == seen
@@ -165,11 +165,11 @@ def test_a_peer_that_puts_in_less_than_is_asked_refuses_and_says_why() -> None:
             before = wealth(world)
             with pytest.raises(ChannelNotReady, match=f"puts at most {STAKE}"):
                 await opened(world, peer_deposit=STAKE + 1)
-            with pytest.raises(InvalidInput, match="has room for our deposit"):
+            with pytest.raises(InvalidInput, match="no channel to that hub can send as much"):
                 await opened(world, 3 * DEPOSIT)
             alice, hub = world.node("alice"), world.node("hub")
             with pytest.raises(InvalidInput, match="hub is a player"):
-                await alice.open_virtual(hub.key.public, hub.address, STAKE)
+                await alice.open_virtual(hub.key.public, STAKE, over=(hub.address,))
             assert await is_over(world) and wealth(world) == before
 
     simulate(main, 2)
@@ -181,13 +181,13 @@ def test_what_peers_ask_for_is_bounded_in_all_and_not_for_each_channel(monkeypat
             alice, bob, hub = (world.node(name) for name in NAMES)
             first = await opened(world, STAKE, STAKE // 2)
             with pytest.raises(ChannelNotReady, match=f"puts at most {STAKE}.* together"):
-                await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE // 2 + 1)
+                await alice.open_virtual(bob.key.public, STAKE, STAKE // 2 + 1, over=(hub.address,))
             monkeypatch.setattr("tallystick.sdk.node.virtual.HELD_MOST", 2)
-            await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE // 2)
+            await alice.open_virtual(bob.key.public, STAKE, STAKE // 2, over=(hub.address,))
             with pytest.raises(ChannelNotReady, match="has 2 virtual channels"):
-                await alice.open_virtual(bob.key.public, hub.address, 5)
+                await alice.open_virtual(bob.key.public, 5, over=(hub.address,))
             await first.close()
-            await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE // 2)
+            await alice.open_virtual(bob.key.public, STAKE, STAKE // 2, over=(hub.address,))
 
     simulate(main, 2)
 
@@ -276,7 +276,7 @@ def test_it_ends_by_itself_before_it_expires() -> None:
             before = wealth(world)
             alice, bob, hub = (world.node(name) for name in NAMES)
             expiry = world.chain.newest.header.time + 7_300
-            channel = await alice.open_virtual(bob.key.public, hub.address, STAKE, STAKE, expiry=expiry)
+            channel = await alice.open_virtual(bob.key.public, STAKE, STAKE, over=(hub.address,), expiry=expiry)
             await channel.pay(77)
             assert await world.until(lambda: channel.phase is Phase.GONE, 7_300, every=30)
             assert world.chain.newest.header.time < expiry - 900

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from simulation.pair import CHAIN_ID, CONTRACT, Pair, Party
 from tallystick.channels.errors import Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.node import virtual_locks
 from tallystick.channels.node.virtual_store import VirtualHolding, VirtualPhase
-from tallystick.channels.protocol import core
+from tallystick.channels.protocol import answers, core
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase, new_channel, new_virtual_channel
 from tallystick.channels.protocol.eip712 import digest_cooperative_close, digest_withdrawal
 from tallystick.channels.protocol.keys import PrivateKey
@@ -25,6 +28,7 @@ from tallystick.channels.session.inputs import (
     SubmitPayments,
 )
 from tallystick.channels.session.negotiation import has_ended
+from tallystick.channels.session.session import Session
 
 STAKES = (1_000, 700)
 
@@ -173,7 +177,30 @@ def test_only_what_the_other_may_lock_now_is_taken_and_only_by_its_word(
     hub = new_channel(
         Terms(CHAIN_ID, CONTRACT, (ALICE.address, HUB.address), NATIVE, 1, 600, bytes(32)), 0, bytes(HUB.public)
     )
-    holding = VirtualHolding(terms, 0, bytes(BOB.public), HUB.address, hub.id, hub.id, phase)
+    holding = VirtualHolding(terms, 0, bytes(BOB.public), (bytes(HUB.public),), (), phase, asked=True)
     lock = Lock(0, amount, terms.expiry + late, VIRTUAL, conditions_of(holding.id)[place])
     for word in (holding.id,) if knows else (bytes(32), None):
         assert virtual_locks.is_expected({}, holding, hub, lock, word) is is_expected
+
+
+@pytest.mark.parametrize("flaw", ["", "not countersigned", "given back", "closing", "late"])
+def test_a_stake_is_here_if_both_sides_of_its_channel_signed_it_and_it_stays(flaw: str) -> None:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+    terms = VirtualTerms(
+        CHAIN_ID, CONTRACT, (ALICE.address, BOB.address), NATIVE, STAKES, pair.bob.chain.now + 90_000, 600, 1
+    )
+    holding = VirtualHolding(terms, 0, bytes(BOB.public), (), (), VirtualPhase.LOCKING, asked=True)
+    expiry = terms.expiry + (flaw == "late")
+    lock = Lock(0, 700, expiry, VIRTUAL, conditions_of(holding.id)[1])
+    channel = pair.bob.channel
+    simplex = core.accept(channel, 1, 0, (AddLock(lock),))
+    channel = core.with_peer_update(channel, simplex, bytes(64))
+    channel = core.with_countersignature(channel, b"" if flaw == "not countersigned" else bytes(64))
+    if flaw == "given back":
+        channel = answers.reject(channel, 0, b"policy")
+    if flaw == "closing":
+        channel = core.move(channel, Phase.CLOSING)
+    sessions = {channel.id: cast(Session, SimpleNamespace(channel=channel))}
+    assert virtual_locks.is_here(sessions, holding, 1, 700) is (flaw == "")

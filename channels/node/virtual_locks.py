@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from tallystick.channels.node.virtual_store import VirtualHolding, VirtualPhase
@@ -21,26 +21,37 @@ class HeldLock(NamedTuple):
     """Of its condition: 0 to 3."""
     signed: bool
     """By both sides of its channel."""
+    given_back: bool = False
+    """Whether we have let the peer take it back."""
 
 
 def locks_of(sessions: Mapping[ChannelId, Session], holding: VirtualHolding, *, ours: bool) -> Iterator[HeldLock]:
-    """Yield the pending locks of a virtual channel in our channels, ours or the peers'."""
+    """Yield the pending locks of a virtual channel in our channels, ours or the peers'.
+
+    Of ours all that a peer may still hold us to: also one whose end it has not acknowledged.
+    """
     conditions = conditions_of(holding.id)
     for session in list(sessions.values()):
         channel = session.channel
         if channel.phase is Phase.GONE:
             continue
-        for lock in channel.newest.locks if ours else channel.theirs.simplex.locks:
+        for lock in _ours(channel) if ours else channel.theirs.simplex.locks:
             if lock.kind == VIRTUAL and lock.condition in conditions:
                 signed = lock in channel.ours.simplex.locks if ours else bool(channel.theirs.countersignature)
-                yield HeldLock(channel, lock, conditions.index(lock.condition), signed)
+                back = not ours and any(rejection.lock == lock.id for rejection in channel.rejections)
+                yield HeldLock(channel, lock, conditions.index(lock.condition), signed, back)
+
+
+def _ours(channel: Channel) -> Iterable[Lock]:
+    states = (channel.ours, *channel.flight)
+    return {lock.id: lock for state in states for lock in state.simplex.locks}.values()
 
 
 def is_here(sessions: Mapping[ChannelId, Session], holding: VirtualHolding, place: int, amount: int) -> bool:
     """Whether a lock of the other's is here as it should be, countersigned, in a channel that is open."""
     wanted = amount, holding.terms.expiry
     return amount == 0 or any(
-        held.signed and held.place == place and (held.lock.amount, held.lock.expiry) == wanted
+        held.signed and not held.given_back and held.place == place and (held.lock.amount, held.lock.expiry) == wanted
         for held in locks_of(sessions, holding, ours=False)
         if held.channel.terms.asset == holding.terms.asset and held.channel.phase is Phase.OPEN
     )
@@ -69,7 +80,7 @@ def is_expected(
         comes = place == 2 + holding.other and lock.amount <= stake and holding.phase is VirtualPhase.OPEN
     known = channel.peer_key == holding.peer if word is None else word == holding.id
     twice = any(
-        held.place == place and (held.channel.id, held.lock.id) != (channel.id, lock.id)
+        held.place == place and not held.given_back and (held.channel.id, held.lock.id) != (channel.id, lock.id)
         for held in locks_of(sessions, holding, ours=False)
     )
     return comes and known and not twice and (lock.expiry, channel.terms.asset) == (terms.expiry, terms.asset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tallystick.channels.limits import Policy
 from tallystick.channels.node.views import Sessions
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.keys import PrivateKey
@@ -25,6 +26,7 @@ class EnginePort(Protocol):
     chain_id: int
     contract: Address
     chain: ChainTime
+    policy: Policy
     sessions: Sessions
     expected: ExpectedLocks
     writer: Writer
@@ -47,3 +49,6 @@ class EnginePort(Protocol):
 
     def add_channel(self, channel: Channel) -> object:
         """Take in a channel that is being opened."""
+
+    def forget_channel(self, channel: ChannelId) -> None:
+        """Drop a channel in which nothing was signed; raise InvalidInput if something was."""

@@ -1,6 +1,6 @@
-"""What a node keeps of its virtual channels: a row for each, beside the channel's own, and which locks it signed.
+"""What a node keeps of its virtual channels: a row for each, beside the channel's own.
 
-A lock that was signed is noted in the very commit of its signature: so none is locked twice, whatever crashes.
+Where their locks are is in the channels that hold them, and nowhere else: so nothing can disagree with these.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import enum
 import msgspec
 
 from tallystick.channels.protocol.codec import Codec
-from tallystick.channels.protocol.objects import Address, ChannelId
-from tallystick.channels.protocol.virtual import Amounts, EndingProof, VirtualTerms, virtual_id
+from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.virtual import Amounts, EndingProof, VirtualTerms, WayIn, virtual_id
 from tallystick.channels.storage.store import Moment, Store, Subject
 from tallystick.channels.storage.tables import Rows, decode_column, find, table
 
@@ -40,12 +40,13 @@ class VirtualHolding(msgspec.Struct, frozen=True, array_like=True):
     side: int
     peer: bytes
     """Public key of the other player: 33 bytes."""
-    hub: Address
-    way: ChannelId
-    """Our channel with the hub."""
-    their_way: ChannelId
-    """The other's; empty before it is known."""
+    over: tuple[bytes, ...]
+    """Public keys of the hubs that our locks go over, from us to the other; none: whichever lead there."""
+    ways: tuple[WayIn, ...]
+    """What the other named as ways to it."""
     phase: VirtualPhase
+    asked: bool
+    """Whether we proposed it."""
     signed: Amounts | None = None
     """The outcome that we signed: there is one, ever."""
     outcome: EndingProof | None = None
@@ -70,15 +71,13 @@ class VirtualSaved(Moment, frozen=True):
     holding: VirtualHolding
 
 
-class VirtualLockSigned(Moment, frozen=True):
-    """Our lock under one of its four conditions was signed."""
+class VirtualForgotten(Moment, frozen=True):
+    """It came to nothing, and nothing was signed in it: no trace of it is needed."""
 
     channel: ChannelId
-    index: int
 
 
 _VIRTUALS = table("virtuals", "channel over holding")
-_LOCKS = table("virtual_locks", "channel place", keys=2)
 _HOLDING: Codec[VirtualHolding] = Codec(VirtualHolding, canonical=False)
 
 
@@ -87,11 +86,11 @@ def _saved(rows: Rows, moment: VirtualSaved) -> None:
     rows.put(_VIRTUALS, holding.id, int(holding.phase is VirtualPhase.OVER), _HOLDING.encode(holding))
 
 
-def _lock_signed(rows: Rows, moment: VirtualLockSigned) -> None:
-    rows.keep(_LOCKS, moment.channel, moment.index)
+def _forgotten(rows: Rows, moment: VirtualForgotten) -> None:
+    rows.delete(_VIRTUALS, channel=moment.channel)
 
 
-VIRTUALS = Subject("virtuals", (_VIRTUALS, _LOCKS), {VirtualSaved: _saved, VirtualLockSigned: _lock_signed})
+VIRTUALS = Subject("virtuals", (_VIRTUALS,), {VirtualSaved: _saved, VirtualForgotten: _forgotten})
 
 
 def load_virtuals(store: Store, *, over: bool) -> list[VirtualHolding]:
@@ -108,10 +107,5 @@ def find_virtual(store: Store, channel: ChannelId) -> VirtualHolding | None:
 
 
 def count_virtuals(store: Store) -> int:
-    """Return how many there ever were."""
+    """Return how many are kept: those that we proposed all are."""
     return int(store.read(_VIRTUALS.groups())[0][0])
-
-
-def load_virtual_locks(store: Store) -> set[tuple[ChannelId, int]]:
-    """Return which of our locks were signed: channel and index of the condition."""
-    return {(ChannelId(channel), index) for channel, index in store.read(_LOCKS.rows())}

@@ -254,10 +254,13 @@ def move(channel: Channel, phase: Phase) -> Channel:
 
 
 def is_unused(channel: Channel) -> bool:
-    """Whether the channel was only ever talked about: nothing funded, nothing signed."""
+    """Whether the channel was only ever talked about: nothing funded, nothing signed.
+
+    What a virtual channel was funded with is locked elsewhere, and given back once it is GONE.
+    """
     return (
         channel.phase in (Phase.OPENING, Phase.GONE)
-        and channel.deposits == (0, 0)
+        and (channel.deposits == (0, 0) or channel.is_virtual)
         and channel.newest.proof.seq == channel.theirs.seq == 0
     )
 

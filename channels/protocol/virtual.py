@@ -41,6 +41,11 @@ PERIOD_LEAST, PERIOD_MOST = 600, 604_800
 OUTCOME, BALANCES = 0, 1
 """First byte of what decides such locks: an outcome that both signed, or the newest balance proofs."""
 
+HUBS_MOST = 5
+"""Hubs that locks of a virtual channel go over at most, one after the other."""
+WAYS_MOST = 4
+"""Channels that a player names at most as ways to it."""
+
 Amounts: TypeAlias = tuple[Number, Number, Number, Number]
 """How much goes to the other player by each of the four conditions."""
 
@@ -49,6 +54,14 @@ _STAKE_DOMAIN = keccak(b"tallystick virtual stake")
 _OUTCOME = type_hash("VirtualOutcome")
 
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+
+
+class WayIn(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A channel over which a lock may come to whoever names it, perhaps one that the network is not told of."""
+
+    hub: Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)]
+    """Public key of whoever it is with."""
+    channel: Annotated[ChannelId, msgspec.Meta(min_length=32, max_length=32)]
 
 
 class VirtualTerms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

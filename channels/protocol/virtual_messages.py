@@ -11,20 +11,23 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from tallystick.channels.limits import ERROR_TEXT_MAX
-from tallystick.channels.protocol.objects import Address, Bytes32
-from tallystick.channels.protocol.virtual import Amounts, Signature, VirtualTerms
+from tallystick.channels.protocol.objects import Bytes32
+from tallystick.channels.protocol.virtual import HUBS_MOST, WAYS_MOST, Amounts, Signature, VirtualTerms, WayIn
 
-Bytes20 = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
+Hubs = Annotated[
+    tuple[Annotated[bytes, msgspec.Meta(min_length=33, max_length=33)], ...], msgspec.Meta(max_length=HUBS_MOST)
+]
+Ways = Annotated[tuple[WayIn, ...], msgspec.Meta(max_length=WAYS_MOST)]
 
 
 class VirtualProposal(msgspec.Struct, frozen=True, array_like=True, tag=48, forbid_unknown_fields=True):
     """The sender wants this virtual channel with the receiver. Nothing is signed by it."""
 
     terms: VirtualTerms
-    hub: Bytes20
-    """Over whom both stakes go."""
-    way: Bytes32
-    """The sender's channel with the hub: the receiver's stake goes over it."""
+    over: Hubs
+    """Public keys of the hubs that both stakes go over, from the sender to the receiver; none: each finds its way."""
+    ways: Ways
+    """Over which channels locks may come to the sender; any other channel will do, too."""
 
 
 class VirtualAnswer(msgspec.Struct, frozen=True, array_like=True, tag=49, forbid_unknown_fields=True):
@@ -33,8 +36,8 @@ class VirtualAnswer(msgspec.Struct, frozen=True, array_like=True, tag=49, forbid
     virtual: Bytes32
     """The id of the virtual channel."""
     agrees: bool
-    way: Bytes32
-    """The sender's channel with the hub; zeros if it does not agree."""
+    ways: Ways
+    """Over which channels locks may come to the sender; none if it does not agree."""
     text: Annotated[str, msgspec.Meta(max_length=ERROR_TEXT_MAX)] = ""
     """Why not, for people."""
 

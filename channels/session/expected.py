@@ -11,7 +11,7 @@ network carries it out (`LockSender`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol.core import Channel
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
+from tallystick.channels.protocol.virtual import WayIn
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 
@@ -76,6 +77,12 @@ class LockWanted(Discreet, msgspec.Struct, frozen=True, kw_only=True):
     expiry: int
     kind: int
     condition: bytes
+    over: tuple[bytes, ...] = ()
+    """Public keys of the nodes that it is to go over, in order; none: any."""
+    ways: tuple[WayIn, ...] = ()
+    """Over which channels it may reach the receiver, by the receiver's word: beside those that the network knows."""
+    indirect: bool = False
+    """Whether it must go over others, also if there is a channel with the receiver."""
     word: bytes
     """32 bytes that only the receiver and we know: by it nobody on the way can try out who waits for this lock."""
 
@@ -93,6 +100,9 @@ class LockSender(Protocol):
 
     def check(self, wanted: LockWanted) -> None:
         """Raise as `send` does, and do nothing."""
+
+    def find_hubs(self, asset: Address, hubs: Sequence[Address]) -> tuple[bytes, ...]:
+        """Return the public keys of hubs by their addresses: our peer, a peer of that, …; raise InvalidInput."""
 
     def failure(self, condition: bytes) -> str:
         """Return in words why such a lock came back last, empty if none did."""

@@ -2,8 +2,8 @@
 
 What such a lock pays depends on its condition alone (`LockKind.divisible`), so it has one condition, amount and expiry
 in every channel, and no fee: nobody between would ever be paid one out of it. So its way is the best by what channels
-can carry, not the cheapest: the fewest hops, and of these the likeliest. A lock that came back is sent another way the
-next time; what its failure says of the network all later payments know, too.
+can carry, not the cheapest (`lock_ways`). A lock that came back is sent another way the next time; what its failure
+says of the network all later payments know, too.
 
 Nothing here is stored. What was signed is in the channels, and who wants the lock looks for it there; after a restart
 a failure cannot be read any more, and counts against nobody. It lives within the engine's step, and never waits.
@@ -11,34 +11,28 @@ a failure cannot be read any more, and counts against nobody. It lives within th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 
 import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.ports import Clock, Entropy
+from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock
 from tallystick.channels.session.expected import LockWanted
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.router.forwarding.ports import NodeChannels
-from tallystick.router.objects import Edge, Hop, NodeKey, Route
+from tallystick.router.objects import NodeKey, Route
 from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
 from tallystick.router.onion.sphinx import BuiltOnion, build_onion
 from tallystick.router.pathfinding.graph import Direction
 from tallystick.router.sending.asset_graph import AssetGraph
 from tallystick.router.sending.attribution import Attribution, PartFailure, attribution_of
+from tallystick.router.sending.lock_ways import find_way
 
-HOPS_MOST = 6
-"""Channels that such a lock goes over at most: each binds its amount until its end."""
-EDGES_MOST = 50_000
-"""Channels that one search looks at."""
 TRIES = 6
 """Ways that one lock is sent, one after the other."""
-_UNLIKELY = 20.0
-"""What a channel costs at most, in hops, for being unlikely to carry an amount."""
 
 
 class _OnItsWay(Discreet, msgspec.Struct):
@@ -110,6 +104,19 @@ class SentLocks:
         """See `LockSender`."""
         self._way(wanted)
 
+    def find_hubs(self, asset: Address, hubs: Sequence[Address]) -> tuple[bytes, ...]:
+        """See `LockSender`."""
+        graph, found = self._graph_of(asset).planner.graph, list[bytes]()
+        near = {view.channel.peer_key for view in self._channels.views if not view.channel.is_virtual}
+        for hub in hubs:
+            key = next((each for each in sorted(near) if PublicKey(each).address == hub), None)
+            if key is None:
+                last = "this node" if not found else f"node {found[-1].hex()[:16]}…"
+                raise InvalidInput(f"{last} is known to have no channel with 0x{hub.hex()}: name hubs in order")
+            found.append(key)
+            near = {edge.source for edge in graph.reaching(NodeKey(key))} if NodeKey(key) in graph else set()
+        return tuple(found)
+
     def failure(self, condition: bytes) -> str:
         """See `LockSender`."""
         tried = self._tried.get(condition)
@@ -127,7 +134,7 @@ class SentLocks:
         graph = self._graph_of(wanted.asset)
         graph.refresh()
         ahead = wanted.expiry - self._channels.chain.now
-        route = find_way(graph, self._source, NodeKey(wanted.target), wanted.amount, ahead, tried.failed)
+        route = find_way(graph, self._source, wanted, ahead, tried.failed)
         if route is not None:
             return route
         if tried.text:
@@ -135,8 +142,9 @@ class SentLocks:
         away = {channel: room for (channel, _), room in graph.away().items() if room >= wanted.amount}
         if away:
             raise ChannelNotReady("the peer of a channel that could carry this is not connected now")
+        over = "those hubs" if wanted.over else "hubs"
         raise InvalidInput(
-            f"no way over hubs is known that could carry {wanted.amount} to that node: it takes channels that are "
+            f"no way over {over} is known that could carry {wanted.amount} to that node: it takes channels that are "
             "announced and have as much room, each of them; choose a smaller amount, or open a channel"
         )
 
@@ -193,51 +201,3 @@ class SentLocks:
             graph.learn_policy(failure.update)
         if failure.attribution is Attribution.LIQUIDITY:
             graph.knowledge.on_failed(blamed.channel, blamed.node, blamed.amount, self._steady())
-
-
-def find_way(
-    graph: AssetGraph, source: NodeKey, target: NodeKey, amount: int, ahead: int, failed: set[Direction]
-) -> Route | None:
-    """Return the best way of a lock of `amount` that expires in `ahead` seconds, None if there is none.
-
-    Fewest hops first, as each costs one and its unlikeliness more; `failed` directions are not taken.
-    """
-    network, knowledge = graph.planner.graph, graph.knowledge
-    heap: list[tuple[float, int, NodeKey]] = [(0.0, 0, target)]
-    least, onwards, looked = {target: 0.0}, dict[NodeKey, Edge](), 0
-    while heap:
-        cost, hops, node = heappop(heap)
-        if node == source:
-            return _route(onwards, source, target, amount)
-        if cost > least[node] or hops == HOPS_MOST or node not in network:
-            continue
-        for edge in network.reaching(node):
-            looked += 1
-            if looked > EDGES_MOST:
-                return None
-            if (edge.channel, edge.target) in failed or not _carries(edge, source, amount, ahead):
-                continue
-            if knowledge.room(edge) < amount:
-                continue
-            chance = knowledge.chance(Hop(edge.channel, edge.target, amount))
-            doubt = _UNLIKELY if chance <= 0 else min(_UNLIKELY, -math.log(chance))
-            step = cost + 1 + doubt
-            if step < least.get(edge.source, math.inf):
-                least[edge.source], onwards[edge.source] = step, edge
-                heappush(heap, (step, hops + 1, edge.source))
-    return None
-
-
-def _carries(edge: Edge, source: NodeKey, amount: int, ahead: int) -> bool:
-    """Whether a channel may be asked to carry such a lock."""
-    policy = edge.policy
-    return edge.source == source or (policy.enabled and policy.carries(amount) and policy.margin <= ahead)
-
-
-def _route(onwards: dict[NodeKey, Edge], source: NodeKey, target: NodeKey, amount: int) -> Route:
-    hops, node = list[Hop](), source
-    while node != target:
-        edge = onwards[node]
-        hops.append(Hop(edge.channel, edge.target, amount))
-        node = edge.target
-    return Route(tuple(hops))

@@ -25,9 +25,9 @@ class VirtualDriver:
         return {}
 
     async def do_open_virtual(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Open a virtual channel with `stake` of each side with node `to`, `over` a hub; tell the seconds it took."""
+        """Open a virtual channel with `stake` of each side with node `to`, `over` hubs; tell the seconds it took."""
         stake, began = command["stake"], time.perf_counter()
-        channel = await self.node.open_virtual(command["to"], command["over"], stake, stake)
+        channel = await self.node.open_virtual(command["to"], stake, stake, over=command["over"])
         return {"channel": channel.id.hex(), "seconds": time.perf_counter() - began}
 
     async def do_end_virtual(self, command: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class VirtualStage:
 
     async def open(self) -> tuple[str, float]:
         """Open a virtual channel; return its id and the seconds."""
-        to, over = self.payee.first["key"], self.hub.first["address"]
+        to, over = self.payee.first["key"], [self.hub.first["address"]]
         opened = await self.payer.ask("open_virtual", to=to, over=over, stake=STAKE)
         return opened["channel"], opened["seconds"]
 

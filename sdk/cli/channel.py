@@ -18,8 +18,8 @@ from tallystick.sdk.cli.options import (
     Wait,
     amount_option,
     limit_option,
-    parse_channel,
     parse_channel_or_any,
+    parse_hub,
     parse_peer,
 )
 from tallystick.sdk.cli.screen import say, say_json
@@ -57,10 +57,15 @@ def open_(
     deposit: Annotated[int, amount_option(help="What this node puts in.")],
     asset: Asset = NATIVE_ASSET,
     challenge_period: Annotated[int | None, Option(min=1, help="Seconds.", show_default="the settings'")] = None,
-    virtual: Annotated[bool, Option("--virtual", help="Over a hub, without a transaction.")] = False,
+    virtual: Annotated[bool, Option("--virtual", help="Over hubs, without a transaction.")] = False,
     over: Annotated[
-        str | None, Option(parser=parse_channel, metavar="ID", help="Virtual: our channel with the hub.")
-    ] = None,
+        str,
+        Option(
+            metavar="HUB[,HUB]",
+            help="Virtual: the hubs to the peer, by address or our channel with the first.",
+            show_default="the node finds a way",
+        ),
+    ] = "",
     peer_deposit: Annotated[int, limit_option(help="Virtual: what the peer puts in.")] = 0,
     seconds: Annotated[
         int | None, Option(min=1, help="Virtual: how long it lasts at most.", show_default="half a day")
@@ -71,18 +76,20 @@ def open_(
 ) -> None:
     """Open a channel with a peer; returns when it can be used.
 
-    With --virtual it goes over a hub with which both have a channel: nothing is sent to the chain, and the hub neither
-    sees nor carries what is paid in it. What is put in is locked in the channels with the hub until this one ends.
+    With --virtual it goes over hubs: nothing is sent to the chain, and hubs neither see nor carry what is paid in it.
+    What is put in is locked in the channels with hubs until this one ends.
     """
     if virtual:
-        if over is None:
-            fail("name the channel with the hub: --over ID; `tally channel list` shows all", MISUSED)
-        if asset != NATIVE_ASSET or challenge_period is not None or not wait:
-            fail("a virtual channel has its hub channel's asset, no period of its own, and opens at once", MISUSED)
-        made = ask_node(data, lambda node: node.open_virtual(peer, over, deposit, peer_deposit, seconds=seconds))
+        if challenge_period is not None or not wait:
+            fail("a virtual channel has no period of its own, and opens at once", MISUSED)
+        hubs = [parse_hub(each) for each in over.split(",") if each]
+        made = ask_node(
+            data,
+            lambda node: node.open_virtual(peer, deposit, peer_deposit, hubs=hubs, asset=asset, seconds=seconds),
+        )
         _show(made, as_json)
         return
-    if over is not None or peer_deposit or seconds is not None:
+    if over or peer_deposit or seconds is not None:
         fail("--over, --peer-deposit and --seconds are of virtual channels: say --virtual, too", MISUSED)
     if asset != NATIVE_ASSET and deposit and not as_json:
         by_permit = ask_node(data, lambda node: node.balance(asset)).by_permit

@@ -52,6 +52,7 @@ parse_account = _form(r"0x[0-9a-fA-F]{40}", "is no account: give its address, 0x
 parse_asset = _form(r"0x[0-9a-fA-F]{40}", "is no asset: give its address, 0x and 40 hex digits")
 parse_app = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no app: give at least 4 hex digits of its id")
 parse_channel = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no channel: give at least 4 hex digits of its id")
+parse_hub = _form(r"(0x)?[0-9a-fA-F]{4,64}", "names no hub: give its address, or the beginning of a channel's id")
 parse_channel_or_any = _form(r"((0x)?[0-9a-fA-F]{4,64})?", "names no channel: give at least 4 hex digits of its id")
 parse_hash = _form(r"[0-9a-fA-F]{4,64}", "names no payment: give at least 4 hex digits of its payment hash")
 parse_peer = _form(

@@ -11,7 +11,7 @@ refuses.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from tallystick.channels.protocol.objects import (
+    NATIVE,
     Amount,
     AnyAddress,
     AnyMemo,
@@ -108,12 +109,18 @@ class ControlClient(ChainsClient):
 
     @checked
     async def open_virtual(
-        self, peer: str, way: str, deposit: Amount, peer_deposit: Total = 0, *, seconds: Lifetime | None = None
+        self,
+        peer: str,
+        deposit: Amount,
+        peer_deposit: Total = 0,
+        *,
+        hubs: Sequence[str] = (),
+        asset: AnyAddress = NATIVE,
+        seconds: Lifetime | None = None,
     ) -> views.ChannelInfo:
-        """Open a virtual channel with a peer over the hub of our channel `way`; return it once it is usable."""
-        return await self._ask(
-            api.OfChannels.open_virtual, views.OpenVirtual(peer, way, deposit, peer_deposit, seconds)
-        )
+        """Open a virtual channel with a peer over hubs, and return it once it is usable. `hubs`: see `OpenVirtual`."""
+        body = views.OpenVirtual(peer, deposit, peer_deposit, seconds, tuple(hubs), written(asset))
+        return await self._ask(api.OfChannels.open_virtual, body)
 
     @checked
     async def deposit(self, channel: str, amount: Amount, *, wait: bool = True) -> views.ChannelInfo | None:

@@ -120,11 +120,13 @@ class Handlers(ChainHandlers):
         return describe.channel_info(handle)
 
     async def open_virtual(self, asked: views.OpenVirtual) -> views.ChannelInfo:
-        hub = lookup.find_channel(self._node, asked.way).peer.address
+        asset, hubs = lookup.find_hubs(self._node, asked.hubs, lookup.parse_asset(asked.asset))
         place = lookup.parse_peer(asked.peer)
         peer = await self._reach(place) if isinstance(place, PeerAddress) else place
         expiry = None if asked.seconds is None else self._node.onchain.index.head_time + asked.seconds
-        handle = await self._node.open_virtual(peer, hub, asked.deposit, asked.peer_deposit, expiry=expiry)
+        handle = await self._node.open_virtual(
+            peer, asked.deposit, asked.peer_deposit, over=hubs, asset=asset, expiry=expiry
+        )
         return describe.channel_info(handle)
 
     async def deposit(self, channel: str, asked: views.Transfer) -> views.ChannelInfo:

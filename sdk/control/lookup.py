@@ -50,6 +50,26 @@ def find_channel(node: Node, text: str) -> ChannelHandle:
     return _only(found, unknown, f"channels begin with {text}: give more digits of the id")
 
 
+def find_hubs(node: Node, names: Sequence[str], asset: Address) -> tuple[Address, list[Address]]:
+    """Return the asset and the addresses of hubs, named as in `OpenVirtual.hubs`; raise InvalidInput."""
+    graph, hubs = node.routing.maps.graph(asset), list[Address]()
+    for name in names:
+        if re.fullmatch("(0x)?[0-9a-fA-F]{40}", name):
+            hubs.append(to_address(name, "over"))
+        elif not hubs:
+            first = find_channel(node, name)
+            asset = first.asset
+            graph = node.routing.maps.graph(asset)
+            hubs.append(first.peer.address)
+        else:
+            prefix = _prefix(name, f"a channel is named by at least {PREFIX_MIN} hex digits of its id")
+            edges = (edge for edge in graph if edge.channel.hex().startswith(prefix))
+            found = [edge.target for edge in edges if PublicKey(edge.source).address == hubs[-1]]
+            unknown = UnknownChannel(f"0x{hubs[-1].hex()} is known to have no channel {name}")
+            hubs.append(PublicKey(_only(found, unknown, f"channels begin with {name}: give more digits")).address)
+    return asset, hubs
+
+
 def find_invoice_of(node: Node, text: str) -> InvoiceRecord:
     """Return our invoice whose payment hash begins so; raise UnknownHash, or InvalidInput if several do."""
     prefix = _hash_prefix(text)

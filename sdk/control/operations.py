@@ -136,7 +136,7 @@ class OfChannels:
         faults=("opening-failed", *_PEER, *_CHAIN), outlives="open a channel")
     open_virtual = Operation(
         POST, "/virtual", views.OpenVirtual, views.ChannelInfo,
-        "Opens a virtual channel with a peer over a hub, without a transaction.",
+        "Opens a virtual channel with a peer over hubs, without a transaction.",
         faults=("unknown-channel", "insufficient-funds", *_PEER), outlives="open a virtual channel")
     deposit = Operation(
         POST, "/channels/{channel}/deposit", views.Transfer, views.ChannelInfo, "Adds to our deposit in a channel.",

@@ -8,6 +8,8 @@ answers which is in `operations`; the documents show these classes, with the tex
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from tallystick.channels.node.alarms import Alarm
@@ -31,18 +33,21 @@ class OpenChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OpenVirtual(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A virtual channel to be opened: over a hub with which both have a channel, without a transaction."""
+    """A virtual channel to be opened: over hubs, without a transaction."""
 
     peer: kinds.AnyNode
     """`<public key>@<host>:<port>`, or the public key of a connected peer."""
-    way: kinds.Named
-    """Our channel with the hub."""
     deposit: kinds.Paid
-    """What is locked of ours in that channel until this one ends."""
+    """What is locked of ours in a channel with a hub until this one ends."""
     peer_deposit: kinds.FeeLimit = 0
     """What the peer is asked to put in; its settings say how much it does."""
     seconds: kinds.Lifetime | None = None
     """How long it lasts at most, in chain time; null: half a day."""
+    hubs: Annotated[tuple[kinds.Named, ...], msgspec.Meta(max_length=5)] = ()
+    """The hubs from us to the peer: each by its address, the first one also by our channel with it, another one by the
+    channel that the hub before has with it. None: the node finds a way."""
+    asset: kinds.AnyAsset = NATIVE_ASSET
+    """If a channel of ours is named, it is that channel's."""
 
 
 class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -200,7 +205,7 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     awaited: Awaited | None = None
     """What is on chain (an opening, a deposit, an end) and has too few confirmations yet; null if all counts."""
     virtual: bool = False
-    """Whether it is not on chain but over a hub: what is in it is locked in the channels with that."""
+    """Whether it is not on chain but over hubs: what is in it is locked in the channels with those."""
     uncounted: kinds.Sum = 0
     """What counts as put in by this node, and not by its peer yet, which may wait for more confirmations."""
 

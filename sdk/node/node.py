@@ -164,7 +164,7 @@ class Node:
         self.virtual = VirtualDesk(
             self._context,
             config,
-            entropy,
+            self.routing.sent_locks,
             changed=self._on_apps_changed,
             is_passed_on=self.routing.router.is_passed_on,
         )

@@ -27,8 +27,7 @@ APPS_SCHEMA = Schema(APPS_PLAYED, (_APPS,))
 
 _VIRTUALS = """
 CREATE TABLE virtuals (channel BLOB PRIMARY KEY, over INTEGER NOT NULL, holding BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX virtuals_open ON virtuals (over) WHERE over = 0;
-CREATE TABLE virtual_locks (channel BLOB NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (channel, place)) WITHOUT ROWID
+CREATE INDEX virtuals_open ON virtuals (over) WHERE over = 0
 """
 
 VIRTUALS_SCHEMA = Schema(VIRTUALS, (_VIRTUALS,))

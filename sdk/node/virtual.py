@@ -1,27 +1,22 @@
-"""Virtual channels as a node has them: opened over a hub, ended off chain, or by the court (docs/virtual.md)."""
+"""Virtual channels as a node has them: opened over hubs, ended off chain, or by the court (docs/virtual.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.virtual_store import VirtualHolding, VirtualPhase
 from tallystick.channels.node.virtuals import Virtuals
-from tallystick.channels.ports import Entropy
 from tallystick.channels.protocol.answers import is_answered
 from tallystick.channels.protocol.core import CloseInitiator, Phase
 from tallystick.channels.protocol.keys import PublicKey
-from tallystick.channels.protocol.objects import Address, AnyAddress, ChannelId, Lifetime, Total, to_address
-from tallystick.channels.protocol.virtual import VIRTUAL, Amounts, VirtualTerms, conditions_of
+from tallystick.channels.protocol.objects import NATIVE, AnyAddress, ChannelId, Lifetime, Total, to_address
+from tallystick.channels.protocol.virtual import HUBS_MOST, VIRTUAL, Amounts, VirtualTerms, conditions_of
+from tallystick.channels.session.expected import LockSender
 from tallystick.channels.session.inputs import ForceClose, RejectLock
-from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.arguments import checked
-from tallystick.router.forwarding.ports import NodeChannels
-from tallystick.router.objects import NodeKey
-from tallystick.router.onion.payload import FinalPayload, ForwardPayload, encode_payload
-from tallystick.router.onion.sphinx import build_onion
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.options import Config
 from tallystick.sdk.node.streams import NodeContext
@@ -47,17 +42,17 @@ class VirtualDesk:
         self,
         context: NodeContext,
         config: Config,
-        entropy: Entropy,
+        hubs: LockSender,
         *,
         changed: Callable[[], None],
         is_passed_on: Callable[[ChannelId, int], bool],
     ) -> None:
-        """`changed` is called after each commit that changes what is held; `is_passed_on`: of a peer's lock."""
+        """`hubs` sends our locks; `changed` is called after each commit that changes what is held; `is_passed_on`: of a
+        peer's lock."""
         self._is_passed_on = is_passed_on
-        self._context, self._config, self._entropy = context, config, entropy
+        self._context, self._config, self._hubs = context, config, hubs
         self._engine = context.engine
-        self._channels = NodeChannels(context.engine)
-        self.virtuals = Virtuals(context.engine, self._send, self._refusal, changed)
+        self.virtuals = Virtuals(context.engine, hubs, self._refusal, changed)
         self._stopping: dict[ChannelId, int] = {}
         """Since when each waits for its end."""
 
@@ -69,21 +64,25 @@ class VirtualDesk:
     async def open(
         self,
         peer: PublicKey | str,
-        over: AnyAddress,
         deposit: Total,
         peer_deposit: Total = 0,
         *,
+        over: Sequence[AnyAddress] = (),
+        asset: AnyAddress = NATIVE,
         expiry: Lifetime | None = None,
         period: Lifetime = PERIOD,
     ) -> ChannelHandle:
-        """Open a virtual channel with a peer that is connected, over a hub with which both have a channel.
+        """Open a virtual channel with a peer that is connected, over hubs.
 
-        `over`: the hub's address. Both deposits are locked in the channels with it until the channel ends, at the
-        latest at `expiry` (chain time). Raise InvalidInput, or ChannelNotReady, with the reason, if it came to nothing:
-        then what was locked goes back.
+        `over`: the addresses of the hubs that both deposits go over, from us to the peer; none: each side finds a way.
+        Both deposits are locked in the channels on the way until the channel ends, at the latest at `expiry` (chain
+        time). Raise InvalidInput, or ChannelNotReady, with the reason, if it came to nothing: then what was locked goes
+        back.
         """
         key = peer if isinstance(peer, PublicKey) else PublicKey(bytes.fromhex(str(peer)))
-        way = self._way_to(to_address(over, "over"), deposit)
+        token, hubs = to_address(asset, "asset"), [to_address(hub, "over") for hub in over]
+        if len(hubs) > HUBS_MOST:
+            raise InvalidInput(f"a virtual channel goes over {HUBS_MOST} hubs at most, not {len(hubs)}")
         now = self._engine.chain.now
         side = 0 if self._engine.key.address < key.address else 1
         both = (self._engine.key.address, key.address)
@@ -91,13 +90,13 @@ class VirtualDesk:
             self._engine.chain_id,
             self._engine.contract,
             both if side == 0 else both[::-1],
-            self._engine.view(way).channel.terms.asset,
+            token,
             (deposit, peer_deposit) if side == 0 else (peer_deposit, deposit),
             now + LIFE if expiry is None else expiry,
             period,
             self.virtuals.next_nonce,
         )
-        channel = self.virtuals.propose(terms, key, way)
+        channel = self.virtuals.propose(terms, key, self._hubs.find_hubs(token, hubs))
         with trio.move_on_after(OPENING_SECONDS):
             await self._context.until(lambda: self._is_settled(channel))
         if not self._is_usable(channel):
@@ -120,12 +119,6 @@ class VirtualDesk:
         ended = held is None or held.phase in (VirtualPhase.CANCELLED, VirtualPhase.OVER)
         return ended or self._is_usable(channel)
 
-    def _way_to(self, hub: Address, stake: int) -> ChannelId:
-        for view in self._engine.views:
-            if view.peer.address == hub and view.payable and view.spendable >= stake and not view.channel.is_virtual:
-                return view.channel.id
-        raise InvalidInput(f"no channel with 0x{hub.hex()} has room for our deposit of {stake}")
-
     def _refusal(self, terms: VirtualTerms, peer: PublicKey) -> str:
         """Return why a peer's proposal is not agreed to: it would bind more of ours than the settings allow.
 
@@ -139,23 +132,17 @@ class VirtualDesk:
             return f"this node has {len(held)} virtual channels, and agrees to no more"
         return ""
 
-    def _send(self, holding: VirtualHolding, place: int, amount: int, attach: Moment) -> None:
-        """Send a lock over the hub to the other player; raise as `NodeChannels.send_lock` does."""
-        condition, expiry = conditions_of(holding.id)[place], holding.terms.expiry
-        payloads = [
-            encode_payload(ForwardPayload(amount, expiry, holding.their_way)),
-            encode_payload(FinalPayload(amount, expiry, holding.id, amount)),
-        ]
-        hub = self._engine.views.channel(holding.way).peer_key
-        onion = build_onion(self._entropy(32), [NodeKey(hub), NodeKey(holding.peer)], payloads, condition)
-        self._channels.send_lock(holding.way, amount, expiry, condition, onion.packet, attach, VIRTUAL)
-
     # --- what happens ------------------------------------------------------------------------------------------------
 
     @property
     def held_for_court(self) -> list[VirtualHeld]:
         """Return what enforcement may know of each."""
-        return [self._for_court(holding) for holding in self.virtuals.held if holding.their_way]
+        return [self._for_court(holding) for holding in self._begun]
+
+    @property
+    def _begun(self) -> list[VirtualHolding]:
+        """Those that both agreed on: there is a channel."""
+        return [holding for holding in self.virtuals.held if self._engine.views.get(holding.id) is not None]
 
     def _for_court(self, holding: VirtualHolding) -> VirtualHeld:
         channel = self._engine.views.channel(holding.id)
@@ -180,9 +167,7 @@ class VirtualDesk:
         """The chain has moved: see what the court was brought and has decided, and who keeps us waiting."""
         self._reject_strays()
         final = self._engine.chain.final
-        for holding in self.virtuals.held:
-            if not holding.their_way:
-                continue
+        for holding in self._begun:
             held = self._for_court(holding)
             court = self._context.onchain.court.virtual_in_court(held)
             sure = self._context.onchain.court.virtual_in_court(held, final=True)

@@ -11,6 +11,10 @@ NODES = ("test_virtual_nodes.py",)
 COURT = "channels/protocol/virtual_court.py"
 OBJECTS = "channels/protocol/virtual.py"
 DUTIES = "settlement/enforcement/virtual.py"
+HUBS = ("test_virtual_hubs.py",)
+BOOK = "channels/node/virtual_book.py"
+ENDS = "channels/node/virtual_ends.py"
+WAYS = "router/sending/lock_ways.py"
 
 MUTANTS = (
     Mutant(
@@ -135,9 +139,16 @@ MUTANTS = (
     Mutant(
         "open a virtual channel by a stake that is not countersigned",
         "channels/node/virtual_locks.py",
-        "        held.signed and held.place == place and",
-        "        held.place == place and",
-        NODES,
+        "        held.signed and not held.given_back",
+        "        not held.given_back",
+        SESSION,
+    ),
+    Mutant(
+        "open a virtual channel by a stake that was given back",
+        "channels/node/virtual_locks.py",
+        "        held.signed and not held.given_back",
+        "        held.signed",
+        SESSION,
     ),
     Mutant(
         "take locks within a virtual channel",
@@ -155,14 +166,14 @@ MUTANTS = (
     ),
     Mutant(
         "sign any outcome of a virtual channel that the other signed",
-        "channels/node/virtuals.py",
+        ENDS,
         "holding.phase is VirtualPhase.OPEN and self._is_due(holding, paid)",
         "holding.phase is VirtualPhase.OPEN",
         NODES,
     ),
     Mutant(
         "answer the end of a virtual channel by its end for ever",
-        "channels/node/virtuals.py",
+        ENDS,
         "holding.signed is not None and holding.id not in self._told:",
         "holding.signed is not None:",
         NODES,
@@ -176,17 +187,59 @@ MUTANTS = (
     ),
     Mutant(
         "sign that a settlement pays before it is locked",
-        "channels/node/virtuals.py",
+        ENDS,
         "        elif is_here(self._engine.sessions, holding, 2 + owes, amount):\n",
         "        else:\n",
         NODES,
     ),
     Mutant(
-        "lock a stake of a virtual channel again after a crash",
-        "channels/node/virtuals.py",
-        "        self._locked = load_virtual_locks(engine.writer.store)\n",
-        "        self._locked = set()\n",
+        "lock a stake of a virtual channel again although it is there",
+        BOOK,
+        "        if not amount or name in self.queued or any(held.place == place for",
+        "        if not amount or name in self.queued or any(False for",
         NODES,
+    ),
+    Mutant(
+        "keep what peers ask for and take back on disk for ever",
+        BOOK,
+        "        if not holding.asked and self.is_unused(holding):\n",
+        "        if False:\n",
+        HUBS,
+    ),
+    Mutant(
+        "forget a virtual channel in which something was paid",
+        BOOK,
+        "        if not holding.asked and self.is_unused(holding):\n",
+        "        if not holding.asked:\n",
+        HUBS,
+    ),
+    Mutant(
+        "go over other hubs than were named",
+        WAYS,
+        "            if wanted.over and edge.source != stops[hops + 1]:\n",
+        "            if False:\n",
+        HUBS,
+    ),
+    Mutant(
+        "open a virtual channel in a channel that the players have anyway",
+        WAYS,
+        "(wanted.indirect and (edge.source, node) == (source, target)):\n",
+        "False:\n",
+        HUBS,
+    ),
+    Mutant(
+        "do not take a way that the other player named",
+        WAYS,
+        "    yield from hinted.get(node, ())\n",
+        "    yield from ()\n",
+        HUBS,
+    ),
+    Mutant(
+        "name no way to the other player",
+        BOOK,
+        "        return tuple(way for *_, way in best[:WAYS_MOST])\n",
+        "        return ()\n",
+        HUBS,
     ),
     Mutant(
         "go on paying in a virtual channel until it expires",
