@@ -15,8 +15,9 @@ from test_chains_wallet import beside
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.router.errors import PaymentFailed
+from tallystick.router.invoices.invoice import decode_invoice
 from tallystick.sdk.chains.crossings import CrossingEnd, count_ends
-from tallystick.sdk.chains.maker import PAY_SECONDS
+from tallystick.sdk.chains.maker import PAY_SECONDS, TAKE_SECONDS
 from tallystick.sdk.chains.rates import Rate
 from tallystick.sdk.node.standings import (
     EXCESS_MAX,
@@ -93,6 +94,23 @@ def test_a_taker_that_agrees_and_never_pays_gets_no_more_quotes_until_that_has_f
             await trio.sleep(HALF_LIFE)
             await agree(b"mallory")
             nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_a_peer_has_its_option_for_a_while_only_however_long_the_payees_invoice_lives() -> None:
+    async def story(zero: World, one: World, hub: Hub) -> None:
+        here, there, bob, maker = place(zero), place(one), one.node("bob"), hub.made()
+        free, yearly = maker.free(there), 365 * 86_400
+        quote = maker.quote(here, there, free, peer=b"mallory")
+        asked = await bob.create_invoice(quote.most, lifetime=yearly)
+        text = await maker.cross(asked.text, nonce=quote.nonce, peer=b"mallory")
+        assert decode_invoice(text).lifetime == TAKE_SECONDS and maker.free(there) == free - quote.most
+        patience = zero.node("hub").config.payments.patience.parts
+        await trio.sleep(TAKE_SECONDS + patience + 30)
+        assert maker.free(there) == free, "its rate and its coins are its own again"
+        own = await maker.cross((await bob.create_invoice(100, lifetime=yearly)).text)
+        assert decode_invoice(own).lifetime == yearly - PAY_SECONDS, "a program of the maker's knows what it asks for"
 
     play(story)
 

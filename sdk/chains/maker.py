@@ -63,6 +63,10 @@ QUOTE_SECONDS = 60
 TELL_SECONDS = 30.0
 """How often a maker looks at whether what the network knows of it is still so."""
 
+TAKE_SECONDS = 1_200
+"""How long a peer has to pay for what was agreed on, however long the payee's invoice lives: until then it has an
+option on the rate, and what it may take is kept free. So long, as makers in a row leave less and less to the next."""
+
 QUOTES_MAX = 4
 """Quotes that one peer may have at a time."""
 
@@ -292,6 +296,8 @@ class Maker:
         if self._lock_life(source, target, wanted) > LOCK_LIFE_MAX:
             raise InvalidInput(f"the payee asks for locks of {wanted.lock_life} seconds, which is too long for a maker")
         now = here.engine.chain.sure
+        if peer:
+            lifetime = min(lifetime, TAKE_SECONDS)
         return AgreedCrossing(
             payment_hash=wanted.payment_hash,
             source=source,
