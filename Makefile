@@ -33,7 +33,7 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock
 setup: $(VENV)/ready         ## a virtual environment with what the product needs, pinned
 	@echo "Ready. Try: make demo"
 
-demo: $(VENV)/ready          ## the main job, for real: about half a minute
+demo: $(VENV)/ready          ## the main job, for real: about a minute
 	$(BIN)/python examples/demo
 
 demo-evm: $(VENV)/ready      ## the same on a real node of Ethereum's (anvil by npm, else py-evm by pip): one to three minutes

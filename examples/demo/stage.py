@@ -19,6 +19,9 @@ WINDOW = 60
 RING = ("ann", "ben", "cid", "dot", "eve")
 """Who pays over several hops."""
 
+GAME, TRADE = ("fay", "hal", "gil"), ("ina", "max")
+"""Who plays for stakes, with the hub between them; who swaps, and the maker. On the simulated chain alone."""
+
 
 class Wrong(TallystickError):
     """Something in the demo is not as it must be."""
@@ -27,10 +30,11 @@ class Wrong(TallystickError):
 class Stage:
     """See the module's docstring."""
 
-    def __init__(self, folder: Path, console: Console) -> None:
+    def __init__(self, folder: Path, console: Console, more: tuple[str, ...] = ()) -> None:
+        """`more`: who takes part besides those whom every chain sees."""
         self.folder = folder
         self.console = console
-        names = ("alice", "bob", "mallory", "tower", *RING)
+        names = ("alice", "bob", "mallory", "tower", *RING, *more)
         self.keys = {name: PrivateKey(keccak(b"tallystick demo " + name.encode())) for name in names}
         self.place: Callable[[str], dict[str, Any]] = lambda name: {}
         """Which chain a party is on, as fields of `DriverOptions`."""
@@ -60,7 +64,7 @@ class Stage:
         return f"{'-' if coins < 0 else ''}{whole:,}" + (f".{after}" if after else "")
 
     def role(
-        self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0
+        self, name: str, *, towers: list[str] | None = None, port: int = 0, lock_seconds: int = 0, patience: int = 0
     ) -> DriverOptions:
         """Return the part that a process plays."""
         return DriverOptions(
@@ -71,6 +75,7 @@ class Stage:
             towers=towers or [],
             port=port,
             lock_seconds=lock_seconds,
+            patience=patience,
         )
 
     def accounts(self) -> dict[str, Address]:

@@ -57,6 +57,7 @@ class ValidatorsGround(SimulatedGround):
     """Four validators, each a process, on this machine."""
 
     longest = 300.0
+    has_court = False
 
     def __init__(
         self, chains: list[RpcChain], urls: list[str], homes: list[Path], running: list[DriverProcess]

@@ -42,6 +42,7 @@ from tallystick.router.network.routing import PaymentOptions
 from tallystick.router.receiving.payee import PayeeOptions
 from tallystick.router.sending.payer import Limits
 from tallystick.sdk.bench.driver_apps import AppsDriver
+from tallystick.sdk.bench.driver_games import GamesDriver
 from tallystick.sdk.bench.driver_network import NetworkDriver
 from tallystick.sdk.bench.driver_virtual import VirtualDriver
 from tallystick.sdk.bench.kinds import KINDS, OFFERED, Job, offered, open_locks
@@ -105,6 +106,9 @@ class DriverOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Whether a stranger may take all slots of a channel that it forwards over: for measurements."""
     virtual_deposit: int = 0
     """What it puts into a virtual channel that a peer asks for, at most."""
+    patience: int = 0
+    """Seconds of chain time for which the other player of an app may stall, and a peer leave unpaid what the chain has
+    decided (0: as long as usual)."""
 
 
 class Driver:
@@ -292,7 +296,8 @@ def _configuration(role: DriverOptions) -> Config:
         confirmations=role.confirmations,
         challenge_period=role.challenge_period,
         channels=channels,
-        duties=DutyPolicy(budget=role.budget),
+        duties=DutyPolicy(budget=role.budget, unlock_patience=role.patience or DutyPolicy().unlock_patience),
+        app_patience=role.patience or Config().app_patience,
         towers=tuple(map(PeerAddress.parse, role.towers)),
         start_block=role.start_block,
         routing=RoutingOptions(
@@ -333,7 +338,8 @@ async def _run(role: DriverOptions) -> None:
                 nursery.start_soon(open_locks, node)
             look_rarely()  # as `tally node run` does
             first = {"peer": str(node.listening or ""), "address": node.address.hex(), "key": bytes(key.public).hex()}
-            await obey(first, Driver(node, conditions), NetworkDriver(node), AppsDriver(node), VirtualDriver(node))
+            actors = (NetworkDriver(node), AppsDriver(node), GamesDriver(node), VirtualDriver(node))
+            await obey(first, Driver(node, conditions), *actors)
             nursery.cancel_scope.cancel()
 
 
