@@ -172,7 +172,7 @@ class Snapshot(Discreet, msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One question to the keeper of locks: what it did to this channel meanwhile, and the bytes that it answered."""
+    """One question to the keeper of locks: what it did to this channel meanwhile, and its answer: bytes, or YES."""
 
     steps: tuple[Step, ...]
     answer: bytes

@@ -36,6 +36,10 @@ class _Question:
         self.answer = b""
 
 
+YES = b"\1"
+"""An answer that is no bytes but yes; no is written as none. Of answers, a recording keeps the length."""
+
+
 class _Happened:
     """One input, as it came."""
 
@@ -121,7 +125,7 @@ class Recorder:
         asked = _Question()
         self._open[-1].asked.append(asked)
         answer = question(*arguments)
-        asked.answer = answer if isinstance(answer, bytes) else b""
+        asked.answer = answer if isinstance(answer, bytes) else YES if answer is True else b""
         return answer
 
     def recording(self) -> Recording:

@@ -2,6 +2,7 @@
 
     secrets      of a hash lock: a stand-in that is made of its condition, and the condition made anew of the stand-in
     streams      another chain of the same length, from a stand-in of its tip, and the condition from that
+    outcomes     of apps: that of another instance, of players who are nobody, which pays the same (`outcomes`)
     signatures   one value for those that held, another for one that did not
     memos, reasons, onions, idempotency keys: their length alone
 
@@ -12,11 +13,13 @@ for what is shown (`values.discretion`).
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from tallystick.channels.errors import InvalidInput
+from tallystick.channels.protocol import apps
 from tallystick.channels.protocol.conditions import digest_of
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import PROOF_SIZE, TERMS_SIZE, HashChain, StreamProof, StreamTerms, walk
@@ -24,6 +27,7 @@ from tallystick.channels.protocol.messages import Links, LinksHeld
 from tallystick.channels.protocol.objects import ZERO32, BalanceProof, Lock
 from tallystick.channels.protocol.simplex import Simplex
 from tallystick.channels.session.recording.document import PaidStream
+from tallystick.channels.session.recording.outcomes import StandInApp
 from tallystick.channels.session.recording.snapshots import BAD, GOOD
 
 SIGNATURES = frozenset({"signature", "countersignature", "peer_signature"})
@@ -38,7 +42,7 @@ def stand_in(secret_of: bytes) -> bytes:
 
 
 class Redactor:
-    """Replaces secrets in all parts of one recording alike. Tell it of all streams (`learn`) first."""
+    """Replaces secrets in all parts of one recording alike. Tell it of all streams and outcomes (`learn`) first."""
 
     def __init__(self) -> None:
         self._streams: dict[bytes, StreamTerms] = {}
@@ -46,6 +50,7 @@ class Redactor:
         self._expiries: dict[bytes, int] = {}
         """Of locks, by condition."""
         self._conditions: dict[bytes, bytes] = {}
+        self._apps: dict[apps.AppTerms, StandInApp] = {}
         self._keys: dict[str, str] = {}
         self._roots: dict[bytes, bytes] = {ZERO32: ZERO32}
         self.holds = True
@@ -54,7 +59,7 @@ class Redactor:
     # --- what there is --------------------------------------------------------------------------------------------
 
     def learn(self, value: Any) -> None:
-        """Find the streams in a value, whose terms say of which chain a link is."""
+        """Find the streams in a value, whose terms say of which chain a link is, and what apps' stakes are of."""
         if isinstance(value, PaidStream):
             self.know(StreamTerms(value.seed, value.unit, value.length))
         if isinstance(value, (Lock, PaidStream)):
@@ -70,6 +75,15 @@ class Redactor:
                 self.know(StreamTerms.decode(value[-TERMS_SIZE:]))
             except InvalidInput:
                 return
+        elif isinstance(value, bytes) and len(value) == apps.PROOF_SIZE:
+            with suppress(InvalidInput):
+                self._conditions |= self._app(apps.OutcomeProof.decode(value).terms).conditions
+
+    def _app(self, terms: apps.AppTerms) -> StandInApp:
+        """Return what stands for an instance."""
+        if terms not in self._apps:
+            self._apps[terms] = StandInApp(terms, stand_in)
+        return self._apps[terms]
 
     def know(self, terms: StreamTerms, expiry: int | None = None) -> None:
         """There is a stream on these terms, with a lock of that expiry."""
@@ -100,7 +114,13 @@ class Redactor:
         return self._conditions[condition]
 
     def proof(self, proof: bytes) -> bytes:
-        """Return what stands for a secret, or for the proof of a stream. A wrong one stays wrong."""
+        """Return what stands for a secret, or the proof of a stream or of an app's outcome. A wrong one stays wrong."""
+        if len(proof) == apps.PROOF_SIZE:
+            try:
+                outcome = apps.OutcomeProof.decode(proof)
+            except InvalidInput:
+                return bytes(len(proof))
+            return self._app(outcome.terms).outcome(outcome).encode()
         if len(proof) == PROOF_SIZE:
             try:
                 claim = StreamProof.decode(proof)

@@ -115,7 +115,7 @@ class _Keeper:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def answer(*arguments: Any) -> Any:
             given = self._asked()
-            return given if name == "refusal" else ()
+            return given if name == "refusal" else bool(given) if name in ("covers", "stands_for") else ()
 
         return answer
 
