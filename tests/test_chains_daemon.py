@@ -13,7 +13,11 @@ from test_examples_network import PASSWORD, PATIENCE, tally
 from typer.testing import CliRunner
 
 from simulation.processes import TALLY, Running, started
+from tallystick.sdk.chains.margins import ChainRisk, risk_of
 from tallystick.sdk.cli.app import app
+from tallystick.sdk.daemon.configuration import Settings
+from tallystick.settlement.ethereum.transactions import TARIFF
+from tallystick.settlement.port import ChainFigures
 
 ONE, OTHER = "coin@1337", "coin@1338"
 
@@ -59,7 +63,8 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
                 urls[line["shard"]] = line["url"]
             for number, home in enumerate(homes):
                 change(home, chain_url=urls[number % 2])
-            change(maker, also=["other"], maker=True, maker_absence=5_000)
+            change(maker, also=["other"], maker=True, maker_absence=4_000)
+            change(maker / "other", chain_stall=3_600)
             change(customer, also=["other"])
 
             async def run(directory: Path) -> tuple[Running, list[str]]:
@@ -107,7 +112,7 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
             swap = ("swap", "157", ONE, "for", OTHER, "--min", "100")
             assert (await tally(customer / "other", *swap))["got"] == 100, "whichever node is asked"
             stands = await tally(maker, "maker")
-            assert 5_000 < stands["rates"][0]["margin"] == offer["margin"] < 5_000 + 3_000
+            assert 7_600 < stands["rates"][0]["margin"] == offer["margin"] < 7_600 + 3_000, "absence, and a stall there"
             [offer] = (await tally(customer, "markets"))[0]["offers"]
             assert (offer["kept"], offer["broken"], offer["refused"]) == (4, 0, False)
             assert (stands["paid"], stands["lost"], stands["open"]) == (4, 0, 0)
@@ -124,6 +129,14 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
                 assert await running.process.wait() == 0, "one stops all"
 
 
+def test_what_a_chain_may_do_is_what_its_node_is_told_and_else_what_is_known_of_it() -> None:
+    figures = ChainFigures(tariff=TARIFF, block_seconds=2.0, confirmations=5)
+    told = Settings(chain_id=1, contract="0x" + "11" * 20, chain_depth=9, chain_inclusion=4, chain_stall=70)
+    assert told.chain_risk(figures) == ChainRisk(block_seconds=2.0, depth=9, inclusion=4, stall=70)
+    usual = Settings(chain_id=1, contract="0x" + "11" * 20, confirmations=7)
+    assert usual.chain_risk(figures) == risk_of(figures, 7) == ChainRisk(block_seconds=2.0, depth=7)
+
+
 async def test_what_the_first_node_names_must_be_nodes_on_other_chains_that_name_none(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for home in (first, second):
@@ -134,5 +147,7 @@ async def test_what_the_first_node_names_must_be_nodes_on_other_chains_that_name
     assert "`also` and `maker` are for the first node" in await refused(first, "node", "run")
     change(second, maker_skew=-1)
     assert "maker_skew must be from 0 to 43200 seconds, not -1" in await refused(second, "node", "run")
+    change(second, maker_skew=0, chain_inclusion=0)
+    assert "chain_inclusion must be from 1 to 10000 blocks, not 0" in await refused(second, "node", "run")
     change(first, also=["../third"])
     assert "third: run `tally init` first" in await refused(first, "node", "run")

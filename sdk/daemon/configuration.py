@@ -5,6 +5,7 @@ Unknown names and wrong types are refused, so that a slip of the pen is never si
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -23,11 +24,12 @@ from tallystick.router.gossip.announcements import ALIAS_BYTES_MAX
 from tallystick.router.invoices.invoice import LOCK_LIFE_MAX
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.router.pathfinding.kernels import compilable
-from tallystick.sdk.chains.margins import MakerRisk
+from tallystick.sdk.chains.margins import ChainRisk, MakerRisk, risk_of
 from tallystick.sdk.daemon.keystore import write_new
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.sdk.node import places
 from tallystick.settlement.enforcement.depths import DepthPolicy, DepthStep, TokenDepth
+from tallystick.settlement.port import ChainFigures
 
 T = TypeVar("T")
 
@@ -40,6 +42,12 @@ DATA_VARIABLE = "TALLY_DATA"
 DEFAULT_CHAIN_ID = 1337
 DEFAULT_URL = "http://127.0.0.1:8545"
 DEFAULT_LISTEN = "127.0.0.1:7735"
+
+CHAIN_BLOCKS_MAX = 10_000
+"""Blocks that a maker may take into account of its chain, at the most: what is more would be no chain to trade on."""
+
+_USUAL = ChainRisk(block_seconds=1.0)
+"""What is taken into account of any chain, unless told otherwise."""
 
 _TEMPLATE = """\
 # Settings of a Tallystick node. Change them while the node is stopped.
@@ -119,6 +127,13 @@ maker = {maker}
 maker_absence = {maker_absence}
 maker_skew = {maker_skew}
 
+# What a maker takes this chain to be capable of at its worst, while a payment crosses: how many blocks a reorganisation
+# replaces (0: as many as count as final for this node), within how many blocks what pays enough is mined, and for how
+# many seconds the chain stands still. Each node of a maker has its own. More is safer, and widens the margin, too.
+chain_depth = {chain_depth}
+chain_inclusion = {chain_inclusion}
+chain_stall = {chain_stall}
+
 # Whether ways through the network are searched by compiled code: an order of magnitude faster on large networks. It
 # takes `pip install tallystick[fast]`, and some seconds at the very first start.
 compiled = {compiled}
@@ -181,6 +196,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     maker: bool = False
     maker_absence: int = MakerRisk().absence
     maker_skew: int = MakerRisk().skew
+    chain_depth: int = 0
+    chain_inclusion: int = _USUAL.inclusion
+    chain_stall: int = math.ceil(_USUAL.stall)
     assets: dict[str, AssetSettings] = {}
 
     def __post_init__(self) -> None:
@@ -203,6 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if flaw := policy.flaw():
                 raise ConfigurationError(f"base_fee = {policy.base_fee}, fee_ppm = {policy.fee_ppm}{of}: {flaw}")
         _ = self.depth_policy, self.maker_risk
+        self._check_chain_risk()
         for url in (self.chain_url, *self.rpc):
             if not re.match(r"https?://[^/\s]", url):
                 raise ConfigurationError(
@@ -267,6 +286,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not 0 <= value <= LOCK_LIFE_MAX // 2:
                 raise ConfigurationError(f"{name} must be from 0 to {LOCK_LIFE_MAX // 2} seconds, not {value}")
         return MakerRisk(absence=self.maker_absence, skew=self.maker_skew)
+
+    def chain_risk(self, figures: ChainFigures) -> ChainRisk:
+        """Return what a maker takes the chain to be capable of, which moves as these figures say."""
+        usual = risk_of(figures, self.confirmations)
+        changes = {"inclusion": self.chain_inclusion, "stall": self.chain_stall}
+        return msgspec.structs.replace(usual, depth=self.chain_depth or usual.depth, **changes)
+
+    def _check_chain_risk(self) -> None:
+        bounds = (
+            ("chain_depth", self.chain_depth, 0, CHAIN_BLOCKS_MAX, "blocks"),
+            ("chain_inclusion", self.chain_inclusion, 1, CHAIN_BLOCKS_MAX, "blocks"),
+            ("chain_stall", self.chain_stall, 0, LOCK_LIFE_MAX // 2, "seconds"),
+        )
+        for name, value, least, most, unit in bounds:
+            if not least <= value <= most:
+                raise ConfigurationError(f"{name} must be from {least} to {most} {unit}, not {value}")
 
     @property
     def contract_address(self) -> Address:

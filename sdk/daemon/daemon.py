@@ -28,7 +28,6 @@ from tallystick.router.network.routing import AssetOptions, PaymentOptions
 from tallystick.router.objects import ForwardingPolicy
 from tallystick.sdk.chains.company import Company
 from tallystick.sdk.chains.maker import Maker, source_config
-from tallystick.sdk.chains.margins import risk_of
 from tallystick.sdk.chains.sqlite import MAKER_SCHEMA
 from tallystick.sdk.control.server import open_control
 from tallystick.sdk.daemon.configuration import Settings
@@ -125,7 +124,7 @@ async def open_configured_node(
             directory,
             key=key,
             chain=chain,
-            config=source_config(config, risk_of(chain.figures, config.confirmations)) if as_source else config,
+            config=source_config(config, settings.chain_risk(chain.figures)) if as_source else config,
             alarm=alarm,
             at_once=True,
             entropy=entropy,
@@ -140,14 +139,21 @@ async def open_configured_node(
 
 
 @asynccontextmanager
-async def _open_maker(home: NodeHome, nodes: Sequence[Node], entropy: Entropy) -> AsyncIterator[Maker | None]:
-    """Give the maker of these nodes, if the settings want one, with its store in the directory."""
+async def _open_maker(
+    homes: Sequence[NodeHome], nodes: Sequence[Node], entropy: Entropy
+) -> AsyncIterator[Maker | None]:
+    """Give the maker of these nodes, if the first one's settings want one, with its store in that directory."""
+    home = homes[0]
     if not home.settings.maker:
         yield None
         return
     owner = f"maker 0x{home.key.address.hex()}"
     with closing(open_store(home.directory / MAKER_DIRECTORY, [MAKER_SCHEMA], owner=owner)) as store:
-        yield Maker(nodes, store, risk=home.settings.maker_risk, entropy=entropy)
+        chains = {
+            (node.chain.chain_id, node.chain.contract): each.settings.chain_risk(node.chain.figures)
+            for node, each in zip(nodes, homes, strict=True)
+        }
+        yield Maker(nodes, store, risk=home.settings.maker_risk, chains=chains, entropy=entropy)
 
 
 async def run_daemon(
@@ -183,7 +189,7 @@ async def run_daemon(
                 )
                 for each in homes
             ]
-            company = Company(nodes, await inner.enter_async_context(_open_maker(home, nodes, entropy)))
+            company = Company(nodes, await inner.enter_async_context(_open_maker(homes, nodes, entropy)))
             own = await inner.enter_async_context(trio.open_nursery())
             controls = [
                 await inner.enter_async_context(open_control(node, each.directory, entropy=entropy, company=company))
