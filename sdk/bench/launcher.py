@@ -16,7 +16,7 @@ from tallystick.channels.protocol.objects import Address
 from tallystick.sdk.bench.driver import DriverOptions
 from tallystick.sdk.bench.fleet import FleetOptions
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 """How long a process may take until its first line."""
 
 
@@ -112,7 +112,10 @@ class DriverProcesses:
         try:
             with trio.fail_after(START_SECONDS):
                 await self._nursery.start(actor.listen)
-        except (trio.TooSlowError, RuntimeError) as error:
+        except trio.TooSlowError as error:
+            text = f"{name} said nothing for {START_SECONDS:g} s: the machine is too busy, or see what it printed"
+            raise DriverFailed(text) from error
+        except RuntimeError as error:
             raise DriverFailed(f"{name} did not start: see what it printed above") from error
         return actor
 
