@@ -98,8 +98,9 @@ async def test_a_daemon_follows_two_chains_makes_at_its_rates_and_another_swaps_
             process, _ = await run(maker)
             [rate] = await tally(maker, "rate", "list")
             assert (rate["take"], rate["give"], rate["base"]) == (3, 2, 7), "rates are stored"
-            while not (listed := await tally(customer, "markets", "--give", ONE))[0]["offers"][0]["connected"]:
-                pass  # what is known of the maker is on disk, and its node is on its way back
+            listed = await tally(customer, "markets", "--give", ONE)
+            while not (listed and listed[0]["offers"][0]["connected"]):
+                listed = await tally(customer, "markets", "--give", ONE)  # the maker's node is on its way back
             [offer] = listed[0]["offers"]
             assert (listed[0]["get"], offer["maker"], offer["connected"]) == (OTHER, here[:66], True)
             assert (offer["take"], offer["give"], offer["base"], offer["most"].bit_count()) == (3, 2, 7, 1)
