@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -36,7 +38,7 @@ async def draw(proposal: ProposedApp) -> None:
 
 async def buy(world: World, name: str, ticket: int, won: dict[tuple[str, int], bool]) -> None:
     """Buy a ticket of the hub, show its secret, and note whether it won."""
-    parameters = {"holder": 0, "odds": ODDS, "commitment": keccak(secret_of(name, ticket))}
+    parameters: dict[str, Any] = {"holder": 0, "odds": ODDS, "commitment": keccak(secret_of(name, ticket))}
     node, peer = world.node(name), world.address("hub")
     async with node.open_app(peer, "raffle", stake=PRICE, their_stake=PRIZE, **parameters) as game:
         if await game.wait_turn():
