@@ -14,7 +14,7 @@ from tallystick.channels.transport import links as transport
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.sdk.bench.hostile import ATTACKS
 from tallystick.sdk.control import connections
-from tallystick.watchtower import appointments, quotas
+from tallystick.watchtower import appointments, intake, quotas
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
@@ -72,7 +72,8 @@ GOSSIP = GossipPolicy()
         ("appointments of all clients", (quotas.APPOINTMENTS_MAX,)),
         ("appointments from one address", (quotas.SHARE,)),
         ("new appointments from one address per second", (int(quotas.NEW_RATE), int(quotas.NEW_BURST))),
-        ("the loop's time for clients, waiting for the disk included", (round(100 * appointments.CLIENTS_PART),)),
+        ("the loop's time for clients", (round(100 * appointments.CLIENTS_PART),)),
+        ("appointments in one commit, for which a block's commit waits at most", (intake.GROUP_MAX,)),
         ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
     ],
 )

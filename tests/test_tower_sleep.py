@@ -55,7 +55,13 @@ class House:
     def sender(self) -> SimpleNamespace:
         """What a watch has of its sender."""
         return SimpleNamespace(
-            account=TOWER, chain=self, store=self, commit=self.commit, alarm=lambda alarm: None, obligations=tuple
+            account=TOWER,
+            chain=self,
+            store=self,
+            commit=self.commit,
+            alarm=lambda alarm: None,
+            obligations=tuple,
+            find=lambda name: None,
         )
 
     # what a watch asks of its store and chain

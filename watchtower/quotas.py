@@ -69,13 +69,16 @@ class AppointmentQuota:
         """Return what is stored of an address: 16 bytes by which it is known again."""
         return keccak(b"tallystick/tower/source/1" + self._secret + source.encode())[:16]
 
-    def refusal(self, source: str, now: float) -> str | None:
-        """Return why no new appointment is taken from that address now; None if one is, which counts as taken."""
+    def refusal(self, source: str, now: float, coming: int = 0) -> str | None:
+        """Return why no new appointment is taken from that address now; None if one is, which counts as taken.
+
+        `coming`: new ones from there that are on their way to the disk.
+        """
         if not self._counted <= now < self._counted + LOOK_EVERY:
             self._total, self._counted = count_appointments(self._store), now
             self._new.sweep(now)
         free = max(0, self._most - self._total)
-        held = count_sources(self._store, self.mark(source))
+        held = count_sources(self._store, self.mark(source)) + coming
         if held >= max(1, free // SHARE) or not free:
             return f"the tower keeps {held} appointments from your address, and has no room for more from there"
         if not self._new.take(source, now):
@@ -83,10 +86,13 @@ class AppointmentQuota:
         self._total += 1
         return None
 
-    def timely_refusal(self, source: str) -> str | None:
-        """Return why nothing more is taken from that address that must be registered by a time; None if it is."""
-        free = max(0, TIMELY_MAX - count_timely(self._store))
-        held = count_timely(self._store, self.mark(source))
+    def timely_refusal(self, source: str, coming: int = 0, others: int = 0) -> str | None:
+        """Return why nothing more is taken from that address that must be registered by a time; None if it is.
+
+        `coming`: those from there that are on their way to the disk; `others`: all of them.
+        """
+        free = max(0, TIMELY_MAX - count_timely(self._store) - others)
+        held = count_timely(self._store, self.mark(source)) + coming
         if not free or held >= max(1, free // SHARE):
             return f"the tower registers locks for {held} appointments from your address already; send this one without"
         return None

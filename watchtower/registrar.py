@@ -50,12 +50,12 @@ class Registrar:
         """Which claims were found to be worth anything, of those that are timely or in a dispute."""
         self._hashes = 0
 
-    def on_stored(self, client: Address, locator: bytes) -> None:
-        """Take in what is timely in an appointment that was stored."""
+    def on_stored(self, client: Address, locator: bytes, timely: bool) -> None:
+        """Take in what is timely in an appointment that was stored, if anything is."""
         name = (client, locator)
-        self._timely.pop(name, None)
-        self._timely.update(read_timely(self._sender.store, *name))
-        self._soonest = 0
+        if self._timely.pop(name, None) is not None or timely:
+            self._timely.update(read_timely(self._sender.store, *name))
+            self._soonest = 0
 
     def on_block(self, block: Block) -> None:
         """Note what was registered in a block."""

@@ -14,7 +14,7 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, COUNT, Rows, at_least, below, decode_column, find, table
+from tallystick.channels.storage.tables import CAME, COUNT, Reader, Rows, at_least, below, decode_column, find, table
 from tallystick.settlement.sending.moments import said_by_settlement
 from tallystick.watchtower.claims import TIMELY, LockClaim
 from tallystick.watchtower.disputes import Dispute, DisputeEvent
@@ -104,6 +104,18 @@ def read_appointments(store: Store, locator: bytes) -> list[AppointmentStored]:
     return [AppointmentStored(*row) for row in store.read(_APPOINTMENTS.rows(locator=locator, order=(CAME,)))]
 
 
+def held_revision(source: Reader, client: Address, locator: bytes) -> int | None:
+    """Return which revision of an appointment is held, None if there is none. Its blob is not read."""
+    found = source.read(_APPOINTMENTS.rows(columns="revision", client=client, locator=locator, order=("client",)))
+    return int(found[0][0]) if found else None
+
+
+def read_appointment(store: Store, client: Address, locator: bytes) -> AppointmentStored | None:
+    """Return what a client has under a locator, None if nothing."""
+    row = find(store, _APPOINTMENTS, client, locator)
+    return None if row is None else AppointmentStored(*row)
+
+
 def count_appointments(store: Store, client: Address | None = None) -> int:
     """Return how many appointments a client has, or all clients have."""
     query = _APPOINTMENTS.groups() if client is None else _APPOINTMENTS.groups(client=client)
@@ -190,13 +202,14 @@ def read_coverage(store: Store, tower: Address) -> dict[ChannelId, Coverage]:
 
 def _stored(rows: Rows, moment: AppointmentStored) -> None:
     name = (moment.client, moment.locator)
-    before = find(rows, _APPOINTMENTS, *name)
-    if before is None or before[2] < moment.revision:
+    before = held_revision(rows, *name)
+    if before is None or before < moment.revision:
         rows.put(_APPOINTMENTS, *name, moment.revision, moment.blob, moment.time)
-        rows.delete(_TIMELY, client=moment.client, locator=moment.locator)
+        if before is not None:
+            rows.delete(_TIMELY, client=moment.client, locator=moment.locator)
         if moment.timely:
             rows.put(_TIMELY, *name, moment.source, moment.timely)
-    if moment.source:
+    if moment.source and find(rows, _SOURCES, *name) != (*name, moment.source):
         rows.put(_SOURCES, *name, moment.source)
 
 

@@ -40,6 +40,7 @@ from tallystick.settlement.sending.sender import Sender, SenderStatistics
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.claims import ClaimPolicy
 from tallystick.watchtower.disputes import ChallengeBudget
+from tallystick.watchtower.intake import here
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import count_appointments
 from tallystick.watchtower.watch import Watch
@@ -163,6 +164,7 @@ class Tower:
             ),
             kept=self.watch.locators,
             stored=self.watch.on_appointed,
+            work=here if inline else trio.to_thread.run_sync,
         )
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))

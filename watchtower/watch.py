@@ -162,23 +162,24 @@ class Watch:
             if len(self.disputes[channel].sightings) < len(dispute.sightings):
                 self._awake[channel] = None
             if not self.disputes[channel].sightings:
-                moments += self._supersede(None, channel)
+                moments += self._supersede(None, channel, self._taken_on().get(channel, ()))
                 moments.append(self._drop(channel, ()))
         return moments
 
     def _work(self, head: Header) -> list[Moment]:
         """Derive all duties anew; return what to store."""
         moments: list[Moment] = []
+        taken_on = self._taken_on()
         for channel in list(self._awake):
             dispute = self.disputes[channel]
             defences = self._defences(dispute)
-            moments += self._supersede(dispute, channel)
+            moments += self._supersede(dispute, channel, taken_on.get(channel, ()))
             if not self.is_catching_up(head.number):
-                moments += self._require(dispute, head, defences)
+                moments += self._require(dispute, head, defences, taken_on.get(channel, ()))
             settled = dispute.settled
             if settled is not None and head.number - settled.block.number >= self._kept:
                 moments.append(self._drop(channel, self._locators(dispute)))
-            elif not (defences or settled or any(o.channel == channel for o in self.sender.obligations())):
+            elif not (defences or settled or channel in taken_on):
                 del self._awake[channel]
                 self._asleep.update(dict.fromkeys(self._locators(dispute), channel))
         moments += self._end_windows(head)
@@ -206,9 +207,9 @@ class Watch:
             self._asleep.pop(locator, None)
         return DisputeOver(channel, locators)
 
-    def on_appointed(self, client: Address, locator: bytes) -> None:
+    def on_appointed(self, client: Address, locator: bytes, timely: bool = False) -> None:
         """An appointment was stored there: look at its dispute, if there is one, with the next block."""
-        self.registrar.on_stored(client, locator)
+        self.registrar.on_stored(client, locator, timely)
         channel = self._asleep.get(locator)
         if channel in self.disputes:
             self._awake[channel] = None
@@ -218,16 +219,26 @@ class Watch:
         """The disputes for which something may have to be done."""
         return [self.disputes[channel] for channel in self._awake]
 
-    def _supersede(self, dispute: Dispute | None, channel: ChannelId) -> list[Moment]:
-        moments: list[Moment] = []
+    def _taken_on(self) -> dict[ChannelId, list[str]]:
+        """Return the names of each channel's obligations: looked through once for a block, not for each dispute."""
+        names: dict[ChannelId, list[str]] = {}
         for obligation in self.sender.obligations():
-            if obligation.channel == channel and (reason := moot(dispute, obligation, self.sender.account)):
+            if obligation.channel is not None:
+                names.setdefault(obligation.channel, []).append(obligation.id)
+        return names
+
+    def _supersede(self, dispute: Dispute | None, channel: ChannelId, names: Sequence[str]) -> list[Moment]:
+        moments: list[Moment] = []
+        for obligation in filter(None, map(self.sender.find, names)):
+            if reason := moot(dispute, obligation, self.sender.account):
                 moments += self.sender.supersede(obligation.id, reason)
         return moments
 
-    def _require(self, dispute: Dispute, head: Header, defences: Sequence[Defence]) -> list[Moment]:
+    def _require(
+        self, dispute: Dispute, head: Header, defences: Sequence[Defence], taken_on: Sequence[str]
+    ) -> list[Moment]:
         moments: list[Moment] = []
-        at_work = {o.call for o in self.sender.obligations() if not o.is_final and o.channel == dispute.channel}
+        at_work = {o.call for o in filter(None, map(self.sender.find, taken_on)) if not o.is_final}
         for duty in duties(dispute, defences, self.budget, self._funds.get(dispute.channel)):
             if duty.call in at_work:
                 continue

@@ -13,6 +13,7 @@ from typer import BadParameter, Exit, Option
 from tallystick.sdk.cli.bench_apps import apps
 from tallystick.sdk.cli.bench_chain import chain
 from tallystick.sdk.cli.bench_gas import gas, rollup
+from tallystick.sdk.cli.bench_tower import tower
 from tallystick.sdk.cli.bench_virtual import virtual
 from tallystick.sdk.cli.options import Json
 from tallystick.sdk.cli.screen import say, say_json
@@ -435,4 +436,5 @@ app.command()(gas)
 app.command()(rollup)
 app.command()(chain)
 app.command()(virtual)
+app.command()(tower)
 app.command()(apps)

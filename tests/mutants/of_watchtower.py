@@ -6,6 +6,34 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "give receipts for what the disk refused",
+        "watchtower/intake.py",
+        "            error = refused\n",
+        "            pass\n",
+        ("test_tower_intake.py",),
+    ),
+    Mutant(
+        "let who goes away take the turn of leading a group with it",
+        "watchtower/intake.py",
+        "                self._call_next()  # whoever was called and goes away calls another one\n",
+        "                pass\n",
+        ("test_tower_intake.py",),
+    ),
+    Mutant(
+        "commit all that waits at once",
+        "watchtower/intake.py",
+        "for _ in range(min(GROUP_MAX, len(self._queue)))]",
+        "for _ in range(len(self._queue))]",
+        ("test_tower_intake.py",),
+    ),
+    Mutant(
+        "count against quotas only what is on the disk",
+        "watchtower/appointments.py",
+        "        self._count(pending, 1)\n",
+        "",
+        ("test_tower_intake.py",),
+    ),
+    Mutant(
         "let one channel that the chain does not tell of hold up the closes before it",
         "watchtower/watch.py",
         "            await self._learn([channel for channel in first if channel not in self._terms])\n",
