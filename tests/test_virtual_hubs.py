@@ -177,7 +177,9 @@ def test_what_a_peer_asks_for_and_takes_back_leaves_nothing_on_disk() -> None:
             rows = len(bob.channels)
             for round_ in range(3):
                 channel = await opened(world, STAKE - round_)
-                alice.virtual.virtuals._withdraw(alice.virtual.virtuals.find(channel.id), "never mind")  # type: ignore[arg-type]
+                held = alice.virtual.virtuals.find(channel.id)
+                assert held is not None
+                alice.virtual.virtuals._withdraw(held, "never mind")
                 assert await world.until(lambda: rests(world), 600)
             assert bob.virtual.virtuals.find(channel.id) is None and len(bob.channels) == rows
             assert alice.virtual.virtuals.find(channel.id) is not None, "its own owner may want to know why"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 from stage import GAME, Stage
 
@@ -20,9 +21,12 @@ from tallystick.channels.protocol.app_court import AppStands
 from tallystick.sdk.bench.launcher import DriverProcess, DriverProcesses
 from tallystick.settlement.port import Chain
 
-DEPOSIT, STAKE = 10_000_000, 2_000_000
-FEES_MOST = 1_000_000
-"""What all transactions of one party may cost at most: a stake is more than that by far."""
+DEPOSIT, STAKE = 10_000_000, 4_000_000
+BUDGET = 500_000
+"""What one transaction may cost at most. Fees rise with each block waited, and blocks are short here: with the usual
+budget, who is held up for half a second would pay more than a stake."""
+FEES_MOST = 6 * BUDGET
+"""What all transactions of one party may cost at most: less than a stake."""
 
 MOVES = ((0, "fay", 4), (1, "gil", 1), (2, "fay", 0), (3, "gil", 2), (4, "fay", 6))
 """Noughts and crosses: Fay's crosses have two lines open after the last one, and it is Gil's turn."""
@@ -121,7 +125,8 @@ async def begin_game(stage: Stage, processes: DriverProcesses, chain: Chain) -> 
 
 async def _sit_down(stage: Stage, processes: DriverProcesses, chain: Chain) -> Game:
     """Start Fay, Gil and Hal, and let all have something in the channels between them."""
-    nodes = await processes.start_parties({name: stage.role(name, patience=PATIENCE) for name in GAME})
+    roles = {name: msgspec.structs.replace(stage.role(name, patience=PATIENCE), budget=BUDGET) for name in GAME}
+    nodes = await processes.start_parties(roles)
     hal, channels = nodes["hal"], dict[str, str]()
 
     async def open_channel(player: str) -> None:
