@@ -24,8 +24,9 @@ TASKS = 1_000
 WARM_UP = 0.5
 """Seconds of payments before the first measured class."""
 
-REDIAL_SECONDS = 60.0
-"""How long links may take to be back after the conditions have changed."""
+REDIAL_SECONDS = 180.0
+"""How long links may take to be back after the conditions have changed: several of the dialer's longest pauses, which
+are a minute, as who is cut off again and again on a busy machine waits ever longer before it dials."""
 
 Say = Callable[[str], None]
 Books = dict[str, int]
