@@ -7,12 +7,14 @@ is redeemed on chain, by the states that suit the players best.
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from simulation.line_stakes import StakesLine
+from simulation.line_virtual import VirtualLine
 from tallystick.channels.errors import TallystickError
 from tallystick.channels.protocol.messages import Ack, Reveal, Update
 from tallystick.channels.protocol.objects import Lock
@@ -37,12 +39,16 @@ MUTES = {
 
 
 class Collusion(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        self.line = StakesLine(options=RoutingOptions(stakes=StakeLimits(percent=50)))
+    court: type[StakesLine] | type[VirtualLine] = StakesLine
+
+    @initialize(arrived=st.booleans())
+    def begin(self, arrived: bool) -> None:
+        self.line: Any = self.court(options=RoutingOptions(stakes=StakeLimits(percent=50)))
         self.terms = self.line.terms(STAKES)
         for player in (0, 1):
             self.line.lock(self.terms, player)
+        if arrived:
+            self.line.settle()
 
     @rule(name=PLAYERS, paid=PAID)
     def show(self, name: str, paid: tuple[int, int]) -> None:
@@ -124,7 +130,13 @@ class Collusion(RuleBasedStateMachine):
         return due
 
 
-Collusion.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class CollusionInVirtualChannel(Collusion):
+    """Here the court goes by balances, of which newer ones may follow, and by outcomes."""
+
+    court = VirtualLine
+
+
+OFTEN = settings(max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+Collusion.TestCase.settings = CollusionInVirtualChannel.TestCase.settings = OFTEN
 TestCollusion = Collusion.TestCase
+TestCollusionInVirtualChannel = CollusionInVirtualChannel.TestCase

@@ -64,6 +64,16 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
         in_time = stake.counts_for(lock) if stake is not None else found[0] <= lock.expiry
         return found[1] if in_time else None
 
+    def verdict(self, lock: Lock) -> int | None:
+        """Return how much of a lock the court gave to its receiver, for ever. None: it has not decided that.
+
+        What was registered alone does not say it: of a virtual channel it may be balances, and newer ones may follow.
+        """
+        stake = self.stakes.get(lock.puzzle)
+        if stake is None or not stake.counts_for(lock) or not stake.is_decided(self.final):
+            return None
+        return min(stake.paid, lock.amount)
+
     def went_back(self, lock: Lock, margin: int = 0) -> bool:
         """Whether it is certain, and was `margin` seconds ago, that nothing of a lock is paid.
 

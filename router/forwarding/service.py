@@ -256,8 +256,7 @@ class Router:
             return True  # what we owed is agreed gone
         if not self._is_signed(circuit):
             return False  # what we owe is not there yet to be paid
-        shown = self._channels.chain.registered_in_time(lock)
-        return paid >= circuit.amount_out or (shown is not None and worth(lock, shown) == paid)
+        return paid >= circuit.amount_out or paid == self._channels.chain.verdict(lock)
 
     def is_incoming_over(self, circuit: Circuit) -> bool:
         """Whether the incoming lock of a stake is agreed gone, or its channel is."""

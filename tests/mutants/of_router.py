@@ -197,9 +197,23 @@ MUTANTS = (
     Mutant(
         "take a stake in part while the court may still give away all of it",
         "router/forwarding/service.py",
-        "        return paid >= circuit.amount_out or (shown",
-        "        return paid >= 0 or (shown",
+        "        return paid >= circuit.amount_out or paid ==",
+        "        return paid >= 0 or paid ==",
         ("test_forwarding_stakes.py",),
+    ),
+    Mutant(
+        "take for nothing what the court has not decided",
+        "channels/session/chaintime.py",
+        "            return None\n        return min(stake.paid, lock.amount)",
+        "            return 0\n        return min(stake.paid, lock.amount)",
+        ("test_forwarding_stakes_virtual.py",),
+    ),
+    Mutant(
+        "take for decided what newer balances may change",
+        "channels/session/chaintime.py",
+        "or not stake.counts_for(lock) or not stake.is_decided(self.final):",
+        "or not stake.counts_for(lock):",
+        ("test_forwarding_stakes_virtual.py",),
     ),
     Mutant(
         "pay a stake before it was paid",

@@ -26,6 +26,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.messages import Message, decode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock, Puzzle, Terms
+from tallystick.channels.protocol.virtual import VIRTUAL
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.expected import Expecter
@@ -175,7 +176,8 @@ class Member:
         )
         self.engine.keep_locks(self.router)
         if self.line.expecter is not None:
-            self.engine.expected.register(APP, self.line.expecter)
+            for kind in (APP, VIRTUAL):
+                self.engine.expected.register(kind, self.line.expecter)
         self.see_chain()
         self.router.start()
 
