@@ -29,7 +29,8 @@ from tallystick.router.pathfinding.beliefs import Belief
 from tallystick.router.pathfinding.graph import Graph
 from tallystick.router.pathfinding.liquidity import Knowledge
 from tallystick.sdk.testing.world import open_world
-from tallystick.watchtower.daemon import STATUS, STATUS_OLD, TowerStatus, read_status
+from tallystick.watchtower.daemon import STATUS, read_status
+from tallystick.watchtower.figures import STATUS_OLD, TowerStatus
 
 YEAR = 365 * DAY
 PEER, OTHER = b"peer", b"other"

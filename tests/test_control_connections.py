@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from tallystick.channels.transport.connection_limit import REFUSAL_SECONDS, REFUSALS_PART, ConnectionLimit
 from tallystick.channels.transport.turns import CREDIT
-from tallystick.sdk.control.connections import REFUSAL_SECONDS, REFUSALS_PART, ConnectionLimit
 from tallystick.sdk.control.http import TokenCheck
 
 

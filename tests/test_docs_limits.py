@@ -9,16 +9,17 @@ import pytest
 
 from tallystick.channels import limits
 from tallystick.channels.node import peers
-from tallystick.channels.transport import descriptors, turns, wires
+from tallystick.channels.transport import connection_limit, descriptors, turns, wires
 from tallystick.channels.transport import links as transport
 from tallystick.router.gossip.policy import DAY, GossipPolicy
 from tallystick.sdk.bench.hostile import ATTACKS
-from tallystick.sdk.control import connections
-from tallystick.watchtower import appointments, intake, quotas
+from tallystick.watchtower import appointments, intake, monitoring, quotas
+from tallystick.watchtower.claims import SHARE, ClaimPolicy
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "operations.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?(?: \| [^|]+?)?) \|$", PAGE, flags=re.MULTILINE))
 GOSSIP = GossipPolicy()
+CLAIMS = ClaimPolicy()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ GOSSIP = GossipPolicy()
             "connections of the control API on which its token was not shown yet",
             (descriptors.CONTROL_STRANGERS_MAX,),
         ),
-        ("the loop's time for requests without the token", (round(100 * connections.REFUSALS_PART),)),
+        ("the loop's time for requests without the token", (round(100 * connection_limit.REFUSALS_PART),)),
         ("the loop's time for handshakes", (round(100 * transport.HANDSHAKE_PART),)),
         (
             "the loop's time for strangers' messages",
@@ -74,6 +75,16 @@ GOSSIP = GossipPolicy()
         ("new appointments from one address per second", (int(quotas.NEW_RATE), int(quotas.NEW_BURST))),
         ("the loop's time for clients", (round(100 * appointments.CLIENTS_PART),)),
         ("appointments in one commit, for which a block's commit waits at most", (intake.GROUP_MAX,)),
+        (
+            "connections of those who read its metrics, and the loop's time for them",
+            (monitoring.MONITORS_MAX, round(100 * monitoring.MONITORS_PART)),
+        ),
+        ("seconds before a lock expires at which what pays for it is registered (`--claim-margin`)", (CLAIMS.margin,)),
+        ("fees for registering what pays for one lock (`--claim-budget`)", (10, len(str(CLAIMS.budget)) - 1)),
+        (
+            "the same for all in a day of chain time (`--claims-daily`), and the part of it for one address",
+            (10, len(str(CLAIMS.daily)) - 1, SHARE),
+        ),
         ("the same at once", (int(wires.STRANGER_UNPAID_BURST), int(wires.UNPAID_BURST))),
     ],
 )

@@ -26,7 +26,8 @@ from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.abi import Signature
 from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
 from tallystick.settlement.testing.anvil import RICH
-from tallystick.watchtower.daemon import TowerStatus, run_tower
+from tallystick.watchtower.daemon import run_tower
+from tallystick.watchtower.figures import TowerStatus
 from tallystick.watchtower.tower import TowerPolicy
 
 pytestmark = [pytest.mark.processes, on_a_node]

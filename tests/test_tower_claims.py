@@ -171,8 +171,9 @@ async def test_a_tower_that_was_down_registers_up_to_shortly_before_the_expiry(
     claim = night.lock(life=3_600)
     await night.goodnight()
     await night.until(claim.lock.expiry - back, 120)
-    async with night.house.open():
+    async with night.house.open() as (tower, _):
         await night.until(claim.lock.expiry + 60)
+        assert tower.statistics().given_up == ({} if paid else {"too-late": 1})
     assert await night.end() == (AMOUNT if paid else 0)
 
 
@@ -221,6 +222,7 @@ async def test_what_somebody_has_registered_costs_the_tower_nothing(
         await night.chain.call(CAROL, RegisterSecretCall(SECRET))
         await night.until(claim.lock.expiry + 30)
         assert tower.statistics().registrations == 0
+        assert tower.statistics().given_up == {}
     assert await night.chain.nonce(TOWER.address) == 0
 
 
@@ -238,6 +240,7 @@ async def test_what_is_not_worth_its_fee_is_left_and_what_is_worth_most_comes_fi
         assert await night.chain.secret_time(large.lock.condition) is not None
         assert await night.chain.secret_time(small.lock.condition) is None
         assert tower.statistics().registrations == 1
+        assert tower.statistics().given_up == {"fee-above-worth": 1}
 
 
 async def test_claims_that_pay_nothing_are_left(night: Night, autojump_clock: trio.testing.MockClock) -> None:
@@ -250,6 +253,7 @@ async def test_claims_that_pay_nothing_are_left(night: Night, autojump_clock: tr
     async with night.house.open() as (tower, _):
         await night.until(good.lock.expiry + 60)
         assert tower.statistics().registrations == 0
+        assert tower.statistics().given_up == {"pays-nothing": 2}
     assert await night.chain.nonce(TOWER.address) == 0
 
 

@@ -12,8 +12,8 @@ from hypercorn.config import Config
 from starlette.types import Receive, Scope, Send
 
 from tallystick.channels.transport import webserver
+from tallystick.channels.transport.connection_limit import ConnectionLimit
 from tallystick.channels.transport.webserver import WebServer
-from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.http import TokenCheck
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.local import LocalChain

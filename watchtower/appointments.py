@@ -141,6 +141,11 @@ class AppointmentService:
                 self._strangers.leave(guest)
                 self._clients.leave(known)
 
+    @property
+    def connected(self) -> tuple[int, int]:
+        """How many are connected whose appointments are held, and how many others."""
+        return len(self._clients), len(self._strangers)
+
     def _rank(self, client: Address) -> Rank:
         return Rank.PARTNER if has_appointments(self.store, client) else Rank.STRANGER
 

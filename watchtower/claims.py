@@ -16,6 +16,7 @@ it gives away in a day is bounded: in all, and for each address that appointment
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
@@ -84,6 +85,21 @@ class ClaimPolicy(Options, frozen=True, kw_only=True):
     daily: int = 10**17
     """The most to pay for registrations in one day of chain time: one address's appointments get a part of what is
     left of it (`SHARE`)."""
+
+
+class ClaimLeft(enum.StrEnum):
+    """Why a lock claim is left, as it is now: its lock may be registered yet."""
+
+    PAYS_NOTHING = "pays-nothing"
+    """It says to be worth nothing, or nothing that is registered, or its proof is found to pay nothing."""
+    FEE_ABOVE_WORTH = "fee-above-worth"
+    """The fee is more than it brings in, or than what may be paid for one."""
+    DAY_SPENT = "day-spent"
+    """The day's sum, or its address's part of it, is used up."""
+    TOO_MANY_HASHES = "too-many-hashes"
+    """No more hashes are followed with this block."""
+    TOO_LATE = "too-late"
+    """Its lock had expired when the tower was up again."""
 
 
 class FreeClaims:

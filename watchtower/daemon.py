@@ -10,7 +10,9 @@ import contextlib
 import math
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -33,35 +35,17 @@ from tallystick.settlement.ethereum.evm.client import EvmChain, EvmPlace, open_e
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
 from tallystick.settlement.port import Chain
+from tallystick.watchtower.figures import STATUS_OLD, TowerStatus
+from tallystick.watchtower.monitoring import Board, open_door, serve_monitor
 from tallystick.watchtower.schema import said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
-from tallystick.watchtower.tower import Tower, TowerPolicy, TowerStatistics
+from tallystick.watchtower.tower import Tower, TowerPolicy
 
 STATUS = "status.json"
 STATUS_EVERY = 2.0
 """Seconds between two writings of the status."""
 
-STATUS_OLD = 15.0
-"""A status older than this many seconds is of a tower that does not run any more."""
-
 CHAIN_AGAIN = Pauses("the chain node's first answer", 1.0, 1.0)
-
-
-class TowerStatus(msgspec.Struct, frozen=True):
-    """What a running tower tells about itself."""
-
-    time: float
-    """Unix seconds by the tower's clock."""
-    address: str
-    """0x and 40 hex digits: the account that pays its fees, and that vouchers name."""
-    peer_address: str
-    """What clients connect to. This and the next two are empty, or 0, while it waits for its chain node."""
-    chain_id: int
-    contract: str
-    statistics: TowerStatistics | None
-    """None while it waits for its chain node."""
-    waiting_for: str = ""
-    """What it waits for before it watches anything; empty once it does."""
 
 
 @checked
@@ -76,11 +60,13 @@ async def run_tower(
     ready: Callable[[TowerStatus], None],
     alarm: OnAlarm,
     policy: TowerPolicy | None = None,
+    metrics: tuple[str, int] | None = None,
     clock: Clock = system_clock,
     entropy: Entropy = system_entropy,
 ) -> None:
     """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
 
+    `metrics`: the host and port at which to serve metrics, health and readiness (`monitoring`); None: nowhere.
     `chain_url` is a node of a simulated chain; `evm` a real one, with the contract on it: one of both is given.
     A chain node that does not answer, or not as one does, is waited for. Raise StoreInUse if another process has the
     directory, or is this tower, StoreForeign if it is another tower's.
@@ -93,15 +79,22 @@ async def run_tower(
 
     def waiting(why: str) -> TowerStatus:
         at = str(PeerAddress(bytes(key.public), host, port)) if port else ""  # clients will reach it there
-        return TowerStatus(clock(), address, at, 0, "", None, why)
+        return TowerStatus(clock(), address, at, 0, "", None, why, metrics_url=metrics_url)
 
     require_trio("run_tower")
     raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
-    alone = contextlib.ExitStack()
+    alone, board, metrics_url = contextlib.ExitStack(), Board(), ""
+    keep = partial(_keep_status, directory, board)
     try:
+        door = open_door(*metrics) if metrics is not None else None
+        if door is not None:
+            alone.enter_context(door)
+            name, number = door.getsockname()[:2]
+            metrics_url = f"http://{f'[{name}]' if ':' in name else name}:{number}/metrics"
         async with (
-            _patient_chain(chain_url, evm, jitter, alarm, directory, waiting) as chain,
+            _monitor(board, door),
+            _patient_chain(chain_url, evm, jitter, alarm, keep, waiting) as chain,
             trio.open_nursery() as nursery,
         ):
             ours = Identity(key.address, chain.chain_id, chain.contract)
@@ -121,10 +114,10 @@ async def run_tower(
 
             def started(at: PeerAddress) -> None:
                 def status() -> TowerStatus:
-                    contract = "0x" + chain.contract.hex()
-                    return TowerStatus(clock(), address, str(at), chain.chain_id, contract, tower.statistics())
+                    told, figures = (chain.chain_id, "0x" + chain.contract.hex()), tower.statistics()
+                    return TowerStatus(clock(), address, str(at), *told, figures, metrics_url=metrics_url)
 
-                nursery.start_soon(_keep_status, directory, status)
+                nursery.start_soon(keep, status)
                 ready(status())
 
             if isinstance(chain, EvmChain):
@@ -136,19 +129,29 @@ async def run_tower(
 
 
 @contextlib.asynccontextmanager
+async def _monitor(board: Board, door: socket.socket | None) -> AsyncIterator[None]:
+    """Answer on that socket what is on the board, within the block."""
+    async with trio.open_nursery() as nursery:
+        if door is not None:
+            await nursery.start(serve_monitor, board, door)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@contextlib.asynccontextmanager
 async def _patient_chain(
     url: str,
     evm: EvmPlace | None,
     jitter: Jitter,
     alarm: OnAlarm,
-    directory: Path,
+    keep: Callable[[Callable[[], TowerStatus]], Awaitable[None]],
     waiting: Callable[[str], TowerStatus],
 ) -> AsyncIterator[Chain]:
     """Give the chain node's chain, once it answers. Until then keep the status that `waiting` makes of the reason."""
     vigil, fault = begin_vigil(system_elapsed()), f"the first answer of its chain node at {evm.urls[0] if evm else url}"
     async with contextlib.AsyncExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_status, directory, lambda: waiting(fault))
+            nursery.start_soon(keep, lambda: waiting(fault))
             retry = Retry(CHAIN_AGAIN, jitter)
             while True:
                 try:
@@ -176,9 +179,10 @@ async def _patient_chain(
         yield chain
 
 
-async def _keep_status(directory: Path, status: Callable[[], TowerStatus]) -> None:
+async def _keep_status(directory: Path, board: Board, status: Callable[[], TowerStatus]) -> None:
     while True:
-        _write_status(directory, status())
+        board.put(now := status())
+        _write_status(directory, now)
         await trio.sleep(STATUS_EVERY)
 
 

@@ -7,6 +7,7 @@ block at most, and the rest with the next one, in the order in which they expire
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tallystick.channels.limits import AMOUNT_MAX
@@ -15,7 +16,7 @@ from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puz
 from tallystick.channels.storage.store import Moment
 from tallystick.settlement.chain import Block, Call, Header, LinkRegistered, SecretRegistered
 from tallystick.settlement.sending.sender import Sender
-from tallystick.watchtower.claims import ClaimPolicy, FreeClaims, LockClaim, registration, said_worth
+from tallystick.watchtower.claims import ClaimLeft, ClaimPolicy, FreeClaims, LockClaim, registration, said_worth
 from tallystick.watchtower.schema import TimelyOver, read_source, read_timely
 
 HASHES_PER_BLOCK = 2 * 65_536
@@ -49,6 +50,12 @@ class Registrar:
         self._judged: dict[tuple[Puzzle, bytes], bool] = {}
         """Which claims were found to be worth anything, of those that are timely or in a dispute."""
         self._hashes = 0
+        self.given_up = Counter[ClaimLeft]()
+        """Claims whose lock expired while they were left, since the start, by why."""
+        self._left: dict[tuple[Puzzle, bytes], tuple[int, ClaimLeft]] = {}
+        """Those that are left, with their expiry."""
+        self._is_fresh = True
+        """Whether nothing was looked through since the start."""
 
     def on_stored(self, client: Address, locator: bytes, timely: bool) -> None:
         """Take in what is timely in an appointment that was stored, if anything is."""
@@ -70,6 +77,13 @@ class Registrar:
             del self._proven[next(iter(self._proven))]
         while len(self._judged) > NOTED_MAX:
             del self._judged[next(iter(self._judged))]
+        while len(self._left) > NOTED_MAX:
+            del self._left[next(iter(self._left))]
+        if self._left and block.header.time > min(expiry for expiry, _ in self._left.values()):
+            for key, (expiry, why) in list(self._left.items()):
+                if block.header.time > expiry:
+                    self.given_up[why] += 1
+                    del self._left[key]
 
     def on_removed(self, number: int) -> None:
         """Forget what was registered in a block that left the chain."""
@@ -94,6 +108,9 @@ class Registrar:
                 later += [begin] if begin > head.time else []
                 if begin <= head.time <= claim.lock.expiry:
                     due.append((claim, name, is_coin))
+                elif self._is_fresh and head.time > claim.lock.expiry and self._is_missed(claim):
+                    self.given_up[ClaimLeft.TOO_LATE] += 1
+        self._is_fresh = False
         for name in over:
             del self._timely[name]
         if over:
@@ -120,33 +137,49 @@ class Registrar:
     ) -> Sequence[Moment]:
         """Take a registration on, if it is worth its fee and there is something left to pay for it."""
         if not claim.is_sane:
-            return ()
-        gain = said_worth(claim) - max((worth for _, worth in self._proven.get(claim.lock.puzzle, ())), default=0)
+            return self._leave(claim, ClaimLeft.PAYS_NOTHING)
+        proven = max((worth for _, worth in self._proven.get(claim.lock.puzzle, ())), default=0)
+        gain = said_worth(claim) - proven
         worth = max(0, min(gain, self._policy.budget)) if is_coin or gain <= 0 else self._policy.budget
         duty = registration(claim, worth, channel)
         if duty is None or not worth:
-            return ()
+            pays = duty is not None and gain > 0
+            return self._leave(claim, ClaimLeft.FEE_ABOVE_WORTH if pays else None if proven else ClaimLeft.PAYS_NOTHING)
         if self._sender.find(duty.id) is None:
             fee = self._fee(duty.call)
             if fee is not None and fee > worth:
-                return ()
-            if not self._is_good(claim, name, head, worth if fee is None else fee):
-                return ()
+                return self._leave(claim, ClaimLeft.FEE_ABOVE_WORTH)
+            if why := self._judge(claim, name, head, worth if fee is None else fee):
+                return self._leave(claim, why)
             self.registered += 1
+        self._leave(claim, None)
         return self._sender.pursue(duty, head.number)
+
+    def _leave(self, claim: LockClaim, why: ClaimLeft | None) -> Sequence[Moment]:
+        """Note why a claim is left, or (None) that it is not; return that there is nothing to store."""
+        key = (claim.lock.puzzle, claim.proof)
+        self._left.pop(key, None)
+        if why is not None:
+            self._left[key] = (claim.lock.expiry, why)
+        return ()
+
+    def _is_missed(self, claim: LockClaim) -> bool:
+        """Whether nobody, as far as is known, has registered what pays for a lock."""
+        duty = registration(claim, 1, None)
+        return duty is not None and claim.lock.puzzle not in self._proven and self._sender.find(duty.id) is None
 
     def _fee(self, call: Call) -> int | None:
         price = self._price()
         return None if price is None else self._sender.chain.figures.tariff.fee(call, price)
 
-    def _is_good(self, claim: LockClaim, name: Name, head: Header, fee: int) -> bool:
-        """Whether a claim pays, and there is something left of the day for its fee. Counts it."""
+    def _judge(self, claim: LockClaim, name: Name, head: Header, fee: int) -> ClaimLeft | None:
+        """Return why a claim is left: it pays nothing, or nothing is left of the day for its fee. Counts it."""
         key = (claim.lock.puzzle, claim.proof)
         if key not in self._judged:
             if self._hashes and self._hashes + claim.steps > HASHES_PER_BLOCK:
-                return False
+                return ClaimLeft.TOO_MANY_HASHES
             if not self._free.take(read_source(self._sender.store, *name), fee, head.time):
-                return False
+                return ClaimLeft.DAY_SPENT
             self._hashes += claim.steps
             self._judged[key] = claim.worth > 0
-        return self._judged[key]
+        return None if self._judged[key] else ClaimLeft.PAYS_NOTHING

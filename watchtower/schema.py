@@ -14,7 +14,18 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, COUNT, Reader, Rows, at_least, below, decode_column, find, table
+from tallystick.channels.storage.tables import (
+    CAME,
+    COUNT,
+    Reader,
+    Rows,
+    above,
+    at_least,
+    below,
+    decode_column,
+    find,
+    table,
+)
 from tallystick.settlement.sending.moments import said_by_settlement
 from tallystick.watchtower.claims import TIMELY, LockClaim
 from tallystick.watchtower.disputes import Dispute, DisputeEvent
@@ -120,6 +131,31 @@ def count_appointments(store: Store, client: Address | None = None) -> int:
     """Return how many appointments a client has, or all clients have."""
     query = _APPOINTMENTS.groups() if client is None else _APPOINTMENTS.groups(client=client)
     return int(store.read(query)[0][0])
+
+
+class ClientCount:
+    """How many clients there are. They are counted bit by bit, so that no look takes long, however many there are."""
+
+    def __init__(self, store: Store, at_once: int = 500) -> None:
+        """Count up to `at_once` clients with each look."""
+        self._store = store
+        self._at_once = at_once
+        self._behind = b""
+        """The last client that was counted, in the order of their addresses."""
+        self._found = self._last = 0
+        self._is_whole = False
+
+    def look(self) -> int:
+        """Count on; return how many there were when all were counted last, or how many were found until now."""
+        for _ in range(self._at_once):
+            beyond = above("client", self._behind)
+            row = self._store.read(_APPOINTMENTS.rows(beyond, columns="client", order=("client",), limit=1))
+            if not row:
+                self._last, self._found, self._behind, self._is_whole = self._found, 0, b"", True
+                break
+            self._behind = row[0][0]
+            self._found += 1
+        return self._last if self._is_whole else self._found
 
 
 def count_sources(store: Store, source: bytes) -> int:

@@ -11,10 +11,10 @@ keeps trying to defend what it has.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput, StoreError
@@ -31,18 +31,19 @@ from tallystick.settlement.enforcement.owed_claims import claim_owed, claim_unde
 from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.following.checked import Market, with_checks
 from tallystick.settlement.following.follower import RECHECKED, Follower, headers_kept
-from tallystick.settlement.following.vigil import TICK, FollowerStatistics, begin_vigil, look
+from tallystick.settlement.following.vigil import TICK, begin_vigil, look
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.fee_account import AT_ONCE, REST_PERCENT, FeeAccount, FundsAndDuties
 from tallystick.settlement.sending.moments import read_followed
 from tallystick.settlement.sending.policy import SendingPolicy, policy_for
-from tallystick.settlement.sending.sender import Sender, SenderStatistics
+from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.claims import ClaimPolicy
 from tallystick.watchtower.disputes import ChallengeBudget
+from tallystick.watchtower.figures import CommitTimes, TowerStatistics, Trouble
 from tallystick.watchtower.intake import here
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
-from tallystick.watchtower.schema import count_appointments
+from tallystick.watchtower.schema import ClientCount, count_appointments
 from tallystick.watchtower.watch import Watch
 
 DISK_AGAIN = Pauses("writing to the disk", 0.5, 30.0)
@@ -81,22 +82,6 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """None: by the chain's pace and depth."""
 
 
-class TowerStatistics(msgspec.Struct, frozen=True):
-    """How the tower does."""
-
-    appointments: int
-    accepted: int
-    refused: int
-    cases: int
-    challenges: int
-    registrations: int
-    """Of what pays for clients' locks, since the start."""
-    troubles: tuple[str, ...]
-    alarms: int
-    follower: FollowerStatistics
-    sender: SenderStatistics
-
-
 class Tower:
     """A watchtower. Run `run` in a nursery.
 
@@ -130,7 +115,9 @@ class Tower:
         self._disk = trio.Lock()
         self._disk_failing = False
         self._fees: FundsAndDuties | None = None
-        self._alarms = 0
+        self._alarms = Counter[AlarmKind]()
+        self._commits = {"chain": CommitTimes(), "appointments": CommitTimes()}
+        self._clients = ClientCount(store)
         self.address = key.address
         sending = self._policy.sending or policy_for(chain.figures)
         self._lag_max = self._policy.lag_max * sending.pace
@@ -183,26 +170,33 @@ class Tower:
             nursery.start_soon(self._check_fees)
             await self._network.serve(host, port, self.service.handle, started=started)
 
+    def diagnose(self) -> dict[Trouble, str]:
+        """Return why nothing new should be taken now, a sentence for each kind of trouble; empty if all is well."""
+        following, policy = self.follower.statistics(), self._policy
+        found = dict[Trouble, str]()
+        if isinstance(self.follower.fault, ChainError):
+            found[Trouble.CHAIN_NONSENSE] = str(self.follower.fault)
+        if following.position < 0 or following.lag > self._lag_max:
+            found[Trouble.CHAIN_BEHIND] = f"it is {following.lag} blocks behind the chain"
+        if following.silent > policy.silence_max:
+            silent = f"its chain node has not answered for {following.silent:.0f} seconds"
+            found[Trouble.CHAIN_SILENT] = silent
+        elif self.follower.is_behind(policy.silence_max):
+            found[Trouble.CHAIN_STANDS_STILL] = f"its chain stands still: {_age(following.behind)}"
+        if self._disk_failing or self._free_space() < policy.free_space:
+            found[Trouble.DISK] = "its disk is full or failing"
+        if self._fees is None or self._fees.is_short:
+            found[Trouble.FEES] = "its fee account holds too little"
+        return found
+
     def troubles(self) -> tuple[str, ...]:
         """Return why nothing new should be taken now; empty if all is well."""
-        following, policy = self.follower.statistics(), self._policy
-        found = []
-        if isinstance(self.follower.fault, ChainError):
-            found.append(str(self.follower.fault))
-        if following.position < 0 or following.lag > self._lag_max:
-            found.append(f"it is {following.lag} blocks behind the chain")
-        if following.silent > policy.silence_max:
-            found.append(f"its chain node has not answered for {following.silent:.0f} seconds")
-        elif self.follower.is_behind(policy.silence_max):
-            found.append(f"its chain stands still: {_age(following.behind)}")
-        if self._disk_failing or self._free_space() < policy.free_space:
-            found.append("its disk is full or failing")
-        if self._fees is None or self._fees.is_short:
-            found.append("its fee account holds too little")
-        return tuple(found)
+        return tuple(self.diagnose().values())
 
     def statistics(self) -> TowerStatistics:
         """Return the figures of this moment. Must be called within trio."""
+        troubles = self.diagnose()
+        connections, strangers = self.service.connected
         return TowerStatistics(
             appointments=count_appointments(self.sender.store),
             accepted=self.service.accepted,
@@ -210,14 +204,34 @@ class Tower:
             cases=len(self.watch.disputes),
             challenges=self.watch.challenged,
             registrations=self.watch.registrar.registered,
-            troubles=self.troubles(),
-            alarms=self._alarms,
+            troubles=tuple(troubles.values()),
+            alarms=self._alarms.total(),
             follower=self.follower.statistics(),
             sender=self.sender.statistics(),
+            trouble_kinds=tuple(troubles),
+            at_work=len(self.watch.at_work),
+            margin=self._margin(),
+            clients=self._clients.look(),
+            connections=connections,
+            strangers=strangers,
+            useless=self._alarms[AlarmKind.APPOINTMENT_USELESS],
+            given_up={str(why): count for why, count in self.watch.registrar.given_up.items()},
+            alarm_kinds={str(kind): count for kind, count in self._alarms.items()},
+            commits=dict(self._commits),
+            fee_account=None if self._fees is None else self._fees.held,
+            fees_needed=None if self._fees is None else self._fees.needed,
         )
 
+    def _margin(self) -> int | None:
+        """Return the seconds of chain time to the nearest deadline of what is to be done, None if nothing is."""
+        position = self.follower.followed.position
+        if position is None:
+            return None
+        ends = [o.deadline for o in self.sender.obligations() if o.deadline is not None and not o.is_final]
+        return min((end - position.time for end in ends), default=None)
+
     def _alarm(self, alarm: Alarm) -> None:
-        self._alarms += 1
+        self._alarms[alarm.kind] += 1
         self._on_alarm(alarm)
 
     def _at_stake(self) -> float | None:
@@ -293,8 +307,10 @@ class Tower:
     async def _commit_once(self, moments: Sequence[Moment]) -> None:
         if self._disk_failing:
             raise StoreError("the disk has been failing; what was asked for is not done")
+        began = trio.current_time()
         async with self._disk:
             await self._write(moments)
+        self._note_commit("appointments", began)
 
     async def _commit_surely(self, moments: Sequence[Moment]) -> None:
         """Commit, in the order of the calls, trying again for as long as the disk refuses."""
@@ -305,9 +321,14 @@ class Tower:
                 self._alarm(Alarm(AlarmKind.DISK, text))
             self._disk_failing = True
 
+        began = trio.current_time()
         async with self._disk:
             write = partial(self._write, moments)
             await Retry(DISK_AGAIN, self.sender.jitter).until_done(write, StoreError, on_fault=on_fault)
+        self._note_commit("chain", began)
+
+    def _note_commit(self, what: str, began: float) -> None:
+        self._commits[what] = self._commits[what].with_one(trio.current_time() - began)
 
     async def _write(self, moments: Sequence[Moment]) -> None:
         if self._inline:

@@ -15,9 +15,11 @@ from tallystick.sdk.cli.shell import UNREACHABLE, example, fail, make_group, run
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.settlement.ethereum.evm.client import EvmPlace
-    from tallystick.watchtower.daemon import TowerStatus
+    from tallystick.watchtower.figures import TowerStatus
 
 app = make_group("Run a watchtower, or ask one.")
+
+DAY = 86_400
 
 TowerData = Annotated[Path, Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
 
@@ -42,6 +44,20 @@ def run(
     start: Annotated[int, Option(min=0, help="First block to follow; never change it.")] = 0,
     budget: Annotated[int, amount_option(help="The most to pay in fees per challenge.")] = 10**17,
     fee_reserve: Annotated[int, limit_option(help="With less in its account the tower takes nothing new.")] = 10**16,
+    claim_margin: Annotated[
+        int, Option(min=1, max=DAY, metavar="SECONDS", help="How long before a lock expires its secret is registered.")
+    ] = 240,
+    claim_budget: Annotated[
+        int, limit_option(help="The most to pay in fees for registering what pays for one lock; 0: nothing is.")
+    ] = 10**16,
+    claims_daily: Annotated[int, limit_option(help="The same for all locks in a day of chain time.")] = 10**17,
+    metrics: Annotated[
+        str | None,
+        Option(
+            help="host:port at which to serve /metrics, /healthz and /readyz, to anybody who reaches it.",
+            show_default="nowhere",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Watch the chain and defend clients until Ctrl-C or SIGTERM.
@@ -55,10 +71,12 @@ def run(
         import trio
 
         from tallystick.sdk.daemon.keystore import load_key
+        from tallystick.watchtower.claims import ClaimPolicy
         from tallystick.watchtower.daemon import run_tower
         from tallystick.watchtower.tower import TowerPolicy
 
-        host, port = _parse_place(listen)
+        host, port = _parse_place(listen, "--listen")
+        claims = ClaimPolicy(margin=claim_margin, budget=claim_budget, daily=claims_daily)
         key = _read_key(key_file) if key_file is not None else load_key(keystore or data, None, password_file)
 
         def ready(status: TowerStatus) -> None:
@@ -66,6 +84,8 @@ def run(
                 say_json({"event": "listening", "status": status})
             else:
                 say(f"clients reach {status.peer_address}", f"fee account   {status.address}")
+                if status.metrics_url:
+                    say(f"metrics       {status.metrics_url}")
                 say("The tower is watching; Ctrl-C stops it.")
 
         tower = partial(
@@ -78,7 +98,8 @@ def run(
             port=port,
             ready=ready,
             alarm=partial(show_alarm, as_json=as_json, err=False),
-            policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve),
+            policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve, claims=claims),
+            metrics=None if metrics is None else _parse_place(metrics, "--metrics"),
         )
 
         async def daemon() -> None:
@@ -155,14 +176,14 @@ def _place(rpc: list[str] | None, chain_id: int, contract: str | None, start: in
     return EvmPlace(tuple(rpc), Deployment(chain_id, read_address(contract, "--contract")), start)
 
 
-def _parse_place(text: str) -> tuple[str, int]:
+def _parse_place(text: str, option: str) -> tuple[str, int]:
     from tallystick.channels.errors import InvalidInput
     from tallystick.sdk.node.places import parse_place
 
     try:
         return parse_place(text)
     except InvalidInput as error:
-        raise BadParameter(f"--listen: {error}") from error
+        raise BadParameter(f"{option}: {error}") from error
 
 
 def _read_key(path: Path) -> PrivateKey:

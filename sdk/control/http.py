@@ -14,9 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tallystick.channels.transport.connection_limit import ConnectionLimit
 from tallystick.channels.values.argument_rules import FLAG, ArgumentRule, OneOf, Whole, refuse
 from tallystick.channels.values.arguments import rule_of
-from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import Malformed
 from tallystick.sdk.control.views import ErrorAnswer, FaultInfo
 

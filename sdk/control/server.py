@@ -26,10 +26,10 @@ from tallystick.channels.errors import TallystickError
 from tallystick.channels.node.alarms import Alarm, AlarmKind
 from tallystick.channels.node.loops import require_trio
 from tallystick.channels.ports import Entropy, system_entropy
+from tallystick.channels.transport.connection_limit import ConnectionLimit
 from tallystick.channels.values.arguments import checked
 from tallystick.sdk.chains.company import Company
 from tallystick.sdk.control.app_handlers import AppHandlers
-from tallystick.sdk.control.connections import ConnectionLimit
 from tallystick.sdk.control.faults import status_of
 from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.handlers import Handlers

@@ -73,7 +73,7 @@ from tallystick.settlement.following.checked import with_checks
 from tallystick.settlement.following.follower import Step
 from tallystick.settlement.following.vigil import FollowerStatistics
 from tallystick.settlement.port import Chain
-from tallystick.settlement.sending.sender import SenderStatistics
+from tallystick.settlement.sending.figures import SenderStatistics
 from tallystick.watchtower.client import TowerClientStatistics
 
 __all__ = ["Alarm", "Config", "Node", "NodeStatistics"]

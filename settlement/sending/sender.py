@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import msgspec
 import trio
 
 from tallystick.channels.errors import InvalidInput
@@ -30,6 +29,7 @@ from tallystick.settlement.errors import (
     WrongChain,
 )
 from tallystick.settlement.port import Chain, Charge
+from tallystick.settlement.sending.figures import FeesPaid, SenderStatistics
 from tallystick.settlement.sending.judging import Hold, Judge, due_again, may_try_again
 from tallystick.settlement.sending.moments import NoncesLowered, ObligationStored, read_book, read_obligation
 from tallystick.settlement.sending.obligations import (
@@ -63,25 +63,6 @@ Sign: TypeAlias = Callable[[PrivateKey, Call, int, int, int, int], Awaitable[Sig
 """Signs a call as `Chain.sign` does."""
 
 
-class SenderStatistics(msgspec.Struct, frozen=True):
-    """How the sending goes."""
-
-    waiting: int
-    """Obligations without a nonce yet."""
-    sent: int
-    """Obligations with a nonce that are not done."""
-    troubled: tuple[str, ...]
-    """What holds up obligations, one sentence each."""
-    done: int
-    """Obligations done since the start, and likewise the next two."""
-    superseded: int
-    quarantined: int
-    submitted: int
-    """Transactions handed to the chain node since the start, repetitions included."""
-    faults: int
-    """Times that the chain node did not answer."""
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class Sender:
     """Gets one account's obligations onto the chain. One `Sender` per key; run `run` in a nursery."""
@@ -113,6 +94,8 @@ class Sender:
         """Number of the head as it was last told."""
         self._submitted = 0
         self._faults = 0
+        known = self._book.obligations.values()
+        self._fees = FeesPaid(0, frozenset(o.receipt.transaction for o in known if o.is_final and o.receipt))
         self._heard: float | None = None
         """When a head was told last."""
         self._unanswered: float | None = None
@@ -216,6 +199,7 @@ class Sender:
             quarantined=self._counts[ObligationStatus.QUARANTINED],
             submitted=self._submitted,
             faults=self._faults,
+            fees=self._fees.total,
         )
 
     # --- the loop -------------------------------------------------------------------------------------------
@@ -314,6 +298,10 @@ class Sender:
         if standing != head or deep is None or deep.time > head.time:
             raise ChainUnavailable("the chain node's answers are not of one branch")
         self._untold = next(iter(untold.values()), None)
+        sent = {one.hash for o in self.obligations() for one in o.attempts} | {
+            one.hash for o in self.obligations() for one in o.past
+        }
+        self._fees = self._fees.with_receipts(receipts, sent, head.number - self.policy.confirmations + 1)
         return Observation(head, deep.time, nonce, market, receipts, frozenset(untold))
 
     def _decide(self, book: ObligationBook, seen: Observation) -> SendingRound:

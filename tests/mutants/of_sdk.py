@@ -266,7 +266,7 @@ MUTANTS = (
     ),
     Mutant(
         "let strangers' connections crowd the owner out of the control API",
-        "sdk/control/connections.py",
+        "channels/transport/connection_limit.py",
         'guest = Guest("", lambda: Rank.PARTNER if client in self._trusted else Rank.STRANGER, scope.cancel)',
         'guest = Guest("", lambda: Rank.STRANGER, scope.cancel)',
         ("test_control_connections.py",),

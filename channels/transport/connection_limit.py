@@ -1,8 +1,8 @@
-"""The control API's connections: bounded for whoever has not shown the token, of which anybody on this machine may try.
+"""Connections over HTTP: bounded for whoever has not shown the token, of which anybody on this machine may try.
 
 Hypercorn serves each connection, and takes as many as come. So the connections are taken here: those on which the token
-was shown are the owner's; of all others there are a bounded number, one more ends the oldest, and refusals take a
-bounded part of the loop's time.
+was shown are the owner's (the control API has one, a tower's metrics have none); of all others there are a bounded
+number, one more ends the oldest, and refusals take a bounded part of the loop's time.
 """
 
 from __future__ import annotations
