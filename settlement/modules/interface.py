@@ -5,6 +5,7 @@ as any contract is: an ordinary transaction to that address with ABI calldata, s
 rules are plain functions over a `ModuleState`, the narrow door to the ledger:
 
 - it keeps words (from 0 to 2**128 - 1) of its own under keys of its own, and reads no other module's but by its views;
+- it looks at what the adjudicator keeps of a channel, and changes nothing of it;
 - it moves assets from the caller into accounts of its own, and out of these to anybody, never from anybody else;
 - it raises `Reverted`, and then nothing of the whole transaction was done.
 
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tallystick.channels.limits import AMOUNT_MAX
 from tallystick.channels.protocol.keys import keccak
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import Address, ChannelId, Terms
 from tallystick.settlement.errors import Revert, Reverted
 
 WIDE = 128
@@ -84,6 +85,19 @@ class Function(NamedTuple):
         return " ".join((self.rule.__doc__ or "").partition("\n\n")[0].split())
 
 
+class KeptChannel(NamedTuple):
+    """What the adjudicator keeps of a channel, also once it is settled."""
+
+    terms: Terms
+    is_open: bool
+    closer: int
+    """The side that closed it alone."""
+    deadline: int
+    """The last block time at which a challenge counts; 0: nobody closed it alone."""
+    seqs: tuple[int, int]
+    """The numbers of the proofs that stand, in order of side."""
+
+
 class ModuleState(Protocol):
     """What a module's rules see of the ledger, in one call. What they change is dropped if any of them raises."""
 
@@ -112,6 +126,9 @@ class ModuleState(Protocol):
 
     def emit(self, event: Form, *values: Any) -> None:
         """Tell whoever reads the chain's logs. Raise Reverted if a number is too large for its type."""
+
+    def channel(self, id: ChannelId) -> KeptChannel | None:
+        """Return what the adjudicator keeps of a channel, to look at; None if it never was."""
 
     def ask(self, module: Module, view: str, *values: Any) -> tuple[Any, ...]:
         """Return what a view of a module says now."""

@@ -8,11 +8,12 @@ from tallystick.settlement.modules.interface import Function, Module
 from tallystick.settlement.modules.lending import LENDING
 from tallystick.settlement.modules.rollup_disputes import ROLLUPS
 from tallystick.settlement.modules.staking import STAKING
+from tallystick.settlement.modules.towers import TOWERS
 from tallystick.settlement.modules.treasury import TREASURY
 from tallystick.settlement.modules.validator_changes import VALIDATORS
 
 MODULES: dict[str, Module] = {
-    module.name: module for module in (EXCHANGE, LENDING, ROLLUPS, STAKING, TREASURY, VALIDATORS)
+    module.name: module for module in (EXCHANGE, LENDING, ROLLUPS, STAKING, TOWERS, TREASURY, VALIDATORS)
 }
 """By name."""
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import AMOUNT_MAX
-from tallystick.channels.protocol.objects import NATIVE, Address
+from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId
 from tallystick.settlement.chain import ModuleCall, ModuleEvent
+from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import Revert, Reverted
 from tallystick.settlement.ethereum.abi_kinds import write_kinds
 from tallystick.settlement.ethereum.abi_values import decode_values, encode_values
-from tallystick.settlement.modules.interface import Form, Function, Module
+from tallystick.settlement.modules.interface import Form, Function, KeptChannel, Module
 from tallystick.settlement.modules.table import MODULES_AT, find_function
 from tallystick.settlement.simulated.world import Layer, balance_key, module_key, move
 
@@ -123,6 +124,14 @@ class ModuleRun:
         except InvalidInput as error:
             raise Reverted(Revert.BAD_AMOUNT, f"{event.name} has no room for a number as large: {error}") from error
         self._events.append(ModuleEvent(self._module.address, (event.hash, first.rjust(32, b"\0")), data))
+
+    def channel(self, id: ChannelId) -> KeptChannel | None:
+        kept = self._state.channel(id)
+        if kept is None:
+            return None
+        first, second = kept.standing
+        is_open = kept.status == ChannelStatus.OPEN
+        return KeptChannel(kept.terms, is_open, kept.closer, kept.deadline, (first.seq, second.seq))
 
     def ask(self, module: Module, view: str, *values: Any) -> tuple[Any, ...]:
         function = module.functions[view]

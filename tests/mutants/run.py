@@ -39,6 +39,7 @@ import of_session
 import of_settlement
 import of_shards
 import of_stakes
+import of_towers
 import of_validator_changes
 import of_virtual
 import of_watchtower
@@ -53,7 +54,7 @@ TABLES = (
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_validator_changes, of_court, of_evm_court, of_app_rules, of_app_machine),
-    *(of_virtual, of_app_commands, of_app_hubs),
+    *(of_virtual, of_app_commands, of_app_hubs, of_towers),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

@@ -1,0 +1,117 @@
+"""Mutants of the registry of towers, on the ledger and as a contract. How they are used is in `run`."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+TWINS = ("test_towers_twins.py",)
+MACHINE = ("test_towers_machine.py",)
+RULES = "settlement/modules/covers.py"
+MODULE = "settlement/modules/towers.py"
+
+
+def _contract(name: str, before: str, after: str, tests: tuple[str, ...] = TWINS) -> Mutant:
+    return Mutant(f"towers: {name}, in the contract", "contracts/Towers.vy", before, after, tests)
+
+
+def _ledger(name: str, file: str, before: str, after: str, tests: tuple[str, ...] = TWINS) -> Mutant:
+    return Mutant(f"towers: {name}, on the ledger", file, before, after, tests)
+
+
+MUTANTS = (
+    # --- the honest are acquitted
+    _contract(
+        "accuse while the tower can still answer",
+        "assert block.timestamp > convert(v.deadline, uint256)",
+        "assert block.timestamp >= convert(v.deadline, uint256)",
+    ),
+    _ledger(
+        "accuse while the tower can still answer", RULES, "if time <= channel.deadline:", "if time < channel.deadline:"
+    ),
+    _contract(
+        "convict for what the client closed itself",
+        "t.p1 if v.closer == 0 else t.p0",
+        "t.p0 if v.closer == 0 else t.p1",
+    ),
+    _ledger(
+        "convict for what the client closed itself",
+        RULES,
+        "participants[1 - channel.closer]",
+        "participants[channel.closer]",
+    ),
+    _contract(
+        "convict for a close before the promise",
+        "assert since <= closed and closed <= c.until",
+        "assert closed <= c.until",
+    ),
+    _ledger("convict for a close before the promise", RULES, "promise.since <= closed <=", "closed <="),
+    _contract(
+        "convict for a close after the cover's time",
+        "assert since <= closed and closed <= c.until",
+        "assert since <= closed",
+    ),
+    _ledger("convict for a close after the cover's time", RULES, "<= closed <= cover.until", "<= closed"),
+    _contract(
+        "convict for numbers that stood",
+        "assert v.seq0 < seq0 or v.seq1 < seq1",
+        "assert v.seq0 <= seq0 or v.seq1 < seq1",
+    ),
+    _ledger("convict for numbers that stood", RULES, "first >= promise.seq0 and", "first > promise.seq0 and"),
+    _contract(
+        "believe any promise",
+        "    self._check(self._digest(keccak256(abi_encode(PROMISE, name, since, seq0, seq1))), by_tower, c.tower)\n",
+        "",
+    ),
+    _ledger(
+        "believe any promise",
+        MODULE,
+        "    _check_signature(digest_promise(chain_id, TOWERS.address, promise), signature, tower)\n",
+        "",
+    ),
+    _contract(
+        "promise more time than the channel gives", '    assert t.challenge_period >= c.response, "bad-terms"\n', ""
+    ),
+    _ledger(
+        "convict what ended in agreement",
+        RULES,
+        "if channel.status == ChannelStatus.OPEN or not channel.deadline:",
+        "if channel.status == ChannelStatus.OPEN:",
+    ),
+    # --- the guilty pay, and once
+    _contract("let one number be too low", "v.seq0 < seq0 or v.seq1 < seq1", "v.seq0 < seq0 and v.seq1 < seq1"),
+    _ledger("let one number be too low", RULES, "promise.seq0 and second.seq", "promise.seq0 or second.seq"),
+    _contract(
+        "release a cover in its last second",
+        "assert block.timestamp > word >> 128",
+        "assert block.timestamp >= word >> 128",
+    ),
+    _ledger("release a cover in its last second", MODULE, "refuse(state.time <= end,", "refuse(state.time < end,"),
+    _contract(
+        "leave no time to accuse",
+        "convert(t.challenge_period, uint256) + ACCUSE_TIME",
+        "convert(t.challenge_period, uint256)",
+    ),
+    _ledger("leave no time to accuse", RULES, "challenge_period + ACCUSE_TIME", "challenge_period"),
+    _contract(
+        "let what is set apart leave", "assert taken <= (word & LOW) - (word >> 128)", "assert taken <= word & LOW"
+    ),
+    _ledger(
+        "promise a bond twice",
+        MODULE,
+        'free = state.get(b"b" + tower) - state.get(b"r" + tower)',
+        'free = state.get(b"b" + tower)',
+    ),
+    _contract("promise a bond twice", "assert amount <= (word & LOW) - (word >> 128)", "assert amount <= word & LOW"),
+    _contract("pay for one failure again and again", "    self.covers[name] = word >> 128 << 128 | ENDED\n", ""),
+    _contract("pay whoever accuses", "raw_call(c.client,", "raw_call(msg.sender,"),
+    _ledger(
+        "pay whoever accuses",
+        MODULE,
+        "state.give(NATIVE, amount, VAULT, client)",
+        "state.give(NATIVE, amount, VAULT, state.caller)",
+    ),
+    _contract("forget that the bond was paid out", "    self.bonds[c.tower] -= amount\n", "", MACHINE),
+    _contract("reserve what the tower has not offered", "    self._check(name, by_tower, c.tower)\n", ""),
+    _contract("take a signature with high s", "assert s <= HALF_ORDER and signer", "assert signer"),
+    _contract("reserve for a channel that is closed", '    assert v.status == OPEN, "wrong-status"\n', ""),
+)
