@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
+import pytest
 from test_towers_twins import BOND, Story
 
 from simulation.evm import EvmReverted, calldata
+from simulation.evm_adjudicator import SIGNATURE, TERMS
 from simulation.evm_gas import LIMITS
 from simulation.evm_tokens import code_of
 from simulation.evm_twins import DEPLOYER, STRANGER
 from simulation.evm_world import CALLS_BACK, REFUSES
-from simulation.tower_twins import HONEST, TowerTwins
+from simulation.tower_twins import COVER, HONEST, TowerTwins
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.objects import Address
 from tallystick.contracts import artifact
+from tallystick.settlement.ethereum.abi import terms_values
 from tallystick.settlement.modules.towers import TOWERS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "contracts.md"
@@ -92,6 +96,17 @@ def test_what_is_signed_for_one_registry_counts_in_no_other() -> None:
     crossed = twins.accusation(story.channel, story.cover, story.since, 7, 7, places=(twins.registry, TOWERS.address))
     assert twins.show(STRANGER, crossed, story.cover) == "bad-signature"
     assert story.accuse() == ""
+
+
+def test_nobody_signs_a_cover_for_the_zero_address() -> None:
+    """The precompile answers a broken signature by nothing, which reads as that address."""
+    story = Story()
+    twins = story.twins
+    cover = msgspec.structs.replace(twins.cover(story.channel), tower=Address(bytes(20)))
+    for nothing in ((bytes(32), 0), (bytes(32), 1), (b"\xff" * 32, 5)):
+        values = (terms_values(story.channel.terms), msgspec.structs.astuple(cover)[1:], nothing)
+        with pytest.raises(EvmReverted, match="bad-signature"):
+            twins.evm.send(STRANGER, twins.registry, calldata("reserve", (TERMS, COVER, SIGNATURE), values))
 
 
 def test_the_contract_knows_where_it_is_and_what_it_asks() -> None:

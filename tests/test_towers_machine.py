@@ -245,11 +245,21 @@ class TowersMachine(RuleBasedStateMachine):
         assert self.twins.vault() == sum(self.bonds.values())
 
     def teardown(self) -> None:
-        """Whoever broke a promise whose cover is still set apart pays; the honest one has all that it had."""
+        """Whoever broke a promise whose cover is still set apart pays; the honest one has all that it had.
+
+        One breaks its own at the end of each history, whatever came before: so each has one that is guilty.
+        """
+        for address in self.bonds:
+            assert self.twins.do(address, "bond", 10, value=10) == ""
+            self.bonds[address] += 10
+        for key in (HONEST, SLEEPY):
+            self.cheat(key, 0, 1, (2, 1), awake=False, waits=3)
+        broken = self.made[-1]
         self.pass_time(4, awake=False)
         for made in self.made:
             assert made.key is not HONEST or not self._is_guilty(made)
             self.accuse(made)
+        assert broken.cover not in self.apart[SLEEPY.address], "a guilty tower was not slashed"
 
 
 TestTowers = TowersMachine.TestCase
