@@ -28,7 +28,8 @@ from tallystick.channels.testing.scheduling import simulate
 from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.testing.world import World, open_world
-from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.client import TowerClient
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.fetching import Wanted, is_newer
 from tallystick.watchtower.sealing import Appointment
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA

@@ -23,7 +23,7 @@ from tallystick.settlement.chain import (
     SettleCall,
 )
 from tallystick.watchtower.claims import ClaimPolicy, LockClaim
-from tallystick.watchtower.client import ClientPolicy
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.schema import count_timely, read_timely
 from tallystick.watchtower.tower import TowerPolicy
 

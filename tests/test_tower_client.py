@@ -19,7 +19,8 @@ from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
-from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.client import TowerClient
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.messages import (
     Message,
     TowerReceipt,

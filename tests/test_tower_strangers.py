@@ -23,7 +23,8 @@ from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.watchtower.appointments import AppointmentService
-from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.client import TowerClient
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.daemon import read_status, run_tower
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refused, TowerReceipt, Upload, decode, encode

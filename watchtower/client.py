@@ -27,8 +27,6 @@ from tallystick.channels.protocol.keys import PrivateKey, PublicKey
 from tallystick.channels.protocol.objects import NATIVE, ChannelId, SignedProof, Terms, Voucher
 from tallystick.channels.storage.store import Store
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
-from tallystick.channels.values.arguments import Options
-from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.following.vigil import spell
 from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.claims import LockClaim, mark_of, said_worth, timely
@@ -45,9 +43,10 @@ from tallystick.watchtower.messages import (
     encode,
     verify_receipt,
 )
+from tallystick.watchtower.offers import ClientPolicy, Offer, PageOffer
 from tallystick.watchtower.quotas import RENEW
 from tallystick.watchtower.schema import Coverage, read_coverage
-from tallystick.watchtower.sealing import Appointment, locator_of, seal
+from tallystick.watchtower.sealing import Appointment, PendingLocks, locator_of
 
 LOOK_EVERY = 3_600.0
 """Seconds between two looks at which receipts are so old that they should be renewed."""
@@ -66,47 +65,6 @@ AGAIN_MIN = 0.01
 
 UPLOADS_AT_ONCE = 32
 """Uploads sent before their receipts are waited for."""
-
-
-class ClientPolicy(Options, frozen=True, kw_only=True):
-    """When to upload. Times in seconds."""
-
-    every: float = 0.5
-    """A dirty channel is uploaded this long after the last round."""
-    units: int = 0
-    """At once, when this much is exposed over all channels; 0: only `every` counts."""
-    backoff_first: float = 0.5
-    backoff_max: float = 30.0
-    answer_within: float = 30.0
-    """A tower that does not answer for so long is connected to afresh."""
-    ask_within: float = 5.0
-    """So long a node that starts waits for towers to say whether its data is old: for all of them together."""
-    timely: bool = True
-    """Whether towers are told openly what pays for pending locks, so that they register it before it is too late even
-    if nobody closes. They learn the secret, when the lock expires, and of what size it is, but not of which channel.
-    If not, they have it sealed, for after a close."""
-
-
-class Offer(Discreet, msgspec.Struct, frozen=True):
-    """The newest state of one channel, as the node holds it."""
-
-    terms: Terms
-    close_key: bytes
-    proof0: SignedProof | None
-    proof1: SignedProof | None
-    claims: tuple[LockClaim, ...] = ()
-    mark: bytes = b""
-    """What tells its claims from others."""
-
-    @property
-    def seqs(self) -> tuple[int, int]:
-        """The seqs of both proofs, 0 for genesis."""
-        return tuple(0 if signed is None else signed.proof.seq for signed in (self.proof0, self.proof1))  # type: ignore[return-value]  # always two
-
-    @property
-    def moved(self) -> int:
-        """Everything transferred and locked so far, both ways: what exposure is measured by."""
-        return sum(s.proof.transferred + s.proof.locked for s in (self.proof0, self.proof1) if s is not None)
 
 
 class TowerClientStatistics(msgspec.Struct, frozen=True):
@@ -148,7 +106,7 @@ class TowerClient:
         """By the tower's clock."""
         self._renewed: dict[ChannelId, float] = {}
         """When we last had a receipt, by our own clock."""
-        self._offers: dict[ChannelId, Offer] = {}
+        self._offers: dict[ChannelId, Offer | PageOffer] = {}
         self._dirty: dict[ChannelId, None] = {}
         self._not_before: dict[ChannelId, float] = {}
         self._vouchers: dict[ChannelId, bytes] = {}
@@ -172,15 +130,23 @@ class TowerClient:
         proof0: SignedProof | None,
         proof1: SignedProof | None,
         claims: tuple[LockClaim, ...] = (),
+        pending: PendingLocks = ((), ()),
     ) -> None:
-        """Tell the newest durable proofs of a channel, and what pays for the peer's pending locks: the newest counts.
+        """Tell the newest durable proofs of a channel, what pays for the peer's pending locks, and all that pend in
+        both states, by side: the newest counts.
 
         Cheap, never waits. Call it after each commit that brought newer ones, and once per channel after a start.
         """
         channel = channel_id(terms)
         known = self._offers.get(channel)
         mark = known.mark if known is not None and known.claims == claims else mark_of(claims)
-        offer = Offer(terms, close_key, proof0, proof1, claims, mark)
+        self._take(channel, Offer(terms, close_key, proof0, proof1, claims, mark, pending))
+
+    def offer_page(self, name: ChannelId, page: PageOffer) -> None:
+        """Tell a page of the list of channels, as it is now; `name` stands for it where channels are named."""
+        self._take(name, page)
+
+    def _take(self, channel: ChannelId, offer: Offer | PageOffer) -> None:
         before = self._exposure(channel)
         self._offers[channel] = offer
         self._exposed += self._exposure(channel) - before
@@ -208,8 +174,8 @@ class TowerClient:
         return TowerClientStatistics(
             tower=str(self.tower),
             connected=self._link is not None,
-            channels=len(self._offers),
-            dirty=len(self._dirty),
+            channels=sum(isinstance(offer, Offer) for offer in self._offers.values()),
+            dirty=sum(isinstance(self._offers.get(channel), Offer) for channel in self._dirty),
             exposed=self._exposed,
             uploads=self._uploads,
             refused=self._refused,
@@ -318,7 +284,9 @@ class TowerClient:
             for (channel, offer, upload), answer in zip(sent, answers, strict=True):
                 await self._conclude(channel, offer, upload, answer)
 
-    async def _prepare(self, channels: list[ChannelId]) -> list[tuple[ChannelId, Offer, Upload | UploadTimely]]:
+    async def _prepare(
+        self, channels: list[ChannelId]
+    ) -> list[tuple[ChannelId, Offer | PageOffer, Upload | UploadTimely]]:
         """Commit the revisions that the uploads will have; return what to send."""
         moments = []
         for channel in channels:
@@ -327,17 +295,16 @@ class TowerClient:
             moments.append(self._coverage[channel])
         await self.commit(moments)
         party, tower = self.key.address, self._tower.address
-        sent: list[tuple[ChannelId, Offer, Upload | UploadTimely]] = []
+        sent: list[tuple[ChannelId, Offer | PageOffer, Upload | UploadTimely]] = []
         for channel, moment in zip(channels, moments, strict=True):
             offer = self._offers.get(channel)
             if offer is None:
                 continue
-            voucher = self._voucher(channel, offer.terms)
-            appointment = Appointment(offer.terms, offer.proof0, offer.proof1, voucher, offer.claims)
-            blob = seal(appointment, offer.close_key, tower, party, self.entropy)
+            voucher = self._voucher(channel, offer.terms) if isinstance(offer, Offer) else b""
+            blob = offer.sealed(voucher, tower, party, self.entropy)
             named = VERSION, locator_of(offer.close_key, tower, party), moment.revision, blob
             upload: Upload | UploadTimely = Upload(*named)
-            if self._is_timely(channel, offer):
+            if isinstance(offer, Offer) and self._is_timely(channel, offer):
                 upload = UploadTimely(*named, offer.terms.asset == NATIVE, timely(offer.claims))
             sent.append((channel, offer, upload))
         return sent
@@ -345,7 +312,9 @@ class TowerClient:
     def _is_timely(self, channel: ChannelId, offer: Offer) -> bool:
         return bool(offer.claims) and self.policy.timely and channel not in self._sealed_only
 
-    async def _conclude(self, channel: ChannelId, offer: Offer, upload: Upload | UploadTimely, answer: Message) -> None:
+    async def _conclude(
+        self, channel: ChannelId, offer: Offer | PageOffer, upload: Upload | UploadTimely, answer: Message
+    ) -> None:
         match answer:
             case TowerReceipt():
                 verify_receipt(answer, self._tower, self.key.address, upload)
@@ -365,7 +334,9 @@ class TowerClient:
             case _:
                 raise MalformedMessage(f"the tower answered an upload with {type(answer).__name__}")
 
-    async def _cover(self, channel: ChannelId, offer: Offer, upload: Upload | UploadTimely, receipt: bytes) -> None:
+    async def _cover(
+        self, channel: ChannelId, offer: Offer | PageOffer, upload: Upload | UploadTimely, receipt: bytes
+    ) -> None:
         seq0, seq1 = offer.seqs
         mark = offer.mark
         if channel in self._sealed_only:
@@ -388,7 +359,7 @@ class TowerClient:
         self._not_before[channel] = math.inf
         text = (
             f"the tower holds revision {held} of channel {channel.hex()[:8]}, newer than this node's data: the data is "
-            "an old copy. Nothing is overwritten; fetch the tower's appointment before using this channel"
+            "an old copy. Nothing is overwritten; stop the node, and take in what it holds by `tally towers recover`"
         )
         self.alarm(Alarm(AlarmKind.OLD_DATA, text))
 

@@ -56,34 +56,44 @@ async def fetch(
 
     Opens a connection of its own. Raise LinkClosed or PeerError if the tower cannot be reached or answers wrongly.
     """
-    found: list[Appointment | None] = []
     address = PublicKey(tower.key).address
+    locators = [locator_of(one.close_key, address, party) for one in wanted]
     link = await network.dial(tower)
     try:
-        for at in range(0, len(wanted), FETCHES_AT_ONCE):
-            asked = wanted[at : at + FETCHES_AT_ONCE]
-            locators = [locator_of(one.close_key, address, party) for one in asked]
-            answers = await ask(link, [Fetch(VERSION, locator) for locator in locators], within)
-            found += [
-                _read(answer, one, locator, address, party)
-                for answer, one, locator in zip(answers, asked, locators, strict=True)
-            ]
+        answers = await fetch_held(link, locators, within)
     finally:
         await link.aclose()
+    return [
+        None if held is None else _read(held, one, address, party) for held, one in zip(answers, wanted, strict=True)
+    ]
+
+
+async def fetch_held(link: Link, locators: Sequence[bytes], within: float) -> list[Held | None]:
+    """Return what the tower at the other end holds under each locator, None where that is nothing.
+
+    Raise LinkClosed or PeerError. `within`: seconds that it has for FETCHES_AT_ONCE of them.
+    """
+    found: list[Held | None] = []
+    for at in range(0, len(locators), FETCHES_AT_ONCE):
+        asked = locators[at : at + FETCHES_AT_ONCE]
+        for answer, locator in zip(
+            await ask(link, [Fetch(VERSION, locator) for locator in asked], within), asked, strict=True
+        ):
+            match answer:
+                case Held() if answer.locator == locator:
+                    found.append(answer)
+                case Refused(why=TowerRefusal.UNKNOWN):
+                    found.append(None)
+                case _:
+                    raise MalformedMessage(f"the tower answered a fetch with {type(answer).__name__}")
     return found
 
 
-def _read(answer: Message, wanted: Wanted, locator: bytes, tower: Address, party: Address) -> Appointment | None:
-    match answer:
-        case Held(held, _, blob) if held == locator:
-            appointment = unseal(blob, wanted.close_key, tower, party)
-            if appointment.terms != wanted.terms:
-                raise MalformedMessage("the tower holds an appointment of another channel under this locator")
-            return appointment
-        case Refused(why=TowerRefusal.UNKNOWN):
-            return None
-        case _:
-            raise MalformedMessage(f"the tower answered a fetch with {type(answer).__name__}")
+def _read(held: Held, wanted: Wanted, tower: Address, party: Address) -> Appointment:
+    appointment = unseal(held.blob, wanted.close_key, tower, party)
+    if appointment.terms != wanted.terms:
+        raise MalformedMessage("the tower holds an appointment of another channel under this locator")
+    return appointment
 
 
 def is_newer(appointment: Appointment, wanted: Wanted, party: Address, tower: Address) -> bool:

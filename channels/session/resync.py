@@ -35,7 +35,7 @@ from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import SentUpdate, ended_locks
 from tallystick.channels.storage.schema import Journaled
 
-_GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
+_GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN)
 
 
 def restore_flight(session: Session, rows: list[Journaled]) -> None:
@@ -59,6 +59,10 @@ def on_connected(session: Session) -> None:
     _forget_shutdown(session)
     if session.channel.phase in _GREETING:
         session.greet()
+    elif session.channel.phase is Phase.RECOVERING:
+        session.send(
+            CloseRequest(session.channel.id)
+        )  # a greeting might show all, by what towers held: no reason not to
 
 
 def on_disconnected(session: Session) -> None:

@@ -21,7 +21,7 @@ from tallystick.sdk.cli.shell import EXIT_CODES, Commands, example
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells give it."""
 
-GROUPS = ("node", "channel", "stream", "peers", "invoice", "rate")
+GROUPS = ("node", "channel", "stream", "peers", "invoice", "rate", "towers")
 """Groups of subcommands, each in a module of that name: made when one of theirs is called, or all are listed."""
 
 DEFERRED = {
@@ -150,4 +150,3 @@ app.command(epilog=example("rebalance 3f9a 77c2 100000 --max-fee 50"))(payments.
 app.command(epilog=example("incoming --follow --json"))(payments.incoming)
 app.command(epilog=example("balance"))(payments.balance)
 app.command(epilog=example("statistics --json"))(payments.statistics)
-app.command(epilog=example("towers --json"))(payments.towers)

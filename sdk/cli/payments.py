@@ -35,7 +35,6 @@ from tallystick.sdk.cli.tables import (
     show_payment,
     show_payments,
     show_statistics,
-    show_towers,
 )
 from tallystick.sdk.control.kinds import NATIVE_ASSET
 
@@ -211,11 +210,6 @@ def balance(asset: Asset = NATIVE_ASSET, data: Data = None, as_json: Json = Fals
 def statistics(data: Data = None, as_json: Json = False) -> None:
     """Show the running node's counters and queue lengths."""
     print_result(ask_node(data, lambda node: node.statistics()), as_json, show_statistics)
-
-
-def towers(data: Data = None, as_json: Json = False) -> None:
-    """Show the node's watchtowers: whether each is reached, and what it does not guard yet."""
-    print_result(ask_node(data, lambda node: node.statistics())["towers"], as_json, show_towers)
 
 
 def keysend(

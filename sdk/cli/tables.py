@@ -16,6 +16,7 @@ from tallystick.sdk.control.views import Awaited, ChannelInfo, IncomingInfo, Nod
 if TYPE_CHECKING:
     from tallystick.channels.session.recording.document import ChannelState
     from tallystick.channels.session.recording.replay import Lived
+    from tallystick.sdk.node.recovering import Recovery
 
 
 def asset_name(asset: str) -> str:
@@ -137,6 +138,27 @@ def show_towers(towers: list[dict[str, Any]]) -> None:
         for tower in towers
     ]
     show_table(("tower", "state"), rows, figures=("channels", "not covered", "at risk", "uploads", "refused"))
+
+
+def show_recovery(found: Recovery) -> None:
+    """Print what was brought back from towers, and what happens next."""
+    say(f"{found.answered} of {found.asked} towers answered, and told of {len(found.channels)} channels")
+    rows = [
+        (
+            back.channel[:8],
+            back.peer[:8],
+            "brought back" if back.restored else "as new here",
+            "some unknown" if back.locks_missing else "all",
+            *(getattr(back, name) for name in ("own_seq", "peer_seq", "sent", "received", "secured")),
+        )
+        for back in found.channels
+    ]
+    if rows:
+        figures = ("own number", "peer's", "sent", "received", "in locks")
+        show_table(("channel", "peer", "state", "locks"), rows, figures=figures)
+    if any(back.restored for back in found.channels):
+        say("Start the node now. In these channels it signs nothing, and never closes by itself: it asks the peers to")
+        say("close, and has its share after the challenge period. What moved after the last receipt, the peers know.")
 
 
 def show_replay(start: ChannelState, steps: Sequence[Lived], *, whole: bool) -> None:

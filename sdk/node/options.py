@@ -16,7 +16,7 @@ from tallystick.router.objects import MARGIN_MAX
 from tallystick.sdk.node.places import check_announced
 from tallystick.settlement.enforcement.budgets import DutyPolicy
 from tallystick.settlement.enforcement.depths import DepthPolicy
-from tallystick.watchtower.client import ClientPolicy
+from tallystick.watchtower.offers import ClientPolicy
 
 Port = Annotated[int, Whole(0, 65_535)]
 Depth = Annotated[int, Whole(1, 2**31)]

@@ -26,7 +26,8 @@ from tallystick.settlement.chain import (
 )
 from tallystick.settlement.testing.local import LocalChain
 from tallystick.watchtower.claims import LockClaim
-from tallystick.watchtower.client import ClientPolicy, TowerClient
+from tallystick.watchtower.client import TowerClient
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 from tallystick.watchtower.tower import TowerPolicy
 

@@ -33,7 +33,7 @@ from tallystick.settlement.chain import Call, CloseCall, ContractChannel
 from tallystick.settlement.ethereum.evm.client import EvmChain, open_evm_chain
 from tallystick.settlement.ethereum.evm.profiles import COIN, ChainProfile, Depth
 from tallystick.settlement.testing.unwell import DirectWire, Illness, UnwellWire
-from tallystick.watchtower.client import ClientPolicy
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 
