@@ -15,6 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from tallystick.channels.protocol.keys import PrivateKey
+from tallystick.channels.storage.directory import lock_directory
 from tallystick.sdk.cli.app import DEFERRED, Deferred, app
 from tallystick.sdk.cli.shell import flowing
 
@@ -114,6 +115,7 @@ NEED_A_NODE = [
     ("balance",),
     ("statistics",),
     ("towers",),
+    ("towers", "--json"),
 ]
 
 
@@ -129,7 +131,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
             "incoming",
             "balance",
             "statistics",
-            "towers",
+            "towers recover",
         ),
         *(
             f"channel {name}"
@@ -186,6 +188,22 @@ def test_without_a_running_node_the_exit_code_is_3_and_one_sentence_says_so(
     done = tally(*arguments, "--data", str(tmp_path))
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr == f"tally: no node runs in {tmp_path}: start it with `tally node run`\n"
+
+
+def test_who_brings_back_channels_is_told_what_is_missing(tmp_path: Path) -> None:
+    assert "run `tally init`" in tally("towers", "recover", "--data", str(tmp_path / "new")).stderr
+    arguments = ("--data", str(tmp_path))
+    assert tally("init", *arguments, "--light", TALLY_PASSWORD="p").exit_code == 0
+    unnamed = tally("towers", "recover", *arguments, TALLY_PASSWORD="p")
+    assert unnamed.exit_code == 1 and "no tower is named" in unnamed.stderr
+    away = ("--tower", f"{KEY}@127.0.0.1:1")
+    nowhere = tally("towers", "recover", *arguments, *away, "--json", TALLY_PASSWORD="p")
+    assert nowhere.exit_code == 1 and "no tower answered" in nowhere.stderr
+    said = json.loads(nowhere.stdout)
+    assert (said["asked"], said["answered"], said["channels"]) == (1, 0, []) and len(said["faults"]) == 1
+    with lock_directory(tmp_path, "a node that runs"):
+        runs = tally("towers", "recover", *arguments, *away, TALLY_PASSWORD="p")
+    assert runs.exit_code == 1 and "in use by a node that runs" in runs.stderr
 
 
 def test_the_data_directory_comes_from_the_environment_too(tmp_path: Path) -> None:

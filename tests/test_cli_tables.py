@@ -19,6 +19,7 @@ from tallystick.sdk.control.network_views import (
 )
 from tallystick.sdk.control.views import Awaited, ChannelInfo, IncomingInfo, NodeInfo, PeerInfo
 from tallystick.sdk.control.waiting import _lacking
+from tallystick.sdk.node.recovering import ChannelBack, Recovery
 
 KEY, OTHER = "02" + "ab" * 32, "0x" + "cd" * 20
 LARGE = 340_282_366_920_938_463_463_374_607_431_768_211_455
@@ -99,6 +100,18 @@ def test_statistics_of_several_parts_are_all_shown(capsys: pytest.CaptureFixture
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     for row in (["engine", "in", "flight", "5"], ["towers", "receipts", "6"], ["towers", "receipts", "7"]):
         assert row in rows
+
+
+def test_what_was_brought_back_from_towers_is_shown_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
+    back = ChannelBack("3f9a" * 16, KEY, 7, 9, 5, LARGE, 6, restored=True, phase="recovering", locks_missing=True)
+    kept = msgspec.structs.replace(back, channel="ab" * 32, restored=False, phase="closed", locks_missing=False)
+    tables.show_recovery(Recovery(2, 1, (back, kept), ("no route",)))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 towers answered, and told of 2 channels" in shown
+    row = f"3f9a3f9a {KEY[:8]} brought back some unknown 7 9 5 {LARGE} 6"
+    assert row in shown and "as new here, or closed all" in shown and "Start the node now" in shown
+    tables.show_recovery(Recovery(1, 1, (kept,), ()))
+    assert "Start the node now" not in capsys.readouterr().out
 
 
 HOSTILE = "[bold]tea[/bold] \x1b[2J"

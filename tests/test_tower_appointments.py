@@ -112,6 +112,7 @@ def test_messages_are_bounded() -> None:
         Upload(VERSION, bytes(32), -1, bytes(BLOB_SIZE)),
         Upload(VERSION, bytes(32), 2**63, bytes(BLOB_SIZE)),
         Upload(VERSION + 1, bytes(32), 1, bytes(BLOB_SIZE)),
+        Upload(0, bytes(32), 1, bytes(BLOB_SIZE)),
         Refused(bytes(32), TowerRefusal.QUOTA, 0, "x" * 513),
     ]
     for message in bad:

@@ -29,8 +29,8 @@ from tallystick.sdk.node.handle import ChannelHandle
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.testing.world import World, open_world
 from tallystick.watchtower.client import TowerClient
-from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.fetching import Wanted, is_newer
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.sealing import Appointment
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 from tallystick.watchtower.tower import TowerPolicy

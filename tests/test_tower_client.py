@@ -20,7 +20,6 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.clock import seeded_entropy
 from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.watchtower.client import TowerClient
-from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.messages import (
     Message,
     TowerReceipt,
@@ -28,6 +27,7 @@ from tallystick.watchtower.messages import (
     decode,
     encode,
 )
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.schema import Coverage
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA
 

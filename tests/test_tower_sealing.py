@@ -39,7 +39,10 @@ from tallystick.watchtower.messages import (
     timely_of,
     verify_receipt,
 )
-from tallystick.watchtower.sealing import BLOB_SIZES, Appointment, seal, unseal
+from tallystick.watchtower.sealing import BLOB_SIZES, Appointment, seal, seal_page, unseal, unseal_page
+
+OF_VERSION_2 = bytes.fromhex("474d3310a55003f81af8e6d7928f660a26845d6948f0a8c81c3a9c1fa26486cd")
+"""The same of one with claims, when there was no version 3."""
 
 OF_VERSION_1 = bytes.fromhex("9573f25048c0cf2864d2690bbd63307774db285372253c82c8bfe1c45caedbeb")
 """Hash of the blob that a client without claims made when there was no version 2."""
@@ -70,6 +73,34 @@ def claim(number: int, amount: int = 5, expiry: int = 99) -> LockClaim:
 def test_an_appointment_without_claims_is_written_as_before_and_older_towers_read_it() -> None:
     assert keccak(sealed(APPOINTMENT)) == OF_VERSION_1
     assert opened(sealed(APPOINTMENT)).claims == ()
+
+
+def test_an_appointment_with_claims_alone_is_written_as_before_and_read_by_all() -> None:
+    with_claims = msgspec.structs.replace(APPOINTMENT, claims=(claim(1), claim(2)))
+    assert keccak(sealed(with_claims)) == OF_VERSION_2
+    assert opened(sealed(with_claims)) == with_claims
+
+
+def test_pending_locks_are_read_back_whole_or_left_out_for_claims_of_the_highest_worth() -> None:
+    claimed = (claim(1), claim(2))
+    for count, size, whole in ((1, 0, True), (30, 1, True), (200, 0, False)):
+        locks = tuple(claim(number).lock for number in range(count))
+        made = msgspec.structs.replace(APPOINTMENT, claims=claimed, pending=(locks, (claim(7).lock,)))
+        blob = sealed(made)
+        assert len(blob) == BLOB_SIZES[size]
+        assert opened(blob) == (made if whole else msgspec.structs.replace(APPOINTMENT, claims=claimed))
+
+
+def test_a_page_is_no_appointment_and_an_appointment_no_page() -> None:
+    named = PAIR.close_key, TOWER.address, ALICE.address
+    page = seal_page(b"a page", *named, seeded_entropy(1))
+    assert len(page) == BLOB_SIZES[0] and unseal_page(page, *named) == b"a page"
+    with pytest.raises(MalformedMessage, match="another version, 4"):
+        unseal(page, *named)
+    with pytest.raises(MalformedMessage, match="no page"):
+        unseal_page(sealed(APPOINTMENT), *named)
+    with pytest.raises(MalformedMessage, match="does not open"):
+        unseal_page(page, bytes(32), *named[1:])
 
 
 @given(st.lists(claims, max_size=40))
@@ -111,7 +142,7 @@ def test_two_channels_of_equal_size_and_timing_cannot_be_told_apart_before_a_clo
 
 @pytest.mark.parametrize(
     "plain",
-    [b"\3\0\0", b"\0\0\0", b"\2\0\1\x90", b"\1\0\5aaaaa", b"\2\xff\xff", b"\1\0\0\0\0\1"],
+    [b"\3\0\0", b"\4\0\0", b"\5\0\0", b"\0\0\0", b"\2\0\1\x90", b"\1\0\5aaaaa", b"\2\xff\xff", b"\1\0\0\0\0\1"],
 )
 def test_what_is_not_written_as_it_should_be_is_refused(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_plain", lambda appointment: plain.ljust(sealing.PLAIN_SIZES[0], b"\0"))
@@ -137,7 +168,7 @@ def test_what_is_told_openly_is_little_and_in_a_message_that_fits() -> None:
     assert len(encode(upload)) <= TOWER_MESSAGE_MAX and decode(encode(upload)) == upload
     for broken in (
         msgspec.structs.replace(upload, blob=bytes(BLOB_SIZES[0] + 1)),
-        msgspec.structs.replace(upload, version=2),
+        msgspec.structs.replace(upload, version=VERSION + 1),
     ):
         with pytest.raises(MalformedMessage):
             decode(encode(broken))

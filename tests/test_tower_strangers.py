@@ -24,10 +24,10 @@ from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.channels.testing.scheduling import simulate
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.client import TowerClient
-from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.daemon import read_status, run_tower
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.messages import VERSION, Fetch, Held, Message, Refused, TowerReceipt, Upload, decode, encode
+from tallystick.watchtower.offers import ClientPolicy
 from tallystick.watchtower.quotas import RENEW, SHARE, TERM, AppointmentQuota
 from tallystick.watchtower.schema import TOWER as SUBJECT
 from tallystick.watchtower.schema import AppointmentStored, DisputeOver, count_appointments

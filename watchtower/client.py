@@ -146,6 +146,10 @@ class TowerClient:
         """Tell a page of the list of channels, as it is now; `name` stands for it where channels are named."""
         self._take(name, page)
 
+    def covered_mark(self, name: ChannelId) -> bytes:
+        """Return by which mark the tower holds a channel's claims, or a page: empty for nothing."""
+        return self._coverage_of(name).claims
+
     def _take(self, channel: ChannelId, offer: Offer | PageOffer) -> None:
         before = self._exposure(channel)
         self._offers[channel] = offer
@@ -357,9 +361,11 @@ class TowerClient:
     def _stale(self, channel: ChannelId, held: int) -> None:
         """The tower has a revision that this node's data knows nothing of: the data is older than what was uploaded."""
         self._not_before[channel] = math.inf
+        is_page = isinstance(self._offers.get(channel), PageOffer)
+        name = "the list of channels" if is_page else f"channel {channel.hex()[:8]}"
         text = (
-            f"the tower holds revision {held} of channel {channel.hex()[:8]}, newer than this node's data: the data is "
-            "an old copy. Nothing is overwritten; stop the node, and take in what it holds by `tally towers recover`"
+            f"the tower at {self.tower} holds revision {held} of {name}, newer than this node's data: the data is an "
+            "old copy. Nothing is overwritten; stop the node, and take in what towers hold by `tally towers recover`"
         )
         self.alarm(Alarm(AlarmKind.OLD_DATA, text))
 

@@ -4,12 +4,14 @@ An appointment can be found and opened only with the channel's close key, which 
 channel's terms. So a client leaves a list of these with each tower, too: as appointments that look as any other, under
 locators and keys that follow from its own key alone, so that no close ever opens them.
 
-    page key(n) = keccak("tallystick/tower/listing/1" ‖ ECDH(own key, own key) ‖ n)      in a close key's place
+    page key(n) = keccak("tallystick/tower/listing/1" ‖ ECDH(own key, own key) ‖ chain id ‖ contract ‖ n)
+
+It stands in a close key's place. A channel stays on its page: moved to another one it might for a moment be on none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -41,7 +43,7 @@ class Listed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """Host and port where the peer was reached, empty if that is not known."""
 
 
-class Page(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class ListingPage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Some of a client's channels."""
 
     chain_id: int
@@ -49,12 +51,27 @@ class Page(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     channels: tuple[Listed, ...] = ()
 
 
-PAGE: Codec[Page] = Codec(Page)
+PAGE: Codec[ListingPage] = Codec(ListingPage)
+
+_NAME_SIZE = 8
+"""Bytes of a channel's id by which a page's mark names it."""
+
+_HASH_SIZE = 16
 
 
-def page_key(key: PrivateKey, number: int) -> bytes:
-    """Return what the client's page of that number is sealed with (32 bytes): none but the key's holder knows it."""
-    return keccak(b"tallystick/tower/listing/1" + key.shared_secret(key.public) + number.to_bytes(4, "big"))
+class PageKeys:
+    """What the pages of one key's channels, with one contract on one chain, are sealed with: only its holder knows."""
+
+    def __init__(self, key: PrivateKey, chain_id: int, contract: Address) -> None:
+        place = chain_id.to_bytes(32, "big") + contract
+        self._root = b"tallystick/tower/listing/1" + key.shared_secret(key.public) + place
+
+    def of(self, number: int) -> bytes:
+        """Return the key of the page of that number (32 bytes)."""
+        return keccak(self._root + number.to_bytes(4, "big"))
+
+    def __repr__(self) -> str:
+        return "<PageKeys>"
 
 
 def page_name(number: int) -> ChannelId:
@@ -67,15 +84,31 @@ def list_channel(terms: Terms, peer_key: bytes, place: str) -> Listed:
     return Listed(peer_key, terms.asset, terms.number, terms.challenge_period, place if len(place) <= PLACE_MAX else "")
 
 
-def make_page(key: PrivateKey, number: int, listed: Iterable[tuple[Terms, Listed]]) -> PageOffer:
-    """Return the page of that number, with these channels (one at least)."""
-    channels = list(listed)
-    first = channels[0][0]
-    packed = PAGE.encode(Page(first.chain_id, first.contract, tuple(each for _, each in channels)))
-    return PageOffer(page_key(key, number), packed, keccak(packed)[:16])
+def make_page(opener: bytes, listed: Mapping[ChannelId, tuple[Terms, Listed]]) -> PageOffer:
+    """Return the page with these channels (one at least), to be sealed with `opener`."""
+    first = next(iter(listed.values()))[0]
+    packed = PAGE.encode(ListingPage(first.chain_id, first.contract, tuple(each for _, each in listed.values())))
+    return PageOffer(opener, packed, mark_of_page(listed, packed))
 
 
-def terms_of(key: PrivateKey, page: Page, listed: Listed) -> tuple[Terms, bytes]:
+def mark_of_page(channels: Iterable[ChannelId], packed: bytes = b"") -> bytes:
+    """Return what tells a page from others, and which channels are on it; without its content it equals no page's."""
+    names = b"".join(channel[:_NAME_SIZE] for channel in channels)
+    return names + (keccak(packed)[:_HASH_SIZE] if packed else bytes(_HASH_SIZE))
+
+
+def names_on(mark: bytes) -> list[bytes]:
+    """Return the beginnings of the ids of the channels that a page's mark names."""
+    names = mark[:-_HASH_SIZE]
+    return [names[at : at + _NAME_SIZE] for at in range(0, len(names), _NAME_SIZE)]
+
+
+def name_of(channel: ChannelId) -> bytes:
+    """Return by what a page's mark names a channel."""
+    return channel[:_NAME_SIZE]
+
+
+def terms_of(key: PrivateKey, page: ListingPage, listed: Listed) -> tuple[Terms, bytes]:
     """Return a listed channel's terms and close key; raise InvalidInput if there can be no such channel."""
     peer = PublicKey(listed.peer_key)
     first, second = sorted((key.address, peer.address))

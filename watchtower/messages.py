@@ -25,7 +25,11 @@ from tallystick.watchtower.claims import TIMELY, TIMELY_MAX, LockClaim
 from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.sealing import BLOB_SIZES
 
-VERSION = 1
+VERSION = 2
+"""What a client says. Of version 1 are those whose blobs have neither pending locks nor pages (`sealing`)."""
+
+VERSIONS = (1, VERSION)
+"""What a tower takes: one that knows version 1 alone refuses what it could not open at a close."""
 
 TOWER_MESSAGE_MAX = 12_288
 """Bytes of one message."""
@@ -115,8 +119,10 @@ def decode(data: bytes) -> Message:
     if len(data) > TOWER_MESSAGE_MAX:
         raise MalformedMessage(f"a tower's messages have at most {TOWER_MESSAGE_MAX} bytes", Fault.TOO_LARGE)
     message = _CODEC.decode(data)
-    if isinstance(message, Upload | UploadTimely | Fetch) and message.version != VERSION:
-        raise MalformedMessage(f"this tower speaks version {VERSION}, not {message.version}", Fault.WRONG_VERSION)
+    if isinstance(message, Upload | UploadTimely | Fetch) and message.version not in VERSIONS:
+        raise MalformedMessage(
+            f"this tower speaks versions 1 to {VERSION}, not {message.version}: update it", Fault.WRONG_VERSION
+        )
     if isinstance(message, Upload | UploadTimely) and len(message.blob) not in BLOB_SIZES:
         raise MalformedMessage(f"a blob has {' or '.join(map(str, BLOB_SIZES))} bytes, not {len(message.blob)}")
     return message

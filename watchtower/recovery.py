@@ -1,26 +1,28 @@
-"""What a client that lost its data gets back from its towers: its channels, with the newest that both signed.
+"""What a client that lost its data gets back from its towers: its channels, with the newest that both signed. Pure.
 
     towers        →  pages of the list of channels (`listing`)  →  appointments  →  the highest proof of each side
 
-Every tower may lie, or hold less than another: a proof counts by its two signatures alone, so of all that are shown the
-highest is taken, side by side. A channel that was brought back is RECOVERING: it signs nothing, closes nothing by
-itself, and asks its peer to close. What a node signed after the last receipt is not with any tower, and a close
-without it would convict the node itself (PROTOCOL section 6). What it has serves to challenge, to register, to settle
-and to redeem.
+Every tower may lie, or hold less than another, and be in league with a peer, who knows the key of each appointment: a
+proof counts by its two signatures alone, so of all that are shown the highest is taken, side by side; locks count if
+they make up the root that was signed, claims if they pay. A channel that was brought back is RECOVERING: it signs
+nothing, closes nothing by itself, and asks its peer to close. What a node signed after the last receipt is not with
+any tower, and a close without it would convict the node itself (PROTOCOL section 6). What it has serves to challenge,
+to register, to settle and to redeem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from tallystick.channels.errors import InvalidInput, LinkClosed, MalformedMessage, PeerError
-from tallystick.channels.ports import Network, PeerAddress
+from tallystick.channels.errors import InvalidInput, MalformedMessage
+from tallystick.channels.limits import KIND_MAX, UINT64_MAX
+from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.conditions import HASH, STREAM
 from tallystick.channels.protocol.core import Channel, KnownSecret, Phase, SignedSimplex, new_channel
 from tallystick.channels.protocol.eip712 import channel_id, locks_root
-from tallystick.channels.protocol.keys import PrivateKey, PublicKey
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import Address, ChannelId, Lock, SignedProof, Terms
 from tallystick.channels.protocol.simplex import Simplex
 from tallystick.channels.storage.schema import ChannelSaved, StreamSaved
@@ -28,18 +30,16 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.values.discretion import Discreet
 from tallystick.watchtower.claims import LockClaim
 from tallystick.watchtower.disputes import check
-from tallystick.watchtower.fetching import FETCHES_AT_ONCE, fetch_held
-from tallystick.watchtower.listing import PAGE, PAGES_MAX, Listed, page_key, page_name, terms_of
+from tallystick.watchtower.listing import PAGE, Listed, terms_of
 from tallystick.watchtower.messages import Held
-from tallystick.watchtower.schema import Coverage
-from tallystick.watchtower.sealing import PendingLocks, locator_of, unseal, unseal_page
+from tallystick.watchtower.sealing import PendingLocks, unseal, unseal_page
 
 KEEPS = (Phase.CLOSED, Phase.SETTLED, Phase.GONE, Phase.CLOSING)
 """Phases in which nothing is to be recovered any more: a close is on its way, or was."""
 
 
 class Shown(Discreet, msgspec.Struct, frozen=True):
-    """What one tower shows of a channel; proofs that are not signed by both are left out."""
+    """What one tower shows of a channel; what is not signed by both, or pays nothing, is left out."""
 
     terms: Terms
     peer_key: bytes
@@ -49,13 +49,25 @@ class Shown(Discreet, msgspec.Struct, frozen=True):
     pending: PendingLocks = ((), ())
 
 
+class Sought(Discreet, msgspec.Struct, frozen=True):
+    """A channel that a page lists, and what its appointment is found and opened with."""
+
+    listed: Listed
+    terms: Terms
+    opener: bytes
+
+
 class Holdings(Discreet, msgspec.Struct, frozen=True):
     """What one tower answered."""
 
     tower: PeerAddress
+    answered: bool = False
+    """Whether it answered all that it was asked."""
     shown: tuple[Shown, ...] = ()
     revisions: tuple[tuple[ChannelId, int], ...] = ()
-    """By channel, or by the name of a page: what comes next has to be higher."""
+    """Of the appointments that were read whole, by channel: what comes next has to be higher."""
+    pages: tuple[tuple[int, int, tuple[ChannelId, ...]], ...] = ()
+    """Of the pages that were read: number, revision, the channels on it."""
     faults: tuple[str, ...] = ()
     """What it did not do, or did wrongly, each as a sentence."""
 
@@ -68,76 +80,34 @@ class Recovered(Discreet, msgspec.Struct, frozen=True):
     places: tuple[str, ...]
     proofs: tuple[SignedProof | None, SignedProof | None]
     claims: tuple[LockClaim, ...]
-    pending: tuple[tuple[Lock, ...] | None, tuple[Lock, ...] | None]
-    """The locks behind each proof; None if no tower told all of them."""
+    pending: tuple[tuple[Lock, ...], tuple[Lock, ...]]
+    """The locks behind each proof; if no tower told all of them, those that can be claimed."""
+    is_whole: bool
+    """Whether these are all."""
 
 
-async def ask_tower(network: Network, tower: PeerAddress, key: PrivateKey, within: float) -> Holdings:
-    """Return all that a tower holds for the owner of a key; what it does wrongly is among the faults, never raised."""
-    shown: list[Shown] = []
-    revisions: list[tuple[ChannelId, int]] = []
-    faults: list[str] = []
+def read_page(held: Held, opener: bytes, tower: Address, key: PrivateKey) -> list[Sought]:
+    """Return the channels on a page that a tower holds; raise MalformedMessage or InvalidInput if it is of no use."""
+    page = PAGE.decode(unseal_page(held.blob, opener, tower, key.address))
+    return [Sought(listed, *terms_of(key, page, listed)) for listed in page.channels]
+
+
+def read_appointment(held: Held, sought: Sought, tower: Address, party: Address) -> tuple[Shown, str]:
+    """Return what an appointment shows of a channel, as far as it is right, and what is wrong with the rest."""
+    terms, listed = sought.terms, sought.listed
+    nothing, name = Shown(terms, listed.peer_key, listed.place), channel_id(terms).hex()[:8]
     try:
-        address = PublicKey(tower.key).address
-        link = await network.dial(tower)
-        try:
-            wanted: dict[ChannelId, tuple[Terms, Listed, bytes]] = {}
-            for first in range(0, PAGES_MAX, FETCHES_AT_ONCE):
-                openers = [page_key(key, number) for number in range(first, first + FETCHES_AT_ONCE)]
-                pages = await fetch_held(link, [locator_of(o, address, key.address) for o in openers], within)
-                for number, (opener, held) in enumerate(zip(openers, pages, strict=True), first):
-                    if held is not None:
-                        revisions.append((page_name(number), held.revision))
-                        _read_page(held, opener, address, key, wanted, faults)
-                if not any(pages):
-                    break
-            locators = [locator_of(opener, address, key.address) for _, _, opener in wanted.values()]
-            answers = await fetch_held(link, locators, within)
-            for (channel, (terms, listed, opener)), held in zip(wanted.items(), answers, strict=True):
-                found = Shown(terms, listed.peer_key, listed.place)
-                if held is not None:
-                    revisions.append((channel, held.revision))
-                    found = _read_appointment(held, found, opener, address, key.address, faults)
-                shown.append(found)
-        finally:
-            await link.aclose()
-    except (LinkClosed, PeerError) as error:
-        faults.append(f"the tower at {tower}: {error}")
-    return Holdings(tower, tuple(shown), tuple(revisions), tuple(faults))
-
-
-def _read_page(
-    held: Held,
-    opener: bytes,
-    tower: Address,
-    key: PrivateKey,
-    wanted: dict[ChannelId, tuple[Terms, Listed, bytes]],
-    faults: list[str],
-) -> None:
-    """Add the channels of a page to what is wanted."""
-    try:
-        page = PAGE.decode(unseal_page(held.blob, opener, tower, key.address))
-        for listed in page.channels:
-            terms, close = terms_of(key, page, listed)
-            wanted[channel_id(terms)] = terms, listed, close
-    except (MalformedMessage, InvalidInput) as error:
-        faults.append(f"a page of the list of channels is of no use: {error}")
-
-
-def _read_appointment(
-    held: Held, found: Shown, opener: bytes, tower: Address, party: Address, faults: list[str]
-) -> Shown:
-    """Return what an appointment shows of a channel, as far as it is right."""
-    name = channel_id(found.terms).hex()[:8]
-    try:
-        appointment = unseal(held.blob, opener, tower, party)
+        appointment = unseal(held.blob, sought.opener, tower, party)
     except MalformedMessage as error:
-        faults.append(f"what a tower holds of channel {name} is of no use: {error}")
-        return found
-    proofs = check(appointment, found.terms, party, tower).proofs
+        return nothing, f"what a tower holds of channel {name} is of no use: {error}"
+    proofs = check(appointment, terms, party, tower).proofs
+    claims = tuple(claim for claim in appointment.claims if _fits(claim.lock) and claim.is_sane and claim.worth)
+    shown = msgspec.structs.replace(nothing, proofs=proofs, claims=claims, pending=appointment.pending)
     if proofs != appointment.proofs:
-        faults.append(f"a tower shows a proof of channel {name} that both never signed: it is left out")
-    return msgspec.structs.replace(found, proofs=proofs, claims=appointment.claims, pending=appointment.pending)
+        return shown, f"a tower shows a proof of channel {name} that both never signed: it is left out"
+    if claims != appointment.claims:
+        return shown, f"a tower shows a secret of channel {name} that pays for nothing: it is left out"
+    return shown, ""
 
 
 def newest_of(key: PrivateKey, holdings: Iterable[Holdings]) -> list[Recovered]:
@@ -149,54 +119,77 @@ def newest_of(key: PrivateKey, holdings: Iterable[Holdings]) -> list[Recovered]:
     return [_newest(key, shown) for shown in by_channel.values()]
 
 
-def _newest(key: PrivateKey, shown: list[Shown]) -> Recovered:
+def _newest(key: PrivateKey, shown: Sequence[Shown]) -> Recovered:
     terms = shown[0].terms
     peer = 1 - terms.side_of(key.address)
     proofs = (_highest(shown, 0), _highest(shown, 1))
-    candidates: tuple[list[tuple[Lock, ...]], ...] = ([], [])
+    best: dict[Lock, LockClaim] = {}
     for each in shown:
-        for side in (0, 1):
-            candidates[side].append(each.pending[side])
-        candidates[peer].append(tuple(claim.lock for claim in sorted(each.claims, key=lambda c: c.lock.id)))
-    pending = tuple(_behind(proofs[side], candidates[side]) for side in (0, 1))
-    claims = {claim.lock: claim for each in shown for claim in sorted(each.claims, key=lambda c: c.steps)}
+        for claim in each.claims:
+            if claim.lock not in best or claim.worth > best[claim.lock].worth:
+                best[claim.lock] = claim
+    claimed = tuple(sorted(best, key=lambda lock: lock.id))
+    whole = [_behind(proofs[side], [each.pending[side] for each in shown]) for side in (0, 1)]
+    if whole[peer] is None:
+        whole[peer] = _behind(proofs[peer], [claimed])
+    pending = [locks or () for locks in whole]
+    if whole[peer] is None:
+        pending[peer] = _within(proofs[peer], claimed)
     return Recovered(
         terms,
         shown[0].peer_key,
         tuple(dict.fromkeys(each.place for each in shown if each.place)),
         proofs,
-        tuple(claims.values()),
+        tuple(claim for lock, claim in best.items() if lock in pending[peer]),
         (pending[0], pending[1]),
+        None not in whole,
     )
 
 
-def _highest(shown: list[Shown], side: int) -> SignedProof | None:
+def _highest(shown: Sequence[Shown], side: int) -> SignedProof | None:
     proofs = [signed for each in shown if (signed := each.proofs[side]) is not None]
     return max(proofs, key=lambda signed: signed.proof.seq, default=None)
 
 
-def _behind(signed: SignedProof | None, candidates: list[tuple[Lock, ...]]) -> tuple[Lock, ...] | None:
+def _behind(signed: SignedProof | None, candidates: Iterable[tuple[Lock, ...]]) -> tuple[Lock, ...] | None:
     """Return the locks that make up a proof's root; None if nobody told them."""
     root = bytes(32) if signed is None else signed.proof.locks_root
-    return next((locks for locks in ((), *candidates) if locks_root(locks) == root), None)
+    told = (locks for locks in ((), *candidates) if all(_fits(lock) for lock in locks))
+    return next((locks for locks in told if locks_root(locks) == root), None)
 
 
-def restored(key: PrivateKey, found: Recovered, known: Channel | None, signed_seq: int = 0) -> Channel | None:
+def _within(signed: SignedProof | None, claimed: Iterable[Lock]) -> tuple[Lock, ...]:
+    """Return which of these locks may be among those of a proof: each number once, no more than was signed in all."""
+    left, found = 0 if signed is None else signed.proof.locked, dict[int, Lock]()
+    for lock in claimed:
+        if lock.id not in found and lock.amount <= left:
+            found[lock.id] = lock
+            left -= lock.amount
+    return tuple(found.values())
+
+
+def _fits(lock: Lock) -> bool:
+    """Whether the numbers of a lock are such as can be signed."""
+    return lock.kind <= KIND_MAX and lock.expiry <= UINT64_MAX and len(lock.condition) == 32
+
+
+def restored(found: Recovered, side: int, known: Channel | None, signed_seq: int = 0) -> Channel | None:
     """Return the channel as it is to be kept; None if our data (`known`) has all of it, or it needs none any more.
 
-    `signed_seq`: up to which number our data has statements of our own, though the peer did not acknowledge them.
+    `side` is ours; `signed_seq`: up to which number our data has statements of our own, though the peer did not
+    acknowledge them.
     """
-    channel = known or new_channel(found.terms, found.terms.side_of(key.address), found.peer_key)
+    channel = known or new_channel(found.terms, side, found.peer_key)
     if channel.phase in KEEPS:
         return None
     states: dict[str, SignedSimplex] = {}
-    for name, side, seq in (
+    for name, sender, seq in (
         ("ours", channel.side, max(signed_seq, channel.newest.proof.seq)),
         ("theirs", channel.peer_side, channel.theirs.seq),
     ):
-        signed = found.proofs[side]
+        signed = found.proofs[sender]
         if signed is not None and signed.proof.seq > seq:
-            simplex = Simplex(signed.proof, found.pending[side] or ())
+            simplex = Simplex(signed.proof, found.pending[sender])
             states[name] = SignedSimplex(simplex, signed.signature, signed.countersignature)
     if known is not None and not states:
         return None
@@ -222,7 +215,15 @@ def moments_of(channel: Channel, found: Recovered) -> list[Moment]:
     return [ChannelSaved(channel), *streams]
 
 
-def coverage_of(holdings: Holdings) -> list[Coverage]:
-    """Return up to which revisions a tower has something, so that what it is sent from now on is newer."""
-    tower = PublicKey(holdings.tower.key).address
-    return [Coverage(tower, name, revision) for name, revision in holdings.revisions]
+def has_all(channel: Channel, found: Recovered) -> bool:
+    """Whether our data has all that towers showed of a channel."""
+    known = (channel.newest.proof.seq, channel.theirs.seq)
+    shown = (found.proofs[channel.side], found.proofs[channel.peer_side])
+    return found.is_whole and all(
+        signed is None or signed.proof.seq <= seq for signed, seq in zip(shown, known, strict=True)
+    )
+
+
+def useless_page(error: MalformedMessage | InvalidInput) -> str:
+    """Return the sentence about a page that cannot be read."""
+    return f"a page of the list of channels is of no use: {error}"

@@ -147,7 +147,7 @@ def show_recovery(found: Recovery) -> None:
         (
             back.channel[:8],
             back.peer[:8],
-            "brought back" if back.restored else "as new here",
+            "brought back" if back.restored else f"as new here, or {back.phase}",
             "some unknown" if back.locks_missing else "all",
             *(getattr(back, name) for name in ("own_seq", "peer_seq", "sent", "received", "secured")),
         )

@@ -13,17 +13,16 @@ from tallystick.channels.ports import Clock, Entropy, Network
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.keys import PrivateKey
-from tallystick.channels.protocol.objects import ChannelId, Terms
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.session.inputs import PhaseReached
 from tallystick.channels.storage.writer import Writer
 from tallystick.channels.transport.retries import Jitter
+from tallystick.sdk.node.listing import Listing
 from tallystick.sdk.node.options import Config
-from tallystick.sdk.node.whereabouts import known_peers
 from tallystick.settlement.enforcement.duties import statements
 from tallystick.watchtower.claims import claims_of
 from tallystick.watchtower.client import TowerClient, TowerClientStatistics
 from tallystick.watchtower.fetching import Wanted
-from tallystick.watchtower.listing import PAGE_CHANNELS, Listed, list_channel, make_page, page_name
 
 ASKED = (Phase.OPENING, Phase.OPEN, Phase.FROZEN)
 """Phases in which something may be signed yet, or closed: from an old copy of the data neither must be."""
@@ -70,9 +69,7 @@ class TowerManager:
         self.towers = tuple(towers)
         self._close_keys = close_keys
         self._links = links
-        self._pages: list[dict[ChannelId, tuple[Terms, Listed]]] = []
-        """The list of channels, page by page, as it is with the towers."""
-        self._page_of: dict[ChannelId, int] = {}
+        self._listing = Listing(self.towers)
 
     def offer(self, channel: Channel) -> None:
         """Offer a channel's newest proofs, and what pays for the peer's pending locks, all of it durable, to every
@@ -80,7 +77,7 @@ class TowerManager:
         """
         if not self.towers or channel.is_virtual:  # no tower answers in court
             return
-        self._list(channel)
+        self._listing.keep(channel)
         if channel.phase in (Phase.SETTLED, Phase.GONE):
             for tower in self.towers:
                 tower.forget(channel.id)
@@ -90,29 +87,6 @@ class TowerManager:
             pending = (ours, theirs) if channel.side == 0 else (theirs, ours)
             for tower in self.towers:
                 tower.offer(channel.terms, opener, *statements(channel), claims, pending)
-
-    def _list(self, channel: Channel) -> None:
-        """Keep the list of channels, from which one is found again with nothing but the key."""
-        listed = channel.id in self._page_of
-        if channel.phase is Phase.GONE:
-            if not listed:
-                return
-            number = self._page_of.pop(channel.id)
-            del self._pages[number][channel.id]
-        elif listed or channel.phase is Phase.OPENING:
-            return
-        else:
-            number = next((n for n, page in enumerate(self._pages) if len(page) < PAGE_CHANNELS), len(self._pages))
-            if number == len(self._pages):
-                self._pages.append({})
-            self._page_of[channel.id] = number
-            place = next((p for p in known_peers(self.towers[0].store) if p.key == channel.peer_key), None)
-            where = "" if place is None else str(place).partition("@")[2]
-            self._pages[number][channel.id] = channel.terms, list_channel(channel.terms, channel.peer_key, where)
-        if page := self._pages[number]:  # an old entry does no harm: the chain says what is over
-            offer = make_page(self.towers[0].key, number, page.values())
-            for tower in self.towers:
-                tower.offer_page(page_name(number), offer)
 
     async def find_lost(self, channels: Iterable[Channel]) -> list[ChannelId]:
         """Ask all towers at once whether our data of these channels is old; return those of which it is, for sure.

@@ -15,7 +15,7 @@ from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Rows, table
+from tallystick.channels.storage.tables import Rows, find, table
 from tallystick.router.network.routing import Routing
 from tallystick.sdk.node.places import is_one_machine, places_to_announce, places_to_dial
 
@@ -50,6 +50,12 @@ def known_peers(store: Store) -> list[PeerAddress]:
         with contextlib.suppress(InvalidInput):
             found.append(PeerAddress.parse(address))
     return found
+
+
+def known_place(store: Store, key: bytes) -> str:
+    """Return host and port where a peer was reached, empty if it never was."""
+    row = find(store, _PEERS, key)
+    return "" if row is None else str(row[1]).partition("@")[2]
 
 
 @dataclass

@@ -253,9 +253,9 @@ MUTANTS = (
     ),
     Mutant(
         "seal nothing of what pays for pending locks",
-        "watchtower/client.py",
-        "offer.proof1, voucher, offer.claims)",
-        "offer.proof1, voucher)",
+        "watchtower/offers.py",
+        "voucher, self.claims, self.pending)",
+        "voucher, (), self.pending)",
         ("test_tower_claims.py",),
     ),
     Mutant(
@@ -299,8 +299,8 @@ MUTANTS = (
     Mutant(
         "read claims in an appointment of version 1",
         "watchtower/sealing.py",
-        "    if plain[0] == _VERSION_BARE:\n",
-        "    if False:\n",
+        "            bare = _BARE.decode(packed)\n",
+        "            bare = _CLAIMING.decode(packed)\n",
         ("test_tower_sealing.py",),
     ),
     Mutant(
