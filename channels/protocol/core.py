@@ -12,7 +12,7 @@ countersigned) and, above this module, what still waits to be signed.
 | CLOSING    | we decided, durably, to close alone           | CLOSED, GONE                                |
 | CLOSED     | a unilateral close is on chain                | SETTLED, GONE                               |
 | SETTLED    | paid out; pots wait for pending locks         | GONE                                        |
-| RECOVERING | the peer proved that we lost data             | CLOSED (its close is settled), GONE         |
+| RECOVERING | the peer or a tower proved that we lost data  | CLOSED (its close is settled), GONE         |
 | GONE       | nothing of it is left on chain                |                                             |
 
 Only in OPEN is anything signed or countersigned.
