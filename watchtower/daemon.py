@@ -25,7 +25,9 @@ from tallystick.channels.ports import Clock, Entropy, PeerAddress, system_clock,
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.directory import hold_identity
 from tallystick.channels.storage.identity import Identity, claim_directory
+from tallystick.channels.storage.sqlite.snapshots import open_snapshot
 from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.tables import Reader
 from tallystick.channels.transport.descriptors import raise_descriptor_limit
 from tallystick.channels.transport.links import TcpNetwork
 from tallystick.channels.transport.retries import Jitter, Pauses, Retry
@@ -37,7 +39,8 @@ from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind
 from tallystick.settlement.port import Chain
 from tallystick.watchtower.figures import STATUS_OLD, TowerStatus
 from tallystick.watchtower.monitoring import Board, open_door, serve_monitor
-from tallystick.watchtower.schema import said_by_tower
+from tallystick.watchtower.rescan import Rescan, account_of, corrections, read_record, rescan
+from tallystick.watchtower.schema import DisputeOver, said_by_tower
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 
@@ -128,12 +131,59 @@ async def run_tower(
         store.close()
 
 
+@checked
+async def rescan_tower(
+    directory: Path,
+    *,
+    chain_url: str = "",
+    evm: EvmPlace | None = None,
+    start: int = 0,
+    repair: bool = False,
+    entropy: Entropy = system_entropy,
+) -> Rescan:
+    """Compare what the tower whose data is in `directory` holds of disputes with what the chain shows; return that.
+
+    It may run meanwhile, and nothing is changed. With `repair` it must not, and what differs is replaced by what the
+    chain shows. Where its chain is, and `start`, is as for `run_tower`. Raise StoreError, StoreForeign if it is the
+    tower of another chain, ChainError or ChainUnavailable.
+    """
+    require_trio("rescan_tower")
+
+    def jitter() -> float:
+        return entropy(1)[0] / 256
+
+    async with contextlib.AsyncExitStack() as stack:
+        store = open_store(directory, SCHEMAS, owner="tally tower rescan --repair") if repair else None
+        if store is not None:
+            stack.callback(store.close)
+
+        def snapshot() -> contextlib.AbstractContextManager[Reader]:
+            return open_snapshot(directory, SCHEMAS) if store is None else contextlib.nullcontext(store)
+
+        if evm is not None:
+            opened = open_evm_chain(evm.urls, evm.at, jitter=jitter, start=evm.start)
+            chain: Chain = await stack.enter_async_context(opened)
+        else:
+            chain = await stack.enter_async_context(open_rpc_chain(chain_url, jitter=jitter))
+        with snapshot() as source:
+            account = account_of(source, chain, str(directory))
+            record = read_record(source, chain, start)
+        found, rebuilding = await rescan(record, snapshot, chain, account, start, jitter)
+        if store is None or not found.differences:
+            return found
+        moments = corrections(found.differences, rebuilding.disputes, rebuilding.events)
+        store.commit(moments)
+        return msgspec.structs.replace(found, repaired=sum(isinstance(one, DisputeOver) for one in moments))
+
+
 @contextlib.asynccontextmanager
 async def _monitor(board: Board, door: socket.socket | None) -> AsyncIterator[None]:
-    """Answer on that socket what is on the board, within the block."""
+    """Answer on that socket, if there is one, what is on the board, within the block."""
+    if door is None:
+        yield
+        return
     async with trio.open_nursery() as nursery:
-        if door is not None:
-            await nursery.start(serve_monitor, board, door)
+        await nursery.start(serve_monitor, board, door)
         yield
         nursery.cancel_scope.cancel()
 

@@ -110,7 +110,7 @@ _COVERAGE = table("tower_coverage", "tower channel revision seq0 seq1 moved rece
 _CLAIMED = table("tower_claims", "tower channel mark", keys=2)
 
 
-def read_appointments(store: Store, locator: bytes) -> list[AppointmentStored]:
+def read_appointments(store: Reader, locator: bytes) -> list[AppointmentStored]:
     """Return all blobs under a locator (of one client, unless somebody copied a locator), without their sources."""
     return [AppointmentStored(*row) for row in store.read(_APPOINTMENTS.rows(locator=locator, order=(CAME,)))]
 
@@ -206,7 +206,7 @@ def has_appointments(store: Store, client: Address) -> bool:
     return bool(store.read(_APPOINTMENTS.rows(columns="client", client=client, limit=1)))
 
 
-def read_disputes(store: Store) -> dict[ChannelId, Dispute]:
+def read_disputes(store: Reader) -> dict[ChannelId, Dispute]:
     """Return the open disputes."""
     disputes = {
         ChannelId(channel): Dispute(decode_column(_TERMS, terms, "cases", channel))

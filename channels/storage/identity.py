@@ -15,7 +15,7 @@ import msgspec
 from tallystick.channels.errors import StoreForeign
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import Rows, table
+from tallystick.channels.storage.tables import Reader, Rows, table
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ def _claimed(rows: Rows, moment: DirectoryClaimed) -> None:
 IDENTITY = Subject("identity", (_IDENTITY,), {DirectoryClaimed: _claimed})
 
 
-def read_identity(store: Store) -> Identity | None:
+def read_identity(store: Reader) -> Identity | None:
     """Return whose the data is, None if it was never said."""
     rows = store.read(_IDENTITY.rows())
     return Identity(Address(rows[0][0]), int(rows[0][1]), Address(rows[0][2])) if rows else None
@@ -56,12 +56,13 @@ def claim_directory(store: Store, ours: Identity, known: Iterable[Identity], pla
     """
     said = read_identity(store)
     for theirs in [said] if said is not None else known:
-        _compare(theirs, ours, place)
+        compare_identities(theirs, ours, place)
     if said is None:
         store.commit([DirectoryClaimed(ours)])
 
 
-def _compare(theirs: Identity, ours: Identity, place: str) -> None:
+def compare_identities(theirs: Identity, ours: Identity, place: str) -> None:
+    """Raise StoreForeign if the data in `place` is `theirs`, and that is not what `ours` is."""
     for said, own, kind, cure in (
         (theirs.account, ours.account, "the key", "the key that it belongs to"),
         (theirs.chain_id, ours.chain_id, "the chain", "a node of that chain"),

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import BadParameter, Option
+from typer import BadParameter, Exit, Option
 
-from tallystick.sdk.cli.options import Json, PasswordFile, amount_option, limit_option
+from tallystick.sdk.cli.options import LOCAL_CHAIN, ChainUrl, Json, PasswordFile, amount_option, limit_option
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
 
 if TYPE_CHECKING:
     from tallystick.channels.protocol.keys import PrivateKey
@@ -23,6 +23,14 @@ DAY = 86_400
 
 TowerData = Annotated[Path, Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
 
+Rpc = Annotated[
+    list[str] | None,
+    Option("--rpc", help="URL of an Ethereum node instead, for a real chain; may be given several times."),
+]
+RealChain = Annotated[int, Option("--chain-id", min=1, help="With --rpc: the chain that it must be.")]
+Contract = Annotated[str | None, Option("--contract", help="With --rpc: the adjudicator's address.")]
+Start = Annotated[int, Option("--start", min=0, help="First block to follow; never change it.")]
+
 
 @app.command(epilog=example("tower run --data ~/.tally-tower --listen 127.0.0.1:9911"))
 def run(
@@ -34,14 +42,12 @@ def run(
         Path | None, Option(help="Directory of the keystore.", show_default="the data directory")
     ] = None,
     password_file: PasswordFile = None,
-    chain: Annotated[str, Option(envvar="TALLY_CHAIN", help="URL of the chain node.")] = "http://127.0.0.1:8545",
-    rpc: Annotated[
-        list[str] | None, Option(help="URL of an Ethereum node instead, for a real chain; may be given several times.")
-    ] = None,
-    chain_id: Annotated[int, Option(min=1, help="With --rpc: the chain that it must be.")] = 1,
-    contract: Annotated[str | None, Option(help="With --rpc: the adjudicator's address.")] = None,
+    chain: ChainUrl = LOCAL_CHAIN,
+    rpc: Rpc = None,
+    chain_id: RealChain = 1,
+    contract: Contract = None,
     listen: Annotated[str, Option(help="host:port; port 0 takes a free one.")] = "127.0.0.1:9911",
-    start: Annotated[int, Option(min=0, help="First block to follow; never change it.")] = 0,
+    start: Start = 0,
     budget: Annotated[int, amount_option(help="The most to pay in fees per challenge.")] = 10**17,
     fee_reserve: Annotated[int, limit_option(help="With less in its account the tower takes nothing new.")] = 10**16,
     claim_margin: Annotated[
@@ -134,6 +140,46 @@ def status(data: TowerData, as_json: Json = False) -> None:
             f"{holder} runs in {data}, but cannot write its status any more: its disk is full or failing. Free space, "
             "and see its alarms"
         )
+
+
+@app.command(epilog=example("tower rescan --data ~/.tally-tower"))
+def rescan(
+    data: TowerData,
+    chain: ChainUrl = LOCAL_CHAIN,
+    rpc: Rpc = None,
+    chain_id: RealChain = 1,
+    contract: Contract = None,
+    start: Start = 0,
+    repair: Annotated[
+        bool, Option("--repair", help="Replace what differs by what the chain shows. The tower must not run.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare what the tower holds of disputes with what the chain shows, read anew from its start.
+
+    It may run meanwhile, and nothing is changed. Exit code 0 if both are the same, and what is due is on its way; 1 if
+    not, with a sentence for each difference. After --repair, start the tower: it takes on what is due.
+    """
+    import trio
+
+    from tallystick.watchtower.daemon import rescan_tower
+
+    place = run_guarded(lambda: _place(rpc, chain_id, contract, start))
+    asked = partial(rescan_tower, data, chain_url=chain, evm=place, start=start, repair=repair)
+    found = run_guarded(lambda: trio.run(asked))
+    if as_json:
+        say_json(found)
+    else:
+        say(f"compared up to block {found.position}, {found.lag} behind the chain")
+        say(f"disputes that can be challenged: the tower holds {found.held}, the chain shows {found.found}")
+        for difference in found.differences:
+            say(f"difference    {difference.text} ({difference.kind})")
+        if found.repaired:
+            say(f"repaired      {found.repaired}; start the tower, and it takes on what is due")
+    if found.differences:
+        raise Exit(FAILED)
+    if not as_json:
+        say("The tower knows what the chain shows.")
 
 
 def _show(found: TowerStatus, as_json: bool) -> None:

@@ -13,7 +13,18 @@ from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address
 from tallystick.channels.storage.identity import Identity
 from tallystick.channels.storage.store import Moment, Store, Subject
-from tallystick.channels.storage.tables import CAME, Rows, above, at_least, at_most, decode_column, equals, find, table
+from tallystick.channels.storage.tables import (
+    CAME,
+    Reader,
+    Rows,
+    above,
+    at_least,
+    at_most,
+    decode_column,
+    equals,
+    find,
+    table,
+)
 from tallystick.settlement.chain import Header
 from tallystick.settlement.errors import read_revert
 from tallystick.settlement.following.follower import HEADERS_KEPT, RECHECKED, BlockAdded, BlockRemoved, Followed, Step
@@ -68,7 +79,7 @@ _OBLIGATIONS = table("obligations", "chain_id account id resting highest_nonce d
 
 
 def read_followed(
-    store: Store, chain_id: int, start: int, rechecked: int = RECHECKED, kept: int = HEADERS_KEPT
+    store: Reader, chain_id: int, start: int, rechecked: int = RECHECKED, kept: int = HEADERS_KEPT
 ) -> Followed:
     """Return how far the chain was followed; `start` is the first block to follow and stays the same for ever."""
     headers = tuple(Header(*row[1:]) for row in store.read(_HEADERS.rows(chain_id=chain_id)))
@@ -87,7 +98,7 @@ def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
     return ObligationBook({}, top[0][0] if top else -1).with_(*found)
 
 
-def read_obligation(store: Store, chain_id: int, account: Address, identifier: str) -> Obligation | None:
+def read_obligation(store: Reader, chain_id: int, account: Address, identifier: str) -> Obligation | None:
     """Return one obligation, at rest or not, None if there never was one of that id."""
     row = find(store, _OBLIGATIONS, chain_id, account, identifier)
     return _read(row[-1], identifier) if row else None
