@@ -67,7 +67,7 @@ def rows_of(store: SqliteStore) -> Rows:
     return found
 
 
-ADDED = ("apps", "chain_proofs", "gossip_markets", "standings", "tower_claims", "virtuals")
+ADDED = ("deferred", "apps", "chain_proofs", "gossip_markets", "standings", "tower_claims", "virtuals")
 """Tables that came later, and begin empty."""
 
 

@@ -35,6 +35,7 @@ from tallystick.channels.storage.schema import (
     HistoryPruned,
     StreamEnded,
     StreamSaved,
+    UpdateDeferred,
     UpdateReceived,
     UpdateSigned,
     load_channels,
@@ -161,6 +162,7 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
     more: list[Moment] = [
         *(HistoryPruned(channel, n, n) for n in (1, 3, 10**6)),
         *(HistoryChosen(channel, keep) for keep in (None, 7)),
+        *(UpdateDeferred(channel, b"frame %d" % n, bytes([n]) * 65) for n in (1, 2)),
         *(StreamSaved(channel, 0, n, bytes([n])) for n in (1, 2)),
         *(StreamEnded(channel, 0, n, n * 10) for n in (0, 1)),
         *(UpdateReceived(channel, n, n, n % 3, b"frame", 1) for n in range(5)),

@@ -13,7 +13,7 @@ anywhere in between leaves a gap in the revisions and nothing else: the next upl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -117,8 +117,8 @@ class TowerClient:
         self._wake = trio.Event()
         self._urgent = trio.Event()
         self._clean = trio.Event()
-        self._uploads = 0
-        self._refused = 0
+        self._receipts: Callable[[ChannelId], None] = lambda channel: None
+        self._uploads = self._refused = 0
         self._last_fault = ""
 
     # --- what the node uses ---------------------------------------------------------------------------------
@@ -131,16 +131,18 @@ class TowerClient:
         proof1: SignedProof | None,
         claims: tuple[LockClaim, ...] = (),
         pending: PendingLocks = ((), ()),
+        *,
+        urgent: bool = False,
     ) -> None:
         """Tell the newest durable proofs of a channel, what pays for the peer's pending locks, and all that pend in
         both states, by side: the newest counts.
 
         Cheap, never waits. Call it after each commit that brought newer ones, and once per channel after a start.
-        """
+        If somebody waits for the receipt, it is `urgent`."""
         channel = channel_id(terms)
         known = self._offers.get(channel)
         mark = known.mark if known is not None and known.claims == claims else mark_of(claims)
-        self._take(channel, Offer(terms, close_key, proof0, proof1, claims, mark, pending))
+        self._take(channel, Offer(terms, close_key, proof0, proof1, claims, mark, pending), urgent)
 
     def offer_page(self, name: ChannelId, page: PageOffer) -> None:
         """Tell a page of the list of channels, as it is now; `name` stands for it where channels are named."""
@@ -150,15 +152,23 @@ class TowerClient:
         """Return by which mark the tower holds a channel's claims, or a page: empty for nothing."""
         return self._coverage_of(name).claims
 
-    def _take(self, channel: ChannelId, offer: Offer | PageOffer) -> None:
+    def _take(self, channel: ChannelId, offer: Offer | PageOffer, urgent: bool = False) -> None:
         before = self._exposure(channel)
         self._offers[channel] = offer
         self._exposed += self._exposure(channel) - before
         if self._is_dirty(channel):
             self._dirty[channel] = None
             self._wake.set()
-            if 0 < self.policy.units <= self._exposed:
+            if urgent or 0 < self.policy.units <= self._exposed:
                 self._urgent.set()
+
+    def tell(self, receipts: Callable[[ChannelId], None]) -> None:
+        """Let `receipts` be told of each channel that the tower gives a receipt for, once that is stored."""
+        self._receipts = receipts
+
+    def covered_seqs(self, channel: ChannelId) -> tuple[int, int]:
+        """Return the numbers of both sides' proofs that the tower gave a receipt for, 0 for none."""
+        return (held := self._coverage_of(channel)).seq0, held.seq1
 
     def forget(self, channel: ChannelId) -> None:
         """Upload nothing more for a channel that is gone."""
@@ -357,6 +367,7 @@ class TowerClient:
         if not self._is_dirty(channel):
             self._dirty.pop(channel, None)
             self._note_clean()
+        self._receipts(channel)
 
     def _stale(self, channel: ChannelId, held: int) -> None:
         """The tower has a revision that this node's data knows nothing of: the data is older than what was uploaded."""

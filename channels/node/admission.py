@@ -17,6 +17,19 @@ TURN = 100
 KEYED_MIN = 1_000
 """Idempotency keys that are remembered before those whose payments have ended are forgotten."""
 
+REST = 8
+"""How many times as long as it signed small updates a node does everything else, if there is anything, before it signs
+again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
+meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
+
+BATCH_WORTH = 100
+"""Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
+
+
+def rest_after(seconds: float, updates: int, payments: int) -> float:
+    """Return for how many seconds a node does everything else after a round that took so long to sign so much."""
+    return REST * seconds * updates / (updates + payments / BATCH_WORTH)
+
 
 class Backpressure:
     """Those who wait to pay, by channel."""

@@ -75,6 +75,8 @@ class AlarmKind(enum.StrEnum):
     """A payment was forwarded, and what was to pay for it is gone."""
     OLD_DATA = "old-data"
     """The data directory is an old copy."""
+    PAYMENTS_WAIT = "payments-wait"
+    """What peers pay is not taken in until more towers answer, as this node's policy wants it."""
     TOWER_UNREACHABLE = "tower-unreachable"
     """A tower has long taken nothing of what depends on it."""
     TOWER_BACK = "tower-back"

@@ -13,15 +13,15 @@ from typing import Protocol, TypeVar
 
 from tallystick.channels.errors import EngineStopped, Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import Policy
-from tallystick.channels.node.admission import Backpressure, PaymentKeys
+from tallystick.channels.node.admission import Backpressure, PaymentKeys, rest_after
 from tallystick.channels.node.apps import Apps
+from tallystick.channels.node.custody import Custody
 from tallystick.channels.node.opening import Opening
 from tallystick.channels.node.recordings import Recordings
 from tallystick.channels.node.views import EngineStatistics, Sessions, Views, statistics_of
 from tallystick.channels.node.virtuals import Virtuals
 from tallystick.channels.ports import Clock
 from tallystick.channels.protocol import core, messages
-from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, Phase
 from tallystick.channels.protocol.eip712 import domain_separator
 from tallystick.channels.protocol.keys import PrivateKey
@@ -42,14 +42,6 @@ from tallystick.channels.storage.store import Moment
 from tallystick.channels.storage.writer import Round, Writer
 from tallystick.channels.transport.guests import Rank, rank_of
 from tallystick.channels.words import plain
-
-REST = 8
-"""How many times as long as it signed small updates a node does everything else, if there is anything, before it signs
-again. With many busy channels a round signs an update in each, at a fixed price for both sides: work that gathers
-meanwhile makes the next updates larger instead of more. Batches grow with the load of the whole node."""
-
-BATCH_WORTH = 100
-"""Payments in an update that cost about as much as its fixed price: larger updates need less rest."""
 
 LATER = (Fault.WRONG_PHASE, Fault.CANCEL_REFUSED, Fault.UNLOCK_REFUSED)
 """With these a peer says that it leaves an update aside, and will ask for it again."""
@@ -104,6 +96,7 @@ class Engine:
         self.opening = Opening(self)
         self._keys = PaymentKeys(writer.store)
         self._keeper: LockKeeper | None = None
+        self._custody: Custody | None = None
         self.players: list[Apps | Virtuals] = []
         self.fresh, self._lost = fresh, lost
         self._stopped = False
@@ -118,12 +111,7 @@ class Engine:
         for channel in schema.load_channels(writer.store):
             session = self._add(channel)
             session.history = choices.get(channel.id, policy.history)
-            resync.restore_flight(session, schema.load_flight(writer.store, channel))
-            for state in (session.channel.ours, *session.channel.flight, session.channel.theirs):
-                require_known(state.simplex.locks)
-            paid = schema.load_streamed(writer.store, channel.id, channel.side)
-            session.streams.restore(schema.load_streams(writer.store, channel.id), paid)
-            session.locks.restore(schema.load_onions(writer.store, channel.id))
+            resync.restore(session, writer.store)
 
     # --- channels ------------------------------------------------------------------------------------------------
 
@@ -143,6 +131,11 @@ class Engine:
         self._keeper = keeper
         for session in self.sessions.values():
             session.locks.keeper = keeper
+
+    def keep_custody(self, custody: Custody) -> None:
+        """Let `custody` hold back what too few watchtowers have."""
+        self._custody = custody
+        custody.begin()
 
     def session(self, channel: ChannelId) -> Session:
         """Return a channel's session; raise InvalidInput if there is no such channel."""
@@ -291,6 +284,8 @@ class Engine:
         del self._wires[peer]
         self._effects.forget_frames(peer)
         self._effects.emit(PeerConnected(peer, False))
+        if self._custody is not None:
+            self._custody.on_disconnected(self.sessions_with(peer))
         for session in self.sessions_with(peer):
             process(session, LinkDown(), self._clock())
             self._changed.add(session.channel.id)
@@ -330,12 +325,19 @@ class Engine:
         else:
             session = self.sessions.get(identity)
             if session is None or session.channel.peer_key != peer:
-                self._on_unknown(peer, identity, message)
+                domain = domain_separator(self.chain_id, self.contract)
+                self.send(peer, resync.answer_unknown(identity, message, self.key.public, domain))
                 return False
-            self._due(session)
-            process(session, PeerMessage(message, frame), self._clock())
+            if self._custody is None or not self._custody.defers(session, message, frame):
+                self.admit(identity, message, frame)
             return True
         return False
+
+    def admit(self, channel: ChannelId, message: messages.Message, frame: bytes) -> None:
+        """Let a channel take in a message of its peer's; raise PeerError, with no channel harmed."""
+        session = self.session(channel)
+        self._due(session)
+        process(session, PeerMessage(message, frame), self._clock())
 
     def _on_error(self, peer: bytes, identity: ChannelId, message: messages.Error) -> None:
         self.opening.on_error(peer, message)
@@ -345,13 +347,6 @@ class Engine:
             process(session, LinkDown(), self._clock())  # it may learn of the channel yet, and greet us then
         elif message.code in LATER and session is not None and session.channel.peer_key == peer:
             process(session, inputs.PeerExcused(), self._clock())
-
-    def _on_unknown(self, peer: bytes, identity: ChannelId, message: messages.Message) -> None:
-        domain = domain_separator(self.chain_id, self.contract)
-        if isinstance(message, messages.Reestablish) and resync.proves_loss(message, self.key.public, domain):
-            self.send(peer, messages.CloseRequest(identity))
-        else:
-            self.send(peer, messages.Error(identity, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you"))
 
     def send(self, peer: bytes, message: messages.Message) -> None:
         """Send to a peer, after the next commit."""
@@ -405,8 +400,10 @@ class Engine:
             payments += session.channel.newest.next_payment - before.next_payment
         for players in self.players:
             players.on_round(dirty)
+        if self._custody is not None:
+            self._custody.on_round(dirty.values())
         if updates:
-            due.rest = REST * (self._clock() - now) * updates / (updates + payments / BATCH_WORTH)
+            due.rest = rest_after(self._clock() - now, updates, payments)
         if self._effects:
             self._rounds += 1
             effects = self._effects.take()

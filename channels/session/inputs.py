@@ -1,7 +1,7 @@
 """All that can happen to a channel, on one page. Frozen values; what is legal when, and what follows, is in `rules`.
 
     Command   what this node's own programs ask for: payments, locks, streams, closing
-    Peer      PeerMessage, LinkUp, LinkDown, PeerExcused
+    Peer      PeerMessage, TakeDeferred, LinkUp, LinkDown, PeerExcused
     Chain     ChainMoved, FundingConfirmed, PhaseReached
     Time      Tick (the peer's patience is looked at), SignDue (a round begins), Stop
 
@@ -18,7 +18,7 @@ import msgspec
 from tallystick.channels.protocol.conditions import HASH
 from tallystick.channels.protocol.core import Phase
 from tallystick.channels.protocol.hashchain import HashChain
-from tallystick.channels.protocol.messages import Message
+from tallystick.channels.protocol.messages import Message, Update
 from tallystick.channels.protocol.objects import Withdrawal
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.streamed import OutgoingStreamState
@@ -166,6 +166,12 @@ class PeerMessage(Discreet, Asks[None], frozen=True):
     frame: bytes
 
 
+class TakeDeferred(Discreet, Asks[None], frozen=True):
+    """The chain decides, and the peer's next update was countersigned for towers alone (`node.custody`): it counts."""
+
+    update: Update
+
+
 class LinkUp(Asks[None], frozen=True):
     """A link to the peer is up: nothing that was said on an earlier one counts any more."""
 
@@ -225,6 +231,6 @@ LockCommand: TypeAlias = SubmitLock | RevealSecret | RejectLock | PayLock | Show
 StreamCommand: TypeAlias = BeginStream | SubmitUnits | FinishStream
 ChannelCommand: TypeAlias = RequestClose | ForceClose | RequestWithdrawal | KeepHistory
 Command: TypeAlias = PaymentCommand | LockCommand | StreamCommand | ChannelCommand
-PeerInput: TypeAlias = PeerMessage | LinkUp | LinkDown | PeerExcused
+PeerInput: TypeAlias = PeerMessage | TakeDeferred | LinkUp | LinkDown | PeerExcused
 ChainInput: TypeAlias = ChainMoved | FundingConfirmed | PhaseReached
 Input: TypeAlias = Command | PeerInput | ChainInput | Tick | SignDue | Stop

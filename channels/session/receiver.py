@@ -12,18 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import answers, core
 from tallystick.channels.protocol.conditions import worth
 from tallystick.channels.protocol.eip712 import digest_proof
-from tallystick.channels.protocol.messages import Error, Update
+from tallystick.channels.protocol.messages import Error, Update, encode
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
+from tallystick.channels.protocol.simplex import Simplex, extend
 from tallystick.channels.session.chaintime import ChainTime
 from tallystick.channels.session.effects import PaymentsReceived
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import ended_locks
 from tallystick.channels.storage.schema import UpdateReceived
+
+
+class Aside(msgspec.Struct, frozen=True):
+    """Why an update cannot be taken in yet."""
+
+    code: Fault
+    text: str
 
 
 def on_update(session: Session, message: Update, frame: bytes, now: float) -> None:
@@ -35,25 +45,52 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
     if session.link.missed and message.seq > before.proof.seq + 1:
         session.counting.on_signed(message.seq)
         return
-    if not session.locks.fresh() and session.channel.is_virtual:
-        leave_aside(session, message, Fault.WRONG_PHASE, "this node's view of the chain is old: nothing is taken now")
+    found = examine(session, message)
+    if isinstance(found, Aside):
+        leave_aside(session, message, found.code, found.text)
         return
+    session.must_ack = True
+    _take(session, message, frame, found, now)
+    for operation in message.operations:
+        if isinstance(operation, AddLock):
+            _consider(session, operation)
+    session.tell_ended(session.channel.peer_side, ended_locks(message.operations, before))
+    session.tidy()
+
+
+def examine(session: Session, message: Update) -> Simplex | Aside:
+    """Return what state the peer's next update leads to, or why not yet; raise as `on_update` does. Changes nothing."""
+    if not session.locks.fresh() and session.channel.is_virtual:
+        return Aside(Fault.WRONG_PHASE, "this node's view of the chain is old: nothing is taken now")
     rejected, chain = {rejection.lock for rejection in session.channel.rejections}, session.chain
     unpaid = [lock for lock in _cancelled(session, message.operations) if not _is_paid(chain, lock)]
     if any(not chain.went_back(lock) and lock.id not in rejected for lock in unpaid):  # the writer's may be ahead
-        text = "a lock that is cancelled is not known to have expired here yet"
-        leave_aside(session, message, Fault.CANCEL_REFUSED, text)
-        return
+        return Aside(Fault.CANCEL_REFUSED, "a lock that is cancelled is not known to have expired here yet")
     if not all(session.locks.covers(operation) for operation in message.operations if type(operation) is Unlock):
         text = "a stake that is passed on cannot be unlocked so yet: what it stands for is not settled"
-        leave_aside(session, message, Fault.UNLOCK_REFUSED, text)
-        return
+        return Aside(Fault.UNLOCK_REFUSED, text)
     session.streams.check_unlocks(message.operations)
     expired = frozenset(lock.id for lock in unpaid if chain.went_back(lock))
     simplex = core.accept(session.channel, message.seq, message.seen, message.operations, expired)
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
+    return simplex
+
+
+def take_deferred(session: Session, update: Update, now: float) -> None:
+    """Take in, once the chain decides, what was countersigned for watchtowers and never acknowledged (`deferring`)."""
+    before = session.channel.theirs.simplex
+    if update.seq != before.proof.seq + 1:
+        return
+    _take(session, update, encode(update), extend(before, update.operations, update.seen), now)
+    session.seal()
+    session.tell_ended(session.channel.peer_side, ended_locks(update.operations, before))
+    session.tell_changed()
+
+
+def _take(session: Session, message: Update, frame: bytes, simplex: Simplex, now: float) -> None:
+    """Make the peer's update the channel's state, and tell of its payments."""
+    before = session.channel.theirs.simplex
     session.channel = core.with_peer_update(session.channel, simplex, message.signature)
-    session.must_ack = True
     if session.link.missed:
         session.learn(missed=False)
     session.counting.advance()
@@ -63,11 +100,6 @@ def on_update(session: Session, message: Update, frame: bytes, now: float) -> No
         total = sum(sum(op.amounts) for op in message.operations if type(op) is Pay)
         session.received_payments += count
         session.effects.emit(PaymentsReceived(session.channel.id, before.next_payment, count, total))
-    for operation in message.operations:
-        if isinstance(operation, AddLock):
-            _consider(session, operation)
-    session.tell_ended(session.channel.peer_side, ended_locks(message.operations, before))
-    session.tidy()
 
 
 def leave_aside(session: Session, message: Update, code: Fault, text: str) -> None:

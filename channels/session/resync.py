@@ -13,6 +13,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, InvalidSignature, InvalidUpdate, StoreError
 from tallystick.channels.protocol import core, offers
+from tallystick.channels.protocol.conditions import require_known
 from tallystick.channels.protocol.core import Channel, CloseInitiator, Phase
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.keys import PublicKey
@@ -20,6 +21,7 @@ from tallystick.channels.protocol.messages import (
     CloseOffer,
     CloseRequest,
     Error,
+    Message,
     Reestablish,
     Reject,
     Reveal,
@@ -27,15 +29,28 @@ from tallystick.channels.protocol.messages import (
     WithdrawRequest,
     decode,
 )
-from tallystick.channels.protocol.objects import SignedProof
+from tallystick.channels.protocol.objects import ChannelId, SignedProof
 from tallystick.channels.protocol.simplex import extend
 from tallystick.channels.session.effects import CloseRequested
 from tallystick.channels.session.link_state import LinkState
 from tallystick.channels.session.session import Session
 from tallystick.channels.session.tickets import SentUpdate, ended_locks
+from tallystick.channels.storage import schema
 from tallystick.channels.storage.schema import Journaled
+from tallystick.channels.storage.store import Store
 
 _GREETING = (Phase.OPENING, Phase.OPEN, Phase.FROZEN)
+
+
+def restore(session: Session, store: Store) -> None:
+    """Bring back, after a restart, what is kept beside the channel itself; raise StoreError if it does not fit."""
+    channel = session.channel
+    restore_flight(session, schema.load_flight(store, channel))
+    for state in (session.channel.ours, *session.channel.flight, session.channel.theirs):
+        require_known(state.simplex.locks)
+    paid = schema.load_streamed(store, channel.id, channel.side)
+    session.streams.restore(schema.load_streams(store, channel.id), paid)
+    session.locks.restore(schema.load_onions(store, channel.id))
 
 
 def restore_flight(session: Session, rows: list[Journaled]) -> None:
@@ -174,6 +189,13 @@ def proves_loss(message: Reestablish, ours: PublicKey, domain: bytes) -> bool:
                 ours.verify(digest_proof(domain, statement.proof), getattr(statement, ours_of_it))
                 return True
     return False
+
+
+def answer_unknown(channel: ChannelId, message: Message, ours: PublicKey, domain: bytes) -> Message:
+    """Return what to say to a message about a channel that we do not know with its sender."""
+    if isinstance(message, Reestablish) and proves_loss(message, ours, domain):
+        return CloseRequest(channel)
+    return Error(channel, Fault.UNKNOWN_CHANNEL, "this node has no such channel with you")
 
 
 def repeat(session: Session) -> None:

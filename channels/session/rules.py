@@ -50,6 +50,8 @@ SIGNED = (Phase.OPEN, Phase.FROZEN)
 """What was signed may still be acknowledged, and either side may still close."""
 GREETS = (Phase.OPENING, Phase.OPEN, Phase.FROZEN, Phase.RECOVERING)
 CLOSES = (Phase.OPEN, Phase.FROZEN, Phase.CLOSING)
+DECIDED = (Phase.CLOSING, Phase.CLOSED)
+"""The chain decides by the newest that both signed."""
 ALL = tuple(Phase)
 
 # fmt: off
@@ -89,6 +91,7 @@ RULES: dict[type, Rule] = {
     messages.WithdrawRequest: Rule(lambda s, g, now: negotiation.on_withdrawal(s, g.message), ALL, REFUSE, REFUSE),
     messages.WithdrawGrant: Rule(lambda s, g, now: negotiation.on_withdraw_grant(s, g.message), ALL, IGNORE, REFUSE),
     # what happens by itself
+    inputs.TakeDeferred: Rule(lambda s, g, now: receiver.take_deferred(s, g.update, now), DECIDED),
     inputs.LinkUp: Rule(lambda s, g, now: resync.on_connected(s), ALL),
     inputs.LinkDown: Rule(lambda s, g, now: resync.on_disconnected(s), ALL),
     inputs.PeerExcused: Rule(lambda s, g, now: s.learn(excused=True), ALL),

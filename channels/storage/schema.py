@@ -7,6 +7,7 @@
     streams    one row for each stream whose lock is pending: how far it was released by us, or received by us
     streamed   one row for each direction of a channel: what all its ended streams have paid
     packets    one row for each pending lock of a peer's that came with an onion
+    deferred   one row for each channel whose peer's update once waited for towers: the newest such update
     history    how much of its journals each channel keeps, where its owner chose, and what was pruned of `received`
 
 The journals are history: rows that are agreed may be pruned at any time without touching a channel. What was pruned of
@@ -73,6 +74,14 @@ class UpdateReceived(Discreet, Moment, frozen=True):
     count: int
     frame: bytes
     time: float
+
+
+class UpdateDeferred(Discreet, Moment, frozen=True):
+    """The peer's next update was countersigned for watchtowers alone, and is taken in once they have it."""
+
+    channel: ChannelId
+    frame: bytes
+    countersignature: bytes
 
 
 class HistoryPruned(Moment, frozen=True):
@@ -155,6 +164,8 @@ _STREAMED = table("streamed", "channel sender amount", keys=2)
 _PACKETS = table("packets", "channel lock onion", keys=2, hot=True)
 _HISTORY = table("history", "channel chosen keep position payments")
 
+_DEFERRED = table("deferred", "channel frame countersignature")
+
 _CHANNEL: Codec[Channel] = Codec(Channel, canonical=False)
 
 
@@ -203,12 +214,13 @@ def _stream_ended(rows: Rows, moment: StreamEnded) -> None:
 
 CHANNELS = Subject(
     "channels",
-    (_CHANNELS, _SENT, _RECEIVED, _KEYS, _STREAMS, _PACKETS, _STREAMED, _HISTORY),
+    (_CHANNELS, _SENT, _RECEIVED, _KEYS, _STREAMS, _PACKETS, _STREAMED, _HISTORY, _DEFERRED),
     {
         ChannelSaved: lambda rows, moment: rows.put(_CHANNELS, moment.channel.id, _CHANNEL.encode(moment.channel)),
         ChannelForgotten: _forgotten,
         UpdateSigned: _signed,
         UpdateReceived: _received,
+        UpdateDeferred: lambda rows, moment: rows.put(_DEFERRED, *astuple(moment)),
         HistoryPruned: _pruned,
         HistoryChosen: _chosen,
         StreamSaved: lambda rows, moment: rows.put(_STREAMS, *astuple(moment)),
@@ -264,6 +276,11 @@ def _streamed(row: Row | None) -> int:
 def load_onions(store: Store, channel: ChannelId) -> list[OnionKept]:
     """Return the onions of a channel's pending incoming locks."""
     return [OnionKept(*row) for row in store.read(_PACKETS.rows(channel=channel))]
+
+
+def load_deferred(store: Store) -> list[UpdateDeferred]:
+    """Return the newest update of each channel that ever waited for towers, whether or not it was taken in."""
+    return [UpdateDeferred(*row) for row in store.read(_DEFERRED.rows())]
 
 
 def received_after(store: Store, position: int, limit: int, channel: ChannelId | None = None) -> list[Journaled]:

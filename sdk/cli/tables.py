@@ -124,8 +124,11 @@ def show_statistics(figures: dict[str, Any]) -> None:
     show_table(("part", "counter"), rows, figures=("value",))
 
 
-def show_towers(towers: list[dict[str, Any]]) -> None:
-    """Print a node's towers: what is at risk is what moved in channels whose newest state the tower does not have."""
+def show_towers(towers: list[dict[str, Any]], custody: dict[str, Any]) -> None:
+    """Print a node's towers: what is at risk is what moved in channels whose newest state the tower does not have.
+
+    Below, what is held back for receipts (`Custody`), if anything may be.
+    """
     if not towers:
         say("no tower guards this node: name some in `towers` of config.toml")
         return
@@ -138,6 +141,14 @@ def show_towers(towers: list[dict[str, Any]]) -> None:
         for tower in towers
     ]
     show_table(("tower", "state"), rows, figures=("channels", "not covered", "at risk", "uploads", "refused"))
+    if not custody["receipts"]:
+        say("what peers pay waits for no tower (tower_receipts in config.toml)")
+        return
+    say(
+        f"what peers pay waits for receipts of {custody['receipts']} towers, beyond {custody['unsecured']} of an asset",
+        f"waiting now  in {custody['deferred']} channels",
+        *(f"unsecured    {amount} of {asset}" for asset, amount in custody["exposed"].items()),
+    )
 
 
 def show_recovery(found: Recovery) -> None:

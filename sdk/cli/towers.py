@@ -22,9 +22,10 @@ app = make_group(
 
 @app.callback()
 def default(context: Context, data: Data = None, as_json: Json = False) -> None:
-    """Show the node's watchtowers: whether each is reached, and what it does not guard yet (without a subcommand)."""
+    """Show the node's watchtowers: whether each is reached, what it does not guard yet, and what waits for receipts."""
     if context.invoked_subcommand is None:
-        print_result(ask_node(data, lambda node: node.statistics())["towers"], as_json, show_towers)
+        found = ask_node(data, lambda node: node.statistics())
+        print_result(found["towers"], as_json, lambda towers: show_towers(towers, found["custody"]))
 
 
 @app.command(epilog=example("towers recover --tower 02a1…c3@tower.example:9911"))

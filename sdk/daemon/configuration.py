@@ -98,6 +98,12 @@ history = {history}
 # Watchtowers that guard this node's channels while it is down, each as <public key in hex>@<host>:<port>.
 towers = {towers}
 
+# Of how many of these towers receipts must be here before what a peer pays is acknowledged. 0: of none; payments wait
+# for no tower, and `tally towers` shows what is at risk. With 1 or more, this much of each asset, in its smallest unit,
+# may be taken in with fewer receipts, over all channels (0: nothing may). Beyond that, payments wait for the towers.
+tower_receipts = {tower_receipts}
+tower_unsecured = {tower_unsecured}
+
 # What this node asks for carrying payments of others, where `tally channel policy` says nothing else: an amount for
 # each, and so many per million units.
 base_fee = {base_fee}
@@ -185,6 +191,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     challenge_period_max: int = Policy().challenge_period_max
     history: int = -1
     towers: tuple[str, ...] = ()
+    tower_receipts: int = 0
+    tower_unsecured: int = 0
     base_fee: int = 0
     fee_ppm: int = 1_000
     announce: bool = True
@@ -239,6 +247,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError("court is of a real chain, which rpc names: leave it empty for a simulated one")
 
     def _check_bounds(self) -> None:
+        if not 0 <= self.tower_receipts <= len(self.towers):
+            raise ConfigurationError(
+                f"tower_receipts must be from 0 to the number of towers, {len(self.towers)}, not {self.tower_receipts}"
+            )
+        if not 0 <= self.tower_unsecured <= AMOUNT_MAX:
+            raise ConfigurationError(f"tower_unsecured must be from 0 to {AMOUNT_MAX}, not {self.tower_unsecured}")
         if not 0 <= self.virtual_deposit <= AMOUNT_MAX:
             raise ConfigurationError(f"virtual_deposit must be from 0 to {AMOUNT_MAX}, not {self.virtual_deposit}")
         if self.history < -1:

@@ -18,6 +18,7 @@ import trio
 
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.alarms import OnAlarm
+from tallystick.channels.node.custody import CustodyPolicy
 from tallystick.channels.ports import Entropy, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.storage.sqlite.store import open_store
@@ -67,6 +68,7 @@ def node_config(settings: Settings) -> Config:
             challenge_period_max=settings.challenge_period_max,
         ),
         towers=settings.tower_addresses,
+        custody=CustodyPolicy(receipts=settings.tower_receipts, unsecured=settings.tower_unsecured),
         virtual_deposit=settings.virtual_deposit,
         routing=RoutingOptions(
             policy=ForwardingPolicy(base_fee=settings.base_fee, fee_ppm=settings.fee_ppm),

@@ -25,6 +25,7 @@ import trio
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.node.alarms import Alarm, OnAlarm
 from tallystick.channels.node.apps import Apps
+from tallystick.channels.node.custody import CustodyStatistics
 from tallystick.channels.node.engine import Engine
 from tallystick.channels.node.peers import Peers, PeerStatistics
 from tallystick.channels.node.views import EngineStatistics
@@ -90,6 +91,7 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     chain: FollowerStatistics
     transactions: SenderStatistics
     towers: tuple[TowerClientStatistics, ...]
+    custody: CustodyStatistics
     router: RouterStatistics
 
 
@@ -135,9 +137,8 @@ class Node:
         rng = random.Random(int.from_bytes(entropy(16), "big"))
         self.writer = Writer(store, inline=inline)
         close_key = close_keys(key)
-        outside = Outside(network, rng.random, clock, entropy)
-        tower_clients = clients_of(config, key, self.writer, outside, self.news.alarm)
-        self.tower_manager = TowerManager(tower_clients, close_key, self._links)
+        clients = clients_of(config, key, self.writer, Outside(network, rng.random, clock, entropy), self.news.alarm)
+        self.tower_manager = TowerManager(clients, config.custody, close_key, self._links)
         self.engine = Engine(
             key,
             self.writer,
@@ -260,12 +261,11 @@ class Node:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.writer.run)
                 nursery.start_soon(self.openings.run)
-                await self.tower_manager.heed(self.engine, self.news.alarm)
+                await self.tower_manager.begin(self.engine, self.peers.end)
                 self.routing.load()
                 self.writer.add(self.onchain.enforcer.react())
                 nursery.start_soon(self.onchain.run)
-                for tower in self.tower_manager.towers:
-                    nursery.start_soon(tower.run)
+                nursery.start_soon(self.tower_manager.run)
                 for channel in self.engine.views.channels:
                     self.tower_manager.offer(channel)
                     if not channel.is_virtual:
@@ -421,6 +421,7 @@ class Node:
             self.onchain.follower.statistics(),
             self.onchain.sender.statistics(),
             self.tower_manager.statistics(),
+            self.tower_manager.custody_statistics(),
             self.routing.router.statistics(),
         )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.limits import CHALLENGE_PERIOD_MAX, Policy
+from tallystick.channels.node.custody import CustodyPolicy
 from tallystick.channels.ports import PeerAddress
 from tallystick.channels.protocol.objects import Count, Lifetime, Total
 from tallystick.channels.values.argument_rules import Whole
@@ -46,6 +47,8 @@ class Config(Options, frozen=True, kw_only=True):
     towers: tuple[PeerAddress, ...] = ()
     """Watchtowers that guard the channels while this node is down."""
     tower_policy: ClientPolicy = ClientPolicy()
+    custody: CustodyPolicy = CustodyPolicy()
+    """What towers must have before it is acknowledged to peers."""
     routing: RoutingOptions = RoutingOptions()
     """How it forwards payments of others."""
     payments: PaymentOptions = PaymentOptions()
@@ -61,6 +64,11 @@ class Config(Options, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_announced(self.announce_address)
+        if self.custody.receipts > len(self.towers):
+            raise InvalidInput(
+                f"custody waits for receipts of {self.custody.receipts} towers, and {len(self.towers)} are named: name "
+                "more in `towers`, or ask for fewer"
+            )
         if self.duties.secret_margin < self.channels.reveal_margin:
             raise InvalidInput(
                 f"secrets are paid for until {self.channels.reveal_margin} s before a lock expires, and claimed only "

@@ -35,9 +35,9 @@ MUTANTS = (
     ),
     Mutant(
         "start on a channel whose locks nobody can read",
-        "channels/node/engine.py",
-        "                require_known(state.simplex.locks)\n",
-        "                pass\n",
+        "channels/session/resync.py",
+        "        require_known(state.simplex.locks)\n",
+        "        pass\n",
         ("test_conditions.py",),
     ),
     Mutant(
@@ -204,9 +204,9 @@ MUTANTS = (
     ),
     Mutant(
         "forget what is in flight at a restart",
-        "channels/node/engine.py",
-        "resync.restore_flight(session, schema.load_flight(writer.store, channel))",
-        "pass",
+        "channels/session/resync.py",
+        "    restore_flight(session, schema.load_flight(store, channel))",
+        "    pass",
         ("test_crashpoints_enumerated.py",),
     ),
     Mutant(

@@ -6,6 +6,55 @@ from mutant import Mutant
 
 MUTANTS = (
     Mutant(
+        "take in what waits for towers before enough of them have it",
+        "channels/node/custody.py",
+        "        return self._covered(channel) < message.seq\n",
+        "        return False\n",
+        ("test_custody_nodes.py", "test_custody_core.py"),
+    ),
+    Mutant(
+        "give towers what was countersigned before it is stored",
+        "channels/node/custody.py",
+        "        self._deferred[channel] = deferred\n",
+        "        self._deferred[channel] = self._stored[channel] = deferred\n",
+        ("test_custody_core.py",),
+    ),
+    Mutant(
+        "countersign a second update with a number that waits for towers",
+        "channels/node/custody.py",
+        "        elif deferred.signed.simplex.proof != found.proof:\n",
+        "        elif False:\n",
+        ("test_custody_core.py", "test_custody_nodes.py"),
+    ),
+    Mutant(
+        "forget what waits for towers when the chain decides",
+        "channels/node/custody.py",
+        "                self._engine.apply(channel.id, TakeDeferred(self._stored[channel.id].update))\n",
+        "",
+        ("test_custody_nodes.py",),
+    ),
+    Mutant(
+        "count what passes without towers only once a round is over",
+        "channels/node/custody.py",
+        "        self._passed[asset] = passed\n",
+        "",
+        ("test_custody_core.py",),
+    ),
+    Mutant(
+        "ask fewer towers than the policy names",
+        "sdk/node/towers.py",
+        "for tower in self.towers)[-self._policy.receipts]",
+        "for tower in self.towers)[-1]",
+        ("test_custody_nodes.py",),
+    ),
+    Mutant(
+        "overwrite at the towers what waits for them",
+        "sdk/node/towers.py",
+        "        agreed, channel = channel, self._ahead(channel)\n",
+        "        agreed = channel\n",
+        ("test_custody_nodes.py",),
+    ),
+    Mutant(
         "give receipts for what the disk refused",
         "watchtower/intake.py",
         "            error = refused\n",
@@ -312,9 +361,9 @@ MUTANTS = (
     ),
     Mutant(
         "start from an old copy without asking the towers",
-        "sdk/node/node.py",
-        "                await self.tower_manager.heed(self.engine, self.news.alarm)\n",
-        "",
+        "sdk/node/towers.py",
+        "        await self._heed(engine)\n",
+        "        await trio.lowlevel.checkpoint()\n",
         ("test_tower_asking.py",),
     ),
     Mutant(
