@@ -29,6 +29,7 @@ from tallystick.watchtower.figures import (
     COMMIT_BOUNDS,
     STATUS_OLD,
     CommitTimes,
+    SparingCount,
     TowerStatistics,
     TowerStatus,
     Trouble,
@@ -311,6 +312,24 @@ def test_commits_are_counted_by_how_long_they_took() -> None:
     for seconds in (0.0, COMMIT_BOUNDS[0], 0.3, 10**6):
         times = times.with_one(seconds)
     assert times.up_to[0] == 2 and times.up_to[-2:] == (3, 4) and times.seconds > 10**6
+
+
+def test_counting_takes_a_hundredth_of_the_time_however_much_there_is() -> None:
+    now, made = 0.0, 0
+
+    def count() -> int:
+        nonlocal now, made
+        now, made = now + 0.2, made + 1
+        return made
+
+    counting = SparingCount(count, lambda: now)
+    for _ in range(1_000):
+        counting.look()
+        now += 0.1
+    assert 4 <= made <= 6 and counting.look() == made
+    free = SparingCount(lambda: made, lambda: now)
+    made = 7
+    assert free.look() == 7, "what takes no time is counted each time"
 
 
 def test_clients_are_counted_bit_by_bit(tmp_path: Path) -> None:

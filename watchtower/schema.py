@@ -136,7 +136,7 @@ def count_appointments(store: Store, client: Address | None = None) -> int:
 class ClientCount:
     """How many clients there are. They are counted bit by bit, so that no look takes long, however many there are."""
 
-    def __init__(self, store: Store, at_once: int = 500) -> None:
+    def __init__(self, store: Store, at_once: int = 100) -> None:
         """Count up to `at_once` clients with each look."""
         self._store = store
         self._at_once = at_once

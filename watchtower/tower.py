@@ -40,7 +40,7 @@ from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.claims import ClaimPolicy
 from tallystick.watchtower.disputes import ChallengeBudget
-from tallystick.watchtower.figures import CommitTimes, TowerStatistics, Trouble
+from tallystick.watchtower.figures import CommitTimes, SparingCount, TowerStatistics, Trouble
 from tallystick.watchtower.intake import here
 from tallystick.watchtower.quotas import APPOINTMENTS_MAX, NEW_BURST, NEW_RATE, AppointmentQuota
 from tallystick.watchtower.schema import ClientCount, count_appointments
@@ -117,6 +117,7 @@ class Tower:
         self._fees: FundsAndDuties | None = None
         self._alarms = Counter[AlarmKind]()
         self._commits = {"chain": CommitTimes(), "appointments": CommitTimes()}
+        self._appointments = SparingCount(partial(count_appointments, store), trio.current_time)
         self._clients = ClientCount(store)
         self.address = key.address
         sending = self._policy.sending or policy_for(chain.figures)
@@ -198,7 +199,7 @@ class Tower:
         troubles = self.diagnose()
         connections, strangers = self.service.connected
         return TowerStatistics(
-            appointments=count_appointments(self.sender.store),
+            appointments=self._appointments.look(),
             accepted=self.service.accepted,
             refused=self.service.refused,
             cases=len(self.watch.disputes),
