@@ -26,7 +26,7 @@ from tallystick.sdk.node.running import open_node
 from tallystick.settlement.ethereum.abi import Signature
 from tallystick.settlement.ethereum.evm.client import EvmPlace, open_evm_chain
 from tallystick.settlement.testing.anvil import RICH
-from tallystick.watchtower.daemon import run_tower
+from tallystick.watchtower.daemon import rescan_tower, run_tower
 from tallystick.watchtower.figures import TowerStatus
 from tallystick.watchtower.tower import TowerPolicy
 
@@ -145,6 +145,10 @@ async def test_an_old_state_is_challenged_by_the_tower_while_its_client_is_away(
             async with living(evm, old, BOB) as mallory:  # with the state of then, and nobody but the tower looks
                 await mallory.channels[0].force_close()
                 await wait_convicted(evm, channel.id)
+                place = EvmPlace((evm.anvil.url,), evm.at, evm.start)
+                while (seen := await rescan_tower(tmp_path / "tower", evm=place, start=evm.start)).held == 0:
+                    continue  # it is about to take the close in
+                assert seen.differences == () and seen.held == seen.found == 1
                 evm.anvil.advance(PERIOD + 1)
                 await mallory.channels[0].wait_gone()
         async with living(evm, alice_home, ALICE) as alice:
