@@ -64,12 +64,14 @@ async def run_tower(
     alarm: OnAlarm,
     policy: TowerPolicy | None = None,
     metrics: tuple[str, int] | None = None,
+    told: Callable[[TowerStatus], None] = lambda status: None,
     clock: Clock = system_clock,
     entropy: Entropy = system_entropy,
 ) -> None:
     """Run the tower whose data is in `directory` until cancelled; `ready` is called once clients can connect.
 
-    `metrics`: the host and port at which to serve metrics, health and readiness (`monitoring`); None: nowhere.
+    `told` is called with each status, every two seconds. `metrics`: the host and port at which to serve metrics,
+    health and readiness (`monitoring`); None: nowhere.
     `chain_url` is a node of a simulated chain; `evm` a real one, with the contract on it: one of both is given.
     A chain node that does not answer, or not as one does, is waited for. Raise StoreInUse if another process has the
     directory, or is this tower, StoreForeign if it is another tower's.
@@ -88,7 +90,7 @@ async def run_tower(
     raise_descriptor_limit()
     store = open_store(directory, SCHEMAS, owner="tally tower run")
     alone, board, metrics_url = contextlib.ExitStack(), Board(), ""
-    keep = partial(_keep_status, directory, board)
+    keep = partial(_keep_status, directory, board, told)
     try:
         door = open_door(*metrics) if metrics is not None else None
         if door is not None:
@@ -229,9 +231,12 @@ async def _patient_chain(
         yield chain
 
 
-async def _keep_status(directory: Path, board: Board, status: Callable[[], TowerStatus]) -> None:
+async def _keep_status(
+    directory: Path, board: Board, told: Callable[[TowerStatus], None], status: Callable[[], TowerStatus]
+) -> None:
     while True:
         board.put(now := status())
+        told(now)
         _write_status(directory, now)
         await trio.sleep(STATUS_EVERY)
 

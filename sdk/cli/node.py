@@ -43,6 +43,7 @@ def run(
         from tallystick.sdk.daemon.garbage import look_rarely
         from tallystick.sdk.daemon.keystore import load_key
         from tallystick.sdk.daemon.providers import lone_word
+        from tallystick.sdk.daemon.supervisor import supervisor
 
         directory = data_directory(data)
         settings = read_settings(directory)
@@ -58,17 +59,20 @@ def run(
             for path, found in ((directory, settings), *other_settings(directory, settings))
         ]
 
+        manager = supervisor()
+
         def tell(ready: Ready) -> None:
             look_rarely()
+            manager.tell("READY=1")
             print_result(ready, as_json, _show_ready)
 
         async def daemon() -> None:
-            await run_daemon(
-                homes[0],
-                also=homes[1:],
-                ready=tell,
-                alarm=partial(show_alarm, as_json=as_json),
-            )
+            alarm = partial(show_alarm, as_json=as_json)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(manager.keep_alive)
+                await run_daemon(homes[0], also=homes[1:], ready=tell, alarm=alarm)
+                manager.tell("STOPPING=1")
+                nursery.cancel_scope.cancel()
 
         trio.run(daemon)
 

@@ -61,6 +61,8 @@ parse_peer = _form(
 parse_after = _form(r"[0-9a-fA-F]{64}", "is no whole id: 64 hex digits, as --json shows them")
 parse_secret = _form(r"([0-9a-fA-F]{64})?", "is not right: secrets and payment hashes have 64 hex digits")
 
+parse_level = _form(r"info|warning|error", "is no level of a log: info, warning or error")
+
 
 def parse_node(text: str) -> str:
     """Return the public key in a key or an address; raise BadParameter if it is neither."""

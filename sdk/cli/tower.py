@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Exit, Option
 
-from tallystick.sdk.cli.options import LOCAL_CHAIN, ChainUrl, Json, PasswordFile, amount_option, limit_option
+from tallystick.sdk.cli.options import (
+    LOCAL_CHAIN,
+    ChainUrl,
+    Json,
+    PasswordFile,
+    amount_option,
+    limit_option,
+    parse_level,
+)
 from tallystick.sdk.cli.screen import say, say_json
 from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
 
 if TYPE_CHECKING:
+    from tallystick.channels.node.alarms import Alarm
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.settlement.ethereum.evm.client import EvmPlace
     from tallystick.watchtower.figures import TowerStatus
@@ -64,6 +73,12 @@ def run(
             show_default="nowhere",
         ),
     ] = None,
+    log: Annotated[
+        Path | None, Option(help="File for a log of JSON lines; SIGHUP opens it anew.", show_default="none")
+    ] = None,
+    log_level: Annotated[
+        str, Option(parser=parse_level, metavar="LEVEL", help="With --log: info, warning or error, and above.")
+    ] = "info",
     as_json: Json = False,
 ) -> None:
     """Watch the chain and defend clients until Ctrl-C or SIGTERM.
@@ -77,15 +92,28 @@ def run(
         import trio
 
         from tallystick.sdk.daemon.keystore import load_key
+        from tallystick.sdk.daemon.log_files import LogFile
+        from tallystick.sdk.daemon.supervisor import supervisor
+        from tallystick.sdk.daemon.tower_log import TowerLog
         from tallystick.watchtower.claims import ClaimPolicy
         from tallystick.watchtower.daemon import run_tower
+        from tallystick.watchtower.log_lines import LogLevel
         from tallystick.watchtower.tower import TowerPolicy
 
         host, port = _parse_place(listen, "--listen")
         claims = ClaimPolicy(margin=claim_margin, budget=claim_budget, daily=claims_daily)
         key = _read_key(key_file) if key_file is not None else load_key(keystore or data, None, password_file)
 
+        manager = supervisor()
+        lines = None if log is None else TowerLog(LogFile(log), LogLevel(log_level))
+
+        def on_alarm(alarm: Alarm) -> None:
+            show_alarm(alarm, as_json=as_json, err=False)
+            if lines is not None:
+                lines.on_alarm(alarm)
+
         def ready(status: TowerStatus) -> None:
+            manager.tell("READY=1")
             if as_json:
                 say_json({"event": "listening", "status": status})
             else:
@@ -103,7 +131,8 @@ def run(
             host=host,
             port=port,
             ready=ready,
-            alarm=partial(show_alarm, as_json=as_json, err=False),
+            alarm=on_alarm,
+            told=lines.on_status if lines is not None else lambda status: None,
             policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve, claims=claims),
             metrics=None if metrics is None else _parse_place(metrics, "--metrics"),
         )
@@ -112,10 +141,18 @@ def run(
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(tower)
+                    nursery.start_soon(manager.keep_alive)
+                    if lines is not None:
+                        nursery.start_soon(lines.file.heed_hangups)
                     await anext(signals)
+                    manager.tell("STOPPING=1")
                     nursery.cancel_scope.cancel()
 
-        trio.run(daemon)
+        try:
+            trio.run(daemon)
+        finally:
+            if lines is not None:
+                lines.close()
 
     run_guarded(work)
 
