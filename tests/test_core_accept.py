@@ -12,10 +12,13 @@ from simulation.pair import Pair
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, REASON_MAX, UINT64_MAX, WINDOW_MAX, Policy
 from tallystick.channels.protocol import answers, core
+from tallystick.channels.protocol.apps import APP
+from tallystick.channels.protocol.conditions import BY_COURT
 from tallystick.channels.protocol.core import Channel, Phase, Rejection, SignedSimplex
 from tallystick.channels.protocol.objects import BalanceProof, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
 from tallystick.channels.protocol.simplex import Simplex
+from tallystick.channels.protocol.virtual import VIRTUAL
 
 SECRET = b"s" * 32
 CONDITION = hashlib.sha256(SECRET).digest()
@@ -259,3 +262,36 @@ def test_a_channel_is_only_made_with_the_key_of_the_other_participant() -> None:
     with pytest.raises(InvalidInput):
         core.new_channel(pair.terms, 0, bytes(pair.alice.key.public), 0)
     assert pair.alice.channel.balances() == (1_000, 1_000) == pair.bob.channel.balances()
+
+
+@pytest.mark.parametrize("kind", [APP, VIRTUAL])
+@pytest.mark.parametrize("given", [1, 7, 10])
+def test_the_court_s_word_unlocks_a_stake_for_just_what_it_gave(channel: Channel, kind: int, given: int) -> None:
+    pending = locked(channel, lock(kind=kind))
+    after = core.accept(pending, 2, 0, [Unlock(0, BY_COURT, given)], given={0: given})
+    assert (after.proof.transferred, after.proof.locked, after.locks) == (given, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "unlocks", "given"),
+    [
+        (Fault.UNLOCK_REFUSED, APP, [(0, 7)], {}),
+        (Fault.UNLOCK_REFUSED, APP, [(0, 7)], {0: None}),
+        (Fault.UNLOCK_REFUSED, VIRTUAL, [(0, 7)], {0: 6}),
+        (Fault.UNLOCK_REFUSED, VIRTUAL, [(0, 7)], {0: 8}),
+        (Fault.UNLOCK_REFUSED, VIRTUAL, [(0, 7)], {1: 7}),
+        (Fault.BAD_AMOUNT, APP, [(0, 0)], {0: 0}),
+        (Fault.BAD_AMOUNT, APP, [(0, 11)], {0: 11}),
+        (Fault.BAD_LOCK, APP, [(0, 7), (0, 7)], {0: 7}),
+        (Fault.BAD_LOCK, APP, [(1, 7)], {1: 7}),
+        (Fault.BAD_PROOF, 0, [(0, 10)], {0: 10}),
+        (Fault.BAD_PROOF, 2, [(0, 10)], {0: 10}),
+    ],
+)
+def test_nothing_is_unlocked_by_what_the_court_did_not_say(
+    channel: Channel, fault: Fault, kind: int, unlocks: list[tuple[int, int]], given: dict[int, int | None]
+) -> None:
+    pending = locked(channel, lock(kind=kind))
+    with pytest.raises(InvalidUpdate) as caught:
+        core.accept(pending, 2, 0, [Unlock(number, BY_COURT, paid) for number, paid in unlocks], given=given)
+    assert caught.value.code is fault

@@ -17,7 +17,7 @@ from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import messages, objects, operations
 from tallystick.channels.protocol.core import LEAVES, Phase
 from tallystick.channels.protocol.eip712 import TYPES
-from tallystick.channels.session import timing
+from tallystick.channels.session import chaintime
 from tallystick.channels.session.patience import EXCUSED
 from tallystick.channels.session.rules import RULES
 from tallystick.sdk.node import openings
@@ -177,7 +177,7 @@ def test_what_a_peer_may_choose_is_bounded_as_the_page_says(what: str, bounds: l
         ("`seen` may lag at most {} updates", limits.WINDOW_MAX),
         ("(at most {})", limits.BATCH_PAYMENTS_MAX),
         ("before `expiry` ({} s by default)", POLICY.reveal_margin),
-        ("only {} s of confirmed chain time", timing.CANCEL_MARGIN),
+        ("only {} s of confirmed chain time", chaintime.MARGIN),
         ("challenge period of at least {} s", POLICY.challenge_period_min),
         ("and at most {} s (what it has", POLICY.challenge_period_max),
         ("the peer's after {} s of", openings.OPENING_SECONDS),

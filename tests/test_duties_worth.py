@@ -13,7 +13,7 @@ from tallystick.channels.protocol.hashchain import StreamProof, StreamTerms, wal
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, BalanceProof, Lock, Puzzle, Terms
 from tallystick.channels.protocol.simplex import Simplex
-from tallystick.channels.session.chaintime import StakeInCourt
+from tallystick.channels.session.chaintime import MARGIN, StakeInCourt
 from tallystick.settlement.chain import (
     CLOSED,
     OPEN,
@@ -120,13 +120,15 @@ def test_no_channel_is_closed_over_what_is_not_owed_or_not_worth_it() -> None:
 def test_what_the_court_gave_is_owed_up_to_what_the_lock_holds(paid: int, owed: bool) -> None:
     """The court says it of the stake: a lock may be of less, and a channel is not closed over what it does not hold."""
     of = channel(CLOSING, known=False)
-    late = EXPIRY + POLICY.unlock_patience
+    late = EXPIRY + POLICY.unlock_patience + MARGIN
     for amount, of_stake, closes in ((CLOSING, paid, owed), (paid, 10 * CLOSING, owed)):
         stake = Lock(0, amount, EXPIRY, APP, CONDITION)
         theirs = SignedSimplex(msgspec.structs.replace(of.theirs.simplex, locks=(stake,)))
         decided = {(APP, CONDITION): StakeInCourt(EXPIRY, EXPIRY, of_stake)}
-        at = msgspec.structs.replace(situation(late), stakes=decided)
+        at = msgspec.structs.replace(situation(late + 900), stakes=decided, final=late)
         assert must_close(msgspec.structs.replace(of, theirs=theirs), at, POLICY) is closes
+        soon = msgspec.structs.replace(at, final=late - 1)
+        assert not must_close(msgspec.structs.replace(of, theirs=theirs), soon, POLICY), "it may yet be unlocked"
 
 
 def test_a_link_that_the_chain_shows_for_a_stream_of_other_terms_owes_nothing() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from test_recording_replay import again, spelled
 
+from simulation.line import CONFIRMED
 from simulation.line_stakes import StakesLine
+from simulation.line_virtual import PERIOD, VirtualLine
 from tallystick.channels.errors import InvalidUpdate
 from tallystick.channels.protocol.apps import AppTerms, OutcomeProof, instance_id, stake_condition
 from tallystick.channels.protocol.core import Channel
+from tallystick.channels.session.chaintime import MARGIN
 from tallystick.channels.session.inputs import PayLock
 from tallystick.channels.session.recording.document import Recording, written
 from tallystick.channels.session.recording.outcomes import StandInApp
@@ -83,6 +87,23 @@ def test_nobody_learns_from_a_recording_who_played_what() -> None:
         away = terms.players[1 if channel == "AB" else 0]
         for secret in [*secrets, away]:
             assert not any(spelling in data for spelling in spelled(secret)), name
+
+
+@pytest.mark.parametrize("court", [StakesLine, VirtualLine])
+def test_a_stake_that_the_court_decided_is_lived_through_too(court: type[StakesLine] | type[VirtualLine]) -> None:
+    world: Any = court()
+    for name, channel in ASKED:
+        world[name].engine.recordings.begin(world.channel(channel))
+    terms = world.terms((200, 100))
+    for player in (0, 1):
+        world.lock(terms, player)
+        world.settle()
+    assert world.judge(terms, (70, 0), decides=world.time + PERIOD + 1)
+    world.pass_time(PERIOD + 1 + CONFIRMED + MARGIN)
+    world.settle()
+    assert world.pending() == [] and world.wealth("C") == 1_000_070
+    for recording, channel in recordings(world):
+        assert again(recording)[-1].state.channel.balances() == channel.balances()
 
 
 @pytest.mark.parametrize("holds", [True, False])

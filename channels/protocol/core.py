@@ -31,12 +31,14 @@ receiver.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from tallystick.channels.errors import ChannelNotReady, Fault, InsufficientFunds, InvalidInput, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, WINDOW_MAX, check_reserve_ppm
+from tallystick.channels.protocol.conditions import BY_COURT
 from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PublicKey
 from tallystick.channels.protocol.objects import (
@@ -47,7 +49,7 @@ from tallystick.channels.protocol.objects import (
     Withdrawal,
     check_amount,
 )
-from tallystick.channels.protocol.operations import AddLock, Cancel, Operation
+from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Unlock
 from tallystick.channels.protocol.simplex import Simplex, extend, genesis
 from tallystick.channels.protocol.virtual import VirtualTerms, virtual_id
 from tallystick.channels.values.discretion import Discreet
@@ -315,13 +317,22 @@ def with_proposal(channel: Channel, simplex: Simplex, signature: bytes) -> Chann
     return msgspec.structs.replace(channel, flight=(*channel.flight, SignedSimplex(simplex, signature)))
 
 
+NOTHING_GIVEN: Mapping[int, int | None] = MappingProxyType({})
+
+
 def accept(
-    channel: Channel, seq: int, seen: int, operations: Iterable[Operation], consent: frozenset[int] = frozenset()
+    channel: Channel,
+    seq: int,
+    seen: int,
+    operations: Iterable[Operation],
+    consent: frozenset[int] = frozenset(),
+    given: Mapping[int, int | None] = NOTHING_GIVEN,
 ) -> Simplex:
     """Return the state that the peer's update leads to, or raise InvalidUpdate with what to answer.
 
     `consent` names pending locks that may be cancelled because they expired unsatisfied, by our own confirmed view of
-    the chain. The caller verifies the signature over the state's proof.
+    the chain; `given` says how much of pending locks the court gave by that view. The caller verifies the signature
+    over the state's proof.
     """
     if channel.phase is not Phase.OPEN:
         raise InvalidUpdate(
@@ -345,6 +356,10 @@ def accept(
                 f"lock {operation.id} cannot be cancelled: it was not rejected, and is not known to have expired "
                 "unsatisfied",
                 Fault.CANCEL_REFUSED,
+            )
+        if type(operation) is Unlock and operation.proof == BY_COURT and given.get(operation.id) != operation.amount:
+            raise InvalidUpdate(
+                f"the court is not known to give {operation.amount} of lock {operation.id}", Fault.UNLOCK_REFUSED
             )
     after = extend(before, operations, seen)
     if after.committed > before.committed:

@@ -17,7 +17,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault, InvalidUpdate
 from tallystick.channels.limits import AMOUNT_MAX, LOCKS_MAX, STREAM_LENGTH_MAX, UINT64_MAX
-from tallystick.channels.protocol.conditions import kind_of
+from tallystick.channels.protocol.conditions import BY_COURT, kind_of
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.objects import BalanceProof, ChannelId, Lock
 from tallystick.channels.protocol.operations import AddLock, Cancel, Operation, Pay, Unlock
@@ -63,7 +63,7 @@ def genesis(channel: ChannelId, sender: int) -> Simplex:
 def extend(simplex: Simplex, operations: Iterable[Operation], seen: int) -> Simplex:
     """Return the state after one update; raise InvalidUpdate if any operation breaks a rule that needs no context.
 
-    What needs context (capacity, who consented to a cancel) is the core's to check.
+    What needs context (capacity, who consented to a cancel, what the court said) is the core's to check.
     """
     fold = _Fold(simplex)
     for operation in operations:
@@ -132,7 +132,12 @@ class _Fold:
                 f"the unlocks of one update follow at most {STREAM_LENGTH_MAX} links, these {self._steps}",
                 Fault.BAD_PROOF,
             )
-        paid = kind.amount_paid(lock, unlock.proof)
+        if unlock.proof == BY_COURT and kind.judged:
+            if not 0 < unlock.amount <= lock.amount:
+                raise InvalidUpdate(f"no court gives {unlock.amount} of lock {lock.id}", Fault.BAD_AMOUNT)
+            paid = unlock.amount
+        else:
+            paid = kind.amount_paid(lock, unlock.proof)
         if unlock.amount != paid:
             raise InvalidUpdate(
                 f"the proof for lock {lock.id} pays {paid}, the update says {unlock.amount}", Fault.BAD_AMOUNT

@@ -13,6 +13,10 @@ from tallystick.channels.values.discretion import Discreet
 LEAD = 3_600
 """Seconds that the head may be ahead of the newest confirmed block for its time to be taken at its word."""
 
+MARGIN = 30
+"""Seconds of confirmed chain time after a lock's expiry before its writer cancels it, and after the court's decision
+before it unlocks by that: the peer sees it, too."""
+
 
 class StakeInCourt(NamedTuple):
     """What the chain's court says of a stake in an app: a lock of kind 1 (docs/apps.md)."""
@@ -64,13 +68,14 @@ class ChainTime(Discreet, msgspec.Struct, frozen=True):
         in_time = stake.counts_for(lock) if stake is not None else found[0] <= lock.expiry
         return found[1] if in_time else None
 
-    def verdict(self, lock: Lock) -> int | None:
-        """Return how much of a lock the court gave to its receiver, for ever. None: it has not decided that.
+    def given_in_court(self, lock: Lock, margin: int = 0) -> int | None:
+        """Return how much of a lock the court gave to its receiver, for ever; None: it had not decided that, as it was
+        certain `margin` seconds ago.
 
         What was registered alone does not say it: of a virtual channel it may be balances, and newer ones may follow.
         """
         stake = self.stakes.get(lock.puzzle)
-        if stake is None or not stake.counts_for(lock) or not stake.is_decided(self.final):
+        if stake is None or not stake.counts_for(lock) or not stake.is_decided(self.final - margin):
             return None
         return min(stake.paid, lock.amount)
 

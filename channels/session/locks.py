@@ -5,8 +5,9 @@
               locks do not wait for a peer that goes away: whoever sent them finds another way
     theirs    the onion of a pending lock is kept until the lock is gone, so that it can be decided about again after
               a crash
-    ends      a lock of ours is unlocked when the peer reveals in time, or the chain registered the secret in time; it
-              is cancelled when the peer rejects it, or when it expired unsatisfied by the confirmed chain (`timing`)
+    ends      a lock of ours is unlocked when the peer reveals in time, or the chain registered the secret in time, or
+              its court decided it; it is cancelled when the peer rejects it, or when it expired unsatisfied by the
+              confirmed chain (`timing`)
     secrets   what satisfies a lock of ours is told as soon as it is known, by the peer or by the chain, whatever the
               channel's phase: whoever forwards a payment must not wait for the peer's acknowledgement
 

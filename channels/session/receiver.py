@@ -2,7 +2,8 @@
 
     refused     what can never become right: a fault, nothing has changed
     left aside  what may become right with time: the channel is frozen here, or a lock is cancelled that our confirmed
-                chain does not see expired yet; the peer is asked to repeat it by another greeting
+                chain does not see expired yet, or unlocked by what the court has not said there yet; the peer is asked
+                to repeat it by another greeting
     accepted    it is countersigned at the end of the round, with everything else that came (`session`)
 
 On top of `session`.
@@ -16,7 +17,7 @@ import msgspec
 
 from tallystick.channels.errors import Fault
 from tallystick.channels.protocol import answers, core
-from tallystick.channels.protocol.conditions import worth
+from tallystick.channels.protocol.conditions import BY_COURT, is_judged, worth
 from tallystick.channels.protocol.eip712 import digest_proof
 from tallystick.channels.protocol.messages import Error, Update, encode
 from tallystick.channels.protocol.objects import Lock
@@ -69,9 +70,13 @@ def examine(session: Session, message: Update) -> Simplex | Aside:
     if not all(session.locks.covers(operation) for operation in message.operations if type(operation) is Unlock):
         text = "a stake that is passed on cannot be unlocked so yet: what it stands for is not settled"
         return Aside(Fault.UNLOCK_REFUSED, text)
+    given = _given(session, message.operations)
+    if any(given.get(op.id, op.amount) != op.amount for op in message.operations if type(op) is Unlock):
+        text = "by this node's confirmed chain the court has not given that much of a stake"
+        return Aside(Fault.UNLOCK_REFUSED, text)
     session.streams.check_unlocks(message.operations)
     expired = frozenset(lock.id for lock in unpaid if chain.went_back(lock))
-    simplex = core.accept(session.channel, message.seq, message.seen, message.operations, expired)
+    simplex = core.accept(session.channel, message.seq, message.seen, message.operations, expired, given)
     session.peer.verify(digest_proof(session.domain, simplex.proof), message.signature)
     return simplex
 
@@ -113,6 +118,16 @@ def _is_paid(chain: ChainTime, lock: Lock) -> bool:
     """Whether the chain shows that something of a lock goes to its receiver."""
     proof = chain.registered_in_time(lock)
     return proof is not None and worth(lock, proof) > 0
+
+
+def _given(session: Session, operations: Iterable[Operation]) -> dict[int, int | None]:
+    """Return what the court gave, by our confirmed chain, of the locks that `operations` unlock by its word.
+
+    Locks that are not there, or that no court decides, are left out: no update with such an unlock can become right.
+    """
+    names = [op.id for op in operations if type(op) is Unlock and op.proof == BY_COURT]
+    locks = [session.channel.theirs.simplex.lock(name) for name in names]
+    return {lock.id: session.chain.given_in_court(lock) for lock in locks if lock is not None and is_judged(lock.kind)}
 
 
 def _cancelled(session: Session, operations: Iterable[Operation]) -> list[Lock]:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from tallystick.channels.errors import EngineStopped
 from tallystick.channels.protocol import offers
-from tallystick.channels.protocol.conditions import worth
+from tallystick.channels.protocol.conditions import BY_COURT, worth
 from tallystick.channels.protocol.core import Phase
-from tallystick.channels.protocol.operations import Cancel
+from tallystick.channels.protocol.operations import Cancel, Unlock
 from tallystick.channels.session import negotiation, resync
-from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.chaintime import MARGIN, ChainTime
 from tallystick.channels.session.session import Session
-
-CANCEL_MARGIN = 30
-"""Seconds of confirmed chain time after a lock's expiry before its writer cancels it: the peer sees it expired too."""
 
 
 def on_chain_moved(session: Session, chain: ChainTime) -> bool:
@@ -44,7 +41,9 @@ def let_pass(session: Session, chain: ChainTime) -> None:
             session.streams.on_time(lock)
         elif secret is not None and (amount := worth(lock, secret)):
             session.locks.pay(lock, secret, amount)
-        elif chain.went_back(lock, CANCEL_MARGIN):
+        elif given := chain.given_in_court(lock, MARGIN):
+            session.locks.end(Unlock(lock.id, BY_COURT, given))
+        elif chain.went_back(lock, MARGIN):
             session.locks.end(Cancel(lock.id))
     session.streams.on_chain_moved()
 

@@ -256,7 +256,7 @@ class Router:
             return True  # what we owed is agreed gone
         if not self._is_signed(circuit):
             return False  # what we owe is not there yet to be paid
-        return paid >= circuit.amount_out or paid == self._channels.chain.verdict(lock)
+        return paid >= circuit.amount_out or paid == self._channels.chain.given_in_court(lock)
 
     def is_incoming_over(self, circuit: Circuit) -> bool:
         """Whether the incoming lock of a stake is agreed gone, or its channel is."""

@@ -10,7 +10,7 @@ owed to us is never given up while what we owe may still be more:
     L in is unlocked, all of it ──▶ noted with that commit; then L out is unlocked by the same proof
     L in is unlocked in part    ──▶ left aside (`covers`), unless L out is gone unpaid, or the confirmed chain says so
     L out is given back, agreed ──▶ L in is released
-    the confirmed chain decides ──▶ both are unlocked, cancelled or redeemed by what it says, each by itself
+    the confirmed chain decides ──▶ both are unlocked by its word, cancelled or redeemed, each by itself
 
 So off chain all of a stake goes over, or nothing; what is in between only the court pays. A hub brings nothing to
 court: it is as well off whatever is decided there, and also if nothing is.
@@ -25,6 +25,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from tallystick.channels.protocol.conditions import BY_COURT
 from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.values.arguments import Options
 from tallystick.channels.values.discretion import Discreet
@@ -169,7 +170,7 @@ class Stakes:
             return ()
         circuit = entry.circuit
         if circuit.owed:
-            return (PayStake(channel, lock, circuit.owed),)
+            return _payment(circuit)
         if not whole or entry.incoming_over:
             return ()
         entry.shown = proof
@@ -201,7 +202,7 @@ class Stakes:
         entry.incoming_over = True
         if paid and not entry.outgoing_over:
             entry.circuit = msgspec.structs.replace(entry.circuit, owed=proof)
-            return (OweLock(entry.circuit), PayStake(*name, proof))
+            return (OweLock(entry.circuit), *_payment(entry.circuit))
         return self._close(entry)
 
     def on_ready(self, channel: ChannelId) -> Sequence[StakeAnswer]:
@@ -210,7 +211,7 @@ class Stakes:
         for entry in self._open.values():
             circuit = entry.circuit
             if circuit.owed and circuit.outgoing == channel and not entry.outgoing_over:
-                answers.append(PayStake(channel, circuit.outgoing_lock, circuit.owed))
+                answers += _payment(circuit)
             if entry.shown and circuit.incoming == channel and not entry.incoming_over:
                 answers.append(ShowOutcome(channel, circuit.incoming_lock, entry.shown))
         return answers
@@ -241,3 +242,11 @@ class Stakes:
     def _forget(self, entry: _PendingStake) -> None:
         del self._open[entry.circuit.name]
         self._by_origin.pop(entry.circuit.origin, None)
+
+
+def _payment(circuit: Circuit) -> Sequence[PayStake]:
+    """Return the unlock of the outgoing lock by the proof that paid the incoming one.
+
+    If that was the court's word, none: the outgoing lock is unlocked by the same word, which its channel looks for.
+    """
+    return () if circuit.owed == BY_COURT else (PayStake(*circuit.name, circuit.owed),)

@@ -34,7 +34,7 @@ from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import StreamProof
 from tallystick.channels.protocol.objects import Lock, Puzzle, SignedProof
 from tallystick.channels.protocol.simplex import OlderState
-from tallystick.channels.session.chaintime import StakeInCourt
+from tallystick.channels.session.chaintime import MARGIN, StakeInCourt
 from tallystick.channels.values.discretion import Discreet
 from tallystick.settlement.chain import (
     CLOSED,
@@ -120,6 +120,8 @@ class ChannelOnChain(Discreet, msgspec.Struct, frozen=True):
     """What calls take on this chain; unless told otherwise, what the simulated ledger charges."""
     stakes: Mapping[Puzzle, StakeInCourt] = {}
     """What the court says of stakes in apps, at the head."""
+    final: int = 0
+    """Time of the newest confirmed block, by which a peer unlocks what the court gave."""
 
     def worth_of(self, call: Call) -> int | None:
         """Return the fee against which a claim's worth is held, None if it is not known."""
@@ -353,7 +355,7 @@ def must_close(channel: Channel, situation: ChannelOnChain, policy: DutyPolicy) 
         and situation.now > _due(lock, time) + policy.unlock_patience
     ]
     for lock in channel.theirs.simplex.locks:
-        owed.append(_paid_in_court(lock, situation, situation.now - policy.unlock_patience))
+        owed.append(_paid_in_court(lock, situation, situation.final - MARGIN - policy.unlock_patience))
     tariff, price = situation.tariff, situation.market
     fee = tariff.fee_of(CloseCall, price) + tariff.fee_of(SettleCall, price) + redeems_fee(channel, price, tariff)
     return sum(owed) > 0 and is_worth(channel.terms.asset, sum(owed), fee, policy)

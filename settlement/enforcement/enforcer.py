@@ -233,7 +233,17 @@ class Enforcer:
         prices = (market.lowest, market.tariff)
         stakes = self._index.stakes(puzzles, self._index.head_number)
         return ChannelOnChain(
-            contract, self._index.head_time, proofs, redeemed, claims, market.price, at_stake, older, *prices, stakes
+            contract,
+            self._index.head_time,
+            proofs,
+            redeemed,
+            claims,
+            market.price,
+            at_stake,
+            older,
+            *prices,
+            stakes,
+            self._following.final_time,
         )
 
     def _older(self, channel: Channel, contract: ContractChannel) -> dict[int, OlderState]:

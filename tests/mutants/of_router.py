@@ -211,7 +211,7 @@ MUTANTS = (
     Mutant(
         "take for decided what newer balances may change",
         "channels/session/chaintime.py",
-        "or not stake.counts_for(lock) or not stake.is_decided(self.final):",
+        "or not stake.counts_for(lock) or not stake.is_decided(self.final - margin):",
         "or not stake.counts_for(lock):",
         ("test_forwarding_stakes_virtual.py",),
     ),

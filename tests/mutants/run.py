@@ -24,6 +24,7 @@ import of_chains
 import of_channels
 import of_contracts
 import of_court
+import of_court_word
 import of_enforcement
 import of_ethereum
 import of_evm_court
@@ -54,7 +55,7 @@ TABLES = (
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_validator_changes, of_court, of_evm_court, of_app_rules, of_app_machine),
-    *(of_virtual, of_app_commands, of_app_hubs, of_towers),
+    *(of_virtual, of_court_word, of_app_commands, of_app_hubs, of_towers),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 

@@ -22,7 +22,7 @@ from tallystick.channels.protocol.eip712 import channel_id
 from tallystick.channels.protocol.keys import PrivateKey, close_key, keccak
 from tallystick.channels.protocol.messages import Message, decode
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Puzzle, Terms
-from tallystick.channels.session.chaintime import ChainTime
+from tallystick.channels.session.chaintime import ChainTime, StakeInCourt
 from tallystick.channels.session.effects import Event
 from tallystick.channels.session.inputs import Asks, FundingConfirmed
 from tallystick.channels.session.session import Session
@@ -165,9 +165,16 @@ class Party:
         """The chain confirmed these deposits and withdrawals to this side."""
         self.apply(FundingConfirmed(deposits, withdrawn))
 
-    def time(self, now: int, final: int, proofs: Mapping[Puzzle, tuple[int, bytes]] | None = None) -> None:
-        """Chain time moves on for this side; `proofs` are all that the chain has confirmed."""
-        self.chain = ChainTime(now, final, dict(self.chain.proofs) if proofs is None else proofs)
+    def time(
+        self,
+        now: int,
+        final: int,
+        proofs: Mapping[Puzzle, tuple[int, bytes]] | None = None,
+        stakes: Mapping[Puzzle, StakeInCourt] | None = None,
+    ) -> None:
+        """Chain time moves on for this side; `proofs` and `stakes` are all that the chain has confirmed."""
+        found = dict(self.chain.proofs) if proofs is None else proofs
+        self.chain = ChainTime(now, final, found, dict(self.chain.stakes) if stakes is None else stakes)
         self.engine.on_chain_moved(self.chain)
 
 

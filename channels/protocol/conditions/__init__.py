@@ -22,12 +22,13 @@ from collections.abc import Iterable
 from tallystick.channels.errors import Fault, InvalidInput, InvalidUpdate
 from tallystick.channels.protocol.conditions.app import AppLock
 from tallystick.channels.protocol.conditions.hash_lock import HASH, SECRET_SIZE, HashLock, digest_of
-from tallystick.channels.protocol.conditions.kinds import KindTable, LockKind
+from tallystick.channels.protocol.conditions.kinds import BY_COURT, KindTable, LockKind
 from tallystick.channels.protocol.conditions.stream import STREAM, StreamLock
 from tallystick.channels.protocol.conditions.virtual import VirtualLock
 from tallystick.channels.protocol.objects import Lock
 
 __all__ = (
+    "BY_COURT",
     "HASH",
     "KINDS",
     "SECRET_SIZE",

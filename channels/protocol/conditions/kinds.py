@@ -17,6 +17,10 @@ from tallystick.channels.limits import KIND_MAX
 from tallystick.channels.protocol.objects import Lock
 from tallystick.channels.protocol.operations import AddLock
 
+BY_COURT = b"court"
+"""Stands in an unlock for a proof, where the chain's court has decided a lock and no proof of its amount exists: both
+sides look at what their own confirmed chain says (`ChainTime.given_in_court`). No kind has a proof like it."""
+
 
 class LockKind(ABC):
     """How the locks of one kind are decided off chain. Entries have no state."""

@@ -20,7 +20,7 @@ import msgspec
 
 from tallystick.channels.errors import InvalidInput
 from tallystick.channels.protocol import apps
-from tallystick.channels.protocol.conditions import digest_of
+from tallystick.channels.protocol.conditions import BY_COURT, digest_of
 from tallystick.channels.protocol.eip712 import locks_root
 from tallystick.channels.protocol.hashchain import PROOF_SIZE, TERMS_SIZE, HashChain, StreamProof, StreamTerms, walk
 from tallystick.channels.protocol.messages import Links, LinksHeld
@@ -114,7 +114,12 @@ class Redactor:
         return self._conditions[condition]
 
     def proof(self, proof: bytes) -> bytes:
-        """Return what stands for a secret, or the proof of a stream or of an app's outcome. A wrong one stays wrong."""
+        """Return what stands for a secret, or the proof of a stream or of an app's outcome. A wrong one stays wrong.
+
+        The word of the court is no secret, and stays.
+        """
+        if proof == BY_COURT:
+            return proof
         if len(proof) == apps.PROOF_SIZE:
             try:
                 outcome = apps.OutcomeProof.decode(proof)
