@@ -128,18 +128,20 @@ def test_a_measurement_whose_books_do_not_balance_is_void(change: list[int]) -> 
 
 
 @pytest.mark.processes
-async def test_virtual_channels_are_measured_beside_a_channel_with_deposits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hubs", [1, 2])
+async def test_virtual_channels_are_measured_beside_a_channel_with_deposits(tmp_path: Path, hubs: int) -> None:
     options = ("--rounds", "1", "--seconds", "0.2", "--openings", "2", "--tries", "1", "--class", "awaited")
-    result = await bench("virtual", *options, "--directory", str(tmp_path))
+    result = await bench("virtual", *options, "--hubs", str(hubs), "--directory", str(tmp_path))
     figures = ("control", "virtual_per_second", "direct_per_second", "ratio", "open_p50_ms", "close_p50_ms")
     assert all(isinstance(result[name], float) and result[name] > 0 for name in figures)
     assert isinstance(result["payments"], int) and result["payments"] > 0
-    assert (result["hub_signatures"], result["openings"]) == (0, 2)
+    assert (result["hubs"], result["hub_signatures"], result["openings"], result["transactions"]) == (hubs, 0, 2, 0)
     assert (result["kind"], result["rounds"], result["durability"]) == ("awaited", 1, "full")
 
 
-@pytest.mark.parametrize("change", [[-1_000, 0, 1_001], [-1_001, 0, 1_000], [-1_001, 1, 1_000]])
+@pytest.mark.parametrize("change", [[-1_000, 0, 1_001], [-1_001, 0, 1_000], [-1_001, 1, 1_000], [-1_000, 1, -1, 1_000]])
 def test_the_books_of_a_virtual_channel_say_what_went_wrong(change: list[int]) -> None:
     check_virtual([-1_000, 0, 1_000], 1_000)
+    check_virtual([-1_000, 0, 0, 1_000], 1_000)
     with pytest.raises(MeasurementVoid, match="the books do not balance"):
         check_virtual(change, 1_000)
