@@ -32,6 +32,8 @@ SETTINGS = Settings(
     confirmations=2,
     challenge_period=700,
     towers=(TOWER,),
+    tower_receipts=1,
+    tower_unsecured=10**30,
     base_fee=7,
     fee_ppm=250,
     announce=False,
@@ -47,6 +49,7 @@ def test_what_is_written_is_read_back_and_reaches_the_node(tmp_path: Path) -> No
     config = node_config(SETTINGS)
     assert (config.listen, config.confirmations, config.challenge_period) == (("::1", 0), 2, 700)
     assert [str(tower) for tower in config.towers] == [TOWER]
+    assert (config.custody.receipts, config.custody.unsecured) == (1, 10**30)
     assert (config.routing.policy.base_fee, config.routing.policy.fee_ppm) == (7, 250)
     token, other = (Address(bytes.fromhex(text[2:])) for text in (TOKEN, OTHER))
     assert config.routing.policy_in(token) == ForwardingPolicy(base_fee=2, fee_ppm=250, minimum=3)
@@ -78,6 +81,8 @@ def test_every_setting_has_a_comment_and_nothing_is_overwritten(tmp_path: Path) 
         (f"contract = '0x{20 * 'Ab'}'", "is mistyped"),
         ("towers = ['bob']", "towers: "),
         ("towers = 'bob'", "towers"),
+        ("tower_receipts = 1", "tower_receipts must be from 0 to the number of towers, 0"),
+        ("tower_unsecured = -1", "tower_unsecured must be from 0"),
         ("base_fee = -1", "base_fee = -1.*below 2"),
         ("fee_ppm = 4294967296", "fee_ppm = 4294967296.*below 2"),
         ('chain_url = "localhost:8545"', "begins with http"),

@@ -91,15 +91,29 @@ def test_a_memo_that_is_no_text_is_shown_as_hex_and_control_characters_never_rea
 
 
 def test_statistics_of_several_parts_are_all_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.show_towers([])
+    off = {"receipts": 0, "unsecured": 0, "deferred": 0, "since": 0.0, "exposed": {}}
+    tables.show_towers([], off)
     tower = {"tower": KEY, "connected": False, "last_fault": "no route", "dirty": 2, "exposed": LARGE}
-    tables.show_towers([{**tower, "channels": 3, "uploads": 4, "refused": 5}])
+    tables.show_towers([{**tower, "channels": 3, "uploads": 4, "refused": 5}], off)
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("no tower guards this node", KEY, "no route", str(LARGE)))
     tables.show_statistics({"engine": {"in_flight": 5}, "towers": [{"receipts": 6}, {"receipts": 7}]})
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     for row in (["engine", "in", "flight", "5"], ["towers", "receipts", "6"], ["towers", "receipts", "7"]):
         assert row in rows
+
+
+def test_what_waits_for_receipts_of_towers_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    tower = {"tower": KEY, "connected": True, "last_fault": "", "dirty": 0, "exposed": 0}
+    towers = [{**tower, "channels": 3, "uploads": 4, "refused": 5}]
+    off = {"receipts": 0, "unsecured": 0, "deferred": 0, "since": 0.0, "exposed": {}}
+    tables.show_towers(towers, off)
+    assert "what peers pay waits for no tower" in " ".join(capsys.readouterr().out.split())
+    on = {"receipts": 2, "unsecured": LARGE, "deferred": 7, "since": 5.0, "exposed": {"0x" + 20 * "ab": 9}}
+    tables.show_towers(towers, on)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"waits for receipts of 2 towers, beyond {LARGE} of an asset" in shown
+    assert "waiting now in 7 channels" in shown and f"unsecured 9 of 0x{20 * 'ab'}" in shown
 
 
 def test_what_was_brought_back_from_towers_is_shown_and_what_comes_next(capsys: pytest.CaptureFixture[str]) -> None:
