@@ -25,6 +25,7 @@ from tallystick.channels.testing.network import MemoryNetwork
 from tallystick.settlement.chain import CloseCall, DepositCall, Header, OpenCall, TransactionReceipt
 from tallystick.settlement.sending.figures import FeesPaid
 from tallystick.settlement.testing.local import LocalChain
+from tallystick.watchtower import monitoring
 from tallystick.watchtower.figures import (
     COMMIT_BOUNDS,
     STATUS_OLD,
@@ -270,6 +271,23 @@ async def test_health_and_readiness_say_why_not_and_tell_no_url(
             assert found["tally_tower_trouble{kind=disk}"] == found["tally_tower_trouble{kind=fees}"] == 1
             assert found["tally_tower_trouble{kind=chain-behind}"] == 0
         world.store.close()
+
+
+async def test_who_asks_and_never_reads_does_not_keep_a_tower_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(monitoring, "MONITORS_PART", 1.0)
+    monkeypatch.setattr(monitoring, "ANSWER_SECONDS", 0.0)
+    board, door = Board(), monitoring.open_door("127.0.0.1", 0)
+    figures = msgspec.convert({**BLANK, "commits": {"chain": {}}}, TowerStatistics)
+    board.put(msgspec.structs.replace(WAITING, statistics=figures))
+    with trio.fail_after(60), door:
+        async with trio.open_nursery() as nursery, await trio.open_tcp_stream(*door.getsockname()[:2]) as stream:
+            door.listen()
+            await nursery.start(monitoring.serve_monitor, board, door)
+            with pytest.raises(trio.BrokenResourceError):
+                while True:  # until neither side's buffers take any more, and a while after
+                    await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            nursery.cancel_scope.cancel()
 
 
 def test_what_a_chain_node_said_is_not_shown_to_strangers() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from simulation.tower_world import CAROL, MALLORY, TOWER, TowerWorld
 from tallystick.channels.errors import InvalidInput, StoreError, StoreForeign, StoreVersion
 from tallystick.channels.protocol.eip712 import channel_id
+from tallystick.channels.protocol.objects import ChannelId
 from tallystick.channels.storage.identity import DirectoryClaimed, Identity
 from tallystick.channels.storage.sqlite.snapshots import open_snapshot
 from tallystick.channels.storage.sqlite.store import open_store
@@ -30,7 +31,7 @@ from tallystick.settlement.sending.moments import ChainAdvanced, ObligationStore
 from tallystick.settlement.sending.obligations import ObligationStatus
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.watchtower.comparing import DifferenceKind
-from tallystick.watchtower.rescan import Rescan, account_of, corrections, read_record, rescan
+from tallystick.watchtower.rescan import PATIENCE, Rescan, account_of, corrections, read_record, rescan
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, DisputesUndone, read_disputes
 from tallystick.watchtower.sqlite import CLIENT_SCHEMA, SCHEMAS
 
@@ -220,6 +221,24 @@ async def test_a_chain_node_that_is_behind_the_tower_is_no_judge(
     store.commit([ChainAdvanced(world.chain.chain_id, Header(position.number + 9, b"\x01" * 32, position.hash, 0))])
     with pytest.raises(ChainUnavailable, match="behind the tower"):
         await look(world, store)
+    store.close()
+
+
+async def test_a_chain_node_that_does_not_know_what_was_closed_is_not_waited_for_without_end(
+    world: TowerWorld, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cheated(world)
+    store = opened(world)
+
+    async def knows_none(asked: Sequence[ChannelId]) -> list[None]:
+        return [None for _ in asked]
+
+    monkeypatch.setattr(world.chain, "channels", knows_none)
+    began = trio.current_time()
+    with pytest.raises(ExceptionGroup) as found:
+        await look(world, store)
+    assert found.group_contains(ChainUnavailable, match="out of step")
+    assert PATIENCE <= trio.current_time() - began < 2 * PATIENCE
     store.close()
 
 

@@ -37,6 +37,10 @@ MONITORS_PART = 0.02
 ANSWER_SECONDS = 0.001
 """What an answer costs beside its text, about: a request is read before anybody can tell what it asks for."""
 
+STUCK_SECONDS = 10.0
+"""How long a client may leave what is sent to it unread. Hypercorn shields its sends from cancellation, so one that
+never reads would keep the tower from stopping."""
+
 IDLE_SECONDS = 75.0
 """How long a connection may be idle: longer than it mostly takes until the next scrape."""
 
@@ -104,7 +108,10 @@ class Monitor:
 def open_door(host: str, port: int) -> socket.socket:
     """Return a socket that is bound there, port 0 to a free one; raise InvalidInput if that cannot be."""
     try:
-        return bind(host, port)
+        door = bind(host, port)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+            door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(STUCK_SECONDS * 1_000))
+        return door
     except OSError as error:
         raise InvalidInput(f"metrics cannot be served at {host}:{port}: {error.strerror or error}") from error
 

@@ -35,6 +35,9 @@ from tallystick.watchtower.sealing import locator_of, unseal
 ASKED_AT_ONCE = 256
 """Channels that the chain is asked for in one go."""
 
+PATIENCE = 120.0
+"""Seconds without a right answer of the chain node after which a rescan gives up."""
+
 LAG_MAX = 6
 """A tower that is more blocks behind has not taken on what is due: it does once it is up to date."""
 
@@ -95,11 +98,19 @@ class Rebuilding:
         self._follower = Follower(chain, Followed(start, kept=kept), self._on_steps, jitter=jitter)
 
     async def run(self) -> None:
-        """Return once the block was reached."""
+        """Return once the block was reached; raise ChainUnavailable if the chain node does not answer for long."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follower.run)
+            nursery.start_soon(self._give_up)
             await self._follower.wait_reached(self._until.number)
             nursery.cancel_scope.cancel()
+
+    async def _give_up(self) -> None:
+        while True:
+            await trio.sleep(max(PATIENCE - self._follower.silent, 1.0))
+            if self._follower.silent >= PATIENCE:
+                why = f"the chain node does not answer as it must ({self._follower.fault}); try another one"
+                raise ChainUnavailable(why)
 
     async def _on_steps(self, steps: Sequence[Step]) -> int:
         for step in steps:
