@@ -11,6 +11,7 @@ import trio
 
 from simulation.hub_games import (
     CONFIG,
+    DEPOSIT,
     LINES,
     STAKE,
     WINS,
@@ -29,12 +30,15 @@ from simulation.hub_games import (
 )
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.protocol.apps import APP, OutcomeProof
-from tallystick.channels.protocol.objects import ChannelId
+from tallystick.channels.protocol.objects import NATIVE, ChannelId
 from tallystick.channels.session.expected import LockWanted
 from tallystick.channels.storage.store import Moment
 from tallystick.channels.testing.scheduling import simulate
+from tallystick.router.codes import Code
 from tallystick.router.forwarding.service import RoutingOptions
 from tallystick.router.forwarding.stakes import StakeLimits
+from tallystick.router.objects import NodeKey
+from tallystick.router.onion.failures import Failure
 from tallystick.sdk.testing.world import key_of
 
 Attach: TypeAlias = Callable[[ChannelId, int], Moment] | None
@@ -192,3 +196,35 @@ def test_who_owes_a_stake_may_pay_it_by_its_proof_and_no_hub_before_it_was_paid(
             assert not list(alice.apps.apps.stakes.of(held, 0)) and bob is not None
 
     simulate(main, 9)
+
+
+@pytest.mark.parametrize("moves", [0, 2])
+def test_a_stake_that_comes_back_when_the_game_has_begun_is_no_lack_of_room_on_its_way(moves: int) -> None:
+    """Whatever the hub says of it: the stake had got there."""
+
+    async def main() -> None:
+        async with line(12) as world:
+            await begin(world)
+            await play(world, WINS["nobody"][:moves])
+            alice, hub = world.node("alice"), world.node("hub")
+            (first,), (onwards,) = world.channels_between("alice", "hub"), world.channels_between("hub", "bob")
+            bob, knowledge = NodeKey(bytes(world.node("bob").key.public)), alice.routing.maps.of(NATIVE).knowledge
+
+            def believed() -> tuple[int, int] | None:
+                return knowledge.bounds(onwards, bob, 0.0)
+
+            before = believed()
+            router, condition = hub.routing.router, game_of(world, "alice").held.stake(0)
+            (lock,) = [
+                each
+                for each in hub.engine.views.channel(first).theirs.simplex.locks
+                if each.kind == APP and each.condition == condition
+            ]
+            circuit = router._stakes.of_origin(first, lock.id)
+            assert circuit is not None and circuit.outgoing == onwards
+            said = router._incoming.hide(circuit.secret, Failure(Code.TEMPORARY_CHANNEL_FAILURE, channel=onwards))
+            router._incoming.release(first, lock.id, said)
+            assert await world.until(lambda: lock not in alice.engine.views.channel(first).newest.locks, 60)
+            assert believed() == before == (0, 2 * DEPOSIT + 1), "nothing is known of it"
+
+    simulate(main, 12)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol, TypeAlias
 
-from tallystick.channels.apps.instance import AppInstance
+from tallystick.channels.apps.instance import AppInstance, AppPhase
 from tallystick.channels.errors import ChannelNotReady, InvalidInput
 from tallystick.channels.limits import Policy
 from tallystick.channels.node.app_store import PlayedApp
@@ -59,6 +59,10 @@ class StakePlaces:
 
     def watch(self, held: AppInstance) -> None:
         """Look for the stakes of an instance from now on."""
+        if self._hubs is not None and (held.agreed is not None or held.phase is AppPhase.ENDED):
+            self._hubs.forget(
+                held.stake(held.player)
+            )  # it got there, or is not sent again: its end says nothing of ways
         conditions = {held.stake(player) for player in (0, 1)}
         if conditions - self._where.keys():
             self._where |= {each: set() for each in conditions - self._where.keys()}

@@ -48,6 +48,12 @@ MUTANTS = tuple(
             "            pass\n",
         ),
         (
+            "hold against its way that a stake came back from a game",
+            PLACES,
+            "held.agreed is not None or held.phase is AppPhase.ENDED",
+            "False",
+        ),
+        (
             "bring no part to court",
             "settlement/enforcement/apps.py",
             "if court is not None or held.split:",
