@@ -416,6 +416,20 @@ MUTANTS = (
         ("test_tower_metrics.py",),
     ),
     Mutant(
+        "let who reads no metrics keep a tower from stopping",
+        "watchtower/monitoring.py",
+        '        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it\n',
+        "        if False:\n",
+        ("test_tower_metrics.py",),
+    ),
+    Mutant(
+        "make the metrics anew with each scrape",
+        "watchtower/monitoring.py",
+        "        if self._made is None or self._made[0] is not status:\n",
+        "        if True:\n",
+        ("test_tower_metrics.py",),
+    ),
+    Mutant(
         "show strangers what a chain node said",
         "watchtower/figures.py",
         "hidden if kind is Trouble.CHAIN_NONSENSE else text for",
