@@ -67,7 +67,17 @@ def rows_of(store: SqliteStore) -> Rows:
     return found
 
 
-ADDED = ("deferred", "apps", "chain_proofs", "gossip_markets", "standings", "tower_claims", "virtuals")
+ADDED = (
+    "deferred",
+    "apps",
+    "chain_proofs",
+    "gossip_markets",
+    "standings",
+    "taken_covers",
+    "taken_promises",
+    "tower_claims",
+    "virtuals",
+)
 """Tables that came later, and begin empty."""
 
 

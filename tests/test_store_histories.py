@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from simulation.court_bench import START, TERMS
 from simulation.engines import ALL, created, is_taken, memory_disk
 from simulation.simulated_network import NetworkPlan, run_network
+from simulation.tower_house import Pair
 from tallystick.channels.apps.instance import AppInstance
 from tallystick.channels.node.app_store import AppSaved, PlayedApp, count_apps, find_app, load_apps
 from tallystick.channels.node.virtual_store import (
@@ -26,6 +27,7 @@ from tallystick.channels.node.virtual_store import (
     load_virtuals,
 )
 from tallystick.channels.protocol.core import Channel
+from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import NATIVE, Address, ChannelId, Lock
 from tallystick.channels.protocol.virtual import VirtualTerms, WayIn
 from tallystick.channels.storage.schema import (
@@ -84,6 +86,7 @@ from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.sdk.node.standings import Role, WordNoted, find_standing, load_standings
 from tallystick.settlement.chain import Closed
 from tallystick.settlement.following.index import ChainIndex, EventsUndone
+from tallystick.settlement.modules.covers import TowerCover, TowerPromise
 from tallystick.settlement.sending.moments import (
     ChainAdvanced,
     ChainRewound,
@@ -92,6 +95,18 @@ from tallystick.settlement.sending.moments import (
     read_book,
 )
 from tallystick.watchtower.claims import TIMELY, LockClaim
+from tallystick.watchtower.cover_schema import (
+    CoverOffered,
+    CoversOver,
+    CoverTaken,
+    PromiseTaken,
+    ProofsPromised,
+    find_offered,
+    read_offered,
+    read_promised,
+    read_promises,
+    read_taken,
+)
 from tallystick.watchtower.disputes import DisputeEvent
 from tallystick.watchtower.schema import (
     AppointmentsDropped,
@@ -112,7 +127,12 @@ from tallystick.watchtower.schema import (
     read_timely,
     timely_data,
 )
-from tallystick.watchtower.sqlite import TOWER_SCHEMA
+from tallystick.watchtower.sqlite import TOWER_COVERS_SCHEMA, TOWER_SCHEMA
+
+PAIR = Pair(*(PrivateKey(bytes([n]) * 32) for n in (1, 2)), chain_id=1337, contract=Address(b"c" * 20))
+COVERS = [
+    TowerCover(PAIR.channel, Address(b"t" * 20), Address(bytes([n]) * 20), 5, 900 * n, 600, 3, 700) for n in (1, 2, 1)
+]
 
 APPS = [
     AppInstance(terms=msgspec.structs.replace(TERMS, nonce=nonce), player=player, start=START)
@@ -183,6 +203,11 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(DisputesUndone(number) for number in (header.number, 10**6)),
         *(DisputeOver(of, (locators[2],)) for of in (terms_of.id, ChannelId(bytes(32)))),
         *(Coverage(client, channel, n, n, n, n, b"receipt", b"m" * n) for client in clients for n in (2, 1, 0)),
+        *(CoverOffered(bytes([n]) * 32, PAIR.terms, each) for n, each in enumerate(COVERS)),
+        *(ProofsPromised(bytes(32), PAIR.channel, c, (PAIR.proof(0, n, 1), None)) for c in clients for n in (2, 1)),
+        *(CoversOver(time, names) for time, names in ((1, (bytes([1]) * 32,)), (10**9, ()))),
+        *(CoverTaken(bytes([n]) * 32, each, b"signature") for n, each in enumerate(COVERS)),
+        *(PromiseTaken(TowerPromise(bytes(32), n, n, n), b"signature", (n - 1,)) for n in (1, 2, 3)),
         *(CircuitOwed(msgspec.structs.replace(one, owed=b"proof")) for one in circuits),
         *(CircuitRejected(one.outgoing, one.outgoing_lock, b"no") for one in circuits),
         *(PeerBarred(b"peer", until) for until in (5, 6)),
@@ -243,6 +268,9 @@ def everything(store: Store) -> Iterator[object]:
         read_source(store, Address(bytes([1]) * 20), bytes([1]) * 32),
     )
     yield timely_data(store, Address(bytes([1]) * 20), bytes([3]) * 32)
+    yield read_offered(store), read_offered(store, PAIR.channel), find_offered(store, bytes(32))
+    yield read_promised(store, PAIR.channel), read_taken(store), read_taken(store, PAIR.channel)
+    yield read_promises(store, bytes(32))
 
 
 MOMENTS = st.deferred(lambda: st.sampled_from(recorded()).flatmap(st.sampled_from))
@@ -266,6 +294,8 @@ def test_whatever_history_of_real_moments_both_engines_tell_the_same_of_it(commi
 
 def test_the_recorded_moments_are_of_every_kind_that_money_hangs_on() -> None:
     kinds = {type(kind[0]) for kind in recorded()}
-    missing = {kind for schema in (*SCHEMAS, TOWER_SCHEMA) for kind in schema.subject.writes} - kinds
+    missing = {
+        kind for schema in (*SCHEMAS, TOWER_SCHEMA, TOWER_COVERS_SCHEMA) for kind in schema.subject.writes
+    } - kinds
     assert {kind.__name__ for kind in missing} == set()
     assert CircuitOpened in kinds

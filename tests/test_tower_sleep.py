@@ -21,7 +21,7 @@ from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.schema import AppointmentStored, read_disputes
 from tallystick.watchtower.sealing import locator_of
-from tallystick.watchtower.sqlite import TOWER_SCHEMA
+from tallystick.watchtower.sqlite import TOWER_COVERS_SCHEMA, TOWER_SCHEMA
 from tallystick.watchtower.watch import Watch
 
 TOWER = Address(b"\7" * 20)
@@ -35,7 +35,7 @@ class House:
     figures = FIGURES
 
     def __init__(self) -> None:
-        self.disk = SimulatedDisk([TOWER_SCHEMA, SCHEMA])
+        self.disk = SimulatedDisk([TOWER_COVERS_SCHEMA, TOWER_SCHEMA, SCHEMA])
         self.store = self.disk.open()
         self.terms: dict[ChannelId, Terms] = {}
         self.number = 0

@@ -26,9 +26,12 @@ from tallystick.channels.transport.descriptors import allowance, descriptor_limi
 from tallystick.channels.transport.guests import Guest, Guests, Rank
 from tallystick.channels.transport.turns import Turns
 from tallystick.settlement.sending.sender import Commit
+from tallystick.watchtower.covers import CoverService, named_by
 from tallystick.watchtower.errors import TowerRefusal
 from tallystick.watchtower.intake import Intake, PendingAppointment, Work, here
 from tallystick.watchtower.messages import (
+    AskCover,
+    AskPromise,
     Fetch,
     Held,
     Message,
@@ -100,6 +103,8 @@ class AppointmentService:
     """Is told of which client, and under which locator, something was stored, and whether any of it is timely."""
     work: Work = here
     """Signs a group's receipts."""
+    covers: CoverService | None = None
+    """Answers what is asked about covers; None: there are none."""
     accepted: int = field(default=0, init=False)
     """Appointments and revisions taken since the start."""
     refused: int = field(default=0, init=False)
@@ -161,8 +166,11 @@ class AppointmentService:
         """Return the answer to a message, or what has to be durable, or to be waited for, before there is one."""
         if isinstance(message, Upload | UploadTimely):
             return self._take(client, message, source)
+        if isinstance(message, AskCover | AskPromise):
+            return message
         if not isinstance(message, Fetch):
-            raise MalformedMessage("a client sends uploads and fetches only", Fault.UNKNOWN_MESSAGE)
+            text = "a client sends uploads, fetches and questions for covers only"
+            raise MalformedMessage(text, Fault.UNKNOWN_MESSAGE)
         held = read_appointment(self.store, client, message.locator)
         if held is None:
             text = "the tower holds nothing under this locator"
@@ -180,12 +188,21 @@ class AppointmentService:
             step = self._take(client, step.upload, source)
             if isinstance(step, _After | PendingAppointment):
                 await self.intake.settle([step.before if isinstance(step, _After) else step])
+        if isinstance(step, AskCover | AskPromise):
+            return await self._ask_covers(client, step)
         if not isinstance(step, PendingAppointment):
             return step
         if step.receipt is not None:
             return step.receipt
         text, held = "the tower's disk refused; try again later", held_revision(self.store, *step.name)
         return self._refuse(step.moment.locator, TowerRefusal.TROUBLE, held or 0, text)
+
+    async def _ask_covers(self, client: Address, asked: AskCover | AskPromise) -> Message:
+        if self.covers is None:
+            return self._refuse(
+                named_by(asked), TowerRefusal.NO_COVER, 0, "this tower offers no covers: it has no bond"
+            )
+        return await self.covers.answer(client, asked)
 
     def _take(self, client: Address, upload: Upload | UploadTimely, source: str) -> _Step:
         coming = self.intake.pending((client, upload.locator))

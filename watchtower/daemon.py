@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import trio
@@ -36,8 +37,9 @@ from tallystick.settlement.errors import ChainError, ChainUnavailable
 from tallystick.settlement.ethereum.evm.client import EvmChain, EvmPlace, open_evm_chain
 from tallystick.settlement.ethereum.rpc_client import open_rpc_chain
 from tallystick.settlement.following.vigil import TICK, Sight, begin_vigil, kind_of, look, spell
-from tallystick.settlement.port import Chain
+from tallystick.settlement.port import Chain, LedgerChain
 from tallystick.watchtower.figures import STATUS_OLD, TowerStatus
+from tallystick.watchtower.ledger_registry import LedgerRegistry
 from tallystick.watchtower.monitoring import Board, open_door, serve_monitor
 from tallystick.watchtower.rescan import Rescan, account_of, corrections, read_record, rescan
 from tallystick.watchtower.schema import DisputeOver, said_by_tower
@@ -115,6 +117,7 @@ async def run_tower(
                 alarm=alarm,
                 free_space=lambda: shutil.disk_usage(directory).free,
                 policy=policy,
+                registry=None if isinstance(chain, EvmChain) else LedgerRegistry(cast("LedgerChain", chain)),
             )
 
             def started(at: PeerAddress) -> None:

@@ -91,6 +91,8 @@ class Defence(msgspec.Struct, frozen=True):
     voucher_signature: bytes
     claims: tuple[LockClaim, ...] = ()
     """What it says to pay for the peer's pending locks: not looked at yet."""
+    cover: int = 0
+    """What the tower answers for with its bond, in the chain's coin."""
 
 
 def check(appointment: Appointment, terms: Terms, party: Address, tower: Address) -> Defence:
@@ -154,24 +156,27 @@ def duties(
     closed = dispute.closed
     if closed is None or dispute.settled is not None:
         return []
-    found: dict[int, Obligation] = {}
-    for defence in defences:
-        if defence.party == dispute.terms.participants[closed.closer]:
+    mine = [each for each in defences if each.party != dispute.terms.participants[closed.closer]]
+    most = max((max(budget.for_challenge(each, closed.closer, funds), each.cover) for each in mine), default=0)
+    reward = next(((each.voucher, each.voucher_signature) for each in mine if each.voucher is not None), (None, b""))
+    found, name = list[Obligation](), dispute.channel.hex()
+    for sender in (0, 1):
+        held = [signed for each in mine if (signed := each.proofs[sender]) is not None]
+        signed = max(held, key=lambda held: held.proof.seq, default=None)
+        if signed is None or signed.proof.seq <= dispute.standing(sender)[0]:
             continue
-        for sender, signed in enumerate(defence.proofs):
-            if signed is None or signed.proof.seq <= dispute.standing(sender)[0]:
-                continue
-            name = dispute.channel.hex()
-            found[sender] = Obligation(
+        found.append(
+            Obligation(
                 id=f"challenge:{name}:{sender}:{signed.proof.seq}",
-                call=ChallengeCall(signed, defence.voucher, defence.voucher_signature),
+                call=ChallengeCall(signed, *reward),
                 purpose=f"challenge the close of channel {name[:8]} on side {sender}",
-                budget=budget.for_challenge(defence, closed.closer, funds),
+                budget=most,
                 channel=dispute.channel,
                 duty=Duty.CHALLENGE,
                 deadline=closed.deadline,
             )
-    return list(found.values())
+        )
+    return found
 
 
 def settlement(

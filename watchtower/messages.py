@@ -5,6 +5,8 @@
                                    ← Receipt{…, signature}   after the commit
                                    ← Refused{why, held, text}
     Fetch{locator} →               ← Held{locator, revision, blob} or Refused
+    AskCover{terms, amount, until} →    ← CoverOffer{cover, signature} or Refused
+    AskPromise{cover, proofs} →         ← PromiseGiven{promise, signature} or Refused
 
 Numbers of messages begin at 64 and are never reused; a change of layout is a new number.
 """
@@ -19,8 +21,9 @@ from tallystick.channels.errors import Fault, InvalidSignature, MalformedMessage
 from tallystick.channels.limits import ERROR_TEXT_MAX
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
-from tallystick.channels.protocol.objects import Address
+from tallystick.channels.protocol.objects import Address, SignedProof, Terms
 from tallystick.channels.values.discretion import Discreet
+from tallystick.settlement.modules.covers import TowerCover, TowerPromise
 from tallystick.watchtower.claims import TIMELY, TIMELY_MAX, LockClaim
 from tallystick.watchtower.errors import BadReceipt, TowerRefusal
 from tallystick.watchtower.sealing import BLOB_SIZES
@@ -38,6 +41,7 @@ Locator = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Account = Annotated[Address, msgspec.Meta(min_length=20, max_length=20)]
 Blob = Annotated[bytes, msgspec.Meta(min_length=BLOB_SIZES[0], max_length=BLOB_SIZES[-1])]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Signed = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
 class Upload(msgspec.Struct, frozen=True, array_like=True, tag=64, forbid_unknown_fields=True):
@@ -104,7 +108,42 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag=68, forbid_unknown_
     blob: Blob
 
 
-Message: TypeAlias = Upload | UploadTimely | TowerReceipt | Refused | Fetch | Held
+class AskCover(msgspec.Struct, frozen=True, array_like=True, tag=70, forbid_unknown_fields=True):
+    """Offer to answer for this channel with so much of your bond, for closes up to this time."""
+
+    version: Number
+    terms: Terms
+    amount: int
+    until: Number
+
+
+class CoverOffer(msgspec.Struct, frozen=True, array_like=True, tag=71, forbid_unknown_fields=True):
+    """Answers an AskCover: this can be reserved on the chain, up to `cover.offered`."""
+
+    cover: TowerCover
+    signature: Signed
+
+
+class AskPromise(msgspec.Struct, frozen=True, array_like=True, tag=72, forbid_unknown_fields=True):
+    """Promise under this cover that no close settles with less than these proofs: unsealed, as you are to hold them."""
+
+    version: Number
+    cover: Locator
+    """The cover's digest."""
+    proof0: SignedProof | None
+    proof1: SignedProof | None
+
+
+class PromiseGiven(msgspec.Struct, frozen=True, array_like=True, tag=73, forbid_unknown_fields=True):
+    """Answers an AskPromise, once the proofs are durable."""
+
+    promise: TowerPromise
+    signature: Signed
+
+
+Message: TypeAlias = (
+    Upload | UploadTimely | TowerReceipt | Refused | Fetch | Held | AskCover | CoverOffer | AskPromise | PromiseGiven
+)
 
 _CODEC: Codec[Message] = Codec(Message)
 
@@ -119,7 +158,8 @@ def decode(data: bytes) -> Message:
     if len(data) > TOWER_MESSAGE_MAX:
         raise MalformedMessage(f"a tower's messages have at most {TOWER_MESSAGE_MAX} bytes", Fault.TOO_LARGE)
     message = _CODEC.decode(data)
-    if isinstance(message, Upload | UploadTimely | Fetch) and message.version not in VERSIONS:
+    asks = Upload | UploadTimely | Fetch | AskCover | AskPromise
+    if isinstance(message, asks) and message.version not in VERSIONS:
         raise MalformedMessage(
             f"this tower speaks versions 1 to {VERSION}, not {message.version}: update it", Fault.WRONG_VERSION
         )

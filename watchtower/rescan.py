@@ -28,6 +28,7 @@ from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.moments import read_followed, read_obligation
 from tallystick.settlement.sending.obligations import TRIES_MAX, Obligation, ObligationStatus
 from tallystick.watchtower.comparing import Difference, DifferenceKind, PlacedEvent, compare, is_open
+from tallystick.watchtower.cover_schema import promised_defences
 from tallystick.watchtower.disputes import ChallengeBudget, Defence, Dispute, DisputeEvent, check, duties
 from tallystick.watchtower.schema import DisputeOver, DisputeSeen, read_appointments, read_disputes
 from tallystick.watchtower.sealing import locator_of, unseal
@@ -215,7 +216,7 @@ def _defences(dispute: Dispute, source: Reader, account: Address) -> list[Defenc
                     found.append(check(opened, dispute.terms, party, account))
                 except (MalformedMessage, InvalidInput):
                     continue  # it defends nothing: the tower has said so
-    return found
+    return [*found, *promised_defences(source, dispute.channel)]
 
 
 def _is_taken_on(duty: Obligation, source: Reader, chain: Chain, account: Address) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tallystick.channels.storage.sqlite.channels import IDENTITY_SCHEMA
 from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
+from tallystick.watchtower.cover_schema import CLIENT_COVERS, TOWER_COVERS
 from tallystick.watchtower.schema import CLIENT, TOWER
 
 TOWER_SCHEMA = Schema(
@@ -51,5 +52,35 @@ CREATE TABLE tower_claims (
 )
 """A node that uses towers has this schema in its store."""
 
-SCHEMAS = (IDENTITY_SCHEMA, SETTLEMENT_SCHEMA, TOWER_SCHEMA)
+TOWER_COVERS_SCHEMA = Schema(
+    TOWER_COVERS,
+    (
+        """
+CREATE TABLE offered_covers (
+    name BLOB PRIMARY KEY, channel BLOB NOT NULL, client BLOB NOT NULL, ends INTEGER NOT NULL,
+    promised INTEGER NOT NULL, terms BLOB NOT NULL, data BLOB NOT NULL);
+CREATE INDEX offered_covers_by_channel ON offered_covers (channel);
+CREATE TABLE promised_proofs (
+    channel BLOB NOT NULL, client BLOB NOT NULL, sender INTEGER NOT NULL, seq INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (channel, client, sender))
+""",
+    ),
+)
+
+CLIENT_COVERS_SCHEMA = Schema(
+    CLIENT_COVERS,
+    (
+        """
+CREATE TABLE taken_covers (
+    name BLOB PRIMARY KEY, channel BLOB NOT NULL, tower BLOB NOT NULL, data BLOB NOT NULL, signature BLOB NOT NULL);
+CREATE INDEX taken_covers_by_channel ON taken_covers (channel);
+CREATE TABLE taken_promises (
+    name BLOB NOT NULL, since INTEGER NOT NULL, seq0 INTEGER NOT NULL, seq1 INTEGER NOT NULL, signature BLOB NOT NULL,
+    PRIMARY KEY (name, since))
+""",
+    ),
+)
+"""So has one with covers."""
+
+SCHEMAS = (IDENTITY_SCHEMA, SETTLEMENT_SCHEMA, TOWER_SCHEMA, TOWER_COVERS_SCHEMA)
 """What is in a tower's store."""

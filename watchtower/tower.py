@@ -39,6 +39,7 @@ from tallystick.settlement.sending.policy import SendingPolicy, policy_for
 from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.appointments import AppointmentService
 from tallystick.watchtower.claims import ClaimPolicy
+from tallystick.watchtower.covers import CoverPolicy, CoverService, Registry
 from tallystick.watchtower.disputes import ChallengeBudget
 from tallystick.watchtower.figures import CommitTimes, SparingCount, TowerStatistics, Trouble
 from tallystick.watchtower.intake import here
@@ -80,13 +81,16 @@ class TowerPolicy(Options, frozen=True, kw_only=True):
     """What it does for its clients' pending locks."""
     sending: SendingPolicy | None = None
     """None: by the chain's pace and depth."""
+    covers: CoverPolicy = CoverPolicy()
+    """What it offers to answer for with its bond: nothing."""
 
 
 class Tower:
     """A watchtower. Run `run` in a nursery.
 
     `alarm` is told what a person should know; `free_space` returns the free bytes on its disk;
-    `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time.
+    `jitter` returns a number in [0, 1); `inline` commits on the loop instead of in a thread, for virtual time;
+    `registry` is that of towers' bonds, None if there is none on its chain.
     """
 
     @checked
@@ -104,6 +108,7 @@ class Tower:
         free_space: Callable[[], int],
         policy: TowerPolicy | None = None,
         inline: bool = False,
+        registry: Registry | None = None,
     ) -> None:
         chain = with_checks(chain)
         self._elapsed = elapsed
@@ -154,6 +159,19 @@ class Tower:
             stored=self.watch.on_appointed,
             work=here if inline else trio.to_thread.run_sync,
         )
+        if registry is not None and self._policy.covers.most:
+            self.service.covers = CoverService(
+                key=key,
+                store=store,
+                commit=self._commit_once,
+                clock=clock,
+                chain=chain,
+                registry=registry,
+                policy=self._policy.covers,
+                troubles=self.troubles,
+                position=lambda: self.follower.followed.position,
+                promised=self.watch.on_promised,
+            )
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)

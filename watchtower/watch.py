@@ -28,6 +28,7 @@ from tallystick.settlement.following.follower import BlockAdded, Step, for_a_whi
 from tallystick.settlement.sending.moments import step_moment
 from tallystick.settlement.sending.sender import Sender
 from tallystick.watchtower.claims import ClaimPolicy
+from tallystick.watchtower.cover_schema import promised_defences
 from tallystick.watchtower.disputes import (
     ChallengeBudget,
     Defence,
@@ -214,6 +215,10 @@ class Watch:
         if channel in self.disputes:
             self._awake[channel] = None
 
+    def on_promised(self, channel: ChannelId) -> None:
+        """Proofs were stored for a channel: look at its dispute, if there is one, with the next block."""
+        self._awake.update({channel: None} if channel in self.disputes else {})
+
     @property
     def at_work(self) -> list[Dispute]:
         """The disputes for which something may have to be done."""
@@ -279,7 +284,7 @@ class Watch:
                 defence = self._opened[name]
                 if defence is not None:
                     defences.append(defence)
-        return defences
+        return [*defences, *promised_defences(self.sender.store, dispute.channel)]
 
     def _open(self, blob: bytes, close_key: bytes, terms: Terms, party: Address) -> Defence | None:
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tallystick.channels.node.alarms import Alarm
     from tallystick.channels.protocol.keys import PrivateKey
     from tallystick.settlement.ethereum.evm.client import EvmPlace
+    from tallystick.watchtower.covers import CoverPolicy
     from tallystick.watchtower.figures import TowerStatus
 
 app = make_group("Run a watchtower, or ask one.")
@@ -79,6 +80,9 @@ def run(
     log_level: Annotated[
         str, Option(parser=parse_level, metavar="LEVEL", help="With --log: info, warning or error, and above.")
     ] = "info",
+    cover_most: Annotated[
+        int, limit_option(help="The largest cover of its bond that it offers a client; 0: none.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Watch the chain and defend clients until Ctrl-C or SIGTERM.
@@ -101,6 +105,7 @@ def run(
         from tallystick.watchtower.tower import TowerPolicy
 
         host, port = _parse_place(listen, "--listen")
+        covers = _covers(cover_most, rpc)
         claims = ClaimPolicy(margin=claim_margin, budget=claim_budget, daily=claims_daily)
         key = _read_key(key_file) if key_file is not None else load_key(keystore or data, None, password_file)
 
@@ -133,7 +138,7 @@ def run(
             ready=ready,
             alarm=on_alarm,
             told=lines.on_status if lines is not None else lambda status: None,
-            policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve, claims=claims),
+            policy=TowerPolicy(start=start, budget=budget, fee_reserve=fee_reserve, claims=claims, covers=covers),
             metrics=None if metrics is None else _parse_place(metrics, "--metrics"),
         )
 
@@ -177,6 +182,15 @@ def status(data: TowerData, as_json: Json = False) -> None:
             f"{holder} runs in {data}, but cannot write its status any more: its disk is full or failing. Free space, "
             "and see its alarms"
         )
+
+
+def _covers(most: int, rpc: list[str] | None) -> CoverPolicy:
+    from tallystick.channels.errors import InvalidInput
+    from tallystick.watchtower.covers import CoverPolicy
+
+    if most and rpc:
+        raise InvalidInput("a tower offers covers on a simulated ledger alone yet: leave --cover-most out with --rpc")
+    return CoverPolicy(most=most)
 
 
 @app.command(epilog=example("tower rescan --data ~/.tally-tower"))

@@ -12,7 +12,7 @@ from tallystick.sdk.node.standings import STANDINGS
 from tallystick.sdk.node.whereabouts import PEERS
 from tallystick.settlement.following.sqlite import INDEX_SCHEMA
 from tallystick.settlement.sending.sqlite import SCHEMA as SETTLEMENT_SCHEMA
-from tallystick.watchtower.sqlite import CLIENT_SCHEMA
+from tallystick.watchtower.sqlite import CLIENT_COVERS_SCHEMA, CLIENT_SCHEMA
 
 PEERS_SCHEMA = Schema(PEERS, ("CREATE TABLE peers (key BLOB PRIMARY KEY, address TEXT NOT NULL)",))
 
@@ -50,5 +50,6 @@ SCHEMAS = (
     VIRTUALS_SCHEMA,
     STANDINGS_SCHEMA,
     CLIENT_SCHEMA,
+    CLIENT_COVERS_SCHEMA,
     *ROUTER_SCHEMAS,
 )

@@ -35,7 +35,7 @@ BOND_MAX = 2**120 - 1
 """Of a tower's bond, and of a cover, in the chain's own coin."""
 
 
-class TowerCover(msgspec.Struct, frozen=True):
+class TowerCover(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a tower offers to answer for. Amounts are in the chain's own coin, times those of blocks."""
 
     channel: ChannelId
@@ -54,7 +54,7 @@ class TowerCover(msgspec.Struct, frozen=True):
     """Until when it can be reserved."""
 
 
-class TowerPromise(msgspec.Struct, frozen=True):
+class TowerPromise(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """That no close from `since` on settles with lower numbers than these: the tower holds both proofs."""
 
     cover: bytes

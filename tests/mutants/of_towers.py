@@ -7,7 +7,10 @@ from mutant import Mutant
 TWINS = ("test_towers_twins.py",)
 MACHINE = ("test_towers_machine.py",)
 SIGNED = ("test_towers_contract.py",)
+OFFICE = ("test_tower_covers.py",)
 RULES = "settlement/modules/covers.py"
+SERVICE = "watchtower/covers.py"
+CLIENT = "watchtower/covering.py"
 MODULE = "settlement/modules/towers.py"
 
 
@@ -124,6 +127,65 @@ MUTANTS = (
     ),
     _contract(
         "let the zero address sign", "s <= HALF_ORDER and signer != empty(address) and ecrecover", "ecrecover", SIGNED
+    ),
+    # --- what a tower signs, and what it does then
+    Mutant(
+        "towers: promise before it is durable",
+        SERVICE,
+        "        await self.commit([ProofsPromised(ask.cover, channel, client, proofs)])\n",
+        "",
+        OFFICE,
+    ),
+    Mutant(
+        "towers: promise on what was not checked",
+        SERVICE,
+        "if proofs != shown or proofs == (None, None):",
+        "if shown == (None, None):",
+        OFFICE,
+    ),
+    Mutant("towers: promise from the past on", SERVICE, "since = self._now() + 1", "since = self._now() - 600", OFFICE),
+    Mutant(
+        "towers: promise under what nobody reserved",
+        SERVICE,
+        "if not await self.registry.is_held(known.name):",
+        "if False:",
+        OFFICE,
+    ),
+    Mutant("towers: offer the bond twice", SERVICE, " - sum(each.cover.amount for each in waiting)", "", OFFICE),
+    Mutant(
+        "towers: forget a higher proof for a lower one",
+        "watchtower/cover_schema.py",
+        'if not rows.read(_PROOFS.rows(at_least("seq", seq), channel=name[0], client=name[1], sender=sender)):',
+        "if True:",
+        OFFICE,
+    ),
+    Mutant(
+        "towers: answer by the appointment alone",
+        "watchtower/watch.py",
+        "return [*defences, *promised_defences(self.sender.store, dispute.channel)]",
+        "return defences",
+        OFFICE,
+    ),
+    Mutant(
+        "towers: let a challenge cost no more than its reward",
+        "watchtower/disputes.py",
+        "max(budget.for_challenge(each, closed.closer, funds), each.cover)",
+        "budget.for_challenge(each, closed.closer, funds)",
+        OFFICE,
+    ),
+    Mutant(
+        "towers: take a promise of less than was asked",
+        CLIENT,
+        "if (promise.cover, promise.seq0, promise.seq1) != (held.name, seq0, seq1):",
+        "if False:",
+        OFFICE,
+    ),
+    Mutant(
+        "towers: take a cover for somebody else",
+        CLIENT,
+        "if cover != wanted or not",
+        "if not",
+        OFFICE,
     ),
     _contract("reserve for a channel that is closed", '    assert v.status == OPEN, "wrong-status"\n', ""),
 )

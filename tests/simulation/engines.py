@@ -12,9 +12,9 @@ from tallystick.channels.testing.disk import SimulatedDisk
 from tallystick.channels.testing.memory import MemoryDisk
 from tallystick.sdk.node.sqlite import SCHEMAS
 from tallystick.settlement.simulated.sqlite import SCHEMA as LEDGER_SCHEMA
-from tallystick.watchtower.sqlite import TOWER_SCHEMA
+from tallystick.watchtower.sqlite import TOWER_COVERS_SCHEMA, TOWER_SCHEMA
 
-ALL = (*SCHEMAS, TOWER_SCHEMA, LEDGER_SCHEMA)
+ALL = (*SCHEMAS, TOWER_SCHEMA, TOWER_COVERS_SCHEMA, LEDGER_SCHEMA)
 """What a node, a tower and a chain keep."""
 
 

@@ -20,6 +20,7 @@ from tallystick.channels.storage.store import Store
 from tallystick.channels.testing.clock import virtual_clock
 from tallystick.channels.testing.disk import Disk
 from tallystick.settlement.port import Chain
+from tallystick.watchtower.covers import Registry
 from tallystick.watchtower.sqlite import SCHEMAS
 from tallystick.watchtower.tower import Tower, TowerPolicy
 
@@ -70,6 +71,8 @@ class TowerHouse(msgspec.Struct):
     free_space: int = 2**40
     disk: Disk | None = None
     """If there is one, the tower keeps everything on it instead of in the directory."""
+    registry: Registry | None = None
+    """Of towers' bonds, if it has one."""
 
     @asynccontextmanager
     async def open(self, port: int = 9911) -> AsyncIterator[tuple[Tower, PeerAddress]]:
@@ -98,6 +101,7 @@ class TowerHouse(msgspec.Struct):
                 free_space=lambda: self.free_space,
                 policy=self.policy,
                 inline=True,
+                registry=self.registry,
             )
             address: list[PeerAddress] = []
             started = trio.Event()
