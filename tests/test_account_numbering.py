@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,19 +11,23 @@ from typing import Any
 import pytest
 import trio
 
+from tallystick.channels.errors import StoreInUse
 from tallystick.channels.protocol.keys import PrivateKey, keccak
 from tallystick.channels.protocol.objects import NATIVE
+from tallystick.channels.storage.sqlite.schemas import Schema
 from tallystick.channels.storage.sqlite.store import open_store
 from tallystick.sdk.cli.shards import telling_of_shards
 from tallystick.sdk.daemon.configuration import Settings, write_settings
 from tallystick.sdk.daemon.numbering import hold_numbers
 from tallystick.sdk.errors import ConfigurationError, ControlError
+from tallystick.sdk.node.sqlite import SCHEMAS as NODE_SCHEMAS
 from tallystick.settlement.chain import TransferCall
 from tallystick.settlement.sending.moments import ObligationStored
 from tallystick.settlement.sending.obligations import Obligation, ObligationStatus
 from tallystick.settlement.sending.sqlite import SCHEMA
 from tallystick.settlement.simulated.rpc_server import serve_chain
 from tallystick.settlement.testing.shards import local_group, local_shard
+from tallystick.watchtower.sqlite import SCHEMAS as TOWER_SCHEMAS
 
 ACCOUNT = PrivateKey(keccak(b"alice")).address
 CHAIN = 1337
@@ -63,6 +68,21 @@ def test_what_a_node_has_under_way_keeps_commands_off_its_numbers(tmp_path: Path
     done = Obligation(id="o", call=call, purpose="pay the tower", budget=9, status=ObligationStatus.DONE, ended=7)
     store_in(tmp_path, done)
     with hold_numbers(tmp_path, ACCOUNT, CHAIN):
+        pass
+
+
+@pytest.mark.parametrize("schemas", [NODE_SCHEMAS, TOWER_SCHEMAS], ids=["node", "tower"])
+def test_commands_send_for_a_node_or_a_tower_that_is_stopped(tmp_path: Path, schemas: Sequence[Schema]) -> None:
+    """They keep much more than their transactions, which is no reason to refuse."""
+    call = TransferCall(NATIVE, ACCOUNT, 1)
+    sent = Obligation(id="o", call=call, purpose="challenge", budget=9, status=ObligationStatus.SENT, nonce=4)
+    open_store(tmp_path, schemas, owner="a daemon").close()
+    with hold_numbers(tmp_path, ACCOUNT, CHAIN), pytest.raises(StoreInUse):
+        open_store(tmp_path, schemas, owner="a daemon")
+    with closing(open_store(tmp_path, schemas, owner="a daemon")) as store:
+        store.commit([ObligationStored(CHAIN, ACCOUNT, sent)])
+    under_way = pytest.raises(ConfigurationError, match=r"1 transactions under way, the first for: challenge")
+    with under_way, hold_numbers(tmp_path, ACCOUNT, CHAIN):
         pass
 
 

@@ -130,6 +130,7 @@ from tallystick.watchtower.schema import (
 from tallystick.watchtower.sqlite import TOWER_COVERS_SCHEMA, TOWER_SCHEMA
 
 PAIR = Pair(*(PrivateKey(bytes([n]) * 32) for n in (1, 2)), chain_id=1337, contract=Address(b"c" * 20))
+PROMISES = tuple(TowerPromise(bytes(32), 7, n, 4 - n) for n in range(4))
 COVERS = [
     TowerCover(PAIR.channel, Address(b"t" * 20), Address(bytes([n]) * 20), 5, 900 * n, 600, 3, 700) for n in (1, 2, 1)
 ]
@@ -205,9 +206,9 @@ def recorded() -> tuple[tuple[Moment, ...], ...]:
         *(Coverage(client, channel, n, n, n, n, b"receipt", b"m" * n) for client in clients for n in (2, 1, 0)),
         *(CoverOffered(bytes([n]) * 32, PAIR.terms, each) for n, each in enumerate(COVERS)),
         *(ProofsPromised(bytes(32), PAIR.channel, c, (PAIR.proof(0, n, 1), None)) for c in clients for n in (2, 1)),
-        *(CoversOver(time, names) for time, names in ((1, (bytes([1]) * 32,)), (10**9, ()))),
+        *(CoversOver(names) for names in ((bytes([1]) * 32,), (bytes(32), bytes([2]) * 32))),
         *(CoverTaken(bytes([n]) * 32, each, b"signature") for n, each in enumerate(COVERS)),
-        *(PromiseTaken(TowerPromise(bytes(32), n, n, n), b"signature", (n - 1,)) for n in (1, 2, 3)),
+        *(PromiseTaken(PROMISES[n], b"signature", PROMISES[n - 1 : n]) for n in (1, 2, 3)),
         *(CircuitOwed(msgspec.structs.replace(one, owed=b"proof")) for one in circuits),
         *(CircuitRejected(one.outgoing, one.outgoing_lock, b"no") for one in circuits),
         *(PeerBarred(b"peer", until) for until in (5, 6)),

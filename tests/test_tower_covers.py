@@ -20,6 +20,7 @@ from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import DepositCall, OpenCall
 from tallystick.settlement.modules.covers import digest_cover, digest_promise
 from tallystick.watchtower.cover_schema import find_offered, read_offered, read_promised, read_promises, read_taken
+from tallystick.watchtower.covering import SURELY
 from tallystick.watchtower.covers import SLACK
 from tallystick.watchtower.errors import BadReceipt, CoverRefused
 from tallystick.watchtower.messages import VERSION, AskCover, AskPromise, CoverOffer, PromiseGiven, decode, encode
@@ -330,6 +331,44 @@ async def test_a_client_keeps_nothing_that_the_tower_has_not_signed(
         with pytest.raises(BadReceipt, match="not signed"):
             await client.ask_cover(world.pair.terms, 1, world.until(), price_max=BOND)
     assert read_taken(world.store) == [held] and read_promises(world.store, held.name) == []
+
+
+async def test_of_two_promises_of_one_second_both_are_kept(world: CoverWorld, autojump_clock: MockClock) -> None:
+    """What was promised once is owed, though less is promised after it."""
+    world.house.policy = msgspec.structs.replace(world.house.policy, budget=1, courtesy=1)
+    await world.bonded()
+    async with world.house.open() as (tower, at):
+        await world.caught_up(tower)
+        client = world.covers(at)
+        held = await world.covered(tower, client)
+        more = await client.ask_promise(held, world.proof(0, 6, 5), world.proof(1, 6, 5))
+        less = await client.ask_promise(held, None, world.proof(1, 2, 5))
+        assert more.promise.since == less.promise.since
+        assert read_promises(world.store, held.name) == [less, more]
+        await trio.sleep(2)
+    await world.cheat_pair()
+    world.chain.advance(PERIOD + 1)
+    assert await world.accuse() == [""]
+
+
+async def test_a_promise_goes_when_another_that_has_begun_for_sure_says_as_much(
+    world: CoverWorld, autojump_clock: MockClock
+) -> None:
+    await world.bonded()
+    async with world.house.open() as (tower, at):
+        await world.caught_up(tower)
+        client = world.covers(at)
+        held = await world.covered(tower, client)
+        first = await world.promised(client, held, 3)
+        second = await world.promised(client, held, 5)
+        assert read_promises(world.store, held.name) == [first, second]
+        await trio.sleep(SURELY)
+        world.chain.mine()
+        await world.caught_up(tower)
+        third = await world.promised(client, held, 4)
+        assert read_promises(world.store, held.name) == [second, third], (
+            "the first says less than the second, which has begun"
+        )
 
 
 async def test_who_speaks_another_version_is_told(world: CoverWorld, autojump_clock: MockClock) -> None:

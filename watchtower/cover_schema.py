@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tallystick.channels.protocol.codec import Codec
 from tallystick.channels.protocol.objects import Address, ChannelId, SignedProof, Terms
 from tallystick.channels.storage.store import Moment, Subject
-from tallystick.channels.storage.tables import Reader, Rows, at_least, below, decode_column, find, table
+from tallystick.channels.storage.tables import Reader, Rows, at_least, decode_column, find, table
 from tallystick.settlement.modules.covers import TowerCover, TowerPromise, end_of
 from tallystick.watchtower.disputes import Defence
 
@@ -35,11 +35,9 @@ class ProofsPromised(Moment, frozen=True):
 
 
 class CoversOver(Moment, frozen=True):
-    """Covers that ended before this time, and the proofs of channels that have no other one, are of no use any more."""
+    """These covers are not set apart, and cannot be any more: they go, and the proofs of channels without another."""
 
-    time: int
-    names: tuple[bytes, ...] = ()
-    """Of covers that nobody has reserved, and nobody can any more."""
+    names: tuple[bytes, ...]
 
 
 class CoverTaken(Moment, frozen=True):
@@ -55,8 +53,8 @@ class PromiseTaken(Moment, frozen=True):
 
     promise: TowerPromise
     signature: bytes
-    needless: tuple[int, ...] = ()
-    """Of the cover's promises: those from these times on go."""
+    needless: tuple[TowerPromise, ...] = ()
+    """Promises under the same cover that go."""
 
 
 class OfferedCover(NamedTuple):
@@ -91,7 +89,7 @@ _PROOF: Codec[SignedProof] = Codec(SignedProof, canonical=False)
 _OFFERED = table("offered_covers", "name channel client ends promised terms data", keys=1)
 _PROOFS = table("promised_proofs", "channel client sender seq data", keys=3)
 _TAKEN = table("taken_covers", "name channel tower data signature", keys=1)
-_PROMISES = table("taken_promises", "name since seq0 seq1 signature", keys=2)
+_PROMISES = table("taken_promises", "name since seq0 seq1 signature", keys=4)
 
 
 def read_offered(store: Reader, channel: ChannelId | None = None) -> list[OfferedCover]:
@@ -171,12 +169,10 @@ def _promised(rows: Rows, moment: ProofsPromised) -> None:
 
 def _ended(rows: Rows, moment: CoversOver) -> None:
     for name in moment.names:
-        rows.delete(_OFFERED, name=name)
-    over = [(channel, client) for _, channel, client, *_ in rows.read(_OFFERED.rows(below("ends", moment.time)))]
-    rows.delete(_OFFERED, below("ends", moment.time))
-    for channel, client in over:
-        if not rows.read(_OFFERED.rows(channel=channel, client=client)):
-            rows.delete(_PROOFS, channel=channel, client=client)
+        for _, channel, client, *_ in rows.read(_OFFERED.rows(name=name)):
+            rows.delete(_OFFERED, name=name)
+            if not rows.read(_OFFERED.rows(channel=channel, client=client)):
+                rows.delete(_PROOFS, channel=channel, client=client)
 
 
 def _cover_taken(rows: Rows, moment: CoverTaken) -> None:
@@ -187,8 +183,8 @@ def _cover_taken(rows: Rows, moment: CoverTaken) -> None:
 def _promise_taken(rows: Rows, moment: PromiseTaken) -> None:
     promise = moment.promise
     rows.put(_PROMISES, promise.cover, promise.since, promise.seq0, promise.seq1, moment.signature)
-    for since in moment.needless:
-        rows.delete(_PROMISES, name=promise.cover, since=since)
+    for old in moment.needless:
+        rows.delete(_PROMISES, name=old.cover, since=old.since, seq0=old.seq0, seq1=old.seq1)
 
 
 TOWER_COVERS = Subject(

@@ -1,8 +1,8 @@
 """A node's side of covers: asks a tower for one, checks what it signs, keeps it, and finds what it broke.
 
 Nothing that a tower says is kept before its signature was checked, and that it is for just what was asked. A cover is
-worth something once it is reserved on the chain; a promise once it is on our disk. Of promises those stay that some
-time of a close needs: the newest one that has begun for sure, and all after it.
+worth something once it is reserved on the chain; a promise once it is on our disk. A promise goes when another one
+that has begun for sure says as much: so there is one for a close at any time, and what was promised once stays.
 """
 
 from __future__ import annotations
@@ -139,13 +139,20 @@ class CoverClient:
             raise BadReceipt("this is not signed by the tower; do not rely on it") from error
 
 
-def _needless(held: Sequence[TowerPromise], new: TowerPromise, now: float) -> tuple[int, ...]:
-    """Return which promises of a cover go for a newer one: those before the newest that has surely begun."""
-    begun = [each.since for each in held if each.since + SURELY <= now]
-    kept = max(begun, default=0)
-    old = [each.since for each in held if each.since < kept]
-    rest = sorted(each.since for each in held if each.since >= kept and each.since != new.since)
-    return tuple(old + rest[: max(0, len(rest) + 1 - PROMISES_MAX)])
+def _needless(held: Sequence[TowerPromise], new: TowerPromise, now: float) -> tuple[TowerPromise, ...]:
+    """Return which promises of a cover need not be kept beside a newer one.
+
+    One that begins no later than another that has surely begun, with no higher number; and the oldest beyond the limit.
+    """
+    begun = [each for each in (*held, new) if each.since + SURELY <= now]
+    old = [each for each in held if any(_is_less(each, other) for other in begun)]
+    rest = sorted((each for each in held if each not in old and each != new), key=lambda each: each.since)
+    return (*old, *rest[: max(0, len(rest) + 1 - PROMISES_MAX)])
+
+
+def _is_less(one: TowerPromise, other: TowerPromise) -> bool:
+    """Whether a promise says nothing of any close to come that another one, which has begun, does not say."""
+    return one != other and one.seq0 <= other.seq0 and one.seq1 <= other.seq1
 
 
 def find_broken(store: Store, view: ContractChannel, channel: ChannelId, time: int) -> list[Accusation]:

@@ -27,7 +27,14 @@ from tallystick.channels.values.arguments import Options
 from tallystick.settlement.chain import Header
 from tallystick.settlement.contract.state import ChannelStatus
 from tallystick.settlement.errors import ChainError, ChainUnavailable
-from tallystick.settlement.modules.covers import BOND_MAX, TowerCover, TowerPromise, digest_cover, digest_promise
+from tallystick.settlement.modules.covers import (
+    BOND_MAX,
+    TowerCover,
+    TowerPromise,
+    digest_cover,
+    digest_promise,
+    end_of,
+)
 from tallystick.settlement.port import Chain
 from tallystick.settlement.sending.sender import Commit
 from tallystick.watchtower.cover_schema import (
@@ -162,10 +169,10 @@ class CoverService:
         price = -(-ask.amount * policy.price_bps // 10_000)
         until, response = ask.until, min(policy.response, ask.terms.challenge_period)
         cover = TowerCover(channel, self.key.address, client, ask.amount, until, response, price, now + policy.offer)
-        gone = [each for each in known if not each.promised and each not in waiting and not await self._is_held(each)]
+        gone = [each.name for each in known if await self._is_over(each, now)]
         await self.commit(
             [
-                CoversOver(now - SLACK, tuple(each.name for each in gone)),
+                CoversOver(tuple(gone)),
                 CoverOffered(self._name(cover), ask.terms, cover),
             ]
         )
@@ -216,6 +223,13 @@ class CoverService:
         (view,) = await self.chain.channels([channel])
         if view is None or view.terms != terms or view.status != ChannelStatus.OPEN:
             raise _No(TowerRefusal.NO_COVER, "there is no such channel on the chain that is open")
+
+    async def _is_over(self, offered: OfferedCover, now: int) -> bool:
+        """Whether nobody can accuse by a cover any more, nor give it back."""
+        cover, period = offered.cover, offered.terms.challenge_period
+        if now <= (end_of(cover, period) if offered.promised else cover.offered) + SLACK:
+            return False
+        return not await self.registry.is_held(offered.name)
 
     async def _is_held(self, offered: OfferedCover) -> bool:
         if offered.promised or offered.name in self._held:

@@ -76,7 +76,7 @@ CREATE TABLE taken_covers (
 CREATE INDEX taken_covers_by_channel ON taken_covers (channel);
 CREATE TABLE taken_promises (
     name BLOB NOT NULL, since INTEGER NOT NULL, seq0 INTEGER NOT NULL, seq1 INTEGER NOT NULL, signature BLOB NOT NULL,
-    PRIMARY KEY (name, since))
+    PRIMARY KEY (name, since, seq0, seq1))
 """,
     ),
 )

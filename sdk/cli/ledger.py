@@ -100,7 +100,7 @@ def call(
             text = ", ".join(f"{name} {each}" for name, each in shown_fields(told.fields).items())
             say(f"{told.module}: {told.event}: {text}")
 
-    _run_with_key(act, chain, data, password_file, as_json, sends=not dry_run)
+    run_with_key(act, chain, data, password_file, as_json, sends=not dry_run)
 
 
 @app.command(epilog=example("ledger read exchange pool native 0x7070707070707070707070707070707070707070 0"))
@@ -200,7 +200,7 @@ def pay(
         done = f"0x{(await account.pay(to, amount, asset, timeout=timeout)).hex()}"
         say_json({"transaction": done}) if as_json else say(f"transaction {done}")
 
-    _run_with_key(act, chain, data, password_file, as_json)
+    run_with_key(act, chain, data, password_file, as_json)
 
 
 # --- what is given ----------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def _run(act: Callable[[LedgerChain], Awaitable[None]], url: str, as_json: bool)
     _guarded(work, as_json)
 
 
-def _run_with_key(
+def run_with_key(
     act: Callable[[LedgerAccount, LedgerChain], Awaitable[None]],
     url: str,
     data: Any,
@@ -346,6 +346,8 @@ def _run_with_key(
     *,
     sends: bool = True,
 ) -> None:
+    """Do something with the account of the key in a data directory, on a chain node's ledger; `sends`: transactions."""
+
     async def run(node: LedgerChain) -> None:
         from tallystick.sdk.daemon.configuration import data_directory
         from tallystick.sdk.daemon.numbering import hold_numbers

@@ -18,7 +18,8 @@ from tallystick.sdk.cli.options import (
     parse_level,
 )
 from tallystick.sdk.cli.screen import say, say_json
-from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, fail, make_group, run_guarded, show_alarm
+from tallystick.sdk.cli.shell import FAILED, UNREACHABLE, example, fail, run_guarded, show_alarm
+from tallystick.sdk.cli.tower_options import TowerData, app
 
 if TYPE_CHECKING:
     from tallystick.channels.node.alarms import Alarm
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
     from tallystick.watchtower.covers import CoverPolicy
     from tallystick.watchtower.figures import TowerStatus
 
-app = make_group("Run a watchtower, or ask one.")
-
 DAY = 86_400
 
-TowerData = Annotated[Path, Option("--data", envvar="TALLY_TOWER", help="The tower's data directory.")]
 
 Rpc = Annotated[
     list[str] | None,
@@ -295,3 +293,8 @@ def _read_key(path: Path) -> PrivateKey:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"{path} is no file with a private key of 64 hex digits") from error
+
+
+from tallystick.sdk.cli import tower_bond  # noqa: E402 (its commands are made on `app`)
+
+__all__ = ("app", "tower_bond")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tallystick.channels.errors import StoreInUse
 from tallystick.channels.protocol.objects import Address
-from tallystick.channels.storage.directory import holder_of
-from tallystick.channels.storage.sqlite.store import open_store
+from tallystick.channels.storage.directory import holder_of, lock_directory
+from tallystick.channels.storage.sqlite.snapshots import open_snapshot
 from tallystick.sdk.daemon.configuration import CONFIG, read_settings
 from tallystick.sdk.errors import ConfigurationError
 from tallystick.settlement.sending.moments import read_book
@@ -35,15 +35,17 @@ def hold_numbers(directory: Path, account: Address, chain_id: int) -> Iterator[N
         yield
         return
     try:
-        store = open_store(directory, [SCHEMA], owner="a command that sends a transaction")
+        held = lock_directory(directory, "a command that sends a transaction")
     except StoreInUse as error:
         raise ConfigurationError(
             f"the key in {directory} is its node's, which numbers this account's transactions on this chain, and the "
             f"directory is in use by {holder_of(directory) or 'it'}: use a key of its own (`tally init --data OTHER "
             "--light`), or stop the node first"
         ) from error
-    try:
-        under_way = [each for each in read_book(store, chain_id, account).obligations.values() if not each.is_final]
+    with held:
+        with open_snapshot(directory, [SCHEMA]) as reader:  # a node keeps more than that, a tower something else
+            book = read_book(reader, chain_id, account)
+        under_way = [each for each in book.obligations.values() if not each.is_final]
         if under_way:
             raise ConfigurationError(
                 f"the node of {directory} has {len(under_way)} transactions under way, the first for: "
@@ -51,8 +53,6 @@ def hold_numbers(directory: Path, account: Address, chain_id: int) -> Iterator[N
                 "OTHER --light`)"
             )
         yield
-    finally:
-        store.close()
 
 
 def _is_elsewhere(directory: Path, chain_id: int) -> bool:

@@ -89,7 +89,7 @@ def read_followed(
     return Followed(start, headers[connected:][-kept:], kept=kept, root=root, rechecked=rechecked)
 
 
-def read_book(store: Store, chain_id: int, account: Address) -> ObligationBook:
+def read_book(store: Reader, chain_id: int, account: Address) -> ObligationBook:
     """Return the account's obligations that are not at rest, and the highest nonce it ever bound."""
     own = (equals("chain_id", chain_id), equals("account", account))
     rows = store.read(_OBLIGATIONS.rows(*own, columns="id data", order=(CAME,), resting=0))

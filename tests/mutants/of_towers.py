@@ -187,5 +187,12 @@ MUTANTS = (
         "if not",
         OFFICE,
     ),
+    Mutant(
+        "towers: let a promise go for one that says less",
+        CLIENT,
+        "return one != other and one.seq0 <= other.seq0 and one.seq1 <= other.seq1",
+        "return one != other",
+        OFFICE,
+    ),
     _contract("reserve for a channel that is closed", '    assert v.status == OPEN, "wrong-status"\n', ""),
 )
