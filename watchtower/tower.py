@@ -140,6 +140,20 @@ class Tower:
         budget = ChallengeBudget(self._policy.budget, self._policy.courtesy, self._policy.reward_bps)
         self._market = Market(chain)
         self.watch = Watch(self.sender, budget, self._policy.claims, lambda: self._market.lowest, self._is_catching_up)
+        covers = None
+        if registry is not None and self._policy.covers.most:
+            covers = CoverService(
+                key=key,
+                store=store,
+                commit=self._commit_once,
+                clock=clock,
+                chain=chain,
+                registry=registry,
+                policy=self._policy.covers,
+                troubles=self.troubles,
+                position=lambda: self.follower.followed.position,
+                promised=self.watch.on_promised,
+            )
         self.service = AppointmentService(
             key=key,
             store=store,
@@ -158,20 +172,8 @@ class Tower:
             kept=self.watch.locators,
             stored=self.watch.on_appointed,
             work=here if inline else trio.to_thread.run_sync,
+            covers=covers,
         )
-        if registry is not None and self._policy.covers.most:
-            self.service.covers = CoverService(
-                key=key,
-                store=store,
-                commit=self._commit_once,
-                clock=clock,
-                chain=chain,
-                registry=registry,
-                policy=self._policy.covers,
-                troubles=self.troubles,
-                position=lambda: self.follower.followed.position,
-                promised=self.watch.on_promised,
-            )
         rechecked = max(RECHECKED, sending.confirmations)
         followed = read_followed(store, chain.chain_id, self._policy.start, rechecked, headers_kept(chain.figures))
         self.follower = Follower(chain, followed, self.watch.on_steps, jitter=jitter, elapsed=elapsed, clock=clock)
