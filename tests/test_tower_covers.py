@@ -4,6 +4,7 @@ what a tower promised is answered for: by its challenge, or by its bond.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,17 +16,18 @@ from trio.testing import MockClock
 from simulation.cover_world import BOND, COVER, CoverWorld
 from simulation.tower_house import Pair
 from simulation.tower_world import ALICE, MALLORY, TOWER
-from tallystick.channels.errors import MalformedMessage
+from tallystick.channels.errors import LinkClosed, MalformedMessage
 from tallystick.channels.protocol.objects import NATIVE
 from tallystick.settlement.chain import DepositCall, OpenCall
 from tallystick.settlement.modules.covers import digest_cover, digest_promise
 from tallystick.watchtower.cover_schema import find_offered, read_offered, read_promised, read_promises, read_taken
-from tallystick.watchtower.covering import SURELY
+from tallystick.watchtower.covering import SURELY, CoverClient
 from tallystick.watchtower.covers import SLACK
 from tallystick.watchtower.errors import BadReceipt, CoverRefused
 from tallystick.watchtower.messages import VERSION, AskCover, AskPromise, CoverOffer, PromiseGiven, decode, encode
 
 PERIOD = 600
+STEP = 0.001
 
 
 @pytest.fixture
@@ -81,6 +83,36 @@ async def test_a_tower_that_comes_back_within_the_window_answers_by_what_it_stor
         await world.mine(4)
     world.chain.advance(PERIOD)
     assert (await world.view()).seqs == (9, 9) and await world.accuse() == []
+
+
+async def test_what_a_client_was_promised_is_answered_though_the_tower_dies_at_any_moment_of_it(
+    world: CoverWorld, autojump_clock: MockClock
+) -> None:
+    """A promise that reached the client is of proofs that were durable before."""
+    await world.bonded()
+    promised: list[int] = []
+    async with world.house.open() as (tower, at):
+        await world.caught_up(tower)
+        held = await world.covered(tower, world.covers(at))
+
+    async def ask(client: CoverClient, seq: int) -> None:
+        with contextlib.suppress(LinkClosed, CoverRefused):
+            await client.ask_promise(held, world.proof(0, seq, 5), world.proof(1, seq, 5))
+            promised.append(seq)
+
+    async with trio.open_nursery() as nursery:
+        for moment in range(40):
+            world.chain.mine()
+            async with world.house.open() as (tower, at):
+                await world.caught_up(tower)
+                nursery.start_soon(ask, world.covers(at), 10 + moment)
+                await trio.sleep(STEP * moment)
+    assert 5 < len(promised) < 40, "some were broken off, and some were not"
+    await world.cheat_pair()
+    async with world.house.open():
+        await world.mine(4)
+    view = await world.view()
+    assert min(view.seqs) >= max(promised)
 
 
 async def test_what_was_shown_before_is_never_given_up_for_less(world: CoverWorld, autojump_clock: MockClock) -> None:
