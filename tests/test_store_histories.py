@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulation.court_bench import START, TERMS
@@ -278,6 +278,7 @@ MOMENTS = st.deferred(lambda: st.sampled_from(recorded()).flatmap(st.sampled_fro
 
 
 @settings(max_examples=60, deadline=None)
+@example(commits=[[PromiseTaken(PROMISES[n], b"signature", PROMISES[n - 1 : n]) for n in (2, 1)]])
 @given(commits=st.lists(st.lists(MOMENTS, min_size=1, max_size=6), min_size=1, max_size=10))
 def test_whatever_history_of_real_moments_both_engines_tell_the_same_of_it(commits: list[list[Moment]]) -> None:
     disks = (SimulatedDisk(ALL), memory_disk(ALL))

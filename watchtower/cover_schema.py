@@ -146,7 +146,7 @@ def read_promises(store: Reader, name: bytes) -> list[SignedPromise]:
     """Return what a tower promised us under a cover, the oldest first."""
     return [
         SignedPromise(TowerPromise(bytes(of), since, seq0, seq1), bytes(signature))
-        for of, since, seq0, seq1, signature in store.read(_PROMISES.rows(name=name, order=("since",)))
+        for of, since, seq0, seq1, signature in store.read(_PROMISES.rows(name=name))
     ]
 
 

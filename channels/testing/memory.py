@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from tallystick.channels.errors import StoreError
@@ -38,7 +38,7 @@ class MemoryRows:
         self.changed: dict[str, Kept] = {}
 
     def read(self, query: TableQuery) -> list[Row]:
-        """Return the rows of a query."""
+        """Return the rows of a query; AssertionError if its order leaves open which of two rows comes first."""
         table, names = self._tables[query.table.name], (*self._tables[query.table.name].columns, CAME)
         rows = self._found(table, query.where if query.joined is None else ())
         if query.joined is not None:
@@ -53,7 +53,12 @@ class MemoryRows:
         for name in reversed(query.order):
             place = names.index(name.removeprefix("-"))
             rows.sort(key=lambda row: (row[place] is not None, row[place]), reverse=name.startswith("-"))
-        return [_picked(row, names, names if query.counted else query.columns) for row in rows[: query.limit]]
+        picked = [_picked(row, names, names if query.counted else query.columns) for row in rows]
+        places = [name.removeprefix("-") for name in query.order]
+        for (one, row), (other, following) in pairwise(zip(rows, picked, strict=True)):
+            if row != following and _picked(one, names, places) == _picked(other, names, places):
+                raise AssertionError(f"the order {query.order} of the table {table.name} does not tell rows apart")
+        return picked[: query.limit]
 
     def add(self, table: Table, *row: Any) -> None:
         """Add a row; StoreError if there is one of its key, or that agrees in what is unique."""
