@@ -30,7 +30,7 @@ def test_the_campaigns_stream() -> None:
 
 
 def test_the_campaigns_do_something() -> None:
-    reports = [run_campaign(seed, steps=30) for seed in (2, 8)]
+    reports = [run_campaign(seed, steps=30) for seed in range(1, 7)]  # one alone may be of few payments
     counts = {kind for report in reports for kind in report.counts}
     assert {"pay", "lock", "deposit", "withdraw", "open", "cut", "crash"} <= counts
     assert sum(report.payments for report in reports) > 50

@@ -124,7 +124,6 @@ def side_of_bob(world: World) -> int:
     return world.node("bob").channels[0].view.channel.side
 
 
-@pytest.mark.alarm("old-data")
 def test_with_nothing_but_its_key_a_node_gets_back_every_coin_that_its_receipts_name(tmp_path: Path) -> None:
     async def act(world: World, channel: ChannelHandle) -> None:
         side = side_of_bob(world)
@@ -145,7 +144,6 @@ def test_with_nothing_but_its_key_a_node_gets_back_every_coin_that_its_receipts_
     play(tmp_path, act)
 
 
-@pytest.mark.alarm("old-data")
 def test_a_peer_that_closed_with_an_old_state_meanwhile_is_challenged_by_the_recovered_node(tmp_path: Path) -> None:
     async def act(world: World, channel: ChannelHandle) -> None:
         side = side_of_bob(world)

@@ -84,7 +84,14 @@ def pending(world: World) -> int:
 
 
 async def is_over(world: World) -> bool:
-    return await world.until(lambda: not pending(world) and not any(world.node(n).virtual.virtuals.held for n in NAMES))
+    """Wait until nobody holds anything of virtual channels, and all that was signed for it is acknowledged."""
+
+    def over() -> bool:
+        nodes = [world.node(name) for name in NAMES]
+        unheard = any(view.channel.flight for node in nodes for view in node.engine.views)
+        return not unheard and not pending(world) and not any(node.virtual.virtuals.held for node in nodes)
+
+    return await world.until(over)
 
 
 @pytest.mark.parametrize("moved", [0, 1_234, -1_234, STAKE, -STAKE])
