@@ -99,6 +99,7 @@ lock:                        ## pin what pyproject.toml allows; what is pinned s
 	$(LOCK) pyproject.toml --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) pyproject.toml --extra pyevm --constraint requirements-dev.lock --output-file requirements-pyevm.lock
 	$(LOCK) pyproject.toml --extra bft --constraint requirements-dev.lock --output-file requirements-bft.lock
+	$(LOCK) pyproject.toml --extra postgres --constraint requirements-dev.lock --output-file requirements-postgres.lock
 	$(LOCK) $(UPGRADE) --group build --output-file requirements-build.lock
 
 clean:

@@ -27,12 +27,12 @@ class StatementRows(ABC):
         self._statements: dict[object, str] = {}
 
     @abstractmethod
-    def fetched(self, table: Table, columns: Sequence[str], statement: str, values: Sequence[Any]) -> list[Row]:
-        """Return the rows that a statement selects; `columns`: what its parameters are compared with."""
+    def fetched(self, statement: str, values: Sequence[Any]) -> list[Row]:
+        """Return the rows that a statement selects."""
 
     @abstractmethod
     def written(self, table: Table, columns: Sequence[str], statement: str, values: Sequence[Any]) -> None:
-        """Change rows by a statement; `columns`: those that its parameters are for, or are compared with."""
+        """Change rows by a statement whose first parameters are for these columns; others are compared with."""
 
     def name(self, table: Table, column: str) -> str:
         """Return what the engine calls a column."""
@@ -66,7 +66,7 @@ class StatementRows(ABC):
     def read(self, query: TableQuery, *more: str) -> list[Row]:
         """Return the rows of a query, with columns of the engine's own behind the others."""
         table, where, columns, order, limit, joined, counted = query
-        shape, names, values = _parted(where)
+        shape, values = _parted(where)
         form = (table.name, columns, shape, order, limit is None, joined is not None, counted, more)
         statement = self._statements.get(form)
         if statement is None:
@@ -84,7 +84,7 @@ class StatementRows(ABC):
             self._statements[form] = statement
         if limit is not None:
             values.append(limit)
-        return self.fetched(table, names, statement, values)
+        return self.fetched(statement, values)
 
     def add(self, table: Table, *row: Any) -> None:
         self._insert(table, row, "")
@@ -103,22 +103,22 @@ class StatementRows(ABC):
 
     def update(self, table: Table, changes: Mapping[str, Any], *where: Condition, **equal: Any) -> None:
         where = conditions(where, equal)
-        shape, names, values = _parted(where)
+        shape, values = _parted(where)
         form = (table.name, tuple(changes), shape)
         statement = self._statements.get(form)
         if statement is None:
             changed = ", ".join(f"{name} = {self.mark}" for name in changes)
             statement = self._statements[form] = f"UPDATE {table.name} SET {changed}{self._where(table, where)}"
-        self.written(table, [*changes, *names], statement, [*changes.values(), *values])
+        self.written(table, tuple(changes), statement, [*changes.values(), *values])
 
     def delete(self, table: Table, *where: Condition, **equal: Any) -> None:
         where = conditions(where, equal)
-        shape, names, values = _parted(where)
+        shape, values = _parted(where)
         form = (table.name, shape)
         statement = self._statements.get(form)
         if statement is None:
             statement = self._statements[form] = f"DELETE FROM {table.name}{self._where(table, where)}"
-        self.written(table, names, statement, values)
+        self.written(table, (), statement, values)
 
     def _where(self, table: Table, where: Sequence[Condition]) -> str:
         terms = [
@@ -134,10 +134,9 @@ def _is_fixed(relation: str, value: Any) -> bool:
     return type(value) is not bytes and (isinstance(value, _FIXED) or (value == 0 and relation == "="))
 
 
-def _parted(where: Sequence[Condition]) -> tuple[object, list[str], list[Any]]:
-    """Return what conditions with the same statement have in common, and the columns and values of its parameters."""
+def _parted(where: Sequence[Condition]) -> tuple[object, list[Any]]:
+    """Return what conditions with the same statement have in common, and the values that are its parameters."""
     shape: list[str] = []
-    names: list[str] = []
     values: list[Any] = []
     for column, relation, value in where:
         shape += column, relation
@@ -145,6 +144,5 @@ def _parted(where: Sequence[Condition]) -> tuple[object, list[str], list[Any]]:
             shape.append(repr(value))
         else:
             shape.append("?")
-            names.append(column)
             values.append(value)
-    return tuple(shape), names, values
+    return tuple(shape), values

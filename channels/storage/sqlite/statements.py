@@ -26,7 +26,7 @@ class SqliteRows(StatementRows):
             return super().read(query, *more)
         return [_checked(table, row) for row in super().read(query, *more, "seal")]
 
-    def fetched(self, table: Table, columns: Sequence[str], statement: str, values: Sequence[Any]) -> list[Row]:
+    def fetched(self, statement: str, values: Sequence[Any]) -> list[Row]:
         return self._connection.execute(statement, values).fetchall()
 
     def written(self, table: Table, columns: Sequence[str], statement: str, values: Sequence[Any]) -> None:
