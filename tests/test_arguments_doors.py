@@ -177,7 +177,7 @@ def test_the_quick_way_through_a_door_takes_what_the_rule_takes(value: Any) -> N
 
 def options() -> list[type[msgspec.Struct]]:
     found = []
-    for part in ("channels", "settlement", "watchtower", "router", "sdk"):
+    for part in ("channels", "settlement", "watchtower", "router", "paid", "sdk"):
         package = importlib.import_module(f"{tallystick.__name__}.{part}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("__main__") or ".bench" in module.name:  # what a benchmark tells its own processes

@@ -124,7 +124,7 @@ def test_a_block_that_is_not_equal_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_another_revision_runs_beside(tmp_path: Path) -> None:
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
     subprocess.run([*git, "init", "-q"], check=True)
-    for name in ("src", "channels", "settlement", "router", "watchtower", "sdk", "contracts"):
+    for name in ("src", "channels", "settlement", "router", "watchtower", "paid", "sdk", "contracts"):
         subprocess.run(["cp", "-r", str(ROOT / name), str(tmp_path)], check=True)
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-qm", "all"], check=True)

@@ -16,7 +16,7 @@ import tallystick
 for package in pkgutil.walk_packages(tallystick.__path__, "tallystick."):
     if package.name.endswith("__main__"):
         continue
-    if package.name.split(".")[1] in ("channels", "settlement", "watchtower", "router", "sdk"):
+    if package.name.split(".")[1] in ("channels", "settlement", "watchtower", "router", "paid", "sdk"):
         importlib.import_module(package.name)
 import msgspec
 from tallystick.channels.protocol.codec import Codec

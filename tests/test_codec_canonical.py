@@ -33,7 +33,7 @@ from tallystick.channels.protocol.operations import Pay
 
 def find_codecs() -> dict[str, Codec[Any]]:
     found: dict[str, Codec[Any]] = {}
-    for part in ("channels", "settlement", "watchtower", "router", "sdk"):
+    for part in ("channels", "settlement", "watchtower", "router", "paid", "sdk"):
         package = importlib.import_module(f"{tallystick.__name__}.{part}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("__main__"):

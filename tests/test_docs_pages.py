@@ -22,7 +22,7 @@ from tallystick.sdk.cli.app import DEFERRED, app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-PARTS = ("channels", "router", "sdk", "settlement", "watchtower")
+PARTS = ("channels", "paid", "router", "sdk", "settlement", "watchtower")
 EXAMPLE_SECONDS = 60
 
 

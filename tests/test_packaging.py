@@ -8,7 +8,7 @@ from pathlib import Path
 import tallystick.channels.protocol.core
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("channels", "contracts", "router", "sdk", "settlement", "watchtower")
+PARTS = ("channels", "contracts", "paid", "router", "sdk", "settlement", "watchtower")
 
 
 def packages_on_disk() -> set[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MADE_ONCE = ("sdk/node", "sdk/control", "sdk/daemon", "sdk/cli", "settlement/enforcement", "watchtower")
-OUTSIDE = ("router", "sdk", "settlement", "watchtower", "examples")
+MADE_ONCE = ("sdk/node", "sdk/control", "sdk/daemon", "sdk/cli", "settlement/enforcement", "paid", "watchtower")
+OUTSIDE = ("paid", "router", "sdk", "settlement", "watchtower", "examples")
 SWITCHES = {
     "app.router.redirect_slashes",
     "config.include_server_header",

@@ -36,7 +36,7 @@ OPEN = {
 
 def structs() -> list[type[msgspec.Struct]]:
     found = []
-    for part in ("channels", "settlement", "watchtower", "router", "sdk"):
+    for part in ("channels", "settlement", "watchtower", "router", "paid", "sdk"):
         package = importlib.import_module(f"{tallystick.__name__}.{part}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("__main__"):

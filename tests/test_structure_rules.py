@@ -207,7 +207,7 @@ def test_lines_of_the_product_are_those_without_kits_and_benchmarks(faults: Faul
 
 
 def test_every_kit_is_one_that_users_are_told_of_or_that_these_and_the_benchmark_use() -> None:
-    tree = structure.read(ROOT, ("channels", "router", "sdk", "settlement", "watchtower"))
+    tree = structure.read(ROOT, ("channels", "paid", "router", "sdk", "settlement", "watchtower"))
     kits = {place for place in tree.lines if "testing" in place and place[-1] != "__init__"}
     told = "".join((ROOT / "docs" / "sdk.md").read_text("utf-8").split("## Testing your program")[1:])
     names = {place: place[-2] if place[-1] == "__main__" else place[-1] for place in kits}

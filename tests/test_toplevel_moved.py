@@ -147,7 +147,7 @@ def test_nothing_of_ours_uses_an_old_name() -> None:
         ]
     )
     old = re.compile(rf"\btallystick\.(?:{names})\b")
-    folders = ("channels", "router", "sdk", "settlement", "watchtower", "src", "tests", "examples", "tools")
+    folders = ("channels", "paid", "router", "sdk", "settlement", "watchtower", "src", "tests", "examples", "tools")
     files = [file for part in folders for file in (ROOT / part).rglob("*.py")] + [*ROOT.glob("[ABD-Z]*.md")]
     files += (ROOT / "docs").glob("*.md")
     assert len(files) > 500

@@ -67,7 +67,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
 
 def test_nothing_inside_imports_from_the_top() -> None:
     """Names at the top are for users: inside, each comes from its own module. The version alone is at home there."""
-    for folder in ("channels", "contracts", "router", "sdk", "settlement", "watchtower"):
+    for folder in ("channels", "contracts", "paid", "router", "sdk", "settlement", "watchtower"):
         for file in (ROOT / folder).rglob("*.py"):
             found = re.findall(r"^ *(?:from|import) tallystick(?: .*)?$", file.read_text(), flags=re.MULTILINE)
             assert set(found) <= {"from tallystick import __version__"}, file
@@ -82,7 +82,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, tree)
-    for part in ("channels", "contracts", "router", "sdk", "settlement", "src", "watchtower"):
+    for part in ("channels", "contracts", "paid", "router", "sdk", "settlement", "src", "watchtower"):
         shutil.copytree(
             ROOT / part, tree / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
@@ -109,7 +109,7 @@ def test_a_wheel_from_the_sdist_works_in_an_environment_of_its_own(built: Path, 
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # without the links to this tree
     on_disk = {
         Path("tallystick") / file.relative_to(ROOT)
-        for part in ("channels", "contracts", "router", "sdk", "settlement", "watchtower")
+        for part in ("channels", "contracts", "paid", "router", "sdk", "settlement", "watchtower")
         for file in (ROOT / part).rglob("*")
         if file.suffix in (".py", ".vy", ".vyi") or (file.parent.name == "artifacts" and file.suffix == ".json")
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("channels", "router", "sdk", "settlement", "watchtower")
+PARTS = ("channels", "paid", "router", "sdk", "settlement", "watchtower")
 TWICE: dict[str, str] = {}
 """Class names that may exist twice, and why."""
 
