@@ -1,0 +1,69 @@
+"""Paid calls between real nodes, over a hub: held, taken once the answer is stored, given back if there is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from simulation.neighbours import a_line
+from tallystick.paid.buying.auth import PaidAuth
+from tallystick.paid.buying.budget import Budget
+from tallystick.paid.scheme.credentials import parse_receipt
+from tallystick.paid.selling.middleware import PaidCalls
+from tallystick.sdk.control.client import ControlClient, control_at
+from tallystick.sdk.control.server import serve_control
+from tallystick.sdk.node.node import Node
+
+BUDGET = Budget(per_call=2_000, per_day=9_000, max_fee=1_000)
+
+
+@asynccontextmanager
+async def asked(node: Node) -> AsyncIterator[ControlClient]:
+    async with serve_control(node, "a token") as control, control_at(control.url, "a token") as client:
+        yield client
+
+
+async def fortune(request: Request) -> Response:
+    return JSONResponse({"fortune": "Two halves of one stick agree."})
+
+
+async def broken(request: Request) -> Response:
+    return JSONResponse({"error": "not today"}, 503)
+
+
+@pytest.mark.processes
+async def test_a_call_is_held_answered_taken_and_fetched_again(tmp_path: Path) -> None:
+    async with a_line(tmp_path / "nodes") as (alice, _, carol), asked(carol) as seller, asked(alice) as buyer:
+        inner = Starlette(routes=[Route("/fortune", fortune), Route("/broken", broken)])
+        prices = {"GET /fortune": 500, "GET /broken": 600}
+        app: Any = PaidCalls(inner, seller, prices=prices, realm="fortunes", store=tmp_path / "sold.db")
+        auth = PaidAuth(buyer, BUDGET, store=tmp_path / "bought.db")
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://fortunes", auth=auth) as http:
+            answer = await http.get("/fortune")
+            assert answer.json() == {"fortune": "Two halves of one stick agree."}
+            receipt = parse_receipt(answer.headers["payment-receipt"])
+            paid = await buyer.payment(receipt.reference)
+            assert (paid.state, paid.amount) == ("paid", 500)
+            (bought,) = await auth.purchases()
+            assert (bought.state, bought.cost) == ("answered", 500 + paid.fee)
+            assert (await http.get("/broken")).status_code == 503
+            (given_back, _) = await auth.purchases()
+            assert given_back.state == "failed"
+            assert (await buyer.payment(given_back.payment_hash, wait=9)).state == "failed"
+        field, value = await auth.credential(bought)
+        async with httpx.AsyncClient(transport=transport, base_url="https://fortunes") as http:
+            again = await http.get("/fortune", headers={field: value})
+        assert again.content == answer.content and len(await app.sales()) == 1
+        assert [invoice.received for invoice in await seller.invoices() if invoice.state == "claimed"] == [500]
+        app.close()
+        auth.close()
