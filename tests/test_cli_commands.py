@@ -144,7 +144,7 @@ def test_the_walk_finds_the_commands_that_the_documents_promise() -> None:
         *("peers list", "peers connect"),
         *(f"stream {name}" for name in ("open", "pay", "close", "list")),
     }
-    assert set(DEFERRED) == {"app", "chain", "ledger", "rollup", "tower", "graph", "bench", "api"}
+    assert set(DEFERRED) == {"app", "chain", "ledger", "rollup", "tower", "graph", "bench", "api", "fetch"}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from test_paid_selling import Shop
 
-from simulation.till import NOW, Crash
+from simulation.till import NOW, Crash, Till
 from tallystick.channels.errors import InvalidInput, TallystickError
 from tallystick.paid.buying.auth import PaidAuth
 from tallystick.paid.buying.budget import Budget
@@ -118,7 +118,7 @@ async def test_the_budget_counts_what_is_on_its_way_across_restarts(customer: Cu
 @pytest.mark.parametrize(
     ("budget", "host", "why"),
     [
-        (Budget(per_call=6, per_day=99, max_fee=2), "https://shop", "6 may be spent on a call"),
+        (Budget(per_call=4, per_day=99, max_fee=2), "https://shop", "4 may be spent on a call"),
         (Budget(per_call=9, per_day=99, hosts=("api",)), "https://shop", "not among those"),
         (Budget(per_call=9, per_day=99), "http://shop", "without TLS"),
         (Budget(per_call=9, per_day=99, currency="0x" + 40 * "1"), "https://shop", "asks for native"),
@@ -329,3 +329,17 @@ async def test_a_body_that_breaks_off_is_fetched_again_by_the_same_call(customer
         with pytest.raises(httpx.ReadError):
             await http.get("https://shop/fortune")
     assert (await customer.get()).json() == {"number": 1} and customer.shop.till.paid == 5
+
+
+async def test_fees_are_part_of_what_a_call_may_cost(tmp_path: Path) -> None:
+    customer = Customer(Shop(tmp_path / "shop"), tmp_path, Budget(per_call=6, per_day=99, max_fee=2))
+    most = []
+
+    async def pay(invoice: str, *, max_fee: int, wait: bool) -> Any:
+        most.append(max_fee)
+        return await Till.pay_invoice(customer.shop.till, invoice, max_fee=max_fee, wait=wait)
+
+    customer.shop.till.pay_invoice = pay
+    await customer.get()
+    await customer.get("/items/1")
+    assert most == [1, 2]

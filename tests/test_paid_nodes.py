@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,17 +11,22 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
+from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from simulation.neighbours import a_line
+from simulation.processes import TALLY, run
+from tallystick.channels.transport.webserver import WebServer
 from tallystick.paid.buying.auth import PaidAuth
 from tallystick.paid.buying.budget import Budget
 from tallystick.paid.scheme.credentials import parse_receipt
 from tallystick.paid.selling.middleware import PaidCalls
 from tallystick.sdk.control.client import ControlClient, control_at
+from tallystick.sdk.control.files import announce
 from tallystick.sdk.control.server import serve_control
 from tallystick.sdk.node.node import Node
 
@@ -67,3 +74,36 @@ async def test_a_call_is_held_answered_taken_and_fetched_again(tmp_path: Path) -
         assert [invoice.received for invoice in await seller.invoices() if invoice.state == "claimed"] == [500]
         app.close()
         auth.close()
+
+
+@pytest.mark.processes
+async def test_the_command_fetches_within_its_budget(tmp_path: Path) -> None:
+    async with (
+        a_line(tmp_path) as (alice, _, carol),
+        asked(carol) as seller,
+        serve_control(alice, "a token") as control,
+        trio.open_nursery() as nursery,
+    ):
+        app: Any = PaidCalls(
+            Starlette(routes=[Route("/fortune", fortune)]),
+            seller,
+            prices={"GET /fortune": 500},
+            realm="fortunes",
+            store=tmp_path / "sold.db",
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        await nursery.start(lambda task_status: WebServer(app, Config()).serve(listener, task_status=task_status))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/fortune"
+        with announce(tmp_path / "alice", control.url, "a token"):
+            command = (*TALLY, "fetch", url, "--data", tmp_path / "alice", "--json", "--budget")
+            code, output, errors = await run((*command, "499"))
+            assert code == 1 and "it costs 500, and 499 may be spent" in errors and not await seller.paid_invoices()
+            code, output, errors = await run((*command, "1500"))
+            assert code == 0, errors
+            told = json.loads(output)
+            assert (told["status"], told["cost"]) == (200, 500) and "Two halves" in told["body"]
+            code, output, errors = await run((*command, "1500", "--per-day", "1000"))
+            assert code == 1 and "may be spent a day" in errors
+            assert [paid.payment_hash for paid in await seller.paid_invoices()] == [told["payment_hash"]]
+        app.close()
+        nursery.cancel_scope.cancel()

@@ -138,7 +138,7 @@ class PaidAuth(httpx.Auth):
             url=str(request.url),
             host=request.url.host,
             amount=charge.amount,
-            cost=charge.amount + self._budget.max_fee,
+            cost=min(charge.amount + self._budget.max_fee, self._budget.per_call),
             currency=charge.currency,
             challenge=offer.challenge,
             began=self._clock(),

@@ -24,7 +24,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     per_host: int | None = None
     """A day, for each host; None: as much as `per_day`."""
     max_fee: int = 5
-    """What a payment may cost beside its amount."""
+    """What a payment may cost beside its amount, within `per_call`."""
     hosts: tuple[str, ...] | None = None
     """Who may be paid, as in `api.example.com`; None: everybody."""
     currency: str = "native"
@@ -91,8 +91,8 @@ def _objection(challenge: PaymentChallenge, charge: CallCharge, call: WantedCall
         return "it is reached without TLS, and whoever listens would read what was bought"
     if charge.currency != budget.currency:
         return f"it asks for {charge.currency}, and the budget is in {budget.currency}"
-    if charge.amount + budget.max_fee > budget.per_call:
-        return f"it costs {charge.amount}, and up to {budget.max_fee} of fees; {budget.per_call} may be spent on a call"
+    if charge.amount > budget.per_call:
+        return f"it costs {charge.amount}, and {budget.per_call} may be spent on a call"
     if challenge.is_expired(now):
         return "its offer has expired"
     if challenge.digest and not is_digest_of(challenge.digest, call.body):

@@ -41,6 +41,7 @@ DEFERRED = {
     "tower": ("tallystick.sdk.cli.tower", "Run a watchtower, or ask one."),
     "graph": ("tallystick.sdk.cli.graph", "Show what is known of the network; read graphs of others."),
     "api": ("tallystick.sdk.cli.api", "Show what programs can ask a node over HTTP, as a page or as OpenAPI."),
+    "fetch": ("tallystick.sdk.cli.fetch", "Get what is at an address, and pay for it within a budget."),
     "bench": ("tallystick.sdk.cli.bench", "Measure how fast payments are."),
 }
 """Subcommands that are imported only when they are called: name to (module with an `app`, one line of help)."""
