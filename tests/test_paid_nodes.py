@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from simulation.neighbours import a_line
-from simulation.processes import TALLY, run
+from simulation.processes import TALLY, run, started
 from tallystick.channels.transport.webserver import WebServer
 from tallystick.paid.buying.auth import PaidAuth
 from tallystick.paid.buying.budget import Budget
@@ -107,3 +109,40 @@ async def test_the_command_fetches_within_its_budget(tmp_path: Path) -> None:
             assert [paid.payment_hash for paid in await seller.paid_invoices()] == [told["payment_hash"]]
         app.close()
         nursery.cancel_scope.cancel()
+
+
+def readme_blocks() -> tuple[str, str]:
+    """Return the seller and the buyer that the README shows."""
+    page = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
+    section = page.split("## For builders: a paid API")[1].split("\n## ")[0]
+    seller, buyer = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    assert len(buyer.splitlines()) == 5
+    assert len([line for line in seller.splitlines() if line.strip()]) <= 15
+    return seller, buyer
+
+
+@pytest.mark.processes
+async def test_the_readmes_seller_and_buyer_do_what_it_says(tmp_path: Path) -> None:
+    """As two processes; of what it shows, the nodes' directories and the port alone are others."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    seller, buyer = readme_blocks()
+    names = "from pathlib import Path\nimport anyio, httpx\nfrom tallystick import Budget, PaidAuth, connect_control\n"
+    body = "".join(f"    {line}\n" for line in buyer.splitlines())
+    buyer = f"{names}async def main():\n{body}anyio.run(main, backend='trio')\n"
+    for name, code in (("seller", seller), ("buyer", buyer)):
+        code = code.replace("net/shop", f"{tmp_path}/carol").replace('"net/', f'"{tmp_path}/')
+        code = code.replace(":8000", f":{port}")
+        code = code.replace("Config()", f"Config.from_mapping(bind='127.0.0.1:{port}')")
+        (tmp_path / f"{name}.py").write_text(code)
+    async with a_line(tmp_path) as (alice, _, carol), AsyncExitStack() as stack:
+        for name, node in (("alice", alice), ("carol", carol)):
+            control = await stack.enter_async_context(serve_control(node, "a token"))
+            stack.enter_context(announce(tmp_path / name, control.url, "a token"))
+        async with started((sys.executable, "-I", str(tmp_path / "seller.py"))):
+            patient = httpx.AsyncHTTPTransport(retries=9)  # the server was started just now
+            async with httpx.AsyncClient(transport=patient) as http:
+                assert (await http.get(f"http://127.0.0.1:{port}/nowhere")).status_code == 404
+            code, output, errors = await run((sys.executable, "-I", str(tmp_path / "buyer.py")))
+            assert (code, output) == (0, "Two halves of one stick agree.\n"), errors
+        assert [paid.received for paid in carol.paid_invoices().take(9)] == [5]

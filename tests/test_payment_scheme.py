@@ -303,3 +303,9 @@ def test_times_come_back(seconds: int) -> None:
 def test_a_time_without_zone_or_none_is_refused(text: str) -> None:
     with pytest.raises(MalformedPayment):
         challenges.read_time(text)
+
+
+@pytest.mark.parametrize("method", ["vendor-pay", "vendor_pay", "vendor:pay", "a2"])
+def test_a_preference_is_read_whatever_a_methods_name_may_have(method: str) -> None:
+    read = preferences.parse_preferences([f"{method}/charge, other/charge;q=0"])
+    assert preferences.rank([(method, "charge", 1), ("other", "charge", 2)], read) == [1]

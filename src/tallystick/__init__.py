@@ -2,8 +2,8 @@
 
 The names that most programs need are here; `docs/sdk.md` tells of them. Each is loaded when it is first asked for, so
 that `import tallystick` and `tally --help` are quick, and nothing that is not used costs anything. The packages:
-`tallystick.sdk` (nodes), `tallystick.channels`, `tallystick.router` (payments over several hops),
-`tallystick.settlement` (the chain), `tallystick.watchtower`.
+`tallystick.sdk` (nodes), `tallystick.paid` (paid HTTP calls), `tallystick.channels`, `tallystick.router` (payments
+over several hops), `tallystick.settlement` (the chain), `tallystick.watchtower`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from tallystick.channels.ports import PeerAddress
     from tallystick.channels.protocol.keys import PrivateKey, PublicKey, keccak
     from tallystick.channels.protocol.objects import NATIVE
+    from tallystick.paid.buying.auth import PaidAuth
+    from tallystick.paid.buying.budget import Budget
+    from tallystick.paid.selling.middleware import PaidCalls
     from tallystick.router.errors import NoRoute, PaymentFailed
     from tallystick.router.invoices.invoice import Invoice, decode_invoice
     from tallystick.sdk.control.client import ControlClient, connect_control
@@ -39,6 +42,7 @@ __all__ = [
     "NATIVE",
     "Alarm",
     "AlarmKind",
+    "Budget",
     "CallFailed",
     "ChannelHandle",
     "ChannelNotReady",
@@ -55,6 +59,8 @@ __all__ = [
     "Node",
     "NodeUnreachable",
     "OpeningFailed",
+    "PaidAuth",
+    "PaidCalls",
     "PaymentFailed",
     "PeerAddress",
     "PrivateKey",
@@ -77,6 +83,9 @@ _HOMES = {
     "channels.protocol.keys": ("PrivateKey", "PublicKey", "keccak"),
     "channels.protocol.objects": ("NATIVE",),
     "channels.ports": ("PeerAddress",),
+    "paid.buying.auth": ("PaidAuth",),
+    "paid.buying.budget": ("Budget",),
+    "paid.selling.middleware": ("PaidCalls",),
     "router.errors": ("NoRoute", "PaymentFailed"),
     "router.invoices.invoice": ("Invoice", "decode_invoice"),
     "sdk.control.client": ("ControlClient", "connect_control"),
