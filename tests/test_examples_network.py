@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import trio
 from typer.testing import CliRunner
@@ -78,10 +80,10 @@ async def test_a_shop_killed_between_payment_and_shipping_ships_each_order_once(
 
 
 @pytest.mark.processes
-async def test_a_call_of_the_paid_api_is_paid_once_and_a_replay_gives_the_same_answer(tmp_path: Path) -> None:
+async def test_a_call_of_the_paid_api_is_paid_once_and_can_be_fetched_again(tmp_path: Path) -> None:
     async def call(*options: str, fails: int = 0) -> Any:
-        command = example("paid_api.py", "call", url, "--node", tmp_path / "alice", *options)
-        code, output, errors = await run(command)
+        client = ("--node", tmp_path / "alice", "--store", tmp_path / "bought.db")
+        code, output, errors = await run(example("paid_api.py", "call", url, *client, *options))
         assert code == fails, errors
         return errors if fails else json.loads(output)
 
@@ -90,53 +92,61 @@ async def test_a_call_of_the_paid_api_is_paid_once_and_a_replay_gives_the_same_a
         serve = example("paid_api.py", "serve", "--node", tmp_path / "carol", "--store", store, "--price", "5")
         async with started(serve) as server:
             url = (await server.line_with("a call costs 5")).split()[-1]
-            bought = await call("--budget", "10")
-            assert bought["status"] == 200 and bought["answer"]["number"] == 1
-            assert "costs 5, and 4 is the budget" in await call("--budget", "4", fails=1)
-            other = await people.shop.create_invoice(5, "GET /something/else")
-            receipt = await people.customer.pay(other.text)
-            for proof in (f"Tally {receipt.secret.hex()}", "Tally " + 64 * "0", "nonsense"):
-                assert (await call("--proof", proof))["status"] == 402
+            bought = await call()
+            assert bought["status"] == 200
+            assert "costs 5, and 4 may be spent" in await call("--budget", "4", fails=1)
+            assert "may be spent a day" in await call("--per-day", "6", fails=1)
+            payment = bought["answer"]["payment"]
+            secret = people.customer.payment(bytes.fromhex(payment)).secret
+            async with httpx.AsyncClient() as http:  # whoever passed the payment on knows as much
+                for proof in (f"Tally {secret.hex()}", f"Payment {secret.hex()}", "nonsense"):
+                    assert (await http.get(url, headers={"authorization": proof})).status_code == 402
             await server.kill()
         async with started(serve) as server:
             url = (await server.line_with("a call costs 5")).split()[-1]
-            assert await call("--proof", bought["proof"]) == bought
-            assert (await call())["answer"]["number"] == 2
+            assert await call("--again", payment) == bought
+            assert (await call())["answer"]["payment"] != payment
         paid = people.shop.paid_invoices().take(10)
-        assert [(invoice.memo, invoice.received) for invoice in paid if invoice.memo == "GET /fortune"] == [
-            ("GET /fortune", 5),
-            ("GET /fortune", 5),
-        ]
+        assert [(invoice.memo, invoice.received) for invoice in paid] == 2 * [("GET /fortune", 5)]
 
 
 @pytest.mark.processes
-async def test_a_client_whose_answer_is_lost_is_told_its_proof_and_gets_the_answer_with_it(tmp_path: Path) -> None:
+async def test_a_client_whose_answer_is_lost_gets_it_by_the_same_command_for_the_same_payment(tmp_path: Path) -> None:
     async with a_customer_and_a_shop(tmp_path) as people:
-        invoice = (await people.shop.create_invoice(5, "GET /fortune")).text
-        asked = 0
+        hung_up = trio.Event()
 
-        async def hang_up_on_who_paid(stream: trio.SocketStream) -> None:
-            nonlocal asked
-            asked += 1
-            await stream.receive_some()
-            if asked == 1:
-                head = f'HTTP/1.1 402 Payment Required\r\nwww-authenticate: Tally invoice="{invoice}"\r\n'
-                await stream.send_all(f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+        async def carry(source: trio.SocketStream, target: trio.SocketStream, *, back: bool) -> None:
+            """Pass on what is said, but hang up, once, on who has shown a payment, when its answer comes."""
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async for data in source:
+                    if back and data.startswith(b"HTTP/1.1 200") and not hung_up.is_set():
+                        hung_up.set()
+                        break
+                    await target.send_all(data)
+            await source.aclose()
+            await target.aclose()
 
-        async with trio.open_nursery() as nursery:
-            serving = partial(trio.serve_tcp, host="127.0.0.1")
-            (listener,) = await nursery.start(serving, hang_up_on_who_paid, 0)
-            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/fortune"
-            client = ("call", "--node", tmp_path / "alice")
-            code, _, errors = await run(example("paid_api.py", *client, url))
-            nursery.cancel_scope.cancel()
-        assert code == 1 and "paid, but no answer came" in errors
-        proof = errors.split("'")[1]
-        serve = ("serve", "--node", tmp_path / "carol", "--store", tmp_path / "new" / "answers.db")
-        async with started(example("paid_api.py", *serve)) as server:
+        async def between(stream: trio.SocketStream) -> None:
+            host, port = url.removeprefix("http://").removesuffix("/fortune").split(":")
+            server = await trio.open_tcp_stream(host, int(port))
+            async with trio.open_nursery() as both:
+                both.start_soon(partial(carry, stream, server, back=False))
+                both.start_soon(partial(carry, server, stream, back=True))
+
+        serve = ("serve", "--node", tmp_path / "carol", "--store", tmp_path / "answers.db")
+        async with started(example("paid_api.py", *serve)) as server, trio.open_nursery() as nursery:
             url = (await server.line_with("a call costs 5")).split()[-1]
-            code, output, errors = await run(example("paid_api.py", *client, url, "--proof", proof))
-        assert code == 0 and json.loads(output)["status"] == 200, errors
+            serving = partial(trio.serve_tcp, host="127.0.0.1")
+            (listener,) = await nursery.start(serving, between, 0)
+            asked = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/fortune"
+            client = ("call", asked, "--node", tmp_path / "alice", "--store", tmp_path / "bought.db")
+            code, _, errors = await run(example("paid_api.py", *client))
+            assert code == 1 and "no whole answer came" in errors and hung_up.is_set()
+            code, output, errors = await run(example("paid_api.py", *client))
+            assert code == 0 and json.loads(output)["status"] == 200, errors
+            nursery.cancel_scope.cancel()
+        (paid,) = people.shop.paid_invoices().take(10)
+        assert json.loads(output)["answer"]["payment"] == paid.payment_hash.hex()
 
 
 async def tally(directory: Path, *arguments: str) -> Any:
