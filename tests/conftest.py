@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from simulation.forked_starts import forked_starts, is_possible
 from tallystick.sdk.daemon.garbage import look_rarely
 from tallystick.settlement.ethereum import accounts  # noqa: F401
 
@@ -24,6 +27,13 @@ settings.load_profile("untimed")
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` starts. Who has started processes waits for them: another can use the core."""
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_once() -> Iterator[None]:
+    """Have processes forked from one that has imported the package: most of their time would go into that."""
+    with forked_starts() if is_possible() else nullcontext():
+        yield
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,7 +14,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from simulation.processes import TALLY, Running, run, started
+from simulation.processes import INSTALLED, TALLY, Running, run, started
 from tallystick.sdk.cli.app import app
 
 PASSWORD = {"TALLY_PASSWORD": "a password"}
@@ -41,29 +41,33 @@ class Someone:
         assert done.exit_code == fails, done.output
         return done.stderr if fails else json.loads(done.stdout)
 
-    def run_node(self, chain: str) -> tuple[str, ...]:
+    def run_node(self, chain: str, tally: tuple[str, ...] = TALLY) -> tuple[str, ...]:
         """Return the command that runs the node."""
         place = ("--data", str(self.directory), "--chain", chain, "--listen", "127.0.0.1:0")
-        return (*TALLY, "node", "run", "--json", *place)
+        return (*tally, "node", "run", "--json", *place)
 
-    def node(self, chain: str) -> AbstractAsyncContextManager[Running]:
-        return started(self.run_node(chain), PASSWORD)
+    def node(self, chain: str, tally: tuple[str, ...] = TALLY) -> AbstractAsyncContextManager[Running]:
+        return started(self.run_node(chain, tally), PASSWORD)
 
 
 @asynccontextmanager
-async def a_chain(directory: Path, *people: Someone) -> AsyncIterator[str]:
+async def a_chain(directory: Path, *people: Someone, tally: tuple[str, ...] = TALLY) -> AsyncIterator[str]:
     """Run a development chain with 20 blocks per second, where these people have coins; give its URL."""
     coins = [f"--mint={someone.address}={COINS}" for someone in people]
     options = ("--data", str(directory / "chain"), "--port", "0", "--dev", "--interval", "0.05", "--json")
     with trio.fail_after(PATIENCE):
-        async with started((*TALLY, "chain", "run", *options, *coins)) as chain:
+        async with started((*tally, "chain", "run", *options, *coins)) as chain:
             yield (await chain.json())["url"]
 
 
 @pytest.mark.processes
 async def test_two_nodes_open_pay_fund_and_close_through_the_command_alone(tmp_path: Path) -> None:
     alice, bob = Someone(tmp_path / "alice"), Someone(tmp_path / "bob")
-    async with a_chain(tmp_path, alice, bob) as chain, alice.node(chain) as alices, bob.node(chain) as bobs:
+    async with (
+        a_chain(tmp_path, alice, bob, tally=INSTALLED) as chain,
+        alice.node(chain, INSTALLED) as alices,
+        bob.node(chain) as bobs,
+    ):
         ready = await alices.json()
         address = (await bobs.json())["peer_address"]
         await check_what_is_announced(alice, ready)
@@ -103,7 +107,7 @@ async def check_what_is_announced(someone: Someone, ready: dict[str, str]) -> No
 
 async def check_the_end(alice: Someone, alices: Running, bob: Someone, bobs: Running) -> None:
     """One is stopped by the command, the other by a signal: both leave cleanly."""
-    code, output, _ = await run((*TALLY, "node", "stop", "--data", str(alice.directory)))
+    code, output, _ = await run((*INSTALLED, "node", "stop", "--data", str(alice.directory)))
     assert (code, output) == (0, "The node has stopped.\n")
     assert await alices.process.wait() == 0
     assert await bobs.terminate() == 0

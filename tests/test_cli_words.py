@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -17,6 +16,7 @@ import trio
 from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
+from simulation.processes import INSTALLED
 from tallystick.channels.errors import ChannelNotReady, InvalidInput, StillPending
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.channels.protocol.objects import ChannelId
@@ -107,7 +107,7 @@ def test_what_the_machine_refuses_is_a_sentence(capsys: pytest.CaptureFixture[st
 def test_ctrl_c_in_the_middle_of_a_command_is_a_sentence_and_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "control.url").write_text("http://127.0.0.1:1\n")
     os.mkfifo(tmp_path / "control.token")  # reading it waits for ever
-    command = [sys.executable, "-Im", "tallystick.sdk.cli", "balance", "--data", str(tmp_path)]
+    command = [*INSTALLED, "balance", "--data", str(tmp_path)]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if these tests run in the background
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)

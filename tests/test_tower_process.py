@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from simulation.processes import INSTALLED, TALLY
 from tallystick.channels.protocol.keys import PrivateKey
 from tallystick.sdk.cli.app import app
 from tallystick.watchtower.claims import ClaimPolicy
@@ -26,11 +26,11 @@ KEY = "07" * 32
 
 
 def tally(*arguments: str) -> list[str]:
-    return [sys.executable, "-Im", "tallystick.sdk.cli", *arguments]
+    return [*TALLY, *arguments]
 
 
-def start(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    process = subprocess.Popen(tally(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*arguments: str, program: tuple[str, ...] = TALLY) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    process = subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, process.stderr.read() if process.stderr else ""
@@ -58,14 +58,14 @@ def test_a_tower_runs_shows_its_status_and_stops(tmp_path: Path, chain_url: str)
     key.chmod(0o600)
     data = str(tmp_path / "tower")
     arguments = ("tower", "run", "--data", data, "--key-file", str(key), "--chain", chain_url)
-    process, first = start(*arguments, "--listen", "127.0.0.1:0", "--json")
+    process, first = start(*arguments, "--listen", "127.0.0.1:0", "--json", program=INSTALLED)
     assert first["event"] == "listening"
     assert first["status"]["peer_address"].split("@")[1].startswith("127.0.0.1:")
     second = subprocess.run(tally(*arguments), capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 1
     assert "tally tower run" in second.stderr
     shown = subprocess.run(
-        tally("tower", "status", "--data", data, "--json"), capture_output=True, timeout=30, check=True
+        [*INSTALLED, "tower", "status", "--data", data, "--json"], capture_output=True, timeout=30, check=True
     )
     assert json.loads(shown.stdout)["address"] == first["status"]["address"]
     check_that_it_cannot_write(tmp_path / "tower", process.pid)

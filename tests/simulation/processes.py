@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -15,7 +16,10 @@ import trio
 from tallystick.sdk.errors import ConfigurationError
 
 TALLY = (sys.executable, "-Im", "tallystick.sdk.cli")
-"""The `tally` command of this Python."""
+"""The `tally` command of this Python. Tests have it forked (`simulation.forked_starts`)."""
+
+INSTALLED = (str(Path(sys.executable).with_name("tally")),)
+"""The same by the script that was installed, which is never forked: at least one start of each kind is by it."""
 
 LINE_MAX = 1 << 20
 """Bytes of one line of output."""

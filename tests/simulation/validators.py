@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 import trio
 
+from simulation.processes import INSTALLED, TALLY
 from simulation.roots import check_roots
 from tallystick.channels.ports import system_clock, system_entropy
 from tallystick.channels.protocol.keys import PrivateKey, keccak
@@ -81,8 +82,8 @@ class Validator:
     async def start(self) -> None:
         """Start it; return once its chain node listens."""
         port = self.url.rpartition(":")[2] or "0"
-        program = [str(self.program)] if self.program else ["-m", "tallystick.sdk.cli"]
-        command = [sys.executable, *program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
+        program = [sys.executable, str(self.program)] if self.program else INSTALLED if self.number == 0 else TALLY
+        command = [*program, "chain", "validate", "--data", str(self.home), "--json", *self.options]
         command += ["--until-input-ends"]  # which is when this process does, whatever ends it
         with (self.home / "validator.log").open("ab") as log:
             command = [*self.before, *command, "--host", self.host, "--port", port]
