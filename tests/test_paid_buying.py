@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from test_paid_selling import Shop
+from test_paid_selling import Shop, require_private
 
 from simulation.till import NOW, Crash, Till
 from tallystick.channels.errors import InvalidInput, TallystickError
@@ -343,3 +343,8 @@ async def test_fees_are_part_of_what_a_call_may_cost(tmp_path: Path) -> None:
     await customer.get()
     await customer.get("/items/1")
     assert most == [1, 2]
+
+
+async def test_what_was_bought_is_for_its_owner_alone(customer: Customer, tmp_path: Path) -> None:
+    await customer.get()
+    require_private(tmp_path, "bought.db")

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from simulation.till import Crash, Till
-from tallystick.channels.errors import InvalidInput, StoreInUse, TallystickError
+from tallystick.channels.errors import InvalidInput, StoreError, StoreInUse, TallystickError
 from tallystick.paid.method import read_charge
 from tallystick.paid.scheme.challenges import PaymentChallenge, parse_challenges
 from tallystick.paid.scheme.credentials import PaymentCredential, parse_receipt
@@ -93,6 +93,11 @@ class Shop:
 
 def shown(challenge: PaymentChallenge, proof: dict[str, Any]) -> dict[str, str]:
     return {"authorization": PaymentCredential(challenge=challenge, proof=proof).to_header()}
+
+
+def require_private(folder: Path, name: str) -> None:
+    kept = [file for file in folder.iterdir() if file.name.startswith(name)]
+    assert kept and all(file.stat().st_mode & 0o077 == 0 for file in kept)
 
 
 def problem_of(answer: httpx.Response) -> str:
@@ -394,3 +399,29 @@ async def test_an_error_of_the_applications_own_is_the_applications(tmp_path: Pa
         with pytest.raises(TallystickError, match="own node"):
             await http.get("/fortune", headers=credential)
     assert [made.state for made in shop.till.invoices.values()] == ["cancelled"]
+
+
+async def test_what_was_sold_is_for_its_owner_alone(shop: Shop, tmp_path: Path) -> None:
+    await buy_twice(shop)
+    require_private(tmp_path, "sold.db")
+
+
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sold.db").write_bytes(b"something else, and long enough to be looked at" * 99)
+    with pytest.raises(StoreError, match="damaged"):
+        Shop(tmp_path)
+    with pytest.raises(StoreError):
+        Shop(tmp_path, store=tmp_path)
+
+
+async def test_a_payment_that_cannot_be_looked_up_is_not_asked_for_again(shop: Shop) -> None:
+    credential = await shop.pay(await shop.challenge())
+
+    def away(point: str) -> None:
+        if point == "invoice":
+            raise TallystickError("no answer in time")
+
+    shop.till.at = away
+    answer = await shop.call(headers=credential)
+    assert problem_of(answer) == "tallystick/node-unreachable" and "www-authenticate" not in answer.headers
+    assert len(shop.till.invoices) == 1

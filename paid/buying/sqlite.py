@@ -58,11 +58,12 @@ class PurchaseFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.touch(mode=0o600)  # nobody else reads it: what is in it is worth an answer
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(f"{path} cannot be used for what is bought ({error}); fix the disk or the path") from error
 
     def close(self) -> None:

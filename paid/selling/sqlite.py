@@ -40,6 +40,7 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.touch(mode=0o600)  # nobody else reads it: what is in it is worth an answer
             self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
@@ -51,7 +52,7 @@ class AnswerFile:
             if "locked" in str(error):
                 raise StoreInUse(f"another process sells from {path}: each needs a file of its own") from error
             raise StoreError(f"{path} cannot be used ({error}); free space or fix the disk") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise StoreError(f"{path} is no file of what was sold, or is damaged ({error})") from error
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ import of_ethereum
 import of_evm_court
 import of_execution
 import of_modules
+import of_paid
 import of_replicated
 import of_rollup
 import of_rollup_channels
@@ -55,7 +56,7 @@ TABLES = (
     *(of_enforcement, of_batches, of_watchtower, of_router, of_sdk, of_chains, of_shards, of_execution),
     *(of_rollup, of_rollup_channels, of_rollup_users),
     *(of_modules, of_replicated, of_stakes, of_validator_changes, of_court, of_evm_court, of_app_rules, of_app_machine),
-    *(of_virtual, of_court_word, of_app_commands, of_app_hubs, of_towers),
+    *(of_virtual, of_court_word, of_app_commands, of_app_hubs, of_towers, of_paid),
 )
 MUTANTS: tuple[Mutant, ...] = tuple(mutant for table in TABLES for mutant in table.MUTANTS)
 
