@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from test_paid_buying import Customer
+from test_paid_buying import Customer, crash_at
 
-from simulation.till import NOW, Till
+from simulation.till import NOW, Crash, Till
 from tallystick.paid.errors import NotDelivered, NotPaid
 from tallystick.paid.method import charge_for
 from tallystick.paid.scheme.challenges import PaymentChallenge, write_time
@@ -48,6 +48,18 @@ def offer(invoice: str, **changes: Any) -> PaymentChallenge:
     request = charge_for(invoice, is_held=True).to_request() | changes.pop("request", {})
     parts = {"id": "1", "realm": "r", "method": "tallystick", "intent": "charge", "request": write_object(request)}
     return PaymentChallenge(**(parts | changes))
+
+
+def offer_before(invoice: str) -> PaymentChallenge:
+    """Return the challenge of a seller that is paid before it delivers, as those of other makes are."""
+    request = charge_for(invoice, is_held=False).to_request()
+    return PaymentChallenge(id="3", realm="r", method="tallystick", intent="charge", request=write_object(request))
+
+
+async def look(till: Till, credential: Any) -> tuple[int, bytes]:
+    """Serve who shows the secret of an invoice that is paid."""
+    found = [made for made in till.invoices.values() if made.secret == credential.proof.get("secret")]
+    return (200, b"bought") if found and found[0].state == "claimed" else (402, b"")
 
 
 async def take(till: Till, credential: Any) -> tuple[int, bytes]:
@@ -138,3 +150,40 @@ async def test_what_a_redirect_leads_to_is_not_paid(tmp_path: Path) -> None:
     async with httpx.AsyncClient(transport=transport, auth=customer.auth, follow_redirects=True) as http:
         assert (await http.get("https://shop/here")).status_code == 402 and not cheat.till.sent
         assert (await http.get("https://shop/other")).content == b"bought"
+
+
+async def test_a_seller_that_is_paid_first_is_shown_the_secret(tmp_path: Path) -> None:
+    cheat = Cheat(lambda invoice, till: [offer_before(invoice)], look)
+    customer = Customer(cheat, tmp_path)
+    assert (await customer.get()).content == b"bought" and cheat.till.paid == 5
+    assert [(bought.state, bought.cost) for bought in await customer.auth.purchases()] == [("answered", 6)]
+
+
+@pytest.mark.parametrize("point", ["pay", "payed", "payment"])
+async def test_whatever_crash_there_is_a_seller_that_is_paid_first_is_paid_once(tmp_path: Path, point: str) -> None:
+    cheat = Cheat(lambda invoice, till: [offer_before(invoice)], look)
+    customer = Customer(cheat, tmp_path)
+    cheat.till.at = crash_at(point)
+    with pytest.raises(Crash):
+        await customer.get()
+    customer.restart()
+    assert (await customer.get()).content == b"bought" and cheat.till.paid == 5 and cheat.asked == 1
+
+
+async def test_of_two_offers_the_one_that_is_paid_on_delivery_is_taken(tmp_path: Path) -> None:
+    cheat = Cheat(lambda invoice, till: [offer_before(invoice), offer(invoice)], take)
+    assert (await Customer(cheat, tmp_path).get()).content == b"bought"
+    assert list(cheat.till.sent.values()) == [1]
+
+
+async def test_a_seller_that_is_paid_first_and_refuses_is_not_paid_again(tmp_path: Path) -> None:
+    cheat = Cheat(lambda invoice, till: [offer_before(invoice)], refuse)
+    customer = Customer(cheat, tmp_path)
+    for _ in range(2):
+        with pytest.raises(NotDelivered, match="was paid 5 and answered 402"):
+            await customer.get()
+    assert cheat.till.paid == 5 and cheat.asked == 1
+
+
+async def refuse(till: Till, credential: Any) -> tuple[int, bytes]:
+    return 402, b""

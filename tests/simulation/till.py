@@ -116,9 +116,9 @@ class Till:
         self.sent[payment_hash] = self.sent.get(payment_hash, 0) + 1
         made = self.invoices[payment_hash]
         if made.state == "open":
-            made.state = "held"
+            made.state = "claimed" if wait else "held"  # who waits for its end pays an invoice that is not to hold
         self._reach("payed")
-        return None
+        return TillPayment("paid", made.secret, self.fee) if wait else None
 
     async def payment(self, payment_hash: str, *, wait: int = 0) -> TillPayment:
         self._reach("payment")
