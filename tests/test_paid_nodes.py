@@ -122,8 +122,9 @@ def readme_blocks() -> tuple[str, str]:
 
 
 @pytest.mark.processes
-async def test_the_readmes_seller_and_buyer_do_what_it_says(tmp_path: Path) -> None:
-    """As two processes; of what it shows, the nodes' directories and the port alone are others."""
+@pytest.mark.parametrize("loop", ["trio", "asyncio"])
+async def test_the_readmes_seller_and_buyer_do_what_it_says(tmp_path: Path, loop: str) -> None:
+    """As two processes; of what it shows, the nodes' directories, the port and once the event loop are others."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     seller, buyer = readme_blocks()
@@ -132,7 +133,8 @@ async def test_the_readmes_seller_and_buyer_do_what_it_says(tmp_path: Path) -> N
     buyer = f"{names}async def main():\n{body}anyio.run(main, backend='trio')\n"
     for name, code in (("seller", seller), ("buyer", buyer)):
         code = code.replace("net/shop", f"{tmp_path}/carol").replace('"net/', f'"{tmp_path}/')
-        code = code.replace(":8000", f":{port}")
+        code = code.replace(":8000", f":{port}").replace("hypercorn.trio", f"hypercorn.{loop}")
+        code = re.sub("backend=.trio.", f"backend='{loop}'", code)
         code = code.replace("Config()", f"Config.from_mapping(bind='127.0.0.1:{port}')")
         (tmp_path / f"{name}.py").write_text(code)
     async with a_line(tmp_path) as (alice, _, carol), AsyncExitStack() as stack:
